@@ -1,0 +1,369 @@
+//! What a person writes becomes what the program runs on: parsed once, strictly, with all errors at once.
+//!
+//! The types here hold only what is valid. Each field is the key of the same name in the README's table.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use url::Url;
+
+use crate::secret::Secret;
+
+/// Everything the program runs on, valid as a whole.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub profile: Profile,
+    pub listen: Vec<ListenAddress>,
+    /// Mode of unix sockets among `listen`.
+    pub listen_mode: u32,
+    /// This gateway's pseudonym in `Via` (RFC 9110 §7.6.3): a token, valid as part of a field value.
+    pub via: String,
+    pub tls: Option<ServerTls>,
+    pub outbound: Outbound,
+    pub upstream: UpstreamConfig,
+    pub oauth: OauthConfig,
+    pub refresh: RefreshConfig,
+    pub store: StoreConfig,
+    pub guard: GuardConfig,
+    pub shutdown: ShutdownConfig,
+    pub admin: Option<AdminConfig>,
+    pub probes: Option<ListenAddress>,
+    pub log: LogConfig,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Passolution,
+    Priava,
+    Custom,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    /// Clients need a certificate signed by this CA.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// How connections leave, to the upstream and to the token endpoint alike.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    pub ca_file: Option<PathBuf>,
+    pub proxy: Option<OutboundProxy>,
+}
+
+/// An HTTP proxy that is asked to `CONNECT` (RFC 9110 §9.3.6).
+#[derive(Clone, Debug)]
+pub struct OutboundProxy {
+    pub host: String,
+    pub port: u16,
+    /// `user:password` of the proxy's URL.
+    pub credentials: Option<Secret>,
+    /// Host names, suffixes (`.internal`) and `*` that are reached without the proxy.
+    pub no_proxy: Vec<String>,
+}
+
+/// Scheme, host and port: where a credential may go. `https`, or `http` to a loopback address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub scheme: Scheme,
+    /// As it stands in `Host` and `:authority`: without the scheme's default port.
+    pub authority: Authority,
+}
+
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    pub origin: Origin,
+    /// Put before the request's path; empty, or begins with `/` and does not end with one.
+    pub path_prefix: String,
+    pub headers: HeaderMap,
+    pub client_cert: Option<ClientCert>,
+    pub http: UpstreamHttp,
+    pub refusal: Vec<RefusalPattern>,
+    pub default_accept: Option<HeaderValue>,
+    pub connect_timeout: Duration,
+    pub response_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub connection_age: Duration,
+    pub max_in_flight: usize,
+    pub queue_timeout: Duration,
+    /// Bytes.
+    pub replay_limit: usize,
+    /// Bytes.
+    pub replay_budget: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCert {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamHttp {
+    Auto,
+    Http1,
+    Http2,
+}
+
+/// One way in which the upstream says that it refuses the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusalPattern {
+    pub status: StatusCode,
+    /// Matched on the path of `Location`.
+    pub location: Option<PathPattern>,
+}
+
+/// A path pattern: `*` is one segment, `**` any number of segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern(pub Vec<PatternSegment>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternSegment {
+    Literal(String),
+    /// `*`
+    One,
+    /// `**`
+    Any,
+}
+
+#[derive(Clone, Debug)]
+pub struct OauthConfig {
+    pub grant: GrantConfig,
+    pub login: LoginConfig,
+}
+
+/// The grant, with what it needs and nothing else.
+#[derive(Clone, Debug)]
+pub enum GrantConfig {
+    RefreshToken {
+        endpoint: TokenEndpoint,
+        /// A first refresh token, used once; then the store is the truth.
+        first: Option<Secret>,
+    },
+    ClientCredentials {
+        endpoint: TokenEndpoint,
+    },
+    Static {
+        access_token: SecretSource,
+    },
+}
+
+/// What `login` needs beside the token endpoint.
+#[derive(Clone, Debug)]
+pub struct LoginConfig {
+    pub authorize_url: Option<Url>,
+    pub redirect_uri: Option<Url>,
+    pub scope: Option<String>,
+}
+
+/// Where and how token calls are made.
+#[derive(Clone, Debug)]
+pub struct TokenEndpoint {
+    pub url: Url,
+    /// A string always, never a number: league/oauth2-server 8 compares it by type.
+    pub client_id: String,
+    pub client_secret: Option<Secret>,
+    pub format: TokenFormat,
+    pub client_auth: ClientAuth,
+    pub headers: HeaderMap,
+    /// Sent along on a refresh, where the server wants it.
+    pub redirect_uri_on_refresh: Option<Url>,
+    /// `scope` of a `client_credentials` call (a refresh sends none: RFC 6749 §6).
+    pub scope: Option<String>,
+    pub request_timeout: Duration,
+    pub ambiguous_retry: AmbiguousRetry,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFormat {
+    Json,
+    Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    Body,
+    Basic,
+}
+
+/// What follows a token call whose outcome is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AmbiguousRetry {
+    /// Present the same refresh token again until the answer is clear.
+    UntilClear,
+    /// Present it once more.
+    Once,
+    Never,
+}
+
+/// A secret given in place, or a file that is read (again) when it is needed.
+#[derive(Clone, Debug)]
+pub enum SecretSource {
+    Inline(Secret),
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug)]
+pub struct RefreshConfig {
+    pub margin: Margin,
+    pub default_lifetime: Duration,
+    pub wait: Duration,
+    pub cooldown: Duration,
+    pub max_per_hour: u32,
+}
+
+/// How long before its expiry a token is refreshed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Margin {
+    /// Of the lifetime: 0.0 to 1.0.
+    Share(f64),
+    Fixed(Duration),
+}
+
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    pub kind: StoreKindConfig,
+    /// The first encrypts, all decrypt; empty: stored in clear.
+    pub keys: Vec<StoreKey>,
+}
+
+#[derive(Clone, Debug)]
+pub enum StoreKindConfig {
+    File { path: PathBuf },
+    Postgres { url: Secret, name: String },
+    Memory,
+}
+
+/// 32 bytes that encrypt the stored grant.
+#[derive(Clone)]
+pub struct StoreKey(pub zeroize::Zeroizing<[u8; 32]>);
+
+#[derive(Clone, Debug)]
+pub struct GuardConfig {
+    pub allow: Option<Vec<AllowRule>>,
+    /// `None`: every host is accepted. Names are lower case and without port.
+    pub hosts: Option<Vec<String>>,
+    /// SHA-256 digests of the keys that clients may present; empty: no key is asked for.
+    pub client_keys: Vec<[u8; 32]>,
+    pub max_connections: usize,
+    pub header_timeout: Duration,
+    pub idle_timeout: Duration,
+    /// Bytes.
+    pub max_header_size: usize,
+    /// Bytes.
+    pub max_body_size: Option<u64>,
+    pub pass_cookies: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowRule {
+    /// `None`: any method.
+    pub method: Option<Method>,
+    pub path: PathPattern,
+}
+
+#[derive(Clone, Debug)]
+pub struct ShutdownConfig {
+    pub delay: Duration,
+    pub grace: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    pub listen: ListenAddress,
+    pub key: Option<Secret>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    pub level: tracing::Level,
+    pub requests: LogRequests,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogRequests {
+    None,
+    Errors,
+    All,
+}
+
+// === impl Profile ===
+
+impl Profile {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passolution => "passolution",
+            Self::Priava => "priava",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    pub fn host(&self) -> &str {
+        self.authority.host()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.authority.port_u16().unwrap_or(if self.is_tls() { 443 } else { 80 })
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+// === impl GrantConfig ===
+
+impl GrantConfig {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RefreshToken { .. } => "refresh_token",
+            Self::ClientCredentials { .. } => "client_credentials",
+            Self::Static { .. } => "static",
+        }
+    }
+
+    pub fn endpoint(&self) -> Option<&TokenEndpoint> {
+        match self {
+            Self::RefreshToken { endpoint, .. } | Self::ClientCredentials { endpoint } => Some(endpoint),
+            Self::Static { .. } => None,
+        }
+    }
+}
+
+// === impl StoreKey ===
+
+impl std::fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreKey(***)")
+    }
+}

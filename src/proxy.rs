@@ -1,0 +1,1 @@
+//! A REQUEST: the tower stack, in the order of processing.

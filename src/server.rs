@@ -1,0 +1,1 @@
+//! DOWNSTREAM: accept, one connection, drain.

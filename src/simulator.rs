@@ -1,0 +1,1 @@
+//! An authorization server and API that behave as the real ones.

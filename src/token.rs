@@ -1,0 +1,224 @@
+//! A token's journey: store → refresher (intent) → token endpoint → store (commit) → live token.
+//!
+//! The refresher is the only writer. Everything that decides is a pure function in [`policy`].
+
+pub mod endpoint;
+pub mod journal;
+pub mod live;
+pub mod policy;
+pub mod refresher;
+pub mod status;
+pub mod store;
+
+use std::fmt;
+
+use http::HeaderValue;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+
+/// The number of an access token: grows by one with each new one and never goes back (0: none yet).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+/// An access token that can stand in an `Authorization` field (RFC 6750 §2.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessToken(Secret);
+
+/// A refresh token: presented to one token endpoint, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefreshToken(Secret);
+
+/// 128 bits of a refresh token's SHA-256: tells two apart, and is safe to print and to store.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint([u8; 16]);
+
+/// An access token with its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub token: AccessToken,
+    /// When the call that brought it began: its life is counted from there.
+    pub obtained_at: Timestamp,
+    /// `None`: no known end (the `static` grant).
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why a refresh was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    Startup,
+    Scheduled,
+    /// The upstream refused the token.
+    Rejected,
+    /// A person asked, or gave a new grant.
+    Manual,
+    /// Another process made it.
+    Peer,
+}
+
+/// How a refresh ended: one of five classes (interface document §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    Transient,
+    Ambiguous,
+    Rejected,
+    Misconfigured,
+}
+
+/// A text that is not a token that an HTTP field could carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token is empty, or holds a character that an HTTP field value must not (RFC 6750 §2.1)")]
+pub struct InvalidToken;
+
+// === impl Generation ===
+
+impl Generation {
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+// === impl AccessToken ===
+
+impl AccessToken {
+    /// Refuses what could not be sent, or could be read as more than one credential: anything but visible ASCII.
+    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidToken> {
+        visible(text.into()).map(Self)
+    }
+
+    pub fn secret(&self) -> &Secret {
+        &self.0
+    }
+
+    /// The whole `Authorization` value. Built once a generation; requests clone it, which counts a reference.
+    pub fn header(&self) -> Result<HeaderValue, InvalidToken> {
+        // Not marked sensitive: that mark only matters to HPACK, and h2 never indexes `authorization` values anyway. What keeps
+        // it out of logs is that no event of a dependency below `warn` is ever written (see `telemetry`).
+        HeaderValue::try_from(format!("Bearer {}", self.0.expose())).map_err(|_| InvalidToken)
+    }
+}
+
+// === impl RefreshToken ===
+
+impl RefreshToken {
+    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidToken> {
+        visible(text.into()).map(Self)
+    }
+
+    pub fn secret(&self) -> &Secret {
+        &self.0
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.0.expose().as_bytes());
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        Fingerprint(bytes)
+    }
+}
+
+fn visible(text: String) -> Result<Secret, InvalidToken> {
+    let secret = Secret::new(text);
+    let text = secret.expose();
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(InvalidToken);
+    }
+    Ok(secret)
+}
+
+// === impl Fingerprint ===
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const EXPECTED: &str = "a fingerprint is 32 hexadecimal digits";
+        let parsed = u128::from_str_radix(&text, 16).map_err(|_| EXPECTED)?;
+        let fingerprint = Self(parsed.to_be_bytes());
+        // One spelling only: no sign, no missing zeros, no capitals.
+        if fingerprint.to_string() == text { Ok(fingerprint) } else { Err(EXPECTED) }
+    }
+}
+
+// === impl Trigger ===
+
+impl Trigger {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Scheduled => "scheduled",
+            Self::Rejected => "rejected",
+            Self::Manual => "manual",
+            Self::Peer => "peer",
+        }
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Transient => "transient",
+            Self::Ambiguous => "ambiguous",
+            Self::Rejected => "rejected",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_visible_ascii_and_nothing_else() {
+        for bad in ["", "a b", "a\r\nX: y", "a\u{0}", "ä", "a\t", "\u{7f}"] {
+            assert_eq!(AccessToken::parse(bad), Err(InvalidToken), "{bad:?}");
+        }
+        let token = AccessToken::parse("eyJ.a-b_c~+/=").unwrap();
+        assert_eq!(token.header().unwrap(), "Bearer eyJ.a-b_c~+/=");
+    }
+
+    #[test]
+    fn a_fingerprint_reads_back_and_has_one_spelling() {
+        let fingerprint = RefreshToken::parse("def502").unwrap().fingerprint();
+        assert_eq!(Fingerprint::try_from(fingerprint.to_string()), Ok(fingerprint));
+        for bad in ["", "zz", "+1", "0123456789ABCDEF0123456789ABCDEF", "00000000000000000000000000000000f"] {
+            assert!(Fingerprint::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+}

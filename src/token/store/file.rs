@@ -1,0 +1,2 @@
+//! store/file
+pub struct FileStore;

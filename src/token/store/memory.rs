@@ -1,0 +1,2 @@
+//! store/memory
+pub struct MemoryStore;

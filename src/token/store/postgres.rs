@@ -1,0 +1,2 @@
+//! store/postgres
+pub struct PostgresStore;

@@ -1,0 +1,2 @@
+//! store/seal
+pub struct Sealer;

@@ -1,0 +1,5 @@
+//! UPSTREAM: connections to the API, and the verdict on what may be sent again.
+
+pub mod connect;
+pub mod pool;
+pub mod verdict;

@@ -1,0 +1,1 @@
+//! The pool of connections to the one upstream, a worker each.
