@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::attempts::Attempts;
+pub(in crate::token) use self::command::{Command, Verdict};
 pub use self::command::{Identity, NotRefreshed, Refusal, Tokens, Unavailable};
-use self::command::{Command, Verdict};
 use crate::clock::Clock;
 use crate::config::RefreshConfig;
 use crate::metrics::Metrics;

@@ -90,7 +90,7 @@ enum Found {
 // === impl Tokens ===
 
 impl Tokens {
-    pub(super) fn new(
+    pub(in crate::token) fn new(
         live: Arc<Live>,
         commands: mpsc::UnboundedSender<Command>,
         wait: Duration,
@@ -149,6 +149,15 @@ impl Tokens {
             Some(Verdict::PassOn(_)) => Ok(Refusal::PassOn),
             None => Err(unavailable(&self.live.view(), self.live.clock().now())),
         }
+    }
+
+    /// Reports that the upstream refused `carried`, for a request that can't be replayed: the next ones will profit.
+    pub fn refused_unreplayable(&self, carried: &LiveToken) {
+        if self.live.view().generation() == carried.generation {
+            carried.mark_refused();
+        }
+        let (reply, _) = oneshot::channel();
+        self.tell(Command::Refused(carried.generation, reply));
     }
 
     /// Reports that the upstream refused `carried` on a replay. Nothing more is done for that request.
