@@ -114,7 +114,7 @@ fn a_panic_is_logged_with_its_place_and_without_what_it_was_handling() {
         let _ = std::panic::catch_unwind(|| panic!("a literal"));
         let secret = std::env::var(PANICKING).unwrap();
         let _ = std::panic::catch_unwind(|| panic!("formatted {secret}"));
-        let _ = std::panic::catch_unwind(|| Err::<(), _>(secret).unwrap());
+        let _ = std::panic::catch_unwind(|| secret.parse::<u8>().map_err(|_| secret).unwrap());
         drop(logs);
         return;
     }
