@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::token::endpoint::Failure;
 use crate::token::journal::{self, Journal, Renewed, Rotation, Unpersisted};
 use crate::token::live::{Live, LiveToken, View};
-use crate::token::store::{Record, StoreError, Written};
+use crate::token::store::{Record, Written};
 use crate::token::{Generation, Outcome, Trigger, policy};
 
 /// How often the wall clock is looked at, so that a jump or a suspend is noticed.

@@ -47,7 +47,6 @@ fn decode(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn a_path_that_could_be_read_in_two_ways_is_not_plain() {

@@ -137,7 +137,6 @@ async fn switches_with_body_remaining() {
 async fn a_body_that_was_never_polled_is_sent_once() {
     let mut test = Test::new(64);
     let replay = test.kept.replay().unwrap();
-    drop(test.first);
     test.data("once");
     test.end();
     assert_eq!(all(replay).await.0, "once");
