@@ -42,6 +42,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::token::refresher::Tokens;
 use crate::upstream::connect::Connector;
+use crate::upstream::pool::Pool;
 
 /// A future of one worker's thread.
 type LocalBoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -93,5 +94,5 @@ pub fn stack(
         .layer(in_flight.clone())
         // Around the upstream, so that a refused attempt can be repeated.
         .layer(BearerLayer(Rc::new(bearing)))
-        .service(Forward::new(config, connector.clone(), metrics))
+        .service(Forward::new(Pool::new(connector.clone(), &config.upstream, connections), &config.upstream))
 }

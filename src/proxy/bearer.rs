@@ -38,13 +38,13 @@ use super::tunnel;
 use crate::metrics::{ReplayOutcome, ReplayReason, WorkerMetrics};
 use crate::token::live::LiveToken;
 use crate::token::refresher::{Refusal, Tokens};
+use crate::upstream::pool::UpstreamBody;
 
 /// A request that carries exactly one credential: ours. Only this module makes one, and only such a one is sent upstream.
 pub struct Authorized {
     request: Request<RequestBody>,
     /// The body's state, for who wants to know whether the client has sent it all.
     pub(super) kept: Option<Rc<Kept<ClientBody>>>,
-    upgrade: bool,
 }
 
 /// What the layer works with, made once a worker.
@@ -82,17 +82,13 @@ struct Head {
 impl Authorized {
     fn new(mut request: Request<RequestBody>, token: &LiveToken) -> Self {
         request.headers_mut().insert(AUTHORIZATION, token.header.clone());
-        Self { request, kept: None, upgrade: false }
+        Self { request, kept: None }
     }
 
     pub(super) fn into_request(self) -> Request<RequestBody> {
         self.request
     }
 
-    /// Whether it asks to switch protocols, which only HTTP/1.1 can (RFC 9113 §8.6).
-    pub(super) fn is_upgrade(&self) -> bool {
-        self.upgrade
-    }
 }
 
 // === impl Bearing ===
@@ -123,7 +119,7 @@ impl Bearing {
 
     async fn exchange<S>(self: Rc<Self>, mut upstream: S, admitted: Admitted) -> Result<Response<Body>, Failure>
     where
-        S: Service<Authorized, Response = Response<Incoming>, Error = Attempted>,
+        S: Service<Authorized, Response = Response<UpstreamBody>, Error = Attempted>,
     {
         let (mut request, place) = admitted.into_parts();
         let version = request.version();
@@ -185,7 +181,6 @@ impl Bearing {
         let mut authorized = Authorized::new(request, token);
         authorized.kept = kept.clone();
         if let Some(UpgradeWish(protocol)) = wish {
-            authorized.upgrade = true;
             let headers = authorized.request.headers_mut();
             headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(http::header::UPGRADE, protocol.clone());
@@ -196,7 +191,7 @@ impl Bearing {
     /// What follows an answer: `Some`: to be replayed with this token; `None`: to be passed on.
     async fn judge(
         &self,
-        response: &Response<Incoming>,
+        response: &Response<UpstreamBody>,
         token: &LiveToken,
         kept: Option<&Kept<ClientBody>>,
         state: &mut Sending,
@@ -258,17 +253,17 @@ impl Bearing {
             });
         }
         let whole = kept.is_none_or(Kept::is_whole);
-        if state.resent || !attempted.may_resend(method, whole) {
+        if !attempted.may_resend(method, whole, state.resent) {
             if let Some(reason) = state.replayed {
                 self.metrics.replay(reason, ReplayOutcome::Failed);
             }
-            return Err(attempted.failure);
+            return Err(attempted.into());
         }
         state.resent = true;
         Ok(())
     }
 
-    fn pass_on(&self, response: Response<Incoming>, place: Option<Place>, downstream: Option<OnUpgrade>) -> Response<Body> {
+    fn pass_on(&self, response: Response<UpstreamBody>, place: Option<Place>, downstream: Option<OnUpgrade>) -> Response<Body> {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS
             && let Some(downstream) = downstream
         {
@@ -292,7 +287,7 @@ struct Sending {
 }
 
 /// Reads a short answer to its end, so that its connection can be used again.
-fn discard(response: Response<Incoming>) {
+fn discard(response: Response<UpstreamBody>) {
     /// Bytes; beyond them a new connection is cheaper.
     const SHORT: u64 = 64 * 1024;
     let mut body = response.into_body();
@@ -339,7 +334,7 @@ impl<S> Layer<S> for BearerLayer {
 
 impl<S> Service<Admitted> for Bearer<S>
 where
-    S: Service<Authorized, Response = Response<Incoming>, Error = Attempted> + Clone + 'static,
+    S: Service<Authorized, Response = Response<UpstreamBody>, Error = Attempted> + Clone + 'static,
 {
     type Response = Response<Body>;
     type Error = Failure;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::limit::Place;
 use super::observe::Exchange;
+use crate::upstream::pool::UpstreamBody;
 
 /// The error type of bodies, as hyper takes it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,7 +50,7 @@ pub struct Body {
 
 enum Kind {
     Full(Option<Bytes>),
-    Upstream { incoming: Incoming, idle: Idle },
+    Upstream { incoming: UpstreamBody, idle: Idle },
 }
 
 /// The upstream's body stopped for too long.
@@ -133,7 +134,7 @@ impl Body {
         Self::full(Bytes::new())
     }
 
-    pub fn upstream(incoming: Incoming, idle: Duration) -> Self {
+    pub fn upstream(incoming: UpstreamBody, idle: Duration) -> Self {
         Self { kind: Kind::Upstream { incoming, idle: Idle::new(idle) }, exchange: None, place: None }
     }
 

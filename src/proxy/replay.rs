@@ -18,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 /// Bytes kept for replays by the whole process.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ enum Pieces {
 
 enum End {
     NotYet,
-    Reached(Option<HeaderMap>),
+    Reached(Option<HeaderMap>, Instant),
     /// It ended in an error: what was kept is not the whole.
     Failed,
 }
@@ -121,12 +122,15 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
     /// Whether all that was read so far is kept.
     pub fn is_whole(&self) -> bool {
         let shared = self.shared.borrow();
-        matches!((&shared.pieces, &shared.end), (Pieces::Whole { .. }, End::NotYet | End::Reached(_)))
+        matches!((&shared.pieces, &shared.end), (Pieces::Whole { .. }, End::NotYet | End::Reached(..)))
     }
 
-    /// Whether the client's body has been read to its end.
-    pub fn is_read(&self) -> bool {
-        matches!(self.shared.borrow().end, End::Reached(_))
+    /// When the client's body was read to its end.
+    pub fn ended_at(&self) -> Option<Instant> {
+        match self.shared.borrow().end {
+            End::Reached(_, at) => Some(at),
+            End::NotYet | End::Failed => None,
+        }
     }
 
     /// Revokes the present attempt and begins another with the first byte; `None` where not everything was kept.
@@ -178,11 +182,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
             return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
         }
         match &shared.end {
-            End::Reached(Some(trailers)) if !this.trailers_sent => {
+            End::Reached(Some(trailers), _) if !this.trailers_sent => {
                 this.trailers_sent = true;
                 return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
             }
-            End::Reached(_) | End::Failed => return Poll::Ready(None),
+            End::Reached(..) | End::Failed => return Poll::Ready(None),
             End::NotYet => {}
         }
         match Pin::new(&mut shared.rest).poll_frame(cx) {
@@ -193,7 +197,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
                 Poll::Pending
             }
             Poll::Ready(None) => {
-                shared.end = End::Reached(None);
+                shared.end = End::Reached(None, Instant::now());
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
@@ -208,10 +212,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
                         this.sent_bytes += data.len() as u64;
                     }
                     if shared.rest.is_end_stream() {
-                        shared.end = End::Reached(None);
+                        shared.end = End::Reached(None, Instant::now());
                     }
                 } else if let Some(trailers) = frame.trailers_ref() {
-                    shared.end = End::Reached(Some(trailers.clone()));
+                    shared.end = End::Reached(Some(trailers.clone()), Instant::now());
                     this.trailers_sent = true;
                 } else {
                     // A kind of frame that is not known here passes, and can't be repeated.
@@ -230,7 +234,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
         let unsent = matches!(&shared.pieces, Pieces::Whole { list, .. } if self.sent < list.len());
         match &shared.end {
             _ if unsent => false,
-            End::Reached(trailers) => trailers.is_none() || self.trailers_sent,
+            End::Reached(trailers, _) => trailers.is_none() || self.trailers_sent,
             End::NotYet => shared.rest.is_end_stream(),
             End::Failed => false,
         }
@@ -244,7 +248,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
         };
         let rest = match shared.end {
             End::NotYet => shared.rest.size_hint(),
-            End::Reached(_) | End::Failed => SizeHint::with_exact(0),
+            End::Reached(..) | End::Failed => SizeHint::with_exact(0),
         };
         let mut hint = SizeHint::new();
         // The upper bound first: a lower bound over the present upper one is a panic.

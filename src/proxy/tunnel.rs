@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response};
-use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -13,13 +12,14 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::headers::Hygiene;
 use super::limit::Place;
+use crate::upstream::pool::UpstreamBody;
 
 /// Bytes read at a time, each way.
 const PIECE: usize = 16 * 1024;
 
 /// Answers 101 to the client and joins the two connections once both have switched.
 pub fn switch(
-    mut response: Response<Incoming>,
+    mut response: Response<UpstreamBody>,
     downstream: OnUpgrade,
     idle: Duration,
     place: Option<Place>,
