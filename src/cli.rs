@@ -1,1 +1,3 @@
 //! Arguments to command to exit code.
+
+pub mod config;
