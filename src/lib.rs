@@ -40,6 +40,7 @@ pub mod token;
 
 pub mod admin;
 pub mod clock;
+pub mod fault;
 pub mod metrics;
 pub mod telemetry;
 

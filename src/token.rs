@@ -3,6 +3,7 @@
 //! The refresher is the only writer. Everything that decides is a pure function in [`policy`].
 
 pub mod endpoint;
+pub mod fixed;
 pub mod journal;
 pub mod live;
 pub mod policy;

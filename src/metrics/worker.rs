@@ -123,7 +123,7 @@ impl Drop for InFlight {
 // === impl Source ===
 
 impl Source {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
             Self::Proxy => "proxy",

@@ -57,7 +57,8 @@ impl Endpoint {
     }
 
     /// One call, bounded by `oauth.request_timeout`. Must be run to its end: a call given up after its bytes left is a lost grant.
-    pub async fn call(&self, presented: Presented<'_>) -> Answer {
+    pub async fn call(&self, presented: Presented<'_>, deadline: tokio::time::Instant) -> Answer {
+        let _ = deadline;
         let _ = (&self.config, presented);
         todo!()
     }

@@ -26,9 +26,13 @@ pub struct Live {
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub token: Option<Arc<LiveToken>>,
+    /// The newest generation that is known, also where its token is not used.
+    pub generation: Generation,
     pub refresh_at: Option<Timestamp>,
     /// The trigger of the refresh in flight.
     pub refreshing: Option<Trigger>,
+    /// The refresh in flight was caused or joined by a refusal: the live token is not worth sending.
+    pub held: bool,
     /// When the next attempt comes, where the last one failed.
     pub retry_at: Option<Timestamp>,
     pub last_refresh: Option<LastRefresh>,
@@ -49,6 +53,8 @@ pub struct LiveToken {
     pub expires_at: Option<Timestamp>,
     /// Refused by the upstream and accepted on no request since.
     refused: AtomicBool,
+    /// Its life is over by the monotonic clock, whatever the wall clock says.
+    ended: AtomicBool,
 }
 
 // === impl Live ===
@@ -70,6 +76,11 @@ impl Live {
     /// Replaces the view and wakes all who wait. The refresher alone calls it.
     pub(in crate::token) fn publish(&self, view: View) {
         self.view.store(Arc::new(view));
+        self.changed.send_replace(());
+    }
+
+    /// Wakes all who wait, so that they look at the clock again.
+    pub(in crate::token) fn wake(&self) {
         self.changed.send_replace(());
     }
 
@@ -113,11 +124,16 @@ impl LiveToken {
             obtained_at: access.obtained_at,
             expires_at: access.expires_at,
             refused: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         })
     }
 
     pub fn expired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|end| end <= now)
+        self.expires_at.is_some_and(|end| end <= now) || self.ended.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::token) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 
     pub fn is_refused(&self) -> bool {

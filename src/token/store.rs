@@ -7,7 +7,19 @@
 //!   since it must come from the present holder. A commit does not: a late answer of a holder that was paused may be the only
 //!   living successor, and is kept if the store still holds what was presented.
 //! * A **watch** tells that something may have changed; the reader loads and sees.
+//!
+//! What a holder does, in this order, makes that no two present the same token while all is well, and that nothing is lost
+//! where a process is paused at the worst moment:
+//!
+//! ```text
+//! lease → load → write the intent (expect: version and fence) → is lease.remaining() longer than the call may take? → call
+//!       → write the outcome (expect: version alone) → release
+//! ```
+//!
+//! A write whose answer was lost may be repeated as it is: a store that holds the very record already answers
+//! [`Written::Done`].
 
+mod document;
 mod file;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -15,14 +27,20 @@ mod postgres;
 mod record;
 mod seal;
 
+use std::path::Path;
 use std::time::Duration;
 
-pub use record::{Binding, Intent, LastRefresh, Record, Version};
+use tokio::time::Instant;
+
+#[cfg(feature = "postgres")]
+pub use postgres::schema;
+pub use record::{Binding, Expect, Intent, LastRefresh, Record, Version};
 pub use seal::Sealer;
 
-use crate::config::StoreConfig;
+use crate::config::{StoreConfig, StoreKindConfig};
 
 /// Where the grant lives.
+#[derive(Debug)]
 pub enum Store {
     File(file::FileStore),
     Memory(memory::MemoryStore),
@@ -30,11 +48,15 @@ pub enum Store {
     Postgres(postgres::PostgresStore),
 }
 
-/// The right to present the refresh token until [`Lease::expires`](Lease) runs out. Give it back with [`Store::release`].
+/// The right to present the refresh token while [`Lease::remaining`] is more than the call takes. Give it back with
+/// [`Store::release`].
 #[derive(Debug)]
 pub struct Lease {
     /// Grows with each lease taken.
     pub fence: u64,
+    /// From before the store was asked: nobody else can have it before this and `duration` are over.
+    asked: Instant,
+    duration: Duration,
     /// What the store needs to give it back (the file store: its lock).
     hold: Hold,
 }
@@ -65,19 +87,10 @@ pub enum Written {
     Fenced,
 }
 
-/// What a write expects.
-#[derive(Clone, Copy, Debug)]
-pub struct Expect {
-    /// The version that the store must hold; `None`: no record at all.
-    pub version: Option<Version>,
-    /// The fencing number of the lease that must be the present one; `None`: whoever holds it.
-    pub fence: Option<u64>,
-}
-
 /// Why the store could not do it. The text names the place (a path, a host) and the mend, never a secret.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It could not be reached, read or written; trying again may help.
+    /// It could not be reached, read or written; trying again may help. Whether a write got through is not known: repeat it.
     #[error("{0}")]
     Unavailable(String),
     /// What it holds is not a grant document; it was kept aside or left as it is, and nothing was overwritten.
@@ -88,46 +101,122 @@ pub enum StoreError {
     WrongKey(String),
 }
 
+/// The longest pause between two looks at a lease that somebody else holds: so soon is a lease seen that was given back.
+const LEASE_POLL: Duration = Duration::from_millis(250);
+
 // === impl Store ===
 
 impl Store {
-    /// Opens the configured store. Does not create a grant; a file store's folder must exist.
-    pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        let _ = config;
-        todo!()
+    /// Opens the configured store. Does not create a grant; a file store's folder must exist; a database is connected to when
+    /// it is first needed. `ca_file` holds trust anchors (PEM) beside the built-in ones, for the database's certificate.
+    pub async fn open(config: &StoreConfig, ca_file: Option<&Path>) -> Result<Self, StoreError> {
+        let sealer = Sealer::new(&config.keys);
+        match &config.kind {
+            StoreKindConfig::File { path } => file::FileStore::open(path, sealer).await.map(Self::File),
+            StoreKindConfig::Memory => Ok(Self::Memory(memory::MemoryStore::new())),
+            #[cfg(feature = "postgres")]
+            StoreKindConfig::Postgres { url, name } => {
+                postgres::PostgresStore::open(url, name, ca_file, sealer).map(Self::Postgres)
+            }
+            #[cfg(not(feature = "postgres"))]
+            StoreKindConfig::Postgres { .. } => {
+                let _ = ca_file;
+                Err(StoreError::Unavailable("store.kind: this build has no postgres store".to_owned()))
+            }
+        }
     }
 
     /// `file`, `memory`, `postgres`.
     pub fn name(&self) -> &'static str {
-        todo!()
+        match self {
+            Self::File(_) => "file",
+            Self::Memory(_) => "memory",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// Makes what the store needs and lacks: the database's table. Before the first use, by each command that writes.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        match self {
+            Self::File(_) | Self::Memory(_) => Ok(()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.prepare().await,
+        }
     }
 
     /// What it holds; `None`: no grant was ever stored.
     pub async fn load(&self) -> Result<Option<Record>, StoreError> {
-        todo!()
+        match self {
+            Self::File(store) => store.load().await,
+            Self::Memory(store) => Ok(store.load()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.load().await,
+        }
     }
 
-    /// Asks for the lease once, without waiting.
+    /// Asks for the lease once, without waiting. Who has it already is busy too, whatever its name: the lease keeps apart the
+    /// tasks of one process as well.
     pub async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
-        let _ = (owner, duration);
-        todo!()
+        match self {
+            Self::File(store) => store.lease(owner, duration).await,
+            Self::Memory(store) => Ok(store.lease(duration)),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.lease(owner, duration).await,
+        }
     }
 
-    /// Gives the lease back, if it is still the present one.
+    /// Gives the lease back, if it is still the present one. If that fails it ends by itself after its duration.
     pub async fn release(&self, lease: Lease) {
-        let _ = lease;
-        todo!()
+        match self {
+            Self::File(store) => store.release(lease),
+            Self::Memory(store) => store.release(&lease),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.release(&lease).await,
+        }
     }
 
     /// Replaces the whole record, durably, if the store holds what is expected.
     pub async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
-        let _ = (expect, record);
-        todo!()
+        match self {
+            Self::File(store) => store.write(expect, record).await,
+            Self::Memory(store) => Ok(store.write(expect, record)),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.write(expect, record).await,
+        }
     }
 
-    /// Returns when the stored record may have changed since the last call (or the first one began); within a second of the
-    /// change. Errors are waited out.
+    /// Puts a record in the place of a damaged one, which is kept aside first: for a person who gives a new grant, never for
+    /// the refresher. What can be read, needs another key or comes from a newer version stays.
+    pub async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
+        match self {
+            Self::File(store) => store.replace_damaged(record).await,
+            Self::Memory(store) => Ok(store.write(Expect { version: None, fence: None }, record)),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.replace_damaged(record).await,
+        }
+    }
+
+    /// Returns when the stored record may have changed since the last call (before the first one: since the store was
+    /// opened); within a second of the change. Its own writes count. Errors are waited out. For one watcher a `Store`.
     pub async fn changed(&self) {
-        todo!()
+        match self {
+            Self::File(store) => store.changed().await,
+            Self::Memory(store) => store.changed().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.changed().await,
+        }
     }
 }
+
+// === impl Lease ===
+
+impl Lease {
+    /// For how long nobody else can take it, by this process's monotonic clock.
+    pub fn remaining(&self) -> Duration {
+        self.duration.saturating_sub(self.asked.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,102 @@
-//! store/memory
-pub struct MemoryStore;
+//! A store that lives as long as the process: for grants that can be had anew, and for tests.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::record::Meets;
+use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Record, Written};
+
+/// A handle; its clones share the record, and each watches for itself.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shared: Arc<Mutex<Shared>>,
+    seen: Mutex<watch::Receiver<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    record: Option<Record>,
+    /// The number of the last lease.
+    fence: u64,
+    /// The end of the present lease; `None`: nobody has it.
+    leased_until: Option<Instant>,
+    changes: watch::Sender<()>,
+}
+
+// === impl MemoryStore ===
+
+impl MemoryStore {
+    pub fn new() -> Self {
+        let (changes, seen) = watch::channel(());
+        let shared = Shared { record: None, fence: 0, leased_until: None, changes };
+        Self { shared: Arc::new(Mutex::new(shared)), seen: Mutex::new(seen) }
+    }
+
+    pub(super) fn load(&self) -> Option<Record> {
+        self.shared().record.clone()
+    }
+
+    pub(super) fn lease(&self, duration: Duration) -> Leased {
+        let mut shared = self.shared();
+        let asked = Instant::now();
+        if let Some(left) = shared.leased_until.and_then(|until| until.checked_duration_since(asked))
+            && !left.is_zero()
+        {
+            return Leased::Busy { retry_in: left.min(LEASE_POLL) };
+        }
+        shared.fence += 1;
+        shared.leased_until = Some(asked + duration);
+        Leased::Held(Lease { fence: shared.fence, asked, duration, hold: Hold::Nothing })
+    }
+
+    pub(super) fn release(&self, lease: &Lease) {
+        let mut shared = self.shared();
+        if shared.fence == lease.fence {
+            shared.leased_until = None;
+        }
+    }
+
+    pub(super) fn write(&self, expect: Expect, record: &Record) -> Written {
+        let mut shared = self.shared();
+        let leased = shared.leased_until.is_some_and(|until| until > Instant::now());
+        if expect.fence.is_some_and(|fence| !leased || fence != shared.fence) {
+            return Written::Fenced;
+        }
+        match expect.meets(shared.record.as_ref(), record) {
+            Meets::Wanted => return Written::Done,
+            Meets::Other => return Written::Superseded(shared.record.clone().map(Box::new)),
+            Meets::Expected => {}
+        }
+        shared.record = Some(record.clone());
+        shared.changes.send_replace(());
+        Written::Done
+    }
+
+    pub(super) async fn changed(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Fails only without a sender, and this handle keeps one alive.
+        if seen.changed().await.is_ok() {
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clone for MemoryStore {
+    fn clone(&self) -> Self {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { shared: Arc::clone(&self.shared), seen: Mutex::new(seen) }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}

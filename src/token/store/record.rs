@@ -1,6 +1,7 @@
-//! The document that a store holds.
+//! What is known of a grant, and what a write compares.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::token::{Access, Fingerprint, Generation, Outcome, RefreshToken, Trigger};
 
@@ -21,7 +22,7 @@ pub struct Record {
 }
 
 /// The server that a grant belongs to; it is never sent to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     pub token_url: String,
     pub client_id: String,
@@ -36,15 +37,17 @@ pub struct Version {
 }
 
 /// Written before each token call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     pub owner: String,
     pub at: Timestamp,
+    /// Of the refresh token that was going to be presented: the grant's, or a first one from the configuration.
+    pub fingerprint: Fingerprint,
     /// How often this refresh token was presented without a clear answer, this time included.
     pub presented: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastRefresh {
     pub at: Timestamp,
     pub trigger: Trigger,
@@ -54,10 +57,59 @@ pub struct LastRefresh {
     pub error: Option<String>,
 }
 
+/// What a write expects.
+#[derive(Clone, Copy, Debug)]
+pub struct Expect {
+    /// The version that the store must hold; `None`: no record at all.
+    pub version: Option<Version>,
+    /// The fencing number of the lease that must be the present one; `None`: whoever holds it.
+    pub fence: Option<u64>,
+}
+
+/// What a write meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meets {
+    /// The expected version: write.
+    Expected,
+    /// The very record that is to be written: an earlier attempt got through although its answer was lost.
+    Wanted,
+    /// Anything else: leave it alone.
+    Other,
+}
+
 // === impl Record ===
 
 impl Record {
+    /// A record without a grant.
+    pub fn empty(binding: Binding) -> Self {
+        Self {
+            binding,
+            generation: Generation::default(),
+            access: None,
+            refresh: None,
+            intent: None,
+            needs_login: None,
+            taken: Vec::new(),
+            last_refresh: None,
+        }
+    }
+
     pub fn version(&self) -> Version {
         Version { generation: self.generation, fingerprint: self.refresh.as_ref().map(RefreshToken::fingerprint) }
+    }
+}
+
+// === impl Expect ===
+
+impl Expect {
+    /// The compare of the compare-and-set. The fence is each store's own to check.
+    pub(super) fn meets(&self, present: Option<&Record>, wanted: &Record) -> Meets {
+        if present.map(Record::version) == self.version {
+            Meets::Expected
+        } else if present == Some(wanted) {
+            Meets::Wanted
+        } else {
+            Meets::Other
+        }
     }
 }

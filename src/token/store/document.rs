@@ -1,0 +1,225 @@
+//! The document that a store holds: a record as JSON, in clear or sealed.
+//!
+//! ```text
+//! {"format": 1, "binding": {…}, "generation": 3, "access": {…}, "refresh_token": "…", …}
+//! {"format": 1, "sealed": {"key": "…", "nonce": "…", "data": "…"}}
+//! ```
+//!
+//! A reader passes over fields that it does not know, so that a version that adds one can be rolled back. A field that must
+//! not be lost on such a way raises the format number instead, and an older version then refuses the document.
+
+use jiff::Timestamp;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::error::Category;
+use zeroize::Zeroizing;
+
+use super::seal::{OpenError, SealError, Sealed, Sealer};
+use super::{Binding, Intent, LastRefresh, Record, StoreError};
+use crate::secret::Secret;
+use crate::token::{Access, AccessToken, Fingerprint, Generation, InvalidToken, RefreshToken};
+
+/// Why a document could not be read. Holds no part of it: a damaged document can hold a token anywhere.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("is not a grant document: {0}")]
+    Damaged(String),
+    #[error("was written by a newer version (format {0}; this one reads {FORMAT}); run that version")]
+    Newer(u64),
+    #[error("{0}")]
+    WrongKey(String),
+}
+
+const FORMAT: u64 = 1;
+
+/// What tells how to read the rest.
+#[derive(Deserialize)]
+struct Envelope {
+    format: u64,
+    sealed: Option<Sealed>,
+}
+
+/// What a sealed document looks like from outside.
+#[derive(Serialize)]
+struct SealedEnvelope {
+    format: u64,
+    sealed: Sealed,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    format: u64,
+    binding: Binding,
+    generation: Generation,
+    // A key that must be there, though its value may be null: without it the document is not whole.
+    #[serde(deserialize_with = "Option::deserialize")]
+    access: Option<AccessDocument>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    refresh_token: Option<SecretText>,
+    intent: Option<Intent>,
+    needs_login: Option<String>,
+    #[serde(default)]
+    taken: Vec<Fingerprint>,
+    last_refresh: Option<LastRefresh>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccessDocument {
+    token: SecretText,
+    obtained_at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+/// The one form in which a secret is written out.
+struct SecretText(Secret);
+
+/// The document of this record: sealed if there is a key.
+pub(super) fn encode(record: &Record, sealer: &Sealer) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let document = to_json(&Document::from(record))?;
+    match sealer.seal(document.clone())? {
+        None => Ok(document),
+        Some(sealed) => to_json(&SealedEnvelope { format: FORMAT, sealed }),
+    }
+}
+
+/// The record of this document, whatever its bytes are.
+pub(super) fn decode(bytes: &[u8], sealer: &Sealer) -> Result<Record, Unreadable> {
+    let envelope: Envelope = match serde_json::from_slice(bytes) {
+        Ok(envelope) => envelope,
+        Err(error) => return Err(not_an_envelope(bytes, &error)),
+    };
+    if envelope.format != FORMAT {
+        return Err(Unreadable::Newer(envelope.format));
+    }
+    let document: Document = match envelope.sealed {
+        None => serde_json::from_slice(bytes),
+        Some(sealed) => serde_json::from_slice(&sealer.open(&sealed)?),
+    }
+    .map_err(|error| damaged(&error))?;
+    Record::try_from(document)
+}
+
+/// A format number of a kind that we do not write is no number, as far as the text goes.
+fn not_an_envelope(bytes: &[u8], error: &serde_json::Error) -> Unreadable {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Unreadable::Damaged("it is empty".to_owned());
+    }
+    if error.is_data() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        return Unreadable::Damaged("it is JSON without a format number".to_owned());
+    }
+    damaged(error)
+}
+
+/// Says where and of which kind, never serde's own words: they quote the value that was found.
+fn damaged(error: &serde_json::Error) -> Unreadable {
+    let what = match error.classify() {
+        Category::Eof => "it is cut short",
+        Category::Syntax | Category::Io => "it is not JSON",
+        Category::Data => "a value is missing or of another kind",
+    };
+    Unreadable::Damaged(format!("{what} (line {}, column {})", error.line(), error.column()))
+}
+
+fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    // Room for a usual document, so that no copy of it stays behind in memory where the buffer grew from.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
+    serde_json::to_writer_pretty(&mut *bytes, value).map_err(|_| SealError)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+// === impl Unreadable ===
+
+impl Unreadable {
+    /// `place`: the path, or the server and name, of what could not be read.
+    pub(super) fn at(self, place: &str) -> StoreError {
+        let text = format!("{place} {self}");
+        match self {
+            Self::Damaged(_) | Self::Newer(_) => StoreError::Damaged(text),
+            Self::WrongKey(_) => StoreError::WrongKey(text),
+        }
+    }
+}
+
+impl From<OpenError> for Unreadable {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::WrongKey { .. } => Self::WrongKey(error.to_string()),
+            OpenError::Tampered => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl From<InvalidToken> for Unreadable {
+    fn from(_: InvalidToken) -> Self {
+        Self::Damaged("a token in it holds a character that no token has".to_owned())
+    }
+}
+
+// === impl Document ===
+
+impl From<&Record> for Document {
+    fn from(record: &Record) -> Self {
+        // Taken apart, so that a new field of a record is not forgotten here.
+        let Record { binding, generation, access, refresh, intent, needs_login, taken, last_refresh } = record.clone();
+        Self {
+            format: FORMAT,
+            binding,
+            generation,
+            access: access.map(|Access { token, obtained_at, expires_at }| AccessDocument {
+                token: SecretText(token.secret().clone()),
+                obtained_at,
+                expires_at,
+            }),
+            refresh_token: refresh.map(|token| SecretText(token.secret().clone())),
+            intent,
+            needs_login,
+            taken,
+            last_refresh,
+        }
+    }
+}
+
+impl TryFrom<Document> for Record {
+    type Error = Unreadable;
+
+    fn try_from(document: Document) -> Result<Self, Unreadable> {
+        let access = match document.access {
+            None => None,
+            Some(AccessDocument { token, obtained_at, expires_at }) => {
+                Some(Access { token: AccessToken::parse(token.0.expose())?, obtained_at, expires_at })
+            }
+        };
+        let refresh = match document.refresh_token {
+            None => None,
+            Some(token) => Some(RefreshToken::parse(token.0.expose())?),
+        };
+        Ok(Self {
+            binding: document.binding,
+            generation: document.generation,
+            access,
+            refresh,
+            intent: document.intent,
+            needs_login: document.needs_login,
+            taken: document.taken,
+            last_refresh: document.last_refresh,
+        })
+    }
+}
+
+// === impl SecretText ===
+
+impl Serialize for SecretText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Secret::new(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::StoreKey;
+use crate::token::{Outcome, Trigger};
+
+fn sealer(keys: &[u8]) -> Sealer {
+    Sealer::new(&keys.iter().map(|byte| StoreKey(Zeroizing::new([*byte; 32]))).collect::<Vec<_>>())
+}
+
+fn timestamps() -> impl Strategy<Value = Timestamp> {
+    (Timestamp::MIN.as_second()..=Timestamp::MAX.as_second(), 0..1_000_000_000)
+        .prop_filter_map("out of range", |(second, nanosecond)| Timestamp::new(second, nanosecond).ok())
+}
+
+fn tokens() -> impl Strategy<Value = String> {
+    prop::collection::vec(0x21_u8..0x7f, 1..200).prop_map(|bytes| bytes.into_iter().map(char::from).collect())
+}
+
+fn last_refreshes() -> impl Strategy<Value = LastRefresh> {
+    let triggers = [Trigger::Startup, Trigger::Scheduled, Trigger::Rejected, Trigger::Manual, Trigger::Peer];
+    let outcomes = [Outcome::Ok, Outcome::Transient, Outcome::Ambiguous, Outcome::Rejected, Outcome::Misconfigured];
+    let (triggers, outcomes) = (prop::sample::select(triggers.to_vec()), prop::sample::select(outcomes.to_vec()));
+    (timestamps(), triggers, outcomes, any::<u64>(), any::<Option<String>>())
+        .prop_map(|(at, trigger, outcome, duration_ms, error)| LastRefresh { at, trigger, outcome, duration_ms, error })
+}
+
+fn records() -> impl Strategy<Value = Record> {
+    let access =
+        (tokens(), timestamps(), prop::option::of(timestamps())).prop_map(|(token, obtained_at, expires_at)| Access {
+            token: AccessToken::parse(token).unwrap(),
+            obtained_at,
+            expires_at,
+        });
+    let refresh = tokens().prop_map(|token| RefreshToken::parse(token).unwrap());
+    let intent = (any::<String>(), timestamps(), any::<u32>()).prop_map(|(owner, at, presented)| Intent {
+        owner,
+        at,
+        presented,
+    });
+    (
+        (any::<String>(), any::<String>(), any::<String>()),
+        any::<u64>(),
+        prop::option::of(access),
+        prop::option::of(refresh),
+        prop::option::of(intent),
+        any::<Option<String>>(),
+        prop::collection::vec(tokens(), 0..4),
+        prop::option::of(last_refreshes()),
+    )
+        .prop_map(
+            |(
+                (token_url, client_id, upstream_origin),
+                generation,
+                access,
+                refresh,
+                intent,
+                needs_login,
+                taken,
+                last,
+            )| {
+                let taken = taken.into_iter().map(|token| RefreshToken::parse(token).unwrap().fingerprint()).collect();
+                Record {
+                    binding: Binding { token_url, client_id, upstream_origin },
+                    generation: Generation(generation),
+                    access,
+                    refresh,
+                    intent,
+                    needs_login,
+                    taken,
+                    last_refresh: last,
+                }
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_reads_back_in_clear_and_sealed(record in records()) {
+        for keys in [&[][..], &[1], &[2, 1]] {
+            let bytes = encode(&record, &sealer(keys)).unwrap();
+            prop_assert_eq!(decode(&bytes, &sealer(keys)), Ok(record.clone()));
+        }
+    }
+
+    #[test]
+    fn a_document_that_was_cut_is_refused(record in records(), keys in prop::sample::select(vec![vec![], vec![1]]), at in any::<prop::sample::Index>()) {
+        let bytes = encode(&record, &sealer(&keys)).unwrap();
+        // Without its last newline it is still whole.
+        let cut = &bytes[..at.index(bytes.len() - 1)];
+        prop_assert!(matches!(decode(cut, &sealer(&keys)), Err(Unreadable::Damaged(_))));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(decode(&bytes, &sealer(&[1])).is_err());
+    }
+
+    #[test]
+    fn a_changed_document_is_read_without_a_panic_and_never_quoted(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = whole().into_bytes();
+        let index = at.index(bytes.len());
+        bytes[index] = byte;
+        if let Err(error) = decode(&bytes, &sealer(&[])) {
+            prop_assert!(!error.to_string().contains("canary"), "{}", error);
+        }
+    }
+}
+
+fn whole() -> String {
+    r#"{"format":1,"binding":{"token_url":"canary","client_id":"canary","upstream_origin":"canary"},"generation":3,
+        "access":{"token":"canary","obtained_at":"2026-11-22T02:00:00Z","expires_at":null},"refresh_token":"canary",
+        "intent":null,"needs_login":null,"taken":[],"last_refresh":null}"#
+        .to_owned()
+}
+
+#[test]
+fn what_is_no_document_is_refused_with_a_text_that_quotes_nothing() {
+    let cases = [
+        ("", "it is empty"),
+        (" \n", "it is empty"),
+        ("canary", "it is not JSON (line 1, column 1)"),
+        ("{\"format\":1", "it is cut short (line 1, column 11)"),
+        ("null", "it is JSON without a format number"),
+        ("[1]", "it is JSON without a format number"),
+        ("{}", "it is JSON without a format number"),
+        ("{\"format\":\"canary\"}", "it is JSON without a format number"),
+        ("{\"format\":-1}", "it is JSON without a format number"),
+        ("{\"format\":1}", "a value is missing or of another kind (line 1, column 12)"),
+        (
+            "{\"format\":1,\"sealed\":{\"key\":\"canary\",\"nonce\":\"\",\"data\":\"\"}}",
+            "its encrypted part was changed or cut",
+        ),
+    ];
+    for (text, expected) in cases {
+        let error = decode(text.as_bytes(), &sealer(&[1])).unwrap_err();
+        assert_eq!(error, Unreadable::Damaged(expected.to_owned()), "{text:?}");
+    }
+    for (part, changed) in [
+        ("\"generation\":3", "\"generation\":\"canary\""),
+        ("\"generation\":3,", ""),
+        ("\"refresh_token\":\"canary\"", "\"refresh_token\":7"),
+        ("\"refresh_token\":\"canary\",", ""),
+        ("\"refresh_token\":\"canary\"", "\"refresh_token\":\"can ary\""),
+        ("\"token\":\"canary\"", "\"token\":\"\""),
+        ("2026-11-22T02:00:00Z", "canary"),
+        ("\"taken\":[]", "\"taken\":[\"canary\"]"),
+    ] {
+        let text = whole().replace(part, changed);
+        assert_ne!(text, whole(), "{part}");
+        let error = decode(text.as_bytes(), &sealer(&[])).unwrap_err();
+        assert!(matches!(error, Unreadable::Damaged(_)), "{changed}: {error}");
+        assert!(!error.to_string().contains("canary"), "{changed}: {error}");
+    }
+}
+
+#[test]
+fn a_newer_format_is_told_apart_from_damage() {
+    let error = decode(br#"{"format":2,"generation":"somehow else"}"#, &sealer(&[])).unwrap_err();
+    assert_eq!(error, Unreadable::Newer(2));
+    assert!(error.to_string().contains("newer version (format 2; this one reads 1)"), "{error}");
+}
+
+#[test]
+fn unknown_fields_are_passed_over_so_that_a_version_can_be_rolled_back() {
+    let newer = whole().replace("\"generation\":3", "\"generation\":3,\"added\":{\"later\":[1]}");
+    assert_eq!(decode(newer.as_bytes(), &sealer(&[])), decode(whole().as_bytes(), &sealer(&[])));
+    assert!(decode(newer.as_bytes(), &sealer(&[])).is_ok());
+}
+
+#[test]
+fn a_clear_document_is_read_with_keys_and_sealed_with_them() {
+    let record = decode(whole().as_bytes(), &sealer(&[1])).unwrap();
+    let sealed = encode(&record, &sealer(&[1])).unwrap();
+    let text = std::str::from_utf8(&sealed).unwrap();
+    assert!(!text.contains("canary") && !text.contains("refresh_token"), "{text}");
+    let error = decode(&sealed, &sealer(&[])).unwrap_err();
+    assert!(matches!(error, Unreadable::WrongKey(_)), "{error}");
+}

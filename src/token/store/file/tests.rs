@@ -1,0 +1,413 @@
+//! What the file store promises beside the contract: modes, owners, disks that fail, and processes that die.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write as _};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::config::{StoreConfig, StoreKindConfig};
+use crate::token::store::Store;
+use crate::token::store::tests::{NOTHING, expecting, grant, held, lease, write};
+
+const LONG: Duration = Duration::from_secs(60);
+
+async fn open(path: &Path) -> Result<Store, StoreError> {
+    Store::open(&StoreConfig { kind: StoreKindConfig::File { path: path.to_owned() }, keys: Vec::new() }, None).await
+}
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grant.json");
+    (folder, path)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn unavailable(result: Result<impl std::fmt::Debug, StoreError>) -> String {
+    match result {
+        Err(StoreError::Unavailable(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// This very test in a process of its own, which finds the document's path in its environment.
+struct Peer {
+    process: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+const PEER: &str = "BEARER_PROXY_TEST_PEER";
+
+/// Set: this process is the peer.
+fn peer_path() -> Option<PathBuf> {
+    std::env::var_os(PEER).map(PathBuf::from)
+}
+
+/// `wrapper`: a command that is given the test's own to run.
+fn peer_command(test: &str, document: &Path, wrapper: &[&str]) -> Command {
+    let exe = std::env::current_exe().unwrap();
+    let mut words = wrapper.iter().map(|word| Path::new(word).to_owned()).chain([exe]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).args(["--exact", &format!("token::store::file::tests::{test}"), "--nocapture"]);
+    command.env(PEER, document).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+impl Peer {
+    fn start(test: &str, document: &Path) -> Self {
+        let mut process = peer_command(test, document, &[]).spawn().unwrap();
+        let (stdin, stdout) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        Self { process, stdin, stdout }
+    }
+
+    /// What the peer said, by its next line with a mark in it.
+    fn heard(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.stdout.read_line(&mut line).unwrap(), 0, "the peer ended without a word");
+            if let Some((_, said)) = line.split_once("peer: ") {
+                return said.trim_end().to_owned();
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn say(what: &str) {
+    println!("peer: {what}");
+    std::io::stdout().flush().unwrap();
+}
+
+/// Until the test says so.
+fn wait_for_word() {
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_ends_with_its_process_however_it_ends() {
+    if let Some(path) = peer_path() {
+        let _lease = held(open(&path).await.unwrap().lease("peer", LONG).await.unwrap());
+        say("held");
+        return wait_for_word();
+    }
+    let (_folder, path) = folder();
+    let store = open(&path).await.unwrap();
+    let mut last = 0;
+    for _ in 0..3 {
+        let mut peer = Peer::start("a_lease_ends_with_its_process_however_it_ends", &path);
+        assert_eq!(peer.heard(), "held");
+        assert!(matches!(store.lease("one", LONG).await.unwrap(), Leased::Busy { .. }));
+        drop(peer);
+        let lease = held(store.lease("one", LONG).await.unwrap());
+        assert!(lease.fence > last + 1, "the peer's own lay between");
+        last = lease.fence;
+        store.release(lease).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_holder_is_waited_for_as_long_as_it_wrote_and_then_fenced() {
+    let duration = Duration::from_millis(800);
+    if let Some(path) = peer_path() {
+        let store = open(&path).await.unwrap();
+        let first = store.load().await.unwrap().unwrap();
+        let lease = held(store.lease("peer", duration).await.unwrap());
+        say("held");
+        wait_for_word();
+        let intent = Expect { fence: Some(lease.fence), ..expecting(&first) };
+        let written = store.write(intent, &grant(1, "peer")).await.unwrap();
+        return say(&format!("{written:?} with {:?} left", lease.remaining()));
+    }
+    let (_folder, path) = folder();
+    let store = open(&path).await.unwrap();
+    write(&store, NOTHING, &grant(1, "one")).await;
+    let mut peer = Peer::start("a_stopped_holder_is_waited_for_as_long_as_it_wrote_and_then_fenced", &path);
+    assert_eq!(peer.heard(), "held");
+    peer.signal(Signal::STOP);
+
+    let begun = Instant::now();
+    let lease = timeout(Duration::from_secs(10), lease(&store, "one", Duration::from_millis(1))).await.unwrap();
+    assert!(begun.elapsed() >= duration, "its own duration is not what counts: {:?}", begun.elapsed());
+    peer.signal(Signal::CONT);
+    peer.stdin.write_all(b"\n").unwrap();
+    assert_eq!(peer.heard(), "Fenced with 0ns left");
+    assert_eq!(store.load().await.unwrap().unwrap().refresh, grant(1, "one").refresh);
+    store.release(lease).await;
+}
+
+#[tokio::test]
+async fn a_process_killed_while_it_writes_leaves_a_whole_document() {
+    if let Some(path) = peer_path() {
+        let store = open(&path).await.unwrap();
+        loop {
+            let present = store.load().await.unwrap().unwrap();
+            let next = grant(present.generation.0 + 1, &"x".repeat(20_000));
+            write(&store, expecting(&present), &next).await;
+            say(&next.generation.to_string());
+        }
+    }
+    let (folder, path) = folder();
+    let store = open(&path).await.unwrap();
+    write(&store, NOTHING, &grant(1, "one")).await;
+    for round in 0..12 {
+        let mut peer = Peer::start("a_process_killed_while_it_writes_leaves_a_whole_document", &path);
+        let mut heard = peer.heard();
+        let until = Instant::now() + Duration::from_micros(700 * round);
+        while Instant::now() < until {
+            heard = peer.heard();
+        }
+        drop(peer);
+        let generation = store.load().await.unwrap().unwrap().generation.0;
+        assert!(generation >= heard.parse().unwrap(), "{generation} is less than the {heard} that was written");
+    }
+    assert!(names(folder.path()).iter().all(|name| !name.contains("damaged")));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_that_leaves_the_old_document_and_no_other_file() {
+    const TEST: &str = "a_full_disk_is_an_error_that_leaves_the_old_document_and_no_other_file";
+    if let Some(path) = peer_path() {
+        let store = open(&path).await.unwrap();
+        let present = store.load().await.unwrap().unwrap();
+        let error = unavailable(store.write(expecting(&present), &grant(2, "two")).await);
+        assert!(error.contains("grant.json: File too large"), "{error}");
+        let error = unavailable(store.lease("peer", LONG).await);
+        assert!(error.contains("grant.json.lease: File too large"), "{error}");
+        assert_eq!(store.load().await.unwrap(), Some(present));
+        return;
+    }
+    let (folder, path) = folder();
+    write(&open(&path).await.unwrap(), NOTHING, &grant(1, "one")).await;
+    // No file of the peer may grow: each write fails as on a full disk.
+    let limit = ["sh", "-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"];
+    let output = peer_command(TEST, &path, &limit).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(names(folder.path()), ["grant.json", "grant.json.lock"]);
+}
+
+#[tokio::test]
+async fn a_folder_that_can_not_be_written_is_named_with_its_owner_and_can_still_be_read() {
+    const TEST: &str = "a_folder_that_can_not_be_written_is_named_with_its_owner_and_can_still_be_read";
+    if let Some(path) = peer_path() {
+        let store = open(&path).await.unwrap();
+        let present = store.load().await.unwrap().unwrap();
+        for error in [
+            unavailable(store.write(expecting(&present), &grant(2, "two")).await),
+            unavailable(store.lease("peer", LONG).await),
+        ] {
+            assert!(error.contains("Permission denied") && error.contains("it belongs to uid "), "{error}");
+        }
+        fs::write(&path, "damaged").unwrap();
+        let error = store.load().await.unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged(text) if text.contains("no copy could be kept")), "{error:?}");
+        return;
+    }
+    let (folder, path) = folder();
+    write(&open(&path).await.unwrap(), NOTHING, &grant(1, "one")).await;
+    fs::remove_file(disk::beside(&path, ".lock")).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    // Modes bind root only without this capability.
+    let bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+    let wrapper = if rustix::process::geteuid().is_root() { &bound[..] } else { &[] };
+    let output = peer_command(TEST, &path, wrapper).output().expect("setpriv, of the package util-linux");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(names(folder.path()), ["grant.json"]);
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_an_error_that_names_the_mend() {
+    let (folder, _) = folder();
+    let path = folder.path().join("missing/grant.json");
+    let error = unavailable(open(&path).await);
+    let mend = format!("install -d -m 0700 {}", folder.path().join("missing").display());
+    assert!(error.contains(&mend), "{error}");
+
+    let error = unavailable(open(Path::new("/")).await.unwrap().load().await);
+    assert!(error.contains("is not a file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_that_vanishes_is_never_taken_for_no_grant() {
+    let (folder, _) = folder();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let store = open(&inner.join("grant.json")).await.unwrap();
+    let first = grant(1, "one");
+    write(&store, NOTHING, &first).await;
+    store.changed().await;
+    fs::rename(&inner, folder.path().join("away")).unwrap();
+    for error in [
+        unavailable(store.load().await),
+        unavailable(store.write(NOTHING, &first).await),
+        unavailable(store.lease("one", LONG).await),
+    ] {
+        assert!(error.contains("No such file or directory"), "{error}");
+    }
+    timeout(Duration::from_secs(1), store.changed()).await.expect("its end is a change");
+    fs::rename(folder.path().join("away"), &inner).unwrap();
+    timeout(Duration::from_secs(1), store.changed()).await.expect("so is its return");
+    assert_eq!(store.load().await.unwrap(), Some(first));
+}
+
+#[tokio::test]
+async fn every_file_is_for_its_owner_alone() {
+    let (folder, path) = folder();
+    let store = open(&path).await.unwrap();
+    write(&store, NOTHING, &grant(1, "one")).await;
+    let lease = held(store.lease("one", LONG).await.unwrap());
+    fs::write(&path, "damaged").unwrap();
+    store.load().await.unwrap_err();
+    let names = names(folder.path());
+    assert_eq!(names.len(), 4, "{names:?}");
+    for name in names {
+        assert_eq!(mode(&folder.path().join(&name)), 0o600, "{name}");
+    }
+    store.release(lease).await;
+}
+
+#[tokio::test]
+async fn a_document_that_others_could_read_is_closed_to_them() {
+    let (_folder, path) = folder();
+    let store = open(&path).await.unwrap();
+    write(&store, NOTHING, &grant(1, "one")).await;
+    for open_to_others in [0o644, 0o640, 0o666] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(open_to_others)).unwrap();
+        store.load().await.unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+}
+
+#[tokio::test]
+async fn what_root_writes_belongs_to_the_owner_of_the_document_or_folder() {
+    let (folder, path) = folder();
+    // Only root can give a file away; anybody else's files are its own.
+    let owner = if rustix::process::geteuid().is_root() { 65534 } else { rustix::process::geteuid().as_raw() };
+    chown(folder.path(), Some(owner), None).unwrap();
+    let store = open(&path).await.unwrap();
+    write(&store, NOTHING, &grant(1, "one")).await;
+    write(&store, expecting(&grant(1, "one")), &grant(2, "two")).await;
+    let lease = held(store.lease("one", LONG).await.unwrap());
+    for name in names(folder.path()) {
+        assert_eq!(fs::metadata(folder.path().join(&name)).unwrap().uid(), owner, "{name}");
+    }
+    store.release(lease).await;
+}
+
+#[tokio::test]
+async fn a_link_stays_a_link_and_what_it_names_is_replaced() {
+    let (folder, path) = folder();
+    let target = folder.path().join("real/grant.json");
+    fs::create_dir(target.parent().unwrap()).unwrap();
+    write(&open(&target).await.unwrap(), NOTHING, &grant(1, "one")).await;
+    symlink(&target, &path).unwrap();
+    let store = open(&path).await.unwrap();
+    let lease = held(store.lease("by the link", LONG).await.unwrap());
+    let beside = open(&target).await.unwrap().lease("by the name", LONG).await.unwrap();
+    assert!(matches!(beside, Leased::Busy { .. }), "one document has one lease");
+    write(&store, expecting(&grant(1, "one")), &grant(2, "two")).await;
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+    assert_eq!(open(&target).await.unwrap().load().await.unwrap().unwrap().generation.0, 2);
+    store.release(lease).await;
+}
+
+#[tokio::test]
+async fn what_a_crash_left_or_a_stranger_put_in_the_way_is_not_followed() {
+    let (folder, path) = folder();
+    let store = open(&path).await.unwrap();
+    let bait = folder.path().join("bait");
+    fs::write(&bait, "mine").unwrap();
+    symlink(&bait, disk::beside(&path, ".tmp")).unwrap();
+    symlink(&bait, disk::beside(&path, ".lease.tmp")).unwrap();
+    write(&store, NOTHING, &grant(1, "one")).await;
+    let lease = held(store.lease("one", LONG).await.unwrap());
+    assert_eq!(fs::read_to_string(&bait).unwrap(), "mine");
+    assert_eq!(names(folder.path()), ["bait", "grant.json", "grant.json.lease", "grant.json.lock"]);
+    store.release(lease).await;
+}
+
+#[tokio::test]
+async fn a_fence_never_goes_back_even_if_the_lease_file_is_lost_or_spoiled() {
+    let (_folder, path) = folder();
+    let (store, other) = (open(&path).await.unwrap(), open(&path).await.unwrap());
+    write(&store, NOTHING, &grant(1, "one")).await;
+    let claim = disk::beside(&path, ".lease");
+    let mut last = 0;
+    for spoil in
+        [None, Some(""), Some("{\"owner\""), Some("{\"owner\":\"\",\"fence\":18446744073709551615,\"duration_ms\":1}")]
+    {
+        let old = held(store.lease("one", LONG).await.unwrap());
+        assert!(old.fence > last, "{} after {last}", old.fence);
+        // The fence begins at the time, which grows by the millisecond.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        fs::remove_file(&claim).unwrap();
+        if let Some(text) = spoil {
+            fs::write(&claim, text).unwrap();
+        }
+        let new = held(other.lease("other", LONG).await.unwrap());
+        assert!(new.fence > old.fence, "{spoil:?}");
+        let intent = Expect { fence: Some(old.fence), ..expecting(&grant(1, "one")) };
+        assert!(matches!(store.write(intent, &grant(1, "one")).await.unwrap(), Written::Fenced));
+        last = new.fence;
+        store.release(old).await;
+        other.release(new).await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_document_is_kept_aside_once_however_often_it_is_read() {
+    let (folder, path) = folder();
+    fs::write(&path, "{\"format\":1,").unwrap();
+    for _ in 0..3 {
+        let store = open(&path).await.unwrap();
+        let error = store.load().await.unwrap_err().to_string();
+        assert!(error.contains("it is cut short") && error.contains("a copy is kept as "), "{error}");
+        store.write(NOTHING, &grant(1, "one")).await.unwrap_err();
+    }
+    let copies = names(folder.path()).into_iter().filter(|name| name.starts_with("grant.json.damaged-"));
+    assert_eq!(copies.count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_no_file_is_refused_and_not_waited_for() {
+    let (folder, path) = folder();
+    let store = open(&path).await.unwrap();
+    fs::write(&path, " ".repeat(2 * 1024 * 1024)).unwrap();
+    let error = store.load().await.unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Damaged(text) if text.contains("larger than any grant document")),
+        "{error:?}"
+    );
+    store.replace_damaged(&grant(1, "one")).await.unwrap_err();
+    assert_eq!(names(folder.path()), ["grant.json", "grant.json.lock"]);
+
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let loaded = timeout(Duration::from_secs(5), store.load()).await.expect("a pipe is not opened");
+    assert!(unavailable(loaded).contains("is not a file"));
+}

@@ -1,0 +1,102 @@
+//! The lock under which the store is looked at and changed in one step. Held for milliseconds.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::disk;
+use crate::token::store::StoreError;
+
+/// The lock, while it lives.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    _lock: File,
+}
+
+/// Longer than any transaction takes, and short enough to tell a person that the disk or another process hangs.
+const LIMIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
+
+// === impl Transaction ===
+
+impl Transaction {
+    /// Waits for the lock, on a thread that may wait.
+    pub(super) fn begin(document: &Path) -> Result<Self, StoreError> {
+        Self::begin_within(document, LIMIT)
+    }
+
+    /// Asks again and again, since `flock` itself knows no time limit.
+    fn begin_within(document: &Path, limit: Duration) -> Result<Self, StoreError> {
+        let path = disk::beside(document, ".lock");
+        let begun = Instant::now();
+        loop {
+            match Self::try_begin(&path, document)? {
+                Some(transaction) => return Ok(transaction),
+                None if begun.elapsed() < limit => std::thread::sleep(POLL),
+                None => {
+                    return Err(StoreError::Unavailable(format!(
+                        "another process has held {} for more than {limit:?}; `fuser -v` on that file shows which",
+                        path.display()
+                    )));
+                }
+            }
+        }
+    }
+
+    fn try_begin(path: &Path, document: &Path) -> Result<Option<Self>, StoreError> {
+        let failed = |error| disk::unavailable("lock", path, &error);
+        // Not truncated and never removed: the file's one use is that everybody locks the same one.
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
+        disk::give_to_owner(&file, document);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // Somebody who tidied up may have removed the file between its opening and its locking; a later one would then lock
+        // another file of the same name.
+        let ours = file.metadata().map_err(failed)?;
+        match std::fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => Ok(Some(Self { _lock: file })),
+            _ => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_held_is_waited_for_and_then_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let document = folder.path().join("grant.json");
+        let held = Transaction::begin(&document).unwrap();
+        let error = Transaction::begin_within(&document, Duration::from_millis(30)).unwrap_err().to_string();
+        assert!(error.contains("grant.json.lock for more than 30ms"), "{error}");
+
+        let waiting = std::thread::spawn({
+            let document = document.clone();
+            move || Transaction::begin(&document).map(drop)
+        });
+        drop(held);
+        waiting.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_lock_file_that_was_removed_lets_nobody_in_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let document = folder.path().join("grant.json");
+        let path = disk::beside(&document, ".lock");
+        let stale = File::create(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let named = Transaction::begin(&document).unwrap();
+        // Whoever had opened the old file may lock it, and is not let in by that.
+        stale.try_lock().unwrap();
+        assert!(Transaction::try_begin(&path, &document).unwrap().is_none());
+        drop(named);
+        assert!(Transaction::try_begin(&path, &document).unwrap().is_some());
+    }
+}
