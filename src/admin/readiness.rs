@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn a_refused_token_makes_it_unready_until_it_is_accepted() {
         let refused = |view: &mut View| {
-            let tokens = Tokens::scripted(view.clone(), Ok(()));
+            let tokens = Tokens::scripted(view.clone(), None);
             tokens.refused_again(view.token.as_ref().unwrap());
         };
         assert_eq!(readiness(Some(60), refused), (false, vec!["the upstream refuses the token".to_owned()]));

@@ -14,7 +14,6 @@ use super::client::{Client, ClientError};
 use super::*;
 use crate::config::{AdminConfig, ListenAddress};
 use crate::token::live::{LiveToken, View};
-use crate::token::refresher::NotRefreshed;
 use crate::token::{Access, AccessToken, Generation};
 
 const CANARY: &str = "canary-access-token";
@@ -35,17 +34,18 @@ fn valid() -> View {
         obtained_at: now,
         expires_at: Some(now + SignedDuration::from_hours(1)),
     };
-    View { token: Some(LiveToken::new(Generation(3), &access).unwrap().into()), ..View::default() }
+    let token = Some(LiveToken::new(Generation(3), &access).unwrap().into());
+    View { token, generation: Generation(3), ..View::default() }
 }
 
-fn admin(view: View, refresh: Result<(), NotRefreshed>, key: Option<&str>) -> (Arc<Admin>, watch::Receiver<bool>) {
+fn admin(view: View, refuse: Option<&'static str>, key: Option<&str>) -> (Arc<Admin>, watch::Receiver<bool>) {
     let (drain, drained) = watch::channel(false);
-    let tokens = Tokens::scripted(view, refresh);
+    let tokens = Tokens::scripted(view, refuse);
     (Arc::new(Admin::new(tokens, Metrics::new(), drain, key.map(Secret::new))), drained)
 }
 
-async fn start(scope: Scope, view: View, refresh: Result<(), NotRefreshed>, key: Option<&str>) -> Running {
-    let (admin, drain) = admin(view, refresh, key);
+async fn start(scope: Scope, view: View, refuse: Option<&'static str>, key: Option<&str>) -> Running {
+    let (admin, drain) = admin(view, refuse, key);
     let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), scope).await.unwrap();
     let ListenAddress::Tcp(address) = *listener.address() else { panic!("not TCP") };
     let (stop, stopped) = watch::channel(false);
@@ -73,7 +73,7 @@ fn json(body: &str) -> Value {
 
 #[tokio::test]
 async fn every_path_answers_and_no_answer_holds_the_token() {
-    let running = start(Scope::Admin, valid(), Ok(()), None).await;
+    let running = start(Scope::Admin, valid(), None, None).await;
     for (line, status, content_type, has) in [
         ("GET /livez", 200, "application/json", r#"{"status":"alive"}"#),
         ("GET /livez?verbose", 200, "application/json", "alive"),
@@ -102,7 +102,7 @@ async fn every_path_answers_and_no_answer_holds_the_token() {
 
 #[tokio::test]
 async fn a_wrong_method_is_told_the_right_ones() {
-    let running = start(Scope::Admin, valid(), Ok(()), None).await;
+    let running = start(Scope::Admin, valid(), None, None).await;
     assert!(ask(running.address, "GET /drain", "").await.1.contains("allow: post"));
     assert!(ask(running.address, "POST /metrics", "").await.1.contains("allow: get, head"));
     assert!(!*running.drain.borrow());
@@ -110,7 +110,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
 
 #[tokio::test]
 async fn head_is_answered_as_get_without_the_body() {
-    let running = start(Scope::Admin, valid(), Ok(()), None).await;
+    let running = start(Scope::Admin, valid(), None, None).await;
     let (status, head, body) = ask(running.address, "HEAD /livez", "").await;
     assert_eq!((status, body.as_str()), (200, ""));
     assert!(head.contains("content-length: 18"), "{head}");
@@ -118,7 +118,7 @@ async fn head_is_answered_as_get_without_the_body() {
 
 #[tokio::test]
 async fn a_status_document_has_every_field_of_the_interface() {
-    let running = start(Scope::Admin, valid(), Ok(()), None).await;
+    let running = start(Scope::Admin, valid(), None, None).await;
     let (_, _, body) = ask(running.address, "GET /status", "").await;
     let status = json(&body);
     for field in [
@@ -142,7 +142,7 @@ async fn a_status_document_has_every_field_of_the_interface() {
 
 #[tokio::test]
 async fn foreign_hosts_and_pages_reach_nothing() {
-    let running = start(Scope::Admin, valid(), Ok(()), None).await;
+    let running = start(Scope::Admin, valid(), None, None).await;
     let (status, _, body) =
         raw(running.address, "GET /status HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n").await;
     assert_eq!((status, json(&body)["type"].as_str()), (421, Some("urn:bearer-proxy:misdirected-request")));
@@ -161,7 +161,7 @@ async fn foreign_hosts_and_pages_reach_nothing() {
 
 #[tokio::test]
 async fn with_a_key_every_request_needs_it() {
-    let (admin, drain) = admin(valid(), Ok(()), Some("first-key"));
+    let (admin, drain) = admin(valid(), None, Some("first-key"));
     let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), Scope::Admin).await.unwrap();
     let ListenAddress::Tcp(address) = *listener.address() else { panic!("not TCP") };
     let (_stop, stopped) = watch::channel(false);
@@ -185,7 +185,7 @@ async fn with_a_key_every_request_needs_it() {
 
 #[tokio::test]
 async fn probes_answer_three_paths_to_whoever_asks() {
-    let running = start(Scope::Probes, View::default(), Ok(()), Some("key")).await;
+    let running = start(Scope::Probes, View::default(), None, Some("key")).await;
     for (line, expected) in [
         ("GET /livez", 200),
         ("GET /readyz", 503),
@@ -207,7 +207,7 @@ async fn probes_answer_three_paths_to_whoever_asks() {
 #[tokio::test]
 async fn what_is_not_ready_says_why() {
     let view = View { draining: true, unpersisted: true, ..valid() };
-    let running = start(Scope::Probes, view, Ok(()), None).await;
+    let running = start(Scope::Probes, view, None, None).await;
     let (status, _, body) = ask(running.address, "GET /readyz", "").await;
     assert_eq!(status, 503);
     let reasons = ["the proxy is draining", "a rotated token is held that the store has not taken"];
@@ -216,8 +216,8 @@ async fn what_is_not_ready_says_why() {
 
 #[tokio::test]
 async fn a_refresh_that_fails_says_why_and_how_the_grant_stands() {
-    let refused = NotRefreshed { reason: "log in again".into(), needs_login: true };
-    let running = start(Scope::Admin, View::default(), Err(refused), None).await;
+    let view = View { needs_login: Some("refused".into()), ..View::default() };
+    let running = start(Scope::Admin, view, Some("log in again"), None).await;
     let (status, head, body) = ask(running.address, "POST /refresh", "").await;
     assert_eq!(status, 503);
     assert!(head.contains("content-type: application/problem+json"), "{head}");
@@ -226,12 +226,12 @@ async fn a_refresh_that_fails_says_why_and_how_the_grant_stands() {
     assert_eq!(problem["status"], 503);
     assert_eq!(problem["detail"], "log in again");
     assert_eq!(problem["needs_login"], true);
-    assert_eq!(problem["grant"]["state"], "starting");
+    assert_eq!(problem["grant"]["state"], "needs_login");
 }
 
 #[tokio::test]
 async fn an_endless_head_and_an_unread_body_end_the_connection() {
-    let running = start(Scope::Admin, valid(), Ok(()), None).await;
+    let running = start(Scope::Admin, valid(), None, None).await;
     let (status, _, _) = ask(running.address, "GET /livez", &format!("X: {}\r\n", "x".repeat(20_000))).await;
     assert_eq!(status, 431);
     // A body that never comes is not waited for.
@@ -241,7 +241,7 @@ async fn an_endless_head_and_an_unread_body_end_the_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_come_frees_its_connection() {
-    let running = start(Scope::Admin, valid(), Ok(()), None).await;
+    let running = start(Scope::Admin, valid(), None, None).await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: lo").await.unwrap();
     let mut rest = Vec::new();
@@ -251,7 +251,7 @@ async fn a_head_that_does_not_come_frees_its_connection() {
 
 #[tokio::test]
 async fn stopping_ends_idle_connections_and_closes_the_port() {
-    let running = start(Scope::Admin, valid(), Ok(()), None).await;
+    let running = start(Scope::Admin, valid(), None, None).await;
     let mut idle = TcpStream::connect(running.address).await.unwrap();
     idle.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
@@ -267,7 +267,7 @@ async fn stopping_ends_idle_connections_and_closes_the_port() {
 
 #[tokio::test]
 async fn the_client_asks_over_tcp_with_the_key() {
-    let running = start(Scope::Admin, valid(), Ok(()), Some("key")).await;
+    let running = start(Scope::Admin, valid(), None, Some("key")).await;
     let listen = ListenAddress::Tcp(running.address);
     let client = |key: Option<&str>| Client::new(&AdminConfig { listen: listen.clone(), key: key.map(Secret::new) });
     let answer = client(Some("key")).get("/status", SOON).await.unwrap();
@@ -293,7 +293,7 @@ async fn a_unix_socket_serves_the_client_and_its_file_goes_with_it() {
     let second = Listener::bind(&address, Scope::Admin).await.unwrap_err();
     assert!(second.to_string().starts_with("admin.listen: can't listen on unix:/"), "{second}");
 
-    let (admin, drain) = admin(valid(), Ok(()), None);
+    let (admin, drain) = admin(valid(), None, None);
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(listener.serve(admin, stopped));
     let client = Client::new(&AdminConfig { listen: address, key: None });

@@ -236,6 +236,29 @@ impl Tokens {
     }
 }
 
+#[cfg(test)]
+impl Tokens {
+    /// Without a refresher: shows `view`, and answers each wish for a refresh with the token in it, or with why there is none.
+    pub(crate) fn scripted(view: View, refuse: Option<&'static str>) -> Self {
+        let live = Arc::new(Live::new(crate::clock::Clock::system()));
+        live.publish(view);
+        let (commands, mut asked) = mpsc::unbounded_channel();
+        let identity = Identity { grant: "refresh_token", profile: "passolution", store: "file" };
+        let tokens = Self::new(Arc::clone(&live), commands, Duration::from_secs(10), identity);
+        tokio::spawn(async move {
+            while let Some(command) = asked.recv().await {
+                let token = live.view().token.clone();
+                if let (Command::Refresh(reply), Some(verdict)) =
+                    (command, refuse.map(|why| Verdict::PassOn(why.into())).or(token.map(Verdict::Newer)))
+                {
+                    let _ = reply.send(verdict);
+                }
+            }
+        });
+        tokens
+    }
+}
+
 /// What a request finds. Pure.
 fn find(view: &View, now: Timestamp, large: bool) -> Found {
     match view.unexpired(now) {
