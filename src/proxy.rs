@@ -20,11 +20,14 @@ pub mod refusal;
 pub mod replay;
 mod tunnel;
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tower::{Service, ServiceBuilder};
@@ -39,7 +42,7 @@ use self::observe::{ObserveLayer, Observer};
 use self::refusal::Refusals;
 use self::replay::Budget;
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, WorkerMetrics};
 use crate::token::refresher::Tokens;
 use crate::upstream::connect::Connector;
 use crate::upstream::pool::Pool;
@@ -69,12 +72,33 @@ impl Shared {
     }
 }
 
-/// The stack of one worker. To be called on its thread.
-pub fn stack(
-    shared: &Shared,
+/// One worker's way to answer requests: the stack, made again when what it was made from has been replaced by a reload.
+///
+/// Requests in flight keep the stack that they began with.
+pub struct Worker<S> {
+    shared: Arc<ArcSwap<Shared>>,
+    metrics: WorkerMetrics,
+    made: RefCell<(Arc<Shared>, S)>,
+    make: fn(&Shared, &WorkerMetrics) -> S,
+}
+
+/// To be called on the worker's thread.
+pub fn worker(
+    shared: Arc<ArcSwap<Shared>>,
+    metrics: &Metrics,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + 'static {
-    let Shared { config, tokens, metrics, connector, in_flight, budget } = shared;
-    let observer = Observer { metrics: metrics.worker(), log: config.log.requests, via: config.via.clone() };
+    let metrics = metrics.worker();
+    let now = shared.load_full();
+    let made = RefCell::new((Arc::clone(&now), stack(&now, &metrics)));
+    Reloading(Rc::new(Worker { shared, metrics, made, make: stack }))
+}
+
+fn stack(
+    shared: &Shared,
+    metrics: &WorkerMetrics,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + use<> {
+    let Shared { config, tokens, metrics: all, connector, in_flight, budget } = shared;
+    let observer = Observer { metrics: metrics.clone(), log: config.log.requests, via: config.via.clone() };
     let bearing = Bearing {
         tokens: tokens.clone(),
         hygiene: Hygiene::new(config),
@@ -83,8 +107,9 @@ pub fn stack(
         replay_limit: config.upstream.replay_limit,
         idle_timeout: config.upstream.idle_timeout,
         max_body_size: config.guard.max_body_size,
-        metrics: observer.metrics.clone(),
+        metrics: metrics.clone(),
     };
+    let pool = Pool::new(connector.clone(), &config.upstream, all.clone());
     ServiceBuilder::new()
         // Outermost, so that what any layer below says is answered and counted.
         .layer(ObserveLayer(Rc::new(observer)))
@@ -94,5 +119,39 @@ pub fn stack(
         .layer(in_flight.clone())
         // Around the upstream, so that a refused attempt can be repeated.
         .layer(BearerLayer(Rc::new(bearing)))
-        .service(Forward::new(Pool::new(connector.clone(), &config.upstream, connections), &config.upstream))
+        .service(Forward::new(pool, &config.upstream))
+}
+
+/// A handle to the worker's [`Worker`], one for each connection.
+struct Reloading<S>(Rc<Worker<S>>);
+
+// === impl Reloading ===
+
+impl<S> Clone for Reloading<S> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<S> Service<Request<Incoming>> for Reloading<S>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let worker = &*self.0;
+        let mut made = worker.made.borrow_mut();
+        let now = worker.shared.load();
+        if !Arc::ptr_eq(&made.0, &now) {
+            *made = (Arc::clone(&now), (worker.make)(&now, &worker.metrics));
+        }
+        made.1.call(request)
+    }
 }

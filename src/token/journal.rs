@@ -21,7 +21,7 @@ use crate::fault;
 use crate::metrics::Metrics;
 use crate::token::endpoint::{Answer, Endpoint, Failure, Issued, Presented};
 use crate::token::policy;
-use crate::token::store::{Binding, Expect, Intent, LastRefresh, Leased, Record, Store, StoreError, Version, Written};
+use crate::token::store::{Binding, Expect, Intent, LastRefresh, Lease, Leased, Record, Store, StoreError, Version, Written};
 use crate::token::{Access, Outcome, RefreshToken, Trigger};
 
 /// Beside the call, what a lease must cover: the writes before and after it.
@@ -101,11 +101,9 @@ impl Journal {
     /// One rotation. Must run to its end: spawn it, never drop it. `known` is the newest version that the process has seen.
     pub async fn rotate(&self, known: Option<Version>, trigger: Trigger) -> Rotation {
         let lease_for = self.settings.request_timeout + LEASE_MARGIN;
-        let (lease, taken_at) = loop {
-            // Counted from before the request for it: the store may begin to count earlier than we hear of it.
-            let asked = Instant::now();
+        let lease = loop {
             match self.observe("lease", self.store.lease(&self.owner, lease_for).await) {
-                Ok(Leased::Held(lease)) => break (lease, asked),
+                Ok(Leased::Held(lease)) => break lease,
                 Ok(Leased::Busy { retry_in }) => tokio::time::sleep(retry_in).await,
                 Err(error) => return put_off(&error, None),
             }
@@ -117,19 +115,14 @@ impl Journal {
             }
         };
         fault::point("leased");
-        let rotation = self.rotate_leased(known, trigger, lease.fence, taken_at).await;
+        let rotation = self.rotate_leased(known, trigger, &lease).await;
         self.store.release(lease).await;
         fault::point("released");
         rotation
     }
 
-    async fn rotate_leased(
-        &self,
-        known: Option<Version>,
-        trigger: Trigger,
-        fence: u64,
-        taken_at: Instant,
-    ) -> Rotation {
+    async fn rotate_leased(&self, known: Option<Version>, trigger: Trigger, lease: &Lease) -> Rotation {
+        let fence = lease.fence;
         let stored = match self.observe("load", self.store.load().await) {
             Ok(stored) => stored,
             Err(error) => return put_off(&error, None),
@@ -168,7 +161,7 @@ impl Journal {
         // A process that was stopped here for longer than its lease must not present what a successor may have presented since.
         let began = self.clock.now();
         let call_began = Instant::now();
-        let deadline = taken_at + self.settings.request_timeout + LEASE_MARGIN / 3;
+        let deadline = Instant::now() + lease.remaining().saturating_sub(self.settings.request_timeout);
         let presented = token.as_ref().map_or(Presented::ClientCredentials, Presented::RefreshToken);
         let answer = self.endpoint.call(presented, deadline).await;
         fault::point("answered");
