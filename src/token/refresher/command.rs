@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::{Config, StoreKindConfig};
 use crate::token::live::{Live, LiveToken, View};
 use crate::token::status::{Facts, RefreshReport, State, Status};
 use crate::token::{Generation, Trigger};
@@ -256,6 +257,19 @@ impl Tokens {
             }
         });
         tokens
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    pub fn of(config: &Config) -> Self {
+        let store = match config.store.kind {
+            StoreKindConfig::File { .. } => "file",
+            StoreKindConfig::Postgres { .. } => "postgres",
+            StoreKindConfig::Memory => "memory",
+        };
+        Self { grant: config.oauth.grant.name(), profile: config.profile.name(), store }
     }
 }
 
