@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod fixed;
 pub mod journal;
 pub mod live;
+pub mod new_grant;
 pub mod policy;
 pub mod refresher;
 pub mod status;

@@ -16,13 +16,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::config::AmbiguousRetry;
+use crate::config::{AmbiguousRetry, Config, GrantConfig};
 use crate::fault;
 use crate::metrics::Metrics;
 use crate::token::endpoint::{Answer, Endpoint, Failure, Issued, Presented};
 use crate::token::policy;
 use crate::token::store::{Binding, Expect, Intent, LastRefresh, Lease, Leased, Record, Store, StoreError, Version, Written};
-use crate::token::{Access, Outcome, RefreshToken, Trigger};
+use crate::token::{Access, InvalidToken, Outcome, RefreshToken, Trigger};
 
 /// Beside the call, what a lease must cover: the writes before and after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
@@ -355,6 +355,32 @@ fn put_off(error: &StoreError, stored: Option<Record>) -> Rotation {
 // === impl Settings ===
 
 impl Settings {
+    /// Of the configuration; `None`: the `static` grant, which is renewed nowhere.
+    ///
+    /// # Errors
+    /// `oauth.refresh_token` is no token.
+    pub fn of(config: &Config) -> Result<Option<Self>, InvalidToken> {
+        let (endpoint, kind) = match &config.oauth.grant {
+            GrantConfig::Static { .. } => return Ok(None),
+            GrantConfig::ClientCredentials { endpoint } => (endpoint, Kind::ClientCredentials),
+            GrantConfig::RefreshToken { endpoint, first } => {
+                let first = first.as_ref().map(|first| RefreshToken::parse(first.expose())).transpose()?;
+                (endpoint, Kind::RefreshToken { first })
+            }
+        };
+        Ok(Some(Self {
+            kind,
+            binding: Binding {
+                token_url: endpoint.url.to_string(),
+                client_id: endpoint.client_id.clone(),
+                upstream_origin: config.upstream.origin.to_string(),
+            },
+            request_timeout: endpoint.request_timeout,
+            ambiguous_retry: endpoint.ambiguous_retry,
+            default_lifetime: config.refresh.default_lifetime,
+        }))
+    }
+
     pub fn first(&self) -> Option<&RefreshToken> {
         match &self.kind {
             Kind::RefreshToken { first } => first.as_ref(),

@@ -3,8 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::token::store::LastRefresh;
-use crate::token::{Generation, Outcome, Trigger};
+use crate::config::Margin;
+use crate::token::journal::{Plan, Settings, plan};
+use crate::token::refresher::Identity;
+use crate::token::store::{LastRefresh, Record};
+use crate::token::{Generation, Outcome, Trigger, policy};
 
 /// The state of the grant.
 ///
@@ -73,6 +76,15 @@ pub struct Facts {
     pub needs_login: bool,
 }
 
+/// A grant that no process serves: what a store holds, and the configuration that it is read against.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    pub record: Option<&'a Record>,
+    pub settings: &'a Settings,
+    pub identity: &'a Identity,
+    pub margin: Margin,
+}
+
 // === impl State ===
 
 impl State {
@@ -103,6 +115,39 @@ impl State {
 // === impl Status ===
 
 impl Status {
+    /// What the proxy would say if it had just started. Pure.
+    pub fn of_stored(stored: Stored<'_>, now: Timestamp) -> Self {
+        let Stored { record, settings, identity, margin } = stored;
+        let reason = match plan(settings, record) {
+            Plan::NeedsLogin(reason) => Some(reason),
+            Plan::Present { .. } => None,
+        };
+        // Of another server, it would not be used.
+        let ours = record.filter(|record| record.binding == settings.binding);
+        let access = ours.and_then(|record| record.access.as_ref());
+        let expires_at = access.and_then(|access| access.expires_at);
+        // Without jitter, which each process throws for itself and which makes it earlier.
+        let refresh_at =
+            access.zip(expires_at).map(|(access, end)| policy::refresh_at(access.obtained_at, end, margin, 0.0));
+        let facts =
+            Facts { token: access.is_some(), expires_at, refresh_at, refused: false, needs_login: reason.is_some() };
+        Self {
+            state: State::of(facts, now),
+            grant: identity.grant.to_owned(),
+            profile: identity.profile.to_owned(),
+            generation: record.map_or(Generation::default(), |record| record.generation),
+            obtained_at: access.map(|access| access.obtained_at),
+            expires_at,
+            refresh_at,
+            last_refresh: record.and_then(|record| record.last_refresh.as_ref()).map(RefreshReport::from),
+            persisted: true,
+            store: identity.store.to_owned(),
+            draining: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            reason,
+        }
+    }
+
     /// Whether a request sent at `now` would carry a token that has neither expired nor been refused.
     pub fn usable(&self, now: Timestamp) -> bool {
         match self.state {
@@ -124,7 +169,15 @@ impl From<&LastRefresh> for RefreshReport {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+
     use super::*;
+    use crate::config::AmbiguousRetry;
+    use crate::token::journal::Kind;
+    use crate::token::store::Binding;
+    use crate::token::{Access, AccessToken, RefreshToken};
 
     #[test]
     fn the_state_follows_from_the_facts() {
@@ -148,6 +201,55 @@ mod tests {
             (facts(true, at(2000), at(1900), false, true), State::NeedsLogin),
         ] {
             assert_eq!(State::of(facts, now), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_stored_grant_is_read_against_the_configuration() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let binding = |client_id: &str| Binding {
+            token_url: "https://as.test/token".into(),
+            client_id: client_id.into(),
+            upstream_origin: "https://api.test".into(),
+        };
+        let settings = |first: Option<&str>| Settings {
+            kind: Kind::RefreshToken { first: first.map(|first| RefreshToken::parse(first).unwrap()) },
+            binding: binding("7"),
+            request_timeout: Duration::from_secs(30),
+            ambiguous_retry: AmbiguousRetry::Once,
+            default_lifetime: Duration::from_secs(3600),
+        };
+        let stored = |seconds_left: i64| Record {
+            generation: Generation(3),
+            access: Some(Access {
+                token: AccessToken::parse("canary-access").unwrap(),
+                obtained_at: now - SignedDuration::from_secs(1_000_000),
+                expires_at: Some(now + SignedDuration::from_secs(seconds_left)),
+            }),
+            refresh: Some(RefreshToken::parse("canary-refresh").unwrap()),
+            ..Record::empty(binding("7"))
+        };
+        let identity = Identity { grant: "refresh_token", profile: "passolution", store: "file" };
+        let bare = Record { access: None, ..stored(0) };
+        let refused = Record { needs_login: Some("refused".into()), ..stored(1_000_000) };
+        let foreign = Record { binding: binding("8"), ..stored(1_000_000) };
+        for (record, first, state, usable) in [
+            (None, None, State::NeedsLogin, false),
+            (None, Some("first"), State::Starting, false),
+            (Some(stored(1_000_000)), None, State::Valid, true),
+            (Some(stored(60)), None, State::Expiring, true),
+            (Some(stored(0)), None, State::Expired, false),
+            (Some(bare), None, State::Starting, false),
+            (Some(refused), None, State::NeedsLogin, true),
+            (Some(foreign), None, State::NeedsLogin, false),
+        ] {
+            let settings = settings(first);
+            let margin = Margin::Fixed(Duration::from_secs(600));
+            let stored = Stored { record: record.as_ref(), settings: &settings, identity: &identity, margin };
+            let status = Status::of_stored(stored, now);
+            assert_eq!((status.state, status.usable(now)), (state, usable), "{record:?}");
+            assert_eq!(status.reason.is_some(), state == State::NeedsLogin, "{record:?}");
+            assert!(!serde_json::to_string(&status).unwrap().contains("canary"));
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::{Config, StoreKindConfig};
 use crate::token::live::{Live, LiveToken, View};
 use crate::token::status::{Facts, RefreshReport, State, Status};
 use crate::token::{Generation, Trigger};
@@ -233,6 +234,42 @@ impl Tokens {
     fn tell(&self, command: Command) {
         // The refresher outlives the listeners; where it is gone, the process is ending and nobody waits for what follows.
         let _ = self.commands.send(command);
+    }
+}
+
+#[cfg(test)]
+impl Tokens {
+    /// Without a refresher: shows `view`, and answers each wish for a refresh with the token in it, or with why there is none.
+    pub(crate) fn scripted(view: View, refuse: Option<&'static str>) -> Self {
+        let live = Arc::new(Live::new(crate::clock::Clock::system()));
+        live.publish(view);
+        let (commands, mut asked) = mpsc::unbounded_channel();
+        let identity = Identity { grant: "refresh_token", profile: "passolution", store: "file" };
+        let tokens = Self::new(Arc::clone(&live), commands, Duration::from_secs(10), identity);
+        tokio::spawn(async move {
+            while let Some(command) = asked.recv().await {
+                let token = live.view().token.clone();
+                if let (Command::Refresh(reply), Some(verdict)) =
+                    (command, refuse.map(|why| Verdict::PassOn(why.into())).or(token.map(Verdict::Newer)))
+                {
+                    let _ = reply.send(verdict);
+                }
+            }
+        });
+        tokens
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    pub fn of(config: &Config) -> Self {
+        let store = match config.store.kind {
+            StoreKindConfig::File { .. } => "file",
+            StoreKindConfig::Postgres { .. } => "postgres",
+            StoreKindConfig::Memory => "memory",
+        };
+        Self { grant: config.oauth.grant.name(), profile: config.profile.name(), store }
     }
 }
 
