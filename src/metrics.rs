@@ -7,7 +7,7 @@
 mod histogram;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -17,7 +17,9 @@ pub use worker::{InFlight, Source, WorkerMetrics};
 
 use crate::token::live::View;
 use crate::token::{Outcome, Trigger};
+use crate::server::Connections;
 use crate::upstream::connect::Protocol;
+use crate::upstream::pool::OpenConnections;
 
 const REQUESTS: &str = "bearer_proxy_requests_total";
 const REQUEST_DURATION: &str = "bearer_proxy_request_duration_seconds";
@@ -56,6 +58,8 @@ struct Inner {
     store_operations: IntCounterVec,
     upstream_connections: IntGaugeVec,
     downstream_connections: IntGauge,
+    upstream_open: OpenConnections,
+    downstream_open: OnceLock<Connections>,
 }
 
 /// Why a request was, or should have been, sent again.
@@ -78,11 +82,6 @@ pub enum ReplayOutcome {
     NoToken,
     Failed,
 }
-
-/// One connection, counted until it is dropped.
-#[derive(Debug)]
-#[must_use = "the connection is counted until this is dropped"]
-pub struct Open(IntGauge);
 
 // === impl Metrics ===
 
@@ -130,6 +129,8 @@ impl Metrics {
             needs_login: gauge(&registry, NEEDS_LOGIN, "1 while the grant needs a login."),
             store_operations,
             upstream_connections,
+            upstream_open: OpenConnections::default(),
+            downstream_open: OnceLock::new(),
             downstream_connections: gauge(&registry, DOWNSTREAM_CONNECTIONS, "Open connections of internal clients."),
             registry,
         };
@@ -152,14 +153,15 @@ impl Metrics {
         self.inner.store_operations.with_label_values(&[operation, outcome]).inc();
     }
 
-    /// A connection to the upstream was opened.
-    pub fn upstream_connection(&self, protocol: Protocol) -> Open {
-        Open::new(self.inner.upstream_connections.with_label_values(&[protocol_name(protocol)]))
+    /// Where open connections to the upstream are counted.
+    pub fn upstream_connections(&self) -> OpenConnections {
+        self.inner.upstream_open.clone()
     }
 
-    /// An internal client connected.
-    pub fn downstream_connection(&self) -> Open {
-        Open::new(self.inner.downstream_connections.clone())
+    /// Where the open connections of internal clients are counted: the server's own count, once there is a server.
+    pub fn watch_downstream(&self, connections: Connections) {
+        // One server a process; a second one would be counted by its own metrics.
+        let _ = self.inner.downstream_open.set(connections);
     }
 
     /// Everything, in the Prometheus text format 0.0.4; `view` is what is known of the grant now.
@@ -171,6 +173,12 @@ impl Metrics {
             Some(Some(end)) => inner.token_expiry.with_label_values::<&str>(&[]).set(end.as_duration().as_secs_f64()),
             Some(None) => inner.token_expiry.reset(),
         }
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let gauge = inner.upstream_connections.with_label_values(&[protocol_name(protocol)]);
+            gauge.set(inner.upstream_open.count(protocol));
+        }
+        let downstream = inner.downstream_open.get().map_or(0, Connections::count);
+        inner.downstream_connections.set(i64::try_from(downstream).unwrap_or(i64::MAX));
         inner.token_generation.set(i64::try_from(view.generation().0).unwrap_or(i64::MAX));
         inner.token_unpersisted.set(view.unpersisted.into());
         inner.needs_login.set(view.needs_login.is_some().into());
@@ -198,10 +206,12 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
 }
 
 /// Names, labels and bounds are constants: they are wrong in each run or in none.
+#[expect(clippy::expect_used, reason = "constants")]
 fn made<T>(metric: prometheus::Result<T>) -> T {
     metric.expect("names, labels and bounds are valid constants")
 }
 
+#[expect(clippy::expect_used, reason = "constants")]
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> C {
     registry.register(Box::new(metric.clone())).expect("each name is registered once");
     metric
@@ -247,21 +257,6 @@ impl ReplayOutcome {
             Self::NoToken => "no_token",
             Self::Failed => "failed",
         }
-    }
-}
-
-// === impl Open ===
-
-impl Open {
-    fn new(gauge: IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

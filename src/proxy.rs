@@ -86,7 +86,7 @@ pub struct Worker<S> {
 pub fn worker(
     shared: Arc<ArcSwap<Shared>>,
     metrics: &Metrics,
-) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + 'static {
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + use<> {
     let metrics = metrics.worker();
     let now = shared.load_full();
     let made = RefCell::new((Arc::clone(&now), stack(&now, &metrics)));
@@ -109,7 +109,7 @@ fn stack(
         max_body_size: config.guard.max_body_size,
         metrics: metrics.clone(),
     };
-    let pool = Pool::new(connector.clone(), &config.upstream, all.clone());
+    let pool = Pool::new(connector.clone(), &config.upstream, all.upstream_connections());
     ServiceBuilder::new()
         // Outermost, so that what any layer below says is answered and counted.
         .layer(ObserveLayer(Rc::new(observer)))

@@ -33,9 +33,10 @@ fn records() -> impl Strategy<Value = Record> {
             expires_at,
         });
     let refresh = tokens().prop_map(|token| RefreshToken::parse(token).unwrap());
-    let intent = (any::<String>(), timestamps(), any::<u32>()).prop_map(|(owner, at, presented)| Intent {
+    let intent = (any::<String>(), timestamps(), tokens(), any::<u32>()).prop_map(|(owner, at, token, presented)| Intent {
         owner,
         at,
+        fingerprint: RefreshToken::parse(token).unwrap().fingerprint(),
         presented,
     });
     (
