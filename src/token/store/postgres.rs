@@ -1,52 +1,308 @@
-//! The PostgreSQL store: many machines.
+//! The PostgreSQL store: many machines. One row of one table is one grant.
+//!
+//! Every change is a short transaction that locks the row, looks, decides and commits: the lock makes compare-and-set and
+//! fencing one step, and also settles what a lost answer leaves open. A transaction whose commit is still under way holds the
+//! lock, so whoever comes next sees its end and never its middle; and it leaves its number in the row ([`Database::change`]).
+//!
+//! How durable a commit is, is the server's choice (`synchronous_commit`, replication). Nothing here is ever waited for by a
+//! request: a lost database stops refreshes alone.
 
+mod row;
+mod session;
+mod tls;
+mod url;
+mod watch;
+
+use std::fmt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Expect, Lease, Leased, Record, Sealer, StoreError, Written};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use self::row::{Row, Update};
+use self::session::{Failure, Session};
+use self::tls::Tls;
+use self::url::Target;
+use self::watch::Watch;
+use super::document::{self, Unreadable};
+use super::record::Meets;
+use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Record, Sealer, StoreError, Written};
 use crate::secret::Secret;
 
 /// A row of a table.
 #[derive(Debug)]
-pub struct PostgresStore;
+pub struct PostgresStore {
+    database: Database,
+    sealer: Sealer,
+    watch: tokio::sync::Mutex<Watch>,
+}
 
-/// The SQL that the store needs.
+/// Where the row is, and the way there.
+struct Database {
+    target: Target,
+    tls: Tls,
+    /// `store.name`: which grant.
+    name: String,
+    /// A connection that was left in good order by its last user.
+    idle: Mutex<Option<Session>>,
+}
+
+/// All of an operation, its second attempt included.
+const OPERATION: Duration = Duration::from_secs(5);
+/// Before a lost connection is replaced once more.
+const RECONNECT: Duration = Duration::from_millis(100);
+
+/// The SQL that makes the table, and the rights that the role needs.
 pub fn schema() -> &'static str {
-    ""
+    include_str!("postgres/schema.sql")
 }
 
 // === impl PostgresStore ===
 
 impl PostgresStore {
-    pub(super) fn open(_: &Secret, _: &str, _: Option<&Path>, _: Sealer) -> Result<Self, StoreError> {
-        todo!()
+    /// Connects to nothing yet.
+    pub(super) fn open(url: &Secret, name: &str, ca_file: Option<&Path>, sealer: Sealer) -> Result<Self, StoreError> {
+        let database = Database {
+            target: Target::parse(url)?,
+            tls: Tls::new(ca_file)?,
+            name: name.to_owned(),
+            idle: Mutex::new(None),
+        };
+        Ok(Self { database, sealer, watch: tokio::sync::Mutex::default() })
     }
 
+    /// Makes the table if it is missing. Where it is there, no right to make one is needed.
     pub(super) async fn prepare(&self) -> Result<(), StoreError> {
-        todo!()
+        self.database.twice(|| self.database.prepare()).await
     }
 
     pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
-        todo!()
+        let document = self.database.twice(|| self.database.load()).await?;
+        document.map(|document| self.decode(&document).map_err(|error| error.at(&self.place()))).transpose()
     }
 
-    pub(super) async fn lease(&self, _: &str, _: Duration) -> Result<Leased, StoreError> {
-        todo!()
+    pub(super) async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
+        let asked = Instant::now();
+        let decide = |row: &Row| {
+            if !row.lease_left.is_zero() {
+                return Ok((None, Leased::Busy { retry_in: row.lease_left.min(LEASE_POLL) }));
+            }
+            let fence = row.fence.saturating_add(1);
+            if let Some(holder) = &row.lease_owner {
+                tracing::warn!(holder, fence, "took the lease over from a process that has let it run out");
+            }
+            let lease = Lease { fence: fence.unsigned_abs(), asked, duration, hold: Hold::Nothing };
+            Ok((Some(Update::Lease { owner: owner.to_owned(), fence, duration }), Leased::Held(lease)))
+        };
+        self.database.change(decide).await
     }
 
-    pub(super) async fn release(&self, _: &Lease) {
-        todo!()
+    pub(super) async fn release(&self, lease: &Lease) {
+        let Ok(fence) = i64::try_from(lease.fence) else { return };
+        if let Err(error) = self.database.twice(|| self.database.release(fence)).await {
+            tracing::warn!(%error, left = ?lease.remaining(), "the lease could not be given back and runs out by itself");
+        }
     }
 
-    pub(super) async fn write(&self, _: Expect, _: &Record) -> Result<Written, StoreError> {
-        todo!()
+    pub(super) async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
+        let document = self.encode(record)?;
+        let decide = |row: &Row| {
+            let leased = |fence| !row.lease_left.is_zero() && i64::try_from(fence) == Ok(row.fence);
+            if expect.fence.is_some_and(|fence| !leased(fence)) {
+                return Ok((None, Written::Fenced));
+            }
+            let present = self.present(row).map_err(|error| error.at(&self.place()))?;
+            Ok(match expect.meets(present.as_ref(), record) {
+                Meets::Expected => (Some(Update::Document(document.clone())), Written::Done),
+                Meets::Wanted => (None, Written::Done),
+                Meets::Other => (None, Written::Superseded(present.map(Box::new))),
+            })
+        };
+        self.database.change(decide).await
     }
 
-    pub(super) async fn replace_damaged(&self, _: &Record) -> Result<Written, StoreError> {
-        todo!()
+    pub(super) async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
+        let document = self.encode(record)?;
+        let decide = |row: &Row| match self.present(row) {
+            Ok(Some(present)) => Ok((None, Written::Superseded(Some(Box::new(present))))),
+            Ok(None) | Err(Unreadable::Damaged(_)) => {
+                Ok((Some(Update::ReplaceDamaged(document.clone())), Written::Done))
+            }
+            Err(unreadable) => Err(unreadable.at(&self.place())),
+        };
+        self.database.change(decide).await
     }
 
     pub(super) async fn changed(&self) {
-        todo!()
+        self.watch.lock().await.changed(&self.database).await;
+    }
+
+    fn present(&self, row: &Row) -> Result<Option<Record>, Unreadable> {
+        row.document.as_ref().map(|document| self.decode(document)).transpose()
+    }
+
+    fn decode(&self, document: &str) -> Result<Record, Unreadable> {
+        document::decode(document.as_bytes(), &self.sealer)
+    }
+
+    fn encode(&self, record: &Record) -> Result<Zeroizing<String>, StoreError> {
+        let failed = |what: String| StoreError::Unavailable(format!("{}: {what}", self.place()));
+        let bytes = document::encode(record, &self.sealer).map_err(|error| failed(error.to_string()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| failed(error.to_string()))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    /// What cannot be read is left as it is; this names it.
+    fn place(&self) -> String {
+        format!("{}: the grant {}", self.database.target.place, self.database.name)
     }
 }
+
+// === impl Database ===
+
+impl Database {
+    async fn connect(&self) -> Result<Session, Failure> {
+        Session::connect(&self.target, &self.tls, &self.name).await
+    }
+
+    /// The idle connection, or a new one. It comes back by [`Database::park`] alone: whatever ends early, by an error or by
+    /// being dropped, takes its connection and an open transaction with it.
+    async fn session(&self) -> Result<Session, Failure> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match idle {
+            Some(session) if !session.is_closed() => Ok(session),
+            _ => self.connect().await,
+        }
+    }
+
+    fn park(&self, session: Session) {
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+
+    async fn within<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
+        match tokio::time::timeout(OPERATION, work).await {
+            Ok(done) => done.map_err(StoreError::from),
+            Err(_) => Err(StoreError::Unavailable(format!("{}: no answer within {OPERATION:?}", self.target.place))),
+        }
+    }
+
+    /// Once more where the connection is lost: it may have died while it was idle. For what may be done twice.
+    async fn twice<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.within(async {
+            match work().await {
+                Err(Failure::Lost(_)) => work().await,
+                done => done,
+            }
+        })
+        .await
+    }
+
+    async fn prepare(&self) -> Result<(), Failure> {
+        let session = self.session().await?;
+        if !session.has_table().await? {
+            match session.batch(schema()).await {
+                // Two that make the table at once can get into each other's way; one of them has made it.
+                Err(Failure::Refused(_)) if session.has_table().await? => {}
+                made => made?,
+            }
+        }
+        self.park(session);
+        Ok(())
+    }
+
+    async fn load(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        let session = self.session().await?;
+        let document = session.document(&self.name).await?;
+        self.park(session);
+        Ok(document)
+    }
+
+    async fn release(&self, fence: i64) -> Result<(), Failure> {
+        let session = self.session().await?;
+        session.release(&self.name, fence).await?;
+        self.park(session);
+        Ok(())
+    }
+
+    /// Looks at the locked row, decides, and commits. `decide` says what changes, if anything, and what the answer then is.
+    ///
+    /// A connection that is lost during the commit leaves it open whether the change is made. The next connection waits for
+    /// the row's lock, thus for the end of that commit, and then finds this attempt's number in the row, or does not.
+    async fn change<T>(
+        &self,
+        decide: impl Fn(&Row) -> Result<(Option<Update>, T), StoreError>,
+    ) -> Result<T, StoreError> {
+        let attempt = self.attempt()?;
+        let mut unclear = None;
+        self.within(async {
+            let mut first = true;
+            loop {
+                match self.try_change(&attempt, &mut unclear, &decide).await {
+                    Err(Failure::Lost(_)) if first => first = false,
+                    // Worth every connection that is to be had until the operation's time is over.
+                    Err(Failure::Lost(_)) if unclear.is_some() => tokio::time::sleep(RECONNECT).await,
+                    done => return done,
+                }
+            }
+        })
+        .await
+    }
+
+    /// `unclear`: the answer of an earlier try, if its commit may have been made.
+    async fn try_change<T>(
+        &self,
+        attempt: &str,
+        unclear: &mut Option<T>,
+        decide: impl Fn(&Row) -> Result<(Option<Update>, T), StoreError>,
+    ) -> Result<T, Failure> {
+        let session = self.session().await?;
+        let row = session.begin(&self.name).await?;
+        let decided = match unclear.take() {
+            Some(answer) if row.attempt.as_deref() == Some(attempt) => Ok((None, answer)),
+            _ => decide(&row),
+        };
+        let (update, answer) = match decided {
+            Ok((Some(update), answer)) => (update, answer),
+            nothing_to_do => {
+                session.roll_back().await?;
+                self.park(session);
+                return nothing_to_do.map(|(_, answer)| answer).map_err(Failure::Refused);
+            }
+        };
+        session.update(&self.name, attempt, &update).await?;
+        match session.commit().await {
+            Ok(()) => {
+                self.park(session);
+                Ok(answer)
+            }
+            Err(failure) => {
+                if matches!(failure, Failure::Lost(_)) {
+                    *unclear = Some(answer);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// A number that no other transaction has.
+    fn attempt(&self) -> Result<String, StoreError> {
+        let mut bytes = [0; 16];
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_| StoreError::Unavailable(format!("{}: the system has no random numbers", self.target.place)))?;
+        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("place", &self.target.place).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,7 +1,7 @@
 //! What every store promises, asked of each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -9,12 +9,22 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::config::StoreKey;
+use crate::secret::Secret;
 use crate::token::{Access, AccessToken, Generation, RefreshToken};
+
+#[cfg(feature = "postgres")]
+#[path = "../../../tests/support/postgres.rs"]
+pub(super) mod server;
 
 /// A place that holds one grant and can be opened often.
 pub(super) enum Site {
     Memory(memory::MemoryStore),
     File(TempDir),
+    #[cfg(feature = "postgres")]
+    Postgres {
+        server: Arc<server::Postgres>,
+        name: String,
+    },
 }
 
 /// One test a promise and kind of store.
@@ -29,6 +39,13 @@ macro_rules! promises {
             use super::Site;
             $(#[tokio::test] async fn $all() { super::$all(Site::file()).await })+
             $(#[tokio::test] async fn $durable() { super::$durable(Site::file()).await })+
+        }
+
+        #[cfg(feature = "postgres")]
+        mod postgres_store {
+            use super::Site;
+            $(#[tokio::test] async fn $all() { super::$all(Site::postgres()).await })+
+            $(#[tokio::test] async fn $durable() { super::$durable(Site::postgres()).await })+
         }
     };
 }
@@ -67,6 +84,13 @@ impl Site {
         Self::File(tempfile::tempdir().unwrap())
     }
 
+    #[cfg(feature = "postgres")]
+    fn postgres() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("grant {}", COUNT.fetch_add(1, Ordering::Relaxed));
+        Self::Postgres { server: server::Postgres::shared(), name }
+    }
+
     async fn store(&self) -> Store {
         self.store_with_keys(&[]).await
     }
@@ -75,9 +99,15 @@ impl Site {
         let kind = match self {
             Self::Memory(store) => return Store::Memory(store.clone()),
             Self::File(folder) => StoreKindConfig::File { path: folder.path().join("grant.json") },
+            #[cfg(feature = "postgres")]
+            Self::Postgres { server, name } => {
+                StoreKindConfig::Postgres { url: Secret::new(server.url()), name: name.clone() }
+            }
         };
         let keys = keys.iter().map(|byte| StoreKey(Zeroizing::new([*byte; 32]))).collect();
-        Store::open(&StoreConfig { kind, keys }, None).await.unwrap()
+        let store = Store::open(&StoreConfig { kind, keys }, None).await.unwrap();
+        store.prepare().await.unwrap();
+        store
     }
 
     /// The document as it lies there.
@@ -85,6 +115,12 @@ impl Site {
         match self {
             Self::Memory(_) => unreachable!("holds no document"),
             Self::File(folder) => std::fs::read_to_string(folder.path().join("grant.json")).unwrap(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres { server, name } => {
+                let client = postgres::tests::client(&server.url()).await;
+                let sql = "SELECT document FROM bearer_proxy_grant WHERE name = $1";
+                client.query_one(sql, &[name]).await.unwrap().get(0)
+            }
         }
     }
 
@@ -92,6 +128,12 @@ impl Site {
         match self {
             Self::Memory(_) => unreachable!("holds no document"),
             Self::File(folder) => std::fs::write(folder.path().join("grant.json"), text).unwrap(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres { server, name } => {
+                let client = postgres::tests::client(&server.url()).await;
+                let sql = "UPDATE bearer_proxy_grant SET document = $2 WHERE name = $1";
+                assert_eq!(client.execute(sql, &[name, &text]).await.unwrap(), 1);
+            }
         }
     }
 
@@ -105,6 +147,12 @@ impl Site {
                 .filter(|path| path.to_str().unwrap().contains("grant.json.damaged-"))
                 .map(|path| std::fs::read_to_string(path).unwrap())
                 .collect(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres { server, name } => {
+                let client = postgres::tests::client(&server.url()).await;
+                let sql = "SELECT damaged FROM bearer_proxy_grant WHERE name = $1";
+                client.query_one(sql, &[name]).await.unwrap().get(0)
+            }
         }
     }
 }

@@ -1,0 +1,159 @@
+//! One connection to the database, with a time limit on each step.
+
+use std::error::Error as _;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{AsyncMessage, Client, Row};
+
+use super::tls::Tls;
+use super::url::Target;
+use crate::token::store::StoreError;
+
+/// A connection. Dropped, it is cut, and the server rolls back what was not committed.
+pub(super) struct Session {
+    client: Client,
+    driver: AbortHandle,
+    /// Where it leads, for errors.
+    place: String,
+    /// Told of each notification with the watched payload, and of the connection's end.
+    told: Arc<Notify>,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The connection is gone, or the server is on its way out; another connection may do.
+    #[error(transparent)]
+    Lost(StoreError),
+    /// The server said no, or what it holds is not usable.
+    #[error(transparent)]
+    Refused(StoreError),
+}
+
+/// A value of a statement. Its type is given, so that a statement is one round trip and needs no preparation, which a
+/// connection pooler may not keep.
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// A step is one round trip of a few milliseconds, a connect a handful.
+const STEP: Duration = Duration::from_secs(2);
+
+// === impl Session ===
+
+impl Session {
+    /// `payload`: of which notifications [`Session::told`] tells, once the session listens.
+    pub(super) async fn connect(target: &Target, tls: &Tls, payload: &str) -> Result<Self, Failure> {
+        let connected = step(&target.place, target.config.connect(tls.clone())).await;
+        // A server that starts or stops refuses, and another one may stand behind the same name a moment later.
+        let (client, mut connection) = connected.map_err(|failure| Failure::Lost(failure.into()))?;
+        let told = Arc::new(Notify::new());
+        let (payload, tell) = (payload.to_owned(), Arc::clone(&told));
+        let driver = tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+                if matches!(message, AsyncMessage::Notification(notification) if notification.payload() == payload) {
+                    tell.notify_one();
+                }
+            }
+            tell.notify_one();
+        });
+        Ok(Self { client, driver: driver.abort_handle(), place: target.place.clone(), told })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Returns when a notification came, or the connection's end, since the last return.
+    pub(super) async fn told(&self) {
+        self.told.notified().await;
+    }
+
+    /// Statements without values.
+    pub(super) async fn batch(&self, sql: &str) -> Result<(), Failure> {
+        step(&self.place, self.client.batch_execute(sql)).await
+    }
+
+    /// A statement that yields one row at most, which is read by `read`.
+    pub(super) async fn row<T>(
+        &self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+        read: impl FnOnce(&Row) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<Option<T>, Failure> {
+        let row = step(&self.place, self.client.query_typed_opt(sql, parameters)).await?;
+        row.map(|row| read(&row).map_err(|error| failure(&self.place, &error))).transpose()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+async fn step<T>(place: &str, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
+    match tokio::time::timeout(STEP, work).await {
+        Ok(done) => done.map_err(|error| failure(place, &error)),
+        Err(_) => Err(Failure::Lost(StoreError::Unavailable(format!("{place}: no answer within {STEP:?}")))),
+    }
+}
+
+fn failure(place: &str, error: &tokio_postgres::Error) -> Failure {
+    let unavailable = StoreError::Unavailable(format!("{place}: {}", reason(error)));
+    let leaving = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        // It was the primary until a moment ago.
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
+    match error.code() {
+        Some(code) if !leaving.contains(code) => Failure::Refused(unavailable),
+        _ => Failure::Lost(unavailable),
+    }
+}
+
+/// What happened, and what a person can do about it. Of a server's answer only its message: its detail can quote a row.
+fn reason(error: &tokio_postgres::Error) -> String {
+    if let Some(answer) = error.as_db_error() {
+        let mend = match answer.code().code() {
+            "42P01" => "; the table is missing: `serve` makes it, or the SQL that `config --schema` prints",
+            "42501" => "; `config --schema` prints what the role needs",
+            "28P01" | "28000" => "; see user, password and sslmode in store.url",
+            _ => "",
+        };
+        return format!("{} ({}){mend}", answer.message(), answer.code().code());
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    if text.ends_with("server does not support TLS") {
+        text.push_str("; with ?sslmode=disable in store.url the way there is not encrypted");
+    }
+    text
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+// === impl Failure ===
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Lost(error) | Failure::Refused(error) => error,
+        }
+    }
+}
