@@ -7,7 +7,7 @@ const SCHEME: (&str, &str) = ("authorization", "Basic bm9ib2R5Om5vdGhpbmc=");
 /// Status, `error`, and `hint`.
 type Expected = (u16, &'static str, Option<&'static str>);
 
-async fn assert_row(flavour: Flavour, seen: &Seen, (status, code, hint): Expected) {
+fn assert_row(flavour: Flavour, seen: &Seen, (status, code, hint): Expected) {
     let body = seen.json();
     assert_eq!(seen.status, status, "{flavour:?}: {body}");
     assert_eq!(body["error"], code, "{flavour:?}: {body}");
@@ -30,7 +30,7 @@ where
     {
         let simulator = Simulator::start(Options::new(flavour)).await.unwrap();
         let seen = case(&simulator).await;
-        assert_row(flavour, &seen, row).await;
+        assert_row(flavour, &seen, row);
     }
 }
 
@@ -112,11 +112,11 @@ async fn the_scheme_is_named_only_to_whom_used_one() {
     for flavour in [Flavour::League8, Flavour::League9, Flavour::Rfc6749] {
         let simulator = Simulator::start(Options::new(flavour)).await.unwrap();
         let with = token_call_of(&simulator, json!({"grant_type": "client_credentials"}), &[SCHEME]).await.unwrap();
-        assert_row(flavour, &with, (401, "invalid_client", None)).await;
+        assert_row(flavour, &with, (401, "invalid_client", None));
         assert_eq!(with.header("www-authenticate"), Some("Basic realm=\"OAuth\""), "{flavour:?}");
         let params = json!({"grant_type": "client_credentials", "client_id": "nobody", "client_secret": "x"});
         let without = token_call_of(&simulator, params, &[]).await.unwrap();
-        assert_row(flavour, &without, (401, "invalid_client", None)).await;
+        assert_row(flavour, &without, (401, "invalid_client", None));
         assert_eq!(without.header("www-authenticate"), None, "{flavour:?}");
     }
 }
@@ -132,7 +132,7 @@ async fn a_missing_parameter_is_named() {
         for flavour in [Flavour::League8, Flavour::League9, Flavour::Rfc6749] {
             let simulator = Simulator::start(Options::new(flavour)).await.unwrap();
             let seen = token_call(&simulator, params.clone()).await.unwrap();
-            assert_row(flavour, &seen, (400, "invalid_request", Some(hint))).await;
+            assert_row(flavour, &seen, (400, "invalid_request", Some(hint)));
         }
     }
 }
@@ -146,7 +146,7 @@ async fn a_missing_secret_is_a_wrong_one_to_league_8_alone() {
     for (flavour, row) in expected {
         let simulator = Simulator::start(Options::new(flavour)).await.unwrap();
         let params = json!({"grant_type": "client_credentials", "client_secret": null});
-        assert_row(flavour, &token_call(&simulator, params).await.unwrap(), row).await;
+        assert_row(flavour, &token_call(&simulator, params).await.unwrap(), row);
     }
 }
 
@@ -157,7 +157,7 @@ async fn a_body_that_is_not_understood_has_no_grant_type() {
     let body = json!({"grant_type": "refresh_token", "client_id": CLIENT_ID}).to_string();
     let wrong = request(&simulator, Method::POST, "/oauth/token", &[("content-type", "text/plain")], body);
     let seen = send(&simulator, Http::One, wrong).await.unwrap();
-    assert_row(Flavour::League8, &seen, (400, "unsupported_grant_type", Some(hint))).await;
+    assert_row(Flavour::League8, &seen, (400, "unsupported_grant_type", Some(hint)));
     for params in [json!({}), json!({"grant_type": "password"})] {
         let case = async |simulator: &Simulator| token_call(simulator, params.clone()).await.unwrap();
         assert_rows(case, same(400, "unsupported_grant_type", Some(hint))).await;
@@ -171,7 +171,7 @@ async fn a_wider_scope_is_refused_and_spends_nothing() {
         let grant = simulator.grant();
         let params = json!({"grant_type": "refresh_token", "refresh_token": grant.refresh_token, "scope": "* admin"});
         let seen = token_call(&simulator, params).await.unwrap();
-        assert_row(flavour, &seen, (400, "invalid_scope", Some("Check the `admin` scope"))).await;
+        assert_row(flavour, &seen, (400, "invalid_scope", Some("Check the `admin` scope")));
         pair(&refresh(&simulator, &grant.refresh_token).await.unwrap());
     }
 }
@@ -209,7 +209,7 @@ async fn a_client_id_in_digits_is_not_linked_to_its_own_token_in_league_8() {
         assert_eq!(seen.status, status, "{flavour:?}");
         if flavour == Flavour::League8 {
             let row = (401, "invalid_request", Some("Token is not linked to client"));
-            assert_row(flavour, &seen, row).await;
+            assert_row(flavour, &seen, row);
             pair(&refresh_as_text(&simulator, params).await);
         }
     }
@@ -226,7 +226,7 @@ async fn a_server_error_is_told_in_leagues_words() {
     simulator.fault(Fault::token(Step::BeforeCommit, Act::Error(TokenError::Server("no key".to_owned()))));
     let grant = simulator.grant();
     let seen = refresh(&simulator, &grant.refresh_token).await.unwrap();
-    assert_row(Flavour::League9, &seen, (500, "server_error", None)).await;
+    assert_row(Flavour::League9, &seen, (500, "server_error", None));
     assert!(seen.text().contains("prevented it from fulfilling the request: no key"), "{}", seen.text());
     pair(&refresh(&simulator, &grant.refresh_token).await.unwrap());
 }
