@@ -95,11 +95,12 @@ pub struct Outbound {
 /// An HTTP proxy that is asked to `CONNECT` (RFC 9110 §9.3.6).
 #[derive(Clone, Debug)]
 pub struct OutboundProxy {
+    /// A name or an address, an IPv6 one without brackets.
     pub host: String,
     pub port: u16,
     /// `user:password` of the proxy's URL.
     pub credentials: Option<Secret>,
-    /// Host names, suffixes (`.internal`) and `*` that are reached without the proxy.
+    /// Host names, suffixes (`.internal`) and `*` that are reached without the proxy; lower case, else as they were given.
     pub no_proxy: Vec<String>,
 }
 

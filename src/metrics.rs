@@ -15,9 +15,9 @@ use prometheus::{GaugeVec, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, 
 
 pub use worker::{InFlight, Source, WorkerMetrics};
 
+use crate::server::Connections;
 use crate::token::live::View;
 use crate::token::{Outcome, Trigger};
-use crate::server::Connections;
 use crate::upstream::connect::Protocol;
 use crate::upstream::pool::OpenConnections;
 

@@ -73,11 +73,7 @@ pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()
     outcome
 }
 
-fn config(
-    simulator: &Simulator,
-    folder: &std::path::Path,
-    first: Option<&str>,
-) -> Result<Config, Errors> {
+fn config(simulator: &Simulator, folder: &std::path::Path, first: Option<&str>) -> Result<Config, Errors> {
     let mut environment = vec![
         ("BEARER_PROXY_LISTEN", "127.0.0.1:0".to_owned()),
         ("BEARER_PROXY_ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
@@ -195,7 +191,12 @@ impl<W: Write> Tour<'_, W> {
         self.check(status == StatusCode::OK, &format!("GET {path} → {status}"))
     }
 
-    async fn send(&mut self, method: Method, path: &'static str, body: &'static str) -> Result<(StatusCode, String), DemoError> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &'static str,
+        body: &'static str,
+    ) -> Result<(StatusCode, String), DemoError> {
         let proxy = self.proxy();
         self.within(send(proxy, method, path, body)).await
     }

@@ -66,6 +66,20 @@ fn lines(errors: &[ConfigError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+// === impl ConfigError ===
+
+impl ConfigError {
+    /// Whether a value of this key was given, and found wrong.
+    pub(super) fn is_about(&self, name: &str) -> bool {
+        match self {
+            Self::Value { key, .. } | Self::Rule { key, .. } => {
+                key.strip_prefix(name).is_some_and(|rest| matches!(rest, "" | "_file"))
+            }
+            _ => false,
+        }
+    }
+}
+
 // === impl Place ===
 
 impl fmt::Display for Place {

@@ -114,8 +114,11 @@ pub fn keys_markdown() -> String {
     let mut text = String::from("| key | default | accepted | restart | meaning |\n|---|---|---|---|---|\n");
     for key in KEYS {
         let accepts = key.kind.accepts().replace('|', "\\|");
+        // The examples are for whoever got it wrong.
+        let accepts = accepts.split(", such as").next().unwrap_or_default();
+        let file = if key.kind.is_secret() { " (or `_file`)" } else { "" };
         let restart = if key.needs_restart { "yes" } else { "" };
-        text += &format!("| `{}` | {} | {accepts} | {restart} | {} |\n", key.name, key.preset.text(), key.doc);
+        text += &format!("| `{}`{file} | {} | {accepts} | {restart} | {} |\n", key.name, key.preset.text(), key.doc);
     }
     text
 }

@@ -44,8 +44,9 @@ impl Reader {
         self.contents.get(key)
     }
 
+    /// Whether somebody gave it, be it wrong: a value of the wrong shape is not to be called missing too.
     pub(super) fn is_set(&self, key: &str) -> bool {
-        self.settings.get(key).is_some()
+        self.settings.get(key).is_some() || self.errors.iter().any(|error| error.is_about(key))
     }
 
     /// The text of a key, not yet understood.
@@ -181,7 +182,7 @@ impl Reader {
 
     /// Notes that a key must be set. Not where a layer could not be read: it may be there.
     pub(super) fn missing(&mut self, name: &'static str, why: &'static str) {
-        if !self.incomplete {
+        if !self.incomplete && !self.errors.iter().any(|error| error.is_about(name)) {
             let key = known(name);
             let secret = key.kind.is_secret();
             self.errors.push(ConfigError::Missing { key: key.name, why, variable: key.variable(), secret });

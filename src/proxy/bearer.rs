@@ -88,7 +88,6 @@ impl Authorized {
     pub(super) fn into_request(self) -> Request<RequestBody> {
         self.request
     }
-
 }
 
 // === impl Bearing ===
@@ -109,11 +108,8 @@ impl Bearing {
             return (RequestBody::Empty, None);
         }
         let body = ClientBody::new(incoming, self.idle_timeout, self.max_body_size);
-        let (kept, attempt) = if large {
-            Kept::streamed(body, &self.budget)
-        } else {
-            Kept::new(body, self.replay_limit, &self.budget)
-        };
+        let (kept, attempt) =
+            if large { Kept::streamed(body, &self.budget) } else { Kept::new(body, self.replay_limit, &self.budget) };
         (RequestBody::Attempt(attempt), Some(Rc::new(kept)))
     }
 
@@ -263,7 +259,12 @@ impl Bearing {
         Ok(())
     }
 
-    fn pass_on(&self, response: Response<UpstreamBody>, place: Option<Place>, downstream: Option<OnUpgrade>) -> Response<Body> {
+    fn pass_on(
+        &self,
+        response: Response<UpstreamBody>,
+        place: Option<Place>,
+        downstream: Option<OnUpgrade>,
+    ) -> Response<Body> {
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS
             && let Some(downstream) = downstream
         {

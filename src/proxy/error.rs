@@ -107,9 +107,7 @@ impl Failure {
                 (StatusCode::BAD_GATEWAY, "upstream-broken", "http_response_incomplete")
             }
             Self::Broken(Broken::Protocol) => (StatusCode::BAD_GATEWAY, "upstream-broken", "http_protocol_error"),
-            Self::TokenUnavailable(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", "proxy_internal_error")
-            }
+            Self::TokenUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", "proxy_internal_error"),
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached"),
             Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),
             Self::Loop => (StatusCode::LOOP_DETECTED, "loop", "proxy_loop_detected"),

@@ -160,9 +160,9 @@ impl Rules {
     fn check_allowed(&self, method: &Method, path: &str) -> Result<(), Failure> {
         let Some(allow) = &self.guard.allow else { return Ok(()) };
         let allowed = plain(path).is_some_and(|path| {
-            allow.iter().any(|rule| {
-                rule.method.as_ref().is_none_or(|allowed| allowed == method) && rule.path.matches(&path)
-            })
+            allow
+                .iter()
+                .any(|rule| rule.method.as_ref().is_none_or(|allowed| allowed == method) && rule.path.matches(&path))
         });
         if allowed { Ok(()) } else { Err(Failure::NotAllowed) }
     }

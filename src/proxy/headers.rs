@@ -4,8 +4,8 @@
 //! replaced, never appended to.
 
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
+    TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -47,7 +47,8 @@ impl Hygiene {
     pub fn new(config: &crate::config::Config) -> Self {
         let via = |version: &str| {
             // A pseudonym is a token (checked when the configuration was read), so the value is always valid.
-            HeaderValue::try_from(format!("{version} {}", config.via)).unwrap_or(HeaderValue::from_static("1.1 gateway"))
+            HeaderValue::try_from(format!("{version} {}", config.via))
+                .unwrap_or(HeaderValue::from_static("1.1 gateway"))
         };
         Self {
             via: [via("1.0"), via("1.1"), via("2")],

@@ -118,8 +118,7 @@ impl Fixed {
             }
         });
         let needs_login = if token.is_none() { self.trouble.clone() } else { None };
-        let view =
-            View { token, generation: self.generation, needs_login, draining: self.draining, ..View::default() };
+        let view = View { token, generation: self.generation, needs_login, draining: self.draining, ..View::default() };
         self.live.publish(view);
     }
 }

@@ -21,7 +21,9 @@ use crate::fault;
 use crate::metrics::Metrics;
 use crate::token::endpoint::{Answer, Endpoint, Failure, Issued, Presented};
 use crate::token::policy;
-use crate::token::store::{Binding, Expect, Intent, LastRefresh, Lease, Leased, Record, Store, StoreError, Version, Written};
+use crate::token::store::{
+    Binding, Expect, Intent, LastRefresh, Lease, Leased, Record, Store, StoreError, Version, Written,
+};
 use crate::token::{Access, InvalidToken, Outcome, RefreshToken, Trigger};
 
 /// Beside the call, what a lease must cover: the writes before and after it.
@@ -54,7 +56,9 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// With the first refresh token of the configuration.
-    RefreshToken { first: Option<RefreshToken> },
+    RefreshToken {
+        first: Option<RefreshToken>,
+    },
     ClientCredentials,
 }
 
@@ -151,7 +155,9 @@ impl Journal {
             match self.observe("intend", self.store.write(expect, &announced).await) {
                 Ok(Written::Done) => fault::point("intended"),
                 Ok(Written::Superseded(Some(record))) => return Rotation::Adopted(record),
-                Ok(Written::Superseded(None) | Written::Fenced) => return put_off(&StoreError::Unavailable(LEASE_LOST.into()), None),
+                Ok(Written::Superseded(None) | Written::Fenced) => {
+                    return put_off(&StoreError::Unavailable(LEASE_LOST.into()), None);
+                }
                 Err(error) => return put_off(&error, Some(before)),
             }
         }
@@ -191,10 +197,7 @@ impl Journal {
     fn unspent(&self, record: &Record) -> bool {
         record.binding == self.settings.binding
             && record.needs_login.is_none()
-            && record
-                .access
-                .as_ref()
-                .is_some_and(|access| access.expires_at.is_none_or(|end| self.clock.now() < end))
+            && record.access.as_ref().is_some_and(|access| access.expires_at.is_none_or(|end| self.clock.now() < end))
             && self.settings.first_to_try(Some(record)).is_none()
     }
 
@@ -247,9 +250,10 @@ impl Journal {
                     error: "the stored grant has vanished".into(),
                 }),
             }),
-            Err(error) => {
-                Rotation::Renewed(Renewed { record, unpersisted: Some(Unpersisted { expect, error: error.to_string() }) })
-            }
+            Err(error) => Rotation::Renewed(Renewed {
+                record,
+                unpersisted: Some(Unpersisted { expect, error: error.to_string() }),
+            }),
         }
     }
 
@@ -428,9 +432,7 @@ fn present_stored(settings: &Settings, record: &Record) -> Plan {
         (None, None) => Plan::NeedsLogin(
             "The stored grant has no refresh token. Log in and store one with `bearer-proxy import`.".into(),
         ),
-        (None, Some(token)) => {
-            after_unclear(settings, Some(record), token).unwrap_or_else(Plan::NeedsLogin)
-        }
+        (None, Some(token)) => after_unclear(settings, Some(record), token).unwrap_or_else(Plan::NeedsLogin),
     }
 }
 

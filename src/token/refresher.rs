@@ -216,7 +216,8 @@ impl Refresher {
     fn refresh(&mut self, reply: oneshot::Sender<Verdict>) {
         if self.unpersisted.is_some() {
             // What the store holds is spent: presenting it again would be the one mistake that can't be mended.
-            let _ = reply.send(Verdict::PassOn("the present grant could not be stored yet: mend the store first".into()));
+            let _ =
+                reply.send(Verdict::PassOn("the present grant could not be stored yet: mend the store first".into()));
             return;
         }
         if self.in_flight.is_none() {
@@ -373,9 +374,8 @@ impl Refresher {
         let known = self.record.as_ref();
         match self.journal.store.load().await {
             Ok(Some(record)) if known.is_none_or(|known| newer(&record, known)) => {
-                let bare = known.is_some_and(|known| {
-                    known.generation == record.generation && known.version() != record.version()
-                });
+                let bare = known
+                    .is_some_and(|known| known.generation == record.generation && known.version() != record.version());
                 self.adopt(record, None);
                 if bare && self.in_flight.is_none() {
                     // A person stored a refresh token without an access token: find out at once whether it works.
@@ -452,7 +452,8 @@ impl Refresher {
 
     fn publish(&mut self) {
         let view = self.view();
-        let fresh = view.token.as_ref().map(|token| token.generation) != self.live.view().token.as_ref().map(|t| t.generation);
+        let fresh =
+            view.token.as_ref().map(|token| token.generation) != self.live.view().token.as_ref().map(|t| t.generation);
         if fresh {
             self.monotonic_end = view.token.as_ref().and_then(|token| self.monotonic_end_of(token));
         }
@@ -461,10 +462,7 @@ impl Refresher {
 
     fn view(&self) -> View {
         let present = self.live.view();
-        let mismatched = self
-            .record
-            .as_ref()
-            .is_some_and(|record| record.binding != self.journal.settings.binding);
+        let mismatched = self.record.as_ref().is_some_and(|record| record.binding != self.journal.settings.binding);
         let token = self.record.as_ref().filter(|_| !mismatched).and_then(|record| {
             let access = record.access.as_ref()?;
             match &present.token {
@@ -508,7 +506,10 @@ async fn ended(in_flight: &mut Option<InFlight>) -> Rotation {
             Err(error) => Rotation::Failed(
                 Failure {
                     outcome: Outcome::Ambiguous,
-                    error: format!("the refresh ended abnormally ({})", if error.is_panic() { "panic" } else { "cancelled" }),
+                    error: format!(
+                        "the refresh ended abnormally ({})",
+                        if error.is_panic() { "panic" } else { "cancelled" }
+                    ),
                     retry_after: None,
                 },
                 None,

@@ -50,8 +50,9 @@ async fn client_credentials_need_no_store_and_no_login() {
     let status = proxy.status().await;
     assert_eq!(status["grant"], "client_credentials");
     assert_eq!(status["store"], "memory");
-    let all_by_credentials = simulator
-        .with_ledger(|ledger| ledger.token_calls().iter().all(|call| !matches!(call.presented, Presented::Refresh { .. })));
+    let all_by_credentials = simulator.with_ledger(|ledger| {
+        ledger.token_calls().iter().all(|call| !matches!(call.presented, Presented::Refresh { .. }))
+    });
     assert!(all_by_credentials);
     proxy.stop().await;
 }

@@ -3,7 +3,12 @@
 //! The judge is the simulated server's own ledger and what the clients saw; the proxy's word counts only where it is what is
 //! promised.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that meets the unexpected has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected has failed"
+)]
 
 mod support;
 

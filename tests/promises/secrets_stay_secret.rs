@@ -102,5 +102,9 @@ async fn no_output_holds_a_secret() {
 
 /// Every long text of a stored document that looks like a token.
 fn tokens_in(document: &str) -> Vec<String> {
-    document.split('"').filter(|text| text.starts_with("eyJ") || text.starts_with("def502")).map(str::to_owned).collect()
+    document
+        .split('"')
+        .filter(|text| text.starts_with("eyJ") || text.starts_with("def502"))
+        .map(str::to_owned)
+        .collect()
 }

@@ -23,7 +23,13 @@ async fn once_shows_every_step_and_ends() {
 #[tokio::test]
 async fn it_goes_on_and_the_printed_line_works() {
     let mut command = Command::new(PROGRAM);
-    command.arg("demo").env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    command
+        .arg("demo")
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let address = loop {

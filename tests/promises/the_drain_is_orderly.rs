@@ -47,8 +47,7 @@ async fn a_refresh_that_a_person_asked_for_is_stored_before_the_end() {
     proxy.signal(Signal::INT);
     assert_eq!(proxy.ended().await.code(), Some(0), "{}", proxy.log().join("\n"));
     drop(asking.await);
-    let document: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(proxy.setup().store()).unwrap()).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&std::fs::read(proxy.setup().store()).unwrap()).unwrap();
     assert_eq!(document["generation"], 2);
 }
 

@@ -83,7 +83,7 @@ pub const KEYS: &[Key] = &[
     key("guard.idle_timeout", duration(100 * MS, DAY), Value("5m"), "a connection between requests"),
     // hyper's buffer for a head is 8 KiB or more.
     key("guard.max_header_size", size(8 * KIB, 16 * MIB), Value("64KiB"), "else 431"),
-    key("guard.max_body_size", size(1, 1024 * 1024 * GIB), Unset, "else 413"),
+    key("guard.max_body_size", size(1, 1024 * GIB), Unset, "else 413"),
     key("guard.pass_cookies", Boolean, Value("false"), "forward `Cookie`, and return `Set-Cookie`"),
     //
     key("shutdown.delay", duration(0, 60 * MIN), Value("0s"), "after SIGTERM, go on taking new requests this long"),

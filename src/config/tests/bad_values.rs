@@ -144,6 +144,20 @@ fn a_bad_variable_is_named_with_what_is_accepted() {
 }
 
 #[test]
+fn a_value_of_the_wrong_shape_is_not_called_missing_too() {
+    for (toml, key) in [
+        ("[oauth]\nclient_id = 12\nclient_secret = 'x'", "oauth.client_id"),
+        ("[oauth]\nclient_id = 'x'\nclient_secret = 12", "oauth.client_secret"),
+        ("[oauth]\nclient_id = 'x'\nclient_secret_file = 12", "oauth.client_secret_file"),
+        ("[oauth]\nclient_id = 'x'\nclient_secret_file = '/none'", "oauth.client_secret_file"),
+        ("profile = 'custom'\noauth.grant = 'static'\noauth.access_token = 't'\nupstream.url = 1", "upstream.url"),
+    ] {
+        let errors = Files::new().errors(toml, &[]);
+        assert!(errors.len() == 1 && errors[0].starts_with(&format!("{key} (")), "{toml}: {errors:?}");
+    }
+}
+
+#[test]
 fn all_errors_come_at_once() {
     let found = Files::new().errors(
         "colour = 1\nlisten = 'x'\n[upstream]\nconnect_timeout = '0s'\nrefusal = ['1', '2']\n[oauth]\ngrant = 'magic'\n\

@@ -63,6 +63,14 @@ fn a_list_in_the_environment_is_separated_by_commas() {
 }
 
 #[test]
+fn a_number_may_be_written_in_every_way_of_toml() {
+    for (text, expected) in [("1024", 1024), ("1_000", 1000), ("0x10", 16), ("+5", 5)] {
+        let config = load(&format!("upstream.max_in_flight = {text}"), &[]).unwrap().config;
+        assert_eq!(config.upstream.max_in_flight, expected, "{text}");
+    }
+}
+
+#[test]
 fn what_kubernetes_injects_for_a_service_of_this_name_is_passed_over() {
     let injected = [
         ("BEARER_PROXY_PORT", "tcp://10.0.0.1:80"),

@@ -101,9 +101,8 @@ fn a_client_key_is_asked_for_in_either_place() {
 
 #[test]
 fn only_what_is_on_the_allow_list_passes() {
-    let pattern = |last| {
-        PathPattern(vec![PatternSegment::Literal("api".into()), PatternSegment::Literal("v2".into()), last])
-    };
+    let pattern =
+        |last| PathPattern(vec![PatternSegment::Literal("api".into()), PatternSegment::Literal("v2".into()), last]);
     let rules = rules(|guard| {
         guard.allow = Some(vec![
             AllowRule { method: Some(Method::GET), path: pattern(PatternSegment::One) },

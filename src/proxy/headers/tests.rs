@@ -51,7 +51,14 @@ fn fields_for_this_gateway_end_here() {
 
 #[test]
 fn unknown_and_repeated_fields_pass_in_order() {
-    let mut kept = headers(&[("apitoken", "t"), ("x-a", "1"), ("x-a", "2"), ("x-a", "3"), ("via", "1.0 before"), ("accept", "a/b")]);
+    let mut kept = headers(&[
+        ("apitoken", "t"),
+        ("x-a", "1"),
+        ("x-a", "2"),
+        ("x-a", "3"),
+        ("via", "1.0 before"),
+        ("accept", "a/b"),
+    ]);
     hygiene().request(&mut kept, Version::HTTP_2);
     assert_eq!(kept.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2", "3"]);
     assert_eq!(kept.get_all("via").iter().collect::<Vec<_>>(), ["1.0 before", "2 gw"]);

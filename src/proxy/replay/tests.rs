@@ -24,10 +24,7 @@ impl Body for Fed {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = self.frames.poll_recv(cx);
         if let Poll::Ready(Some(frame)) = &polled {
             self.left -= frame.data_ref().map_or(0, |data| data.len() as u64);

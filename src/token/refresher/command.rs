@@ -127,9 +127,7 @@ impl Tokens {
             Ok(Ok(token)) => Ok(token),
             Ok(Err(())) => Err(unavailable(&view, clock.now())),
             // The wait was for a better moment; the token itself is good.
-            Err(_) if !view.held => {
-                view.unexpired(clock.now()).cloned().ok_or_else(|| unavailable(&view, clock.now()))
-            }
+            Err(_) if !view.held => view.unexpired(clock.now()).cloned().ok_or_else(|| unavailable(&view, clock.now())),
             Err(_) => Err(unavailable(&view, clock.now())),
         }
     }
@@ -286,7 +284,9 @@ fn find(view: &View, now: Timestamp, large: bool) -> Found {
 
 fn unavailable(view: &View, now: Timestamp) -> Unavailable {
     let reason = match (&view.needs_login, &view.last_refresh, view.refreshing) {
-        (Some(_), _, _) => "The proxy has no usable token: its grant needs a login. Its operator finds the reason in its status.",
+        (Some(_), _, _) => {
+            "The proxy has no usable token: its grant needs a login. Its operator finds the reason in its status."
+        }
         (None, _, Some(Trigger::Rejected)) => "The upstream refused the proxy's token, and its refresh takes long.",
         (None, _, Some(_)) => "The proxy has no usable token yet: a refresh is in flight.",
         (None, Some(last), None) if last.error.is_some() => {

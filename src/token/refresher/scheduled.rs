@@ -39,9 +39,7 @@ impl Refresher {
         match &view.token {
             _ if first => Some(Trigger::Startup),
             // Nobody can be asked; where there is no record at all, the rotation finds out what the store says.
-            _ if self.record.is_some() && matches!(plan(settings, self.record.as_ref()), Plan::NeedsLogin(_)) => {
-                None
-            }
+            _ if self.record.is_some() && matches!(plan(settings, self.record.as_ref()), Plan::NeedsLogin(_)) => None,
             None => Some(Trigger::Startup),
             Some(token) if token.expired(now) && !self.made_here(token) => Some(Trigger::Startup),
             Some(token) if token.expired(now) => Some(Trigger::Scheduled),
