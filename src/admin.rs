@@ -21,6 +21,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
 pub use listener::{BindError, Listener};
+pub use readiness::Readiness;
 
 use crate::metrics::Metrics;
 use crate::secret::Secret;

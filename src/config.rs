@@ -40,6 +40,7 @@ pub use error::{ConfigError, Errors, Place, Warning};
 pub use keys::{KEYS, Key, Kind, Preset, keys_markdown};
 pub use load::{Loaded, Sources};
 pub use pattern::{AllowRule, PathPattern, PatternError, PatternSegment, RefusalPattern};
+pub use quantity::parse_duration;
 
 /// Everything the program runs on, valid as a whole.
 #[derive(Clone, Debug)]

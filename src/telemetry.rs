@@ -63,12 +63,7 @@ impl Logs {
         let queue = Queue::start(io::stderr());
         let (subscriber, level) = subscriber(style(config.format), config.level, queue.clone());
         tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadyInitialised)?;
-        let panics = queue.clone();
-        std::panic::set_hook(Box::new(move |panic| {
-            report(panic);
-            // A release aborts right after this.
-            panics.flush();
-        }));
+        std::panic::set_hook(Box::new(report));
         Ok(Self { level, queue })
     }
 

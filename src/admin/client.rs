@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -43,8 +44,9 @@ pub enum ClientError {
     Unreachable { address: String, error: io::Error },
     #[error("{address} did not answer within {after:?}")]
     Timeout { address: String, after: Duration },
-    #[error("{address} is no admin listener: {what}")]
-    Broken { address: String, what: String },
+    /// Something else listens there, or another version.
+    #[error("admin.listen is no bearer-proxy's: {what}")]
+    Broken { what: String },
     #[error("admin.key can't be sent: it holds a character that an HTTP field value must not")]
     Key,
 }
@@ -88,8 +90,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let broken =
-            |error: &dyn std::error::Error| ClientError::Broken { address: self.place(), what: error.to_string() };
+        let broken = |error: &dyn std::error::Error| ClientError::Broken { what: error.to_string() };
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.method_mut() = method;
         *request.uri_mut() = http::Uri::from_static(path);
@@ -119,6 +120,24 @@ impl Client {
         match &self.address {
             ListenAddress::Tcp(address) => address.to_string(),
             ListenAddress::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| ClientError::Broken { what: format!("its answer can't be understood ({error})") })
+    }
+
+    /// What a problem document (RFC 9457) says.
+    pub fn detail(&self) -> String {
+        let problem = serde_json::from_slice::<serde_json::Value>(&self.body).unwrap_or_default();
+        match problem["detail"].as_str() {
+            Some(detail) => detail.replace(char::is_control, " "),
+            None => "an answer that is not a bearer-proxy's".to_owned(),
         }
     }
 }

@@ -1,6 +1,25 @@
 //! `config`: the effective configuration as a file that can be used again, each value with where it came from.
 
+use super::{Failure, Outcome};
 use crate::config::{Effective, Entry, Shown};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Print the SQL that the postgres store needs, and nothing else
+    #[arg(long)]
+    pub(super) schema: bool,
+}
+
+/// Needs no configuration.
+#[cfg(feature = "postgres")]
+pub(super) fn schema() -> Result<Outcome, Failure> {
+    Ok(Outcome::done(crate::token::store::schema()))
+}
+
+#[cfg(not(feature = "postgres"))]
+pub(super) fn schema() -> Result<Outcome, Failure> {
+    Err(Failure::new("this build has no postgres store"))
+}
 
 /// The configuration in TOML. What is masked is a comment, so that nobody pastes a mask for a secret.
 pub fn print(effective: &Effective) -> String {

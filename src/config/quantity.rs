@@ -15,6 +15,12 @@ pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Durat
     within(duration, min, max)
 }
 
+/// Of a command's argument.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO, Duration::from_secs(365 * 86_400))
+        .map_err(|malformed| format!("`{text}` {malformed}"))
+}
+
 /// Bytes.
 pub(super) fn size(text: &str, min: u64, max: u64) -> Result<u64, Malformed> {
     within(scaled(text, &SIZES, "is no number, bare or with a unit (`KiB`, `MiB` or `GiB`)")?, min, max)

@@ -54,7 +54,7 @@ impl Queue {
                 return;
             }
             item = back;
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::park_timeout(Duration::from_millis(5));
         }
         let _ = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
