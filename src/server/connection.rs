@@ -61,16 +61,17 @@ pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<W
         opened = opening => opened,
         () = worker.draining.last_call() => return,
     };
-    let (transport, protocol, flights) = match opened {
+    let (transport, protocol) = match opened {
         Ok(Ok(Some(opened))) => opened,
         // Closed by the client without a word: a probe of the port.
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%error, "a connection failed before its first request"),
         Err(_) => return tracing::debug!("a connection was closed: no request in time"),
     };
+    let flights = Flights::new(transport.signals(), protocol, worker.draining.clone());
     let service = Counted::new(worker.service.clone(), flights.clone());
-    let http = Http::new(transport, protocol, service, &flights, &limits);
-    match Lifetime::new(http, flights, connected, limits, worker.draining.clone()).await {
+    let http = Http::new(transport, service, &flights, &limits);
+    match Lifetime::new(http, flights, connected, limits, &worker.draining).await {
         End::Done => {}
         End::Failed(error) => tracing::debug!(error = %Causes(&error), "a connection failed"),
         End::Cut(stage) => tracing::debug!(reason = stage.reason(), "a connection was closed"),
@@ -78,25 +79,14 @@ pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<W
 }
 
 /// From accepted to the point where HTTP begins.
-async fn open(
-    stream: Stream,
-    place: Place,
-    settings: &Settings,
-) -> io::Result<Option<(Transport, Protocol, Rc<Flights>)>> {
+async fn open(stream: Stream, place: Place, settings: &Settings) -> io::Result<Option<(Transport, Protocol)>> {
     let mut socket = Socket::new(stream, place);
-    let flights = Flights::new(socket.signals());
-    let (transport, protocol) = match &settings.tls {
-        Some(tls) => {
-            let stream = Box::pin(handshake(&tls.load_full(), socket)).await?;
-            let protocol = Protocol::negotiated(stream.get_ref().1.alpn_protocol());
-            (Transport::Tls(stream), protocol)
-        }
-        None => {
-            let Some(protocol) = socket.sniff().await? else { return Ok(None) };
-            (Transport::Plain(socket), protocol)
-        }
+    let Some(tls) = &settings.tls else {
+        return Ok(socket.sniff().await?.map(|protocol| (Transport::Plain(socket), protocol)));
     };
-    Ok(Some((transport, protocol, flights)))
+    let stream = Box::pin(handshake(&tls.load_full(), socket)).await?;
+    let protocol = Protocol::negotiated(stream.get_ref().1.alpn_protocol());
+    Ok(Some((Transport::Tls(stream), protocol)))
 }
 
 async fn handshake(tls: &Arc<Tls>, socket: Socket) -> io::Result<Box<tokio_rustls::server::TlsStream<Socket>>> {
@@ -106,15 +96,9 @@ async fn handshake(tls: &Arc<Tls>, socket: Socket) -> io::Result<Box<tokio_rustl
 // === impl Http ===
 
 impl<S: Service> Http<S> {
-    fn new(
-        transport: Transport,
-        protocol: Protocol,
-        service: Counted<S>,
-        flights: &Rc<Flights>,
-        limits: &Limits,
-    ) -> Self {
+    fn new(transport: Transport, service: Counted<S>, flights: &Rc<Flights>, limits: &Limits) -> Self {
         let io = TokioIo::new(transport);
-        match protocol {
+        match flights.protocol() {
             Protocol::Http1 => Self::One(
                 http1::Builder::new()
                     // `Lifetime` keeps the time, without a timer a request.
@@ -139,13 +123,6 @@ impl<S: Service> Http<S> {
                     .serve_connection(io, service);
                 Self::Two(Box::new(connection))
             }
-        }
-    }
-
-    pub(super) fn protocol(&self) -> Protocol {
-        match self {
-            Self::One(_) => Protocol::Http1,
-            Self::Two(_) => Protocol::Http2,
         }
     }
 

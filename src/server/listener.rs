@@ -30,7 +30,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Accepting {
     socket: AcceptingSocket,
-    _file: Option<SocketFile>,
+    address: ListenAddress,
+    file: Option<SocketFile>,
 }
 
 /// Why an address could not be listened on, and what to do.
@@ -80,11 +81,28 @@ impl Listener {
 
     /// Makes it part of the runtime that this is called in.
     pub fn register(self) -> io::Result<Accepting> {
-        let socket = match self.socket {
+        let Self { socket, address, file } = self;
+        let socket = match socket {
             ListeningSocket::Tcp(listener) => AcceptingSocket::Tcp(tokio::net::TcpListener::from_std(listener)?),
             ListeningSocket::Unix(listener) => AcceptingSocket::Unix(tokio::net::UnixListener::from_std(listener)?),
         };
-        Ok(Accepting { socket, _file: self.file })
+        Ok(Accepting { socket, address, file })
+    }
+
+    /// A connection that is in the queue already; else `WouldBlock`.
+    pub(super) fn accept_waiting(&self) -> io::Result<Stream> {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Stream::tcp(tokio::net::TcpStream::from_std(stream)?)
+            }
+            ListeningSocket::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                tokio::net::UnixStream::from_std(stream).map(Stream::Unix)
+            }
+        }
     }
 
     fn tcp(addr: SocketAddr) -> Result<Self, String> {
@@ -126,15 +144,20 @@ impl Listener {
 impl Accepting {
     /// The next connection.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
-        Poll::Ready(Ok(match &self.socket {
-            AcceptingSocket::Tcp(listener) => {
-                let (stream, _) = ready!(listener.poll_accept(cx))?;
-                // Messages are written whole; to wait for more of them (Nagle) only adds a delayed acknowledgement's 40 ms.
-                stream.set_nodelay(true)?;
-                Stream::Tcp(stream)
-            }
-            AcceptingSocket::Unix(listener) => Stream::Unix(ready!(listener.poll_accept(cx))?.0),
-        }))
+        Poll::Ready(match &self.socket {
+            AcceptingSocket::Tcp(listener) => Stream::tcp(ready!(listener.poll_accept(cx))?.0),
+            AcceptingSocket::Unix(listener) => Ok(Stream::Unix(ready!(listener.poll_accept(cx))?.0)),
+        })
+    }
+
+    /// Takes it out of this runtime.
+    pub(super) fn deregister(self) -> io::Result<Listener> {
+        let Self { socket, address, file } = self;
+        let socket = match socket {
+            AcceptingSocket::Tcp(listener) => ListeningSocket::Tcp(listener.into_std()?),
+            AcceptingSocket::Unix(listener) => ListeningSocket::Unix(listener.into_std()?),
+        };
+        Ok(Listener { socket, address, file })
     }
 }
 

@@ -58,6 +58,16 @@ struct Prefix {
 
 // === impl Transport ===
 
+impl Transport {
+    pub(super) fn signals(&self) -> Arc<Signals> {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        socket.signals.clone()
+    }
+}
+
 impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
@@ -110,10 +120,6 @@ impl AsyncWrite for Transport {
 impl Socket {
     pub(super) fn new(stream: Stream, place: Place) -> Self {
         Self { stream, signals: Arc::default(), prefix: Prefix::default(), _place: place }
-    }
-
-    pub(super) fn signals(&self) -> Arc<Signals> {
-        self.signals.clone()
     }
 
     /// Finds out which HTTP the client speaks, by its first bytes, which are read again afterwards.
