@@ -27,6 +27,8 @@ mod accept;
 mod deadlines;
 mod drain;
 mod http;
+#[cfg(target_os = "linux")]
+mod memory;
 mod tls;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
