@@ -20,9 +20,10 @@ use super::lifetime::{End, Lifetime};
 use super::limits::Limits;
 use super::load::Place;
 use super::protocol::Protocol;
-use super::socket::{Socket, Transport};
+use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::Tls;
+use super::transport::Transport;
 use super::worker::Worker;
 use super::{Service, Settings};
 
@@ -49,8 +50,9 @@ pub(super) enum Http<S: Service> {
     Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, Streams>>),
 }
 
-/// An error with its causes, on one line.
-struct Causes<'a>(&'a hyper::Error);
+/// An error for the log: with its cause where that is the network's. HTTP/2's own may quote what the client sent (a GOAWAY's debug
+/// data, RFC 9113 §6.8).
+struct Described<'a>(&'a hyper::Error);
 
 /// Serves one connection to its end.
 pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<Worker<S>>) {
@@ -73,7 +75,7 @@ pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<W
     let http = Http::new(transport, service, &flights, &limits);
     match Lifetime::new(http, flights, connected, limits, &worker.draining).await {
         End::Done => {}
-        End::Failed(error) => tracing::debug!(error = %Causes(&error), "a connection failed"),
+        End::Failed(error) => tracing::debug!(error = %Described(&error), "a connection failed"),
         End::Cut(stage) => tracing::debug!(reason = stage.reason(), "a connection was closed"),
     }
 }
@@ -142,16 +144,39 @@ impl<S: Service> Http<S> {
     }
 }
 
-// === impl Causes ===
+// === impl Described ===
 
-impl fmt::Display for Causes<'_> {
+impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
+        match self.0.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Empty;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_client_says_in_its_goaway_is_not_logged() {
+        let (mut client, server) = tokio::io::duplex(4096);
+        let service = hyper::service::service_fn(async |_| {
+            Ok::<_, Infallible>(http::Response::new(Empty::<bytes::Bytes>::new()))
+        });
+        let connection =
+            http2::Builder::new(hyper_util::rt::TokioExecutor::new()).serve_connection(TokioIo::new(server), service);
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        client.write_all(b"\0\0\x0e\x07\0\0\0\0\0\0\0\0\0\0\0\0\x02canary").await.unwrap();
+        let error = connection.await.unwrap_err();
+        assert!(format!("{:?}", error.source()).contains("canary"), "the test's frame did not arrive: {error:?}");
+        assert!(!Described(&error).to_string().contains("canary"));
     }
 }

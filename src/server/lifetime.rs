@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
@@ -19,6 +20,9 @@ use super::flight::Flights;
 use super::limits::Limits;
 use super::protocol::Protocol;
 use super::stage::Stage;
+
+/// The shortest time between two looks at a busy connection, whatever its idle timeout.
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 
 pin_project_lite::pin_project! {
     /// Resolves when the connection has ended, was upgraded, or had to be cut.
@@ -120,7 +124,7 @@ impl<S: Service> Future for Lifetime<S> {
                 this.http.graceful_shutdown();
                 continue;
             }
-            let look_again = now + this.limits.idle_timeout;
+            let look_again = now + this.limits.idle_timeout.max(SHORTEST_LOOK);
             let arm = due.map_or(look_again, |due| due.min(look_again));
             this.timer.as_mut().reset(arm);
             *this.armed = Some(arm);
