@@ -8,7 +8,7 @@
 //! of a request is shared between threads. One accept loop deals connections out: with `SO_REUSEPORT` the kernel would deal by
 //! hash, and the four long connections of a typical client could all land on one core.
 //!
-//! A connection costs one timer, whatever its number of requests: see [`lifetime`].
+//! A connection costs one timer, whatever its number of requests: see `lifetime`.
 
 use std::convert::Infallible;
 use std::io;
@@ -37,6 +37,7 @@ mod socket;
 mod stage;
 mod stream;
 pub mod tls;
+mod transport;
 mod worker;
 
 pub use drain::Drained;

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -99,12 +99,16 @@ async fn run(
     // Dropped without a word, the server ends without a drain.
     let Ok(closed) = closed else { return };
     // Who waits in the queue has connected as far as it knows, and may have sent a request: to close now would reset it.
-    while connections.count() < settings.limits.load().max_connections
-        && let Some(stream) = listening.accept_waiting()
-    {
-        deal(stream);
+    for listener in listening.listeners {
+        let Ok(listener) = listener.deregister() else { continue };
+        while connections.count() < settings.limits.load().max_connections {
+            match listener.accept_waiting() {
+                Ok(stream) => deal(stream),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => break,
+            }
+        }
     }
-    drop(listening);
     // Behind the last connection in each worker's queue.
     for worker in &workers {
         let _ = worker.send(Command::Drain);
@@ -150,17 +154,6 @@ impl Listening {
             }
         }
         Poll::Pending
-    }
-
-    /// What is in the queues already.
-    fn accept_waiting(&mut self) -> Option<Stream> {
-        loop {
-            match self.poll_accept(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(stream)) => return Some(stream),
-                Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
-                Poll::Ready(Err(_)) | Poll::Pending => return None,
-            }
-        }
     }
 }
 

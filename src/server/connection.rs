@@ -20,9 +20,10 @@ use super::lifetime::{End, Lifetime};
 use super::limits::Limits;
 use super::load::Place;
 use super::protocol::Protocol;
-use super::socket::{Socket, Transport};
+use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::Tls;
+use super::transport::Transport;
 use super::worker::Worker;
 use super::{Service, Settings};
 
@@ -49,8 +50,9 @@ pub(super) enum Http<S: Service> {
     Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, Streams>>),
 }
 
-/// An error with its causes, on one line.
-struct Causes<'a>(&'a hyper::Error);
+/// An error for the log: with its cause where that is the network's. HTTP/2's own may quote what the client sent (a GOAWAY's debug
+/// data, RFC 9113 §6.8).
+struct Described<'a>(&'a hyper::Error);
 
 /// Serves one connection to its end.
 pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<Worker<S>>) {
@@ -61,42 +63,32 @@ pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<W
         opened = opening => opened,
         () = worker.draining.last_call() => return,
     };
-    let (transport, protocol, flights) = match opened {
+    let (transport, protocol) = match opened {
         Ok(Ok(Some(opened))) => opened,
         // Closed by the client without a word: a probe of the port.
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%error, "a connection failed before its first request"),
         Err(_) => return tracing::debug!("a connection was closed: no request in time"),
     };
+    let flights = Flights::new(transport.signals(), protocol, worker.draining.clone());
     let service = Counted::new(worker.service.clone(), flights.clone());
-    let http = Http::new(transport, protocol, service, &flights, &limits);
-    match Lifetime::new(http, flights, connected, limits, worker.draining.clone()).await {
+    let http = Http::new(transport, service, &flights, &limits);
+    match Lifetime::new(http, flights, connected, limits, &worker.draining).await {
         End::Done => {}
-        End::Failed(error) => tracing::debug!(error = %Causes(&error), "a connection failed"),
+        End::Failed(error) => tracing::debug!(error = %Described(&error), "a connection failed"),
         End::Cut(stage) => tracing::debug!(reason = stage.reason(), "a connection was closed"),
     }
 }
 
 /// From accepted to the point where HTTP begins.
-async fn open(
-    stream: Stream,
-    place: Place,
-    settings: &Settings,
-) -> io::Result<Option<(Transport, Protocol, Rc<Flights>)>> {
+async fn open(stream: Stream, place: Place, settings: &Settings) -> io::Result<Option<(Transport, Protocol)>> {
     let mut socket = Socket::new(stream, place);
-    let flights = Flights::new(socket.signals());
-    let (transport, protocol) = match &settings.tls {
-        Some(tls) => {
-            let stream = Box::pin(handshake(&tls.load_full(), socket)).await?;
-            let protocol = Protocol::negotiated(stream.get_ref().1.alpn_protocol());
-            (Transport::Tls(stream), protocol)
-        }
-        None => {
-            let Some(protocol) = socket.sniff().await? else { return Ok(None) };
-            (Transport::Plain(socket), protocol)
-        }
+    let Some(tls) = &settings.tls else {
+        return Ok(socket.sniff().await?.map(|protocol| (Transport::Plain(socket), protocol)));
     };
-    Ok(Some((transport, protocol, flights)))
+    let stream = Box::pin(handshake(&tls.load_full(), socket)).await?;
+    let protocol = Protocol::negotiated(stream.get_ref().1.alpn_protocol());
+    Ok(Some((Transport::Tls(stream), protocol)))
 }
 
 async fn handshake(tls: &Arc<Tls>, socket: Socket) -> io::Result<Box<tokio_rustls::server::TlsStream<Socket>>> {
@@ -106,15 +98,9 @@ async fn handshake(tls: &Arc<Tls>, socket: Socket) -> io::Result<Box<tokio_rustl
 // === impl Http ===
 
 impl<S: Service> Http<S> {
-    fn new(
-        transport: Transport,
-        protocol: Protocol,
-        service: Counted<S>,
-        flights: &Rc<Flights>,
-        limits: &Limits,
-    ) -> Self {
+    fn new(transport: Transport, service: Counted<S>, flights: &Rc<Flights>, limits: &Limits) -> Self {
         let io = TokioIo::new(transport);
-        match protocol {
+        match flights.protocol() {
             Protocol::Http1 => Self::One(
                 http1::Builder::new()
                     // `Lifetime` keeps the time, without a timer a request.
@@ -142,13 +128,6 @@ impl<S: Service> Http<S> {
         }
     }
 
-    pub(super) fn protocol(&self) -> Protocol {
-        match self {
-            Self::One(_) => Protocol::Http1,
-            Self::Two(_) => Protocol::Http2,
-        }
-    }
-
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         match self {
             Self::One(connection) => Pin::new(connection).poll(cx),
@@ -165,16 +144,39 @@ impl<S: Service> Http<S> {
     }
 }
 
-// === impl Causes ===
+// === impl Described ===
 
-impl fmt::Display for Causes<'_> {
+impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
+        match self.0.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
+            Some(error) => write!(f, ": {error}"),
+            None => Ok(()),
         }
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Empty;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_client_says_in_its_goaway_is_not_logged() {
+        let (mut client, server) = tokio::io::duplex(4096);
+        let service = hyper::service::service_fn(async |_| {
+            Ok::<_, Infallible>(http::Response::new(Empty::<bytes::Bytes>::new()))
+        });
+        let connection =
+            http2::Builder::new(hyper_util::rt::TokioExecutor::new()).serve_connection(TokioIo::new(server), service);
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        client.write_all(b"\0\0\x0e\x07\0\0\0\0\0\0\0\0\0\0\0\0\x02canary").await.unwrap();
+        let error = connection.await.unwrap_err();
+        assert!(format!("{:?}", error.source()).contains("canary"), "the test's frame did not arrive: {error:?}");
+        assert!(!Described(&error).to_string().contains("canary"));
     }
 }

@@ -32,8 +32,8 @@ impl Running {
     /// Ends the server: closes the listeners, lets what is in flight finish for as long as `grace`, and cuts the rest. All
     /// threads have ended when this returns.
     ///
-    /// Idle connections are closed at once. HTTP/1 responses that are still to come carry `Connection: close`; HTTP/2
-    /// connections get a GOAWAY.
+    /// HTTP/1 responses that are still to come carry `Connection: close`; HTTP/2 connections get a GOAWAY. An idle HTTP/1
+    /// connection is closed at once, unless it was answered within the last half second: its next request may be on its way.
     pub async fn drain(self, grace: Duration) -> Drained {
         let Self { connections, acceptor, workers, mut ended, .. } = self;
         let (close, closed) = oneshot::channel();

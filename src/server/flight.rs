@@ -7,13 +7,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower::util::Oneshot;
 
 use super::Service;
+use super::drain::Draining;
+use super::protocol::Protocol;
 use super::socket::Signals;
 
 /// What a connection's requests do, as its lifetime sees it.
@@ -26,6 +29,8 @@ pub(super) struct Flights {
     /// What the response body that was polled last did.
     body: Cell<BodyPoll>,
     signals: Arc<Signals>,
+    protocol: Protocol,
+    draining: Rc<Draining>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,13 +83,15 @@ pin_project_lite::pin_project! {
 // === impl Flights ===
 
 impl Flights {
-    pub(super) fn new(signals: Arc<Signals>) -> Rc<Self> {
+    pub(super) fn new(signals: Arc<Signals>, protocol: Protocol, draining: Rc<Draining>) -> Rc<Self> {
         Rc::new(Self {
             in_flight: Cell::new(0),
             since: Cell::new(Instant::now()),
             served: Cell::new(false),
             body: Cell::default(),
             signals,
+            protocol,
+            draining,
         })
     }
 
@@ -105,9 +112,24 @@ impl Flights {
         &self.signals
     }
 
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Since when the worker drains.
+    pub(super) fn drained(&self) -> Option<Instant> {
+        self.draining.since()
+    }
+
     /// What a response body did since this was last asked.
     pub(super) fn take_body_poll(&self) -> BodyPoll {
         self.body.take()
+    }
+
+    /// Whether a response has to say that it is the connection's last. A service may answer at once: then there is no moment
+    /// between request and response in which hyper could be told.
+    fn is_last(&self, status: StatusCode) -> bool {
+        self.draining.since().is_some() && self.protocol == Protocol::Http1 && status != StatusCode::SWITCHING_PROTOCOLS
     }
 
     fn begin(self: &Rc<Self>) -> Flight {
@@ -165,12 +187,17 @@ impl<S: Service> Future for Call<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(response) = ready!(match this.state.project() {
+        let Ok(mut response) = ready!(match this.state.project() {
             CallStateProjection::Called { future } => future.poll(cx),
             CallStateProjection::NotReady { future } => future.poll(cx),
         });
         match this.flight.take() {
-            Some(flight) => Poll::Ready(Ok(response.map(|body| CountedBody { body, flight }))),
+            Some(flight) => {
+                if flight.0.is_last(response.status()) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Poll::Ready(Ok(response.map(|body| CountedBody { body, flight })))
+            }
             // Polled after its end.
             None => Poll::Pending,
         }

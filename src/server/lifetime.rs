@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
@@ -20,14 +21,16 @@ use super::limits::Limits;
 use super::protocol::Protocol;
 use super::stage::Stage;
 
+/// The shortest time between two looks at a busy connection, whatever its idle timeout.
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+
 pin_project_lite::pin_project! {
     /// Resolves when the connection has ended, was upgraded, or had to be cut.
     pub(super) struct Lifetime<S: Service> {
         http: Http<S>,
         observed: Observed,
         limits: Arc<Limits>,
-        draining: Rc<Draining>,
-        // Polled once, for its wake-up; `draining` says the rest.
+        // Polled once, for its wake-up; `Flights` says the rest.
         #[pin]
         drain: OwnedNotified,
         #[pin]
@@ -49,7 +52,6 @@ pub(super) enum End {
 
 /// What was seen of a connection after each poll.
 struct Observed {
-    protocol: Protocol,
     flights: Rc<Flights>,
     connected: Instant,
     /// Since when the socket takes nothing.
@@ -75,13 +77,11 @@ impl<S: Service> Lifetime<S> {
         flights: Rc<Flights>,
         connected: Instant,
         limits: Arc<Limits>,
-        draining: Rc<Draining>,
+        draining: &Draining,
     ) -> Self {
-        let observed =
-            Observed { protocol: http.protocol(), flights, connected, blocked: None, head: None, closing: None };
-        let drain = draining.begins();
+        let observed = Observed { flights, connected, blocked: None, head: None, closing: None };
         let timer = tokio::time::sleep_until(connected);
-        Self { http, observed, limits, draining, drain, timer, armed: None }
+        Self { http, observed, limits, drain: draining.begins(), timer, armed: None }
     }
 }
 
@@ -101,7 +101,7 @@ impl<S: Service> Future for Lifetime<S> {
             }
             this.observed.look();
             let stage = this.observed.stage();
-            let drained = this.draining.since();
+            let drained = this.observed.flights.drained();
             if drained.is_some() && this.observed.may_close(stage) {
                 this.observed.close();
                 this.http.graceful_shutdown();
@@ -124,7 +124,7 @@ impl<S: Service> Future for Lifetime<S> {
                 this.http.graceful_shutdown();
                 continue;
             }
-            let look_again = now + this.limits.idle_timeout;
+            let look_again = now + this.limits.idle_timeout.max(SHORTEST_LOOK);
             let arm = due.map_or(look_again, |due| due.min(look_again));
             this.timer.as_mut().reset(arm);
             *this.armed = Some(arm);
@@ -159,7 +159,11 @@ impl Observed {
         if self.head.is_some_and(|head| head <= self.flights.since()) {
             self.head = None;
         }
-        if self.head.is_none() && self.protocol == Protocol::Http1 && !self.flights.is_busy() && signals.take_read() {
+        if self.head.is_none()
+            && self.flights.protocol() == Protocol::Http1
+            && !self.flights.is_busy()
+            && signals.take_read()
+        {
             self.head = Some(Instant::now());
         }
     }
@@ -180,16 +184,22 @@ impl Observed {
         }
     }
 
-    /// In a drain: at once, unless a request may be about to come whose client believes it sent.
+    /// In a drain: whether it can be told, now, to take no more requests. HTTP/2 can refuse what comes too late; HTTP/1 can only
+    /// say so in a response.
     fn may_close(&self, stage: Stage) -> bool {
-        self.closing.is_none() && !matches!(stage, Stage::Fresh(_) | Stage::Head(_))
+        let can_say = match stage {
+            Stage::Blocked(_) | Stage::Busy => true,
+            Stage::Idle(_) => self.flights.protocol() == Protocol::Http2,
+            Stage::Closing(_) | Stage::Fresh(_) | Stage::Head(_) => false,
+        };
+        can_say && self.closing.is_none()
     }
 
     /// At its deadline: HTTP/2 says GOAWAY before it goes; HTTP/1 has nothing to say within a head.
     fn ends_gracefully(&self, stage: Stage) -> bool {
         match stage {
             Stage::Idle(_) => true,
-            Stage::Fresh(_) => self.protocol == Protocol::Http2,
+            Stage::Fresh(_) => self.flights.protocol() == Protocol::Http2,
             Stage::Blocked(_) | Stage::Busy | Stage::Closing(_) | Stage::Head(_) => false,
         }
     }

@@ -30,7 +30,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Accepting {
     socket: AcceptingSocket,
-    _file: Option<SocketFile>,
+    address: ListenAddress,
+    file: Option<SocketFile>,
 }
 
 /// Why an address could not be listened on, and what to do.
@@ -80,11 +81,28 @@ impl Listener {
 
     /// Makes it part of the runtime that this is called in.
     pub fn register(self) -> io::Result<Accepting> {
-        let socket = match self.socket {
+        let Self { socket, address, file } = self;
+        let socket = match socket {
             ListeningSocket::Tcp(listener) => AcceptingSocket::Tcp(tokio::net::TcpListener::from_std(listener)?),
             ListeningSocket::Unix(listener) => AcceptingSocket::Unix(tokio::net::UnixListener::from_std(listener)?),
         };
-        Ok(Accepting { socket, _file: self.file })
+        Ok(Accepting { socket, address, file })
+    }
+
+    /// A connection that is in the queue already; else `WouldBlock`.
+    pub(super) fn accept_waiting(&self) -> io::Result<Stream> {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Stream::tcp(tokio::net::TcpStream::from_std(stream)?)
+            }
+            ListeningSocket::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                tokio::net::UnixStream::from_std(stream).map(Stream::Unix)
+            }
+        }
     }
 
     fn tcp(addr: SocketAddr) -> Result<Self, String> {
@@ -126,15 +144,20 @@ impl Listener {
 impl Accepting {
     /// The next connection.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
-        Poll::Ready(Ok(match &self.socket {
-            AcceptingSocket::Tcp(listener) => {
-                let (stream, _) = ready!(listener.poll_accept(cx))?;
-                // Messages are written whole; to wait for more of them (Nagle) only adds a delayed acknowledgement's 40 ms.
-                stream.set_nodelay(true)?;
-                Stream::Tcp(stream)
-            }
-            AcceptingSocket::Unix(listener) => Stream::Unix(ready!(listener.poll_accept(cx))?.0),
-        }))
+        Poll::Ready(match &self.socket {
+            AcceptingSocket::Tcp(listener) => Stream::tcp(ready!(listener.poll_accept(cx))?.0),
+            AcceptingSocket::Unix(listener) => Ok(Stream::Unix(ready!(listener.poll_accept(cx))?.0)),
+        })
+    }
+
+    /// Takes it out of this runtime.
+    pub(super) fn deregister(self) -> io::Result<Listener> {
+        let Self { socket, address, file } = self;
+        let socket = match socket {
+            AcceptingSocket::Tcp(listener) => ListeningSocket::Tcp(listener.into_std()?),
+            AcceptingSocket::Unix(listener) => ListeningSocket::Unix(listener.into_std()?),
+        };
+        Ok(Listener { socket, address, file })
     }
 }
 
@@ -211,96 +234,4 @@ fn display(address: &ListenAddress) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::TcpStream;
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-
-    fn socket_in(folder: &tempfile::TempDir) -> ListenAddress {
-        ListenAddress::Unix(folder.path().join("proxy.sock"))
-    }
-
-    fn path(address: &ListenAddress) -> &Path {
-        match address {
-            ListenAddress::Unix(path) => path,
-            ListenAddress::Tcp(_) => panic!("not a unix address"),
-        }
-    }
-
-    #[test]
-    fn port_zero_becomes_the_chosen_port() {
-        let listener = Listener::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), 0).unwrap();
-        let ListenAddress::Tcp(addr) = listener.address() else { panic!() };
-        assert_ne!(addr.port(), 0);
-        assert!(TcpStream::connect(addr).is_ok());
-    }
-
-    #[test]
-    fn an_address_in_use_is_named_with_the_mend() {
-        let first = Listener::bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), 0).unwrap();
-        let error = Listener::bind(first.address(), 0).unwrap_err().to_string();
-        let ListenAddress::Tcp(addr) = first.address() else { panic!() };
-        assert!(error.starts_with(&format!("cannot listen on {addr}: another process")), "{error}");
-    }
-
-    #[test]
-    fn a_unix_socket_has_its_mode_and_goes_away_with_the_listener() {
-        let folder = tempfile::tempdir().unwrap();
-        let address = socket_in(&folder);
-        let listener = Listener::bind(&address, 0o620).unwrap();
-        let mode = std::fs::metadata(path(&address)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o620);
-        drop(listener);
-        assert!(!path(&address).exists());
-    }
-
-    #[test]
-    fn a_stale_socket_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let address = socket_in(&folder);
-        drop(UnixListener::bind(path(&address)).unwrap());
-        assert!(path(&address).exists());
-        let _listener = Listener::bind(&address, 0o660).unwrap();
-        assert!(UnixStream::connect(path(&address)).is_ok());
-    }
-
-    #[test]
-    fn a_socket_on_which_somebody_answers_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let address = socket_in(&folder);
-        let other = UnixListener::bind(path(&address)).unwrap();
-        let error = Listener::bind(&address, 0o660).unwrap_err().to_string();
-        assert!(error.contains("another process"), "{error}");
-        drop(other);
-        assert!(path(&address).exists());
-    }
-
-    #[test]
-    fn a_file_that_is_no_socket_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let address = socket_in(&folder);
-        std::fs::write(path(&address), "precious").unwrap();
-        let error = Listener::bind(&address, 0o660).unwrap_err().to_string();
-        assert!(error.contains("not a socket"), "{error}");
-        assert_eq!(std::fs::read_to_string(path(&address)).unwrap(), "precious");
-    }
-
-    #[test]
-    fn a_successors_socket_is_not_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let address = socket_in(&folder);
-        let old = Listener::bind(&address, 0o660).unwrap();
-        std::fs::remove_file(path(&address)).unwrap();
-        let _successor = UnixListener::bind(path(&address)).unwrap();
-        drop(old);
-        assert!(path(&address).exists());
-    }
-
-    #[test]
-    fn a_path_that_is_too_long_is_refused() {
-        let address = ListenAddress::Unix(format!("/tmp/{}", "x".repeat(120)).into());
-        let error = Listener::bind(&address, 0o660).unwrap_err().to_string();
-        assert!(error.contains("too long"), "{error}");
-    }
-}
+mod tests;

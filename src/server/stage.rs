@@ -10,8 +10,10 @@ use super::limits::Limits;
 /// a GOAWAY.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
-/// What a connection whose request is not complete gets once the drain has begun. It may have been sent before.
-pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
+/// What a client gets, once the drain has begun, to send a request that it is about to send or to complete.
+///
+/// HTTP/1 has no way to refuse it: to close at that moment loses it (RFC 9112 §9.5). Answered, it says `Connection: close`.
+pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// A stage, and since when. Earlier rows win where two would fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,10 @@ impl Stage {
                 let head = since + limits.header_timeout;
                 Some(drained.map_or(head, |drained| head.min(drained + LAST_CALL)))
             }
-            Self::Idle(since) => Some(since + limits.idle_timeout),
+            // Who has just been answered may be about to ask again; who was quiet for longer is closed at once.
+            Self::Idle(since) => {
+                Some(since + drained.map_or(limits.idle_timeout, |_| limits.idle_timeout.min(LAST_CALL)))
+            }
         }
     }
 
@@ -73,19 +78,21 @@ mod tests {
             max_head: 65536,
         };
         let t = Instant::now();
-        let after = |seconds| Some(t + Duration::from_secs(seconds));
+        let after = |seconds: f32| Some(t + Duration::from_secs_f32(seconds));
         let table = [
-            (Stage::Blocked(t), None, after(60)),
-            (Stage::Blocked(t), after(5), after(60)),
+            (Stage::Blocked(t), None, after(60.0)),
+            (Stage::Blocked(t), after(5.0), after(60.0)),
             (Stage::Busy, None, None),
-            (Stage::Busy, after(5), None),
-            (Stage::Closing(t), None, after(2)),
-            (Stage::Fresh(t), None, after(10)),
-            (Stage::Fresh(t), after(5), after(6)),
-            (Stage::Fresh(t), after(9), after(10)),
-            (Stage::Head(t), None, after(10)),
-            (Stage::Head(t), after(5), after(6)),
-            (Stage::Idle(t), None, after(300)),
+            (Stage::Busy, after(5.0), None),
+            (Stage::Closing(t), None, after(2.0)),
+            (Stage::Fresh(t), None, after(10.0)),
+            (Stage::Fresh(t), after(5.0), after(5.5)),
+            (Stage::Fresh(t), after(9.75), after(10.0)),
+            (Stage::Head(t), None, after(10.0)),
+            (Stage::Head(t), after(5.0), after(5.5)),
+            (Stage::Idle(t), None, after(300.0)),
+            (Stage::Idle(t), after(0.25), after(0.5)),
+            (Stage::Idle(t), after(100.0), after(0.5)),
         ];
         for (stage, drained, expected) in table {
             assert_eq!(stage.deadline(&limits, drained), expected, "{stage:?} {drained:?}");

@@ -24,6 +24,12 @@ pub(super) enum Detached {
 // === impl Stream ===
 
 impl Stream {
+    pub(super) fn tcp(stream: TcpStream) -> io::Result<Self> {
+        // Messages are written whole; to wait for more of them (Nagle) only adds a delayed acknowledgement's 40 ms.
+        stream.set_nodelay(true)?;
+        Ok(Self::Tcp(stream))
+    }
+
     /// Takes it out of this runtime.
     pub(super) fn detach(self) -> io::Result<Detached> {
         match self {

@@ -20,13 +20,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::tls::Tls;
-use super::{BoxError, Limits, Running, Server, Service, WorkerContext};
+use super::{BoxError, Limits, Running, Server, WorkerContext};
 use crate::config::ListenAddress;
 
 mod accept;
 mod deadlines;
 mod drain;
 mod http;
+#[cfg(target_os = "linux")]
 mod memory;
 mod tls;
 
@@ -69,8 +70,7 @@ impl Fixture {
         let listen = [ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())];
         let server = Server::bind_with(&listen, 0o660, tls, limits).unwrap();
         let [ListenAddress::Tcp(address)] = server.local_addresses()[..] else { panic!() };
-        let (sender, events) = mpsc::unbounded_channel();
-        let app = App { gate: Arc::new(Semaphore::new(0)), events: sender, worker: usize::MAX };
+        let (app, events) = App::new();
         let running = server.start(NonZeroUsize::new(workers).unwrap(), service(app.clone())).unwrap();
         Self { running: Some(running), address, app, events }
     }
@@ -122,6 +122,11 @@ async fn http2_over(
 // === impl App ===
 
 impl App {
+    fn new() -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (sender, events) = mpsc::unbounded_channel();
+        (Self { gate: Arc::new(Semaphore::new(0)), events: sender, worker: usize::MAX }, events)
+    }
+
     async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let _ = self.events.send(Event::Arrived);
         Ok(match request.uri().path() {

@@ -1,1 +1,142 @@
 use super::*;
+
+pub(super) const UPGRADE: &str = "GET /upgrade HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+
+#[tokio::test]
+async fn a_head_over_the_limit_is_answered_431() {
+    let proxy = Fixture::new(limits());
+    for size in [64 * 1024, 1024 * 1024] {
+        let mut client = proxy.connect().await;
+        // The whole is sent before anything is read: the answer must survive what comes after it.
+        send(&mut client, format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(size))).await;
+        let response = String::from_utf8(rest(&mut client).await).unwrap();
+        assert!(response.starts_with("HTTP/1.1 431 "), "{size}: {response:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_within_the_limit_is_answered() {
+    let proxy = Fixture::new(limits());
+    let mut client = proxy.connect().await;
+    send(&mut client, format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(60 * 1024))).await;
+    assert!(response(&mut client).await.ends_with("ok"));
+}
+
+#[tokio::test]
+async fn an_http2_head_over_the_limit_is_answered_431() {
+    let proxy = Fixture::new(limits());
+    let (mut client, _connection) = proxy.http2().await;
+    let mut request = get("/");
+    for index in 0..5 {
+        let name = ::http::HeaderName::try_from(format!("x-{index}")).unwrap();
+        request.headers_mut().insert(name, "x".repeat(15 * 1024).try_into().unwrap());
+    }
+    let response = within(client.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    assert_eq!(get2(&mut client, "/").await, "ok");
+}
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_body_is_not_lost() {
+    let proxy = Fixture::new(limits());
+    let mut client = proxy.connect().await;
+    send(&mut client, "POST /refuse HTTP/1.1\r\nhost: a\r\ncontent-length: 4194304\r\n\r\n").await;
+    send(&mut client, vec![b'x'; 4 * 1024 * 1024]).await;
+    let response = String::from_utf8(rest(&mut client).await).unwrap();
+    assert!(response.starts_with("HTTP/1.1 413 ") && response.ends_with("too much"), "{response:?}");
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_is_a_tunnel_with_two_ends() {
+    let proxy = Fixture::new(Limits { idle_timeout: Duration::from_millis(50), ..limits() });
+    let mut client = proxy.connect().await;
+    // The first bytes of the tunnel come with the request.
+    send(&mut client, format!("{UPGRADE}early ")).await;
+    let mut received = response(&mut client).await;
+    assert!(received.starts_with("HTTP/1.1 101 "), "{received}");
+    // The idle timeout is for connections between requests: another one ends by it meanwhile.
+    let mut idle = proxy.connect_and_ask().await;
+    time_until_closed(&mut idle).await;
+    within(proxy.running().connections().at_most(|| 1)).await;
+    assert_eq!(proxy.running().connections().count(), 1);
+
+    send(&mut client, "late").await;
+    within(client.shutdown()).await.unwrap();
+    received.push_str(&String::from_utf8(rest(&mut client).await).unwrap());
+    assert!(received.ends_with("\r\n\r\nearly late"), "{received}");
+    within(proxy.running().connections().at_most(|| 0)).await;
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let proxy = Fixture::new(limits());
+    let mut client = proxy.connect().await;
+    let post = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n";
+    send(&mut client, format!("{post}1{post}2{post}3")).await;
+    let mut received = String::new();
+    while received.matches("HTTP/1.1 200").count() < 3 || !received.ends_with('3') {
+        let mut part = [0; 1024];
+        let read = within(client.read(&mut part)).await.unwrap();
+        assert_ne!(read, 0, "{received}");
+        received.push_str(std::str::from_utf8(&part[..read]).unwrap());
+    }
+    let bodies: String = received.split("\r\n\r\n").skip(1).filter_map(|body| body.chars().next()).collect();
+    assert_eq!(bodies, "123");
+}
+
+#[tokio::test]
+async fn a_response_without_a_date_gets_one() {
+    let proxy = Fixture::new(limits());
+    let mut client = proxy.connect().await;
+    assert!(ask(&mut client, "/").await.contains("\r\ndate: "));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_takes_its_request_along() {
+    let mut proxy = Fixture::new(limits());
+    let mut http1 = proxy.connect().await;
+    send(&mut http1, "GET /hold HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    drop(http1);
+    assert_eq!(proxy.event().await, Event::Abandoned);
+
+    let (mut client, _connection) = proxy.http2().await;
+    let http2 = tokio::spawn(async move { client.send_request(get("/hold")).await });
+    assert_eq!(proxy.event().await, Event::Arrived);
+    http2.abort();
+    assert_eq!(proxy.event().await, Event::Abandoned);
+}
+
+/// Ready at the second time of asking.
+#[derive(Clone)]
+struct Reluctant {
+    asked: bool,
+}
+
+impl tower::Service<Request<Incoming>> for Reluctant {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        cx.waker().wake_by_ref();
+        if std::mem::replace(&mut self.asked, true) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn call(&mut self, _: Request<Incoming>) -> Self::Future {
+        assert!(std::mem::take(&mut self.asked), "called before it was ready");
+        std::future::ready(Ok(text("at last")))
+    }
+}
+
+#[tokio::test]
+async fn a_service_is_called_when_it_is_ready() {
+    let listen = [ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())];
+    let server = Server::bind_with(&listen, 0, None, limits()).unwrap();
+    let [ListenAddress::Tcp(address)] = server.local_addresses()[..] else { panic!() };
+    let _running = server.start(NonZeroUsize::MIN, |_| Reluctant { asked: false }).unwrap();
+    let mut client = TcpStream::connect(address).await.unwrap();
+    for _ in 0..3 {
+        assert!(ask(&mut client, "/").await.ends_with("at last"));
+    }
+}

@@ -1,1 +1,59 @@
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
 use super::*;
+
+const CONNECTIONS: usize = 2000;
+
+/// What a connection that waits for its next request may cost, in KiB resident.
+const BUDGET: usize = 16;
+
+/// Memory that a process holds, in KiB.
+fn resident(process: &Child) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+async fn an_idle_connection_costs_less_than_its_budget() {
+    // A process of its own, so that the clients' memory is not counted.
+    let mut server = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "--nocapture", "server::tests::memory::serve_until_standard_input_ends"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(server.stdout.take().unwrap()).lines();
+    let address = output
+        .find_map(|line| line.unwrap().split_once("listening on ").map(|(_, address)| address.to_owned()))
+        .unwrap();
+
+    // What the first connections need is not theirs alone.
+    let mut clients = Vec::new();
+    let mut before = 0;
+    for index in 0..CONNECTIONS + 100 {
+        if index == 100 {
+            before = resident(&server);
+        }
+        let mut client = within(TcpStream::connect(&address)).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nhost: {address}\r\nuser-agent: test\r\naccept: */*\r\n\r\n");
+        send(&mut client, request).await;
+        assert!(response(&mut client).await.ends_with("ok"));
+        clients.push(client);
+    }
+    let each = (resident(&server) - before) as f64 / CONNECTIONS as f64;
+    println!("{each:.1} KiB for each of {CONNECTIONS} idle connections");
+    drop(server.stdin.take());
+    output.for_each(drop);
+    server.wait().unwrap();
+    assert!(each < BUDGET as f64, "{each:.1} KiB");
+}
+
+#[tokio::test]
+#[ignore = "the process that an_idle_connection_costs_less_than_its_budget measures"]
+async fn serve_until_standard_input_ends() {
+    let proxy = Fixture::new(Limits { max_connections: 20_000, ..limits() });
+    println!("listening on {}", proxy.address);
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+}
