@@ -82,6 +82,7 @@ impl Gateway {
         let mut admin_address = None;
         if let Some(config) = &config.admin {
             let listener = Listener::bind(&config.listen, Scope::Admin).await?;
+            tracing::info!(address = %listener.address(), "admin listening");
             admin_address = Some(listener.address().clone());
             tokio::spawn(listener.serve(Arc::clone(&admin), admin_stopped.clone()));
         }

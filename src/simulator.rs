@@ -171,7 +171,10 @@ impl Simulator {
         })
     }
 
+    /// # Panics
+    /// If the act can't happen at that step: the test that sets it would test nothing.
     pub fn fault(&self, fault: Fault) {
+        assert!(fault.is_possible(), "this fault can't happen: {fault:?}");
         self.shared().change(|state| state.faults.add(fault));
     }
 

@@ -122,8 +122,7 @@ impl Body for Watched {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        // The protocol stops polling when the body says that its end is reached.
-        if frame.is_none() || (matches!(frame, Some(Ok(_))) && self.inner.is_end_stream()) {
+        if is_last(&frame, &self.inner) {
             self.ended();
         }
         Poll::Ready(frame)
@@ -175,8 +174,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Summed<B> {
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
             self.sum.add(data);
         }
-        let failed = matches!(frame, Some(Err(_)));
-        if frame.is_none() || (!failed && self.inner.is_end_stream()) {
+        if is_last(&frame, &self.inner) {
             self.finish();
         }
         Poll::Ready(frame)
@@ -212,6 +210,15 @@ impl Sum {
     /// SHA-256 in hex.
     pub fn hex(self) -> String {
         hex(self.hash.finish().as_ref())
+    }
+}
+
+/// Whether nothing is polled after this frame: the protocol stops at trailers, and when the body says that its end is reached.
+fn is_last<B: Body>(frame: &Option<Result<Frame<B::Data>, B::Error>>, body: &B) -> bool {
+    match frame {
+        None => true,
+        Some(Ok(frame)) => frame.is_trailers() || body.is_end_stream(),
+        Some(Err(_)) => false,
     }
 }
 

@@ -94,9 +94,14 @@ pub(super) async fn serve(exchange: &Exchange, request: Request<Incoming>) -> An
                 Err(error) => bad(500, &error),
             });
         }
-        (&Method::POST, "/_sim/fault") => {
-            read::<Fault>(&body).map(|fault| shared.change(|state| state.faults.add(fault)))
-        }
+        (&Method::POST, "/_sim/fault") => match read::<Fault>(&body) {
+            Ok(fault) if fault.is_possible() => {
+                shared.change(|state| state.faults.add(fault));
+                Ok(())
+            }
+            Ok(_) => return Answer::json(400, &json!({"message": "The act can't happen at that step."})),
+            Err(error) => Err(error),
+        },
         (&Method::DELETE, "/_sim/fault") => {
             shared.change(|state| state.faults.clear());
             Ok(())

@@ -59,7 +59,7 @@ pub enum Step {
 pub enum Act {
     /// This instead of the server's own answer.
     Answer(Answer),
-    /// The connection ends.
+    /// The connection ends, with all exchanges on it. With bytes unread the kernel makes a reset of it.
     Close,
     /// The connection ends after so many bytes of the body, whose head has announced the whole. Only after the commit.
     Cut {
@@ -72,18 +72,18 @@ pub enum Act {
     Delay(Duration),
     /// Members of the token endpoint's answer become this JSON text, or are left out. Only after the commit.
     Edit(Vec<(String, Option<String>)>),
-    /// The token endpoint says this error.
+    /// The token endpoint says this error, or the browser is sent back with it.
     Error(TokenError),
     /// No answer ever; the connection stays until the client leaves.
     Hang,
     /// These bytes on the socket instead of an answer, then it ends.
     #[serde(deserialize_with = "text")]
     Raw(Vec<u8>),
-    /// The API refuses the token, whatever it is, as it would refuse a dead one.
+    /// The API refuses the token, whatever it is, as it would refuse a dead one. Only before the commit.
     Refuse,
     /// The connection ends with a TCP reset.
     Reset,
-    /// The body stops after so many bytes, and is a whole message in HTTP. Only after the commit.
+    /// The token endpoint's body stops after so many bytes, and is a whole message in HTTP. Only after the commit.
     Truncate(usize),
 }
 
@@ -120,6 +120,19 @@ impl Fault {
     #[must_use]
     pub fn on_path(self, path: &str) -> Self {
         Self { path: Some(path.to_owned()), ..self }
+    }
+
+    /// Whether the act can happen there. One that can't would be met without a trace.
+    pub(super) fn is_possible(&self) -> bool {
+        match (&self.act, self.on) {
+            (Act::Close | Act::Delay(_) | Act::Hang | Act::Raw(_) | Act::Reset, _) => true,
+            (Act::Answer(_), on) => on != Target::Accept,
+            (Act::Cut { .. }, Target::Api | Target::Token) => self.at == Step::AfterCommit,
+            (Act::Edit(_) | Act::Truncate(_), Target::Token) => self.at == Step::AfterCommit,
+            (Act::Error(_), Target::Authorize | Target::Token) => true,
+            (Act::Refuse, Target::Api) => self.at != Step::AfterCommit,
+            (Act::Cut { .. } | Act::Edit(_) | Act::Error(_) | Act::Refuse | Act::Truncate(_), _) => false,
+        }
     }
 
     fn meets(&self, on: Target, at: Step, path: &str) -> bool {
@@ -235,6 +248,16 @@ mod tests {
         let mut faults = Faults::default();
         faults.add(Fault::api(Step::BeforeCommit, Act::Hang).times(0));
         assert_eq!(faults.take(Target::Api, Step::BeforeCommit, "/"), None);
+    }
+
+    #[test]
+    fn a_fault_that_could_not_happen_is_known() {
+        assert!(Fault::api(Step::BeforeBody, Act::Refuse).is_possible());
+        assert!(!Fault::api(Step::AfterCommit, Act::Refuse).is_possible());
+        assert!(!Fault::token(Step::BeforeCommit, Act::Refuse).is_possible());
+        assert!(!Fault::token(Step::BeforeCommit, Act::Truncate(1)).is_possible());
+        assert!(!Fault::api(Step::AfterCommit, Act::Truncate(1)).is_possible());
+        assert!(!Fault::new(Target::Accept, Step::BeforeBody, Act::Answer(Answer::empty(200))).is_possible());
     }
 
     #[test]

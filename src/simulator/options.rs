@@ -87,7 +87,7 @@ pub struct RateLimit {
 pub enum Guest {
     /// 302 to this `Location`.
     Redirect(String),
-    /// 500, "Route [login] not defined."
+    /// 500, `Route [login] not defined.`
     NoLoginRoute,
     /// 401 with an empty body.
     Empty,

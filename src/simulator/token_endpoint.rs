@@ -1,5 +1,7 @@
 //! `POST /oauth/token`: limiter, faults, decision, answer, in the order in which a real server comes to them.
 
+use std::time::Duration;
+
 use http::{Method, Request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -79,7 +81,7 @@ async fn settle(exchange: Exchange, seq: u64, path: String, call: TokenRequest) 
         Ok(fresh) => fresh,
         Err(error) => return refused(&error),
     };
-    tokio::time::sleep(options.latency.after_commit).await;
+    pause(options.latency.after_commit).await;
     let mut members = members(&options, &fresh, exchange.now());
     let met = exchange.meet(Target::Token, Step::AfterCommit, &path, Some(Row::Call(seq))).await;
     let act = match met {
@@ -111,7 +113,7 @@ async fn decide(exchange: &Exchange, options: &Options, seq: u64, call: &TokenRe
         state.ledger.commit_call(seq, fresh.access);
         fresh
     };
-    let wait = tokio::time::sleep(options.latency.before_commit);
+    let wait = pause(options.latency.before_commit);
     if options.racy {
         let plan = exchange.shared.change(check)?;
         wait.await;
@@ -187,6 +189,13 @@ fn with_limit(answer: Answer, flavour: Flavour, remaining: Option<(RateLimit, u3
             answer.header("X-RateLimit-Limit", limit.calls).header("X-RateLimit-Remaining", remaining)
         }
         _ => answer,
+    }
+}
+
+/// Not at all if there is nothing to wait for: a timer rounds up to a millisecond.
+async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
     }
 }
 

@@ -45,7 +45,7 @@ pub enum Store {
     File(file::FileStore),
     Memory(memory::MemoryStore),
     #[cfg(feature = "postgres")]
-    Postgres(postgres::PostgresStore),
+    Postgres(Box<postgres::PostgresStore>),
 }
 
 /// The right to present the refresh token while [`Lease::remaining`] is more than the call takes. Give it back with
@@ -116,7 +116,8 @@ impl Store {
             StoreKindConfig::Memory => Ok(Self::Memory(memory::MemoryStore::new())),
             #[cfg(feature = "postgres")]
             StoreKindConfig::Postgres { url, name } => {
-                postgres::PostgresStore::open(url, name, ca_file, sealer).map(Self::Postgres)
+                let store = postgres::PostgresStore::open(url, name, ca_file, sealer)?;
+                Ok(Self::Postgres(Box::new(store)))
             }
             #[cfg(not(feature = "postgres"))]
             StoreKindConfig::Postgres { .. } => {

@@ -118,10 +118,9 @@ impl Postgres {
         let log = fs::File::create(self.folder.path().join("log")).expect("a log");
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
-        for option in ["listen_addresses=127.0.0.1", "fsync=off", "shared_buffers=16MB", "log_min_messages=fatal"] {
-            command.args(["-c", option]);
-        }
-        command.args(["-c", &format!("port={}", self.port)]);
+        command.args(["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={}", self.port)]);
+        command.args(["-c", "max_connections=300", "-c", "shared_buffers=16MB", "-c", "fsync=off"]);
+        command.args(["-c", "log_min_messages=fatal"]);
         for option in &self.options {
             command.args(["-c", option]);
         }

@@ -71,7 +71,7 @@ pub(super) async fn run(endpoint: Endpoint, admitted: Admitted, mut body: Upload
         Endpoint::Health => fixed::health(),
         Endpoint::Infosystem => fixed::infosystem(),
         Endpoint::Pdf => fixed::pdf(),
-        Endpoint::Quota => laravel::too_many_attempts(json).header("Retry-After", 3600),
+        Endpoint::Quota => fixed::quota(&admitted),
         Endpoint::Status(status @ (204 | 304)) => Answer::empty(status),
         Endpoint::Status(status) => Answer::json(status, &serde_json::json!({"status": status})),
         Endpoint::Subscription => fixed::subscription(),

@@ -1,11 +1,15 @@
 //! Answers of the shapes that the documentation and public clients show.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::Admitted;
 use crate::simulator::answer::Answer;
 use crate::simulator::ledger::Credential;
+use crate::simulator::options::RateLimit;
+use crate::simulator::throttle;
 
 const COUNTRIES: [(&str, &str); 12] = [
     ("AT", "Austria"),
@@ -65,6 +69,14 @@ pub(super) fn countries(limit: usize) -> Answer {
         "to": data.len(),
     });
     Answer::json(200, &json!({"data": data, "meta": meta}))
+}
+
+/// The day's quota is spent, for another hour.
+pub(super) fn quota(admitted: &Admitted) -> Answer {
+    let now = admitted.exchange.now();
+    let flavour = admitted.exchange.shared.read(|state| state.options.flavour);
+    let limit = RateLimit { calls: 450, per: Duration::from_secs(300) };
+    throttle::refusal(flavour, limit, now + 3_599_000, now, admitted.expects_json)
 }
 
 pub(super) fn pdf() -> Answer {

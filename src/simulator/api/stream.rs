@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, TRAILER};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
 use super::Upload;
@@ -65,8 +65,9 @@ pub(super) fn echo(headers: &HeaderMap, upload: Upload) -> Response<SimBody> {
 
 pub(super) fn with_trailers() -> Response<SimBody> {
     let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("x-checksum"), HeaderValue::from_static("5"))]);
-    let hello = Full::new(Bytes::from_static(b"hello")).with_trailers(std::future::ready(Some(Ok(trailers))));
-    let mut response = Response::new(body::boxed(hello));
+    // Of no announced length: over HTTP/1 only a chunked body has trailers.
+    let hello = Paced::new(std::iter::once(Bytes::from_static(b"hello")), None, Duration::ZERO);
+    let mut response = Response::new(body::boxed(hello.with_trailers(std::future::ready(Some(Ok(trailers))))));
     response.headers_mut().insert(TRAILER, HeaderValue::from_static("x-checksum"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response

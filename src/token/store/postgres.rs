@@ -70,7 +70,7 @@ impl PostgresStore {
             name: name.to_owned(),
             idle: Mutex::new(None),
         };
-        Ok(Self { database, sealer, watch: tokio::sync::Mutex::default() })
+        Ok(Self { database, sealer, watch: tokio::sync::Mutex::new(Watch::new()) })
     }
 
     /// Makes the table if it is missing. Where it is there, no right to make one is needed.
@@ -269,8 +269,10 @@ impl Database {
         let (update, answer) = match decided {
             Ok((Some(update), answer)) => (update, answer),
             nothing_to_do => {
-                session.roll_back().await?;
-                self.park(session);
+                // The answer stands whether or not the connection lives on.
+                if session.roll_back().await.is_ok() {
+                    self.park(session);
+                }
                 return nothing_to_do.map(|(_, answer)| answer).map_err(Failure::Refused);
             }
         };

@@ -159,7 +159,7 @@ impl Site {
 
 /// A grant whose refresh token is `refresh`.
 pub(super) fn grant(generation: u64, refresh: &str) -> Record {
-    let now = jiff::Timestamp::now();
+    let then: jiff::Timestamp = "2026-11-22T02:00:00Z".parse().unwrap();
     Record {
         binding: Binding {
             token_url: "https://as.example/token".to_owned(),
@@ -169,8 +169,8 @@ pub(super) fn grant(generation: u64, refresh: &str) -> Record {
         generation: Generation(generation),
         access: Some(Access {
             token: AccessToken::parse(format!("access-{generation}")).unwrap(),
-            obtained_at: now,
-            expires_at: Some(now + jiff::SignedDuration::from_hours(1)),
+            obtained_at: then,
+            expires_at: Some(then + jiff::SignedDuration::from_hours(1)),
         }),
         refresh: Some(RefreshToken::parse(refresh).unwrap()),
         intent: None,

@@ -1,9 +1,9 @@
 use http_body_util::BodyExt;
+use url::Url;
 
 use super::super::origin;
 use super::super::tests::config;
 use super::*;
-use crate::config::RedirectUri;
 use crate::token::RefreshToken;
 
 async fn request(config: &TokenEndpoint, presented: Presented<'_>) -> (http::request::Parts, String) {
@@ -69,7 +69,7 @@ async fn the_body_holds_what_the_grant_asks_for_and_nothing_else() {
 async fn the_redirect_uri_goes_along_on_a_refresh_where_the_server_wants_it() {
     let token = RefreshToken::parse("r").unwrap();
     let config = TokenEndpoint {
-        redirect_uri_on_refresh: Some(RedirectUri::parse("https://my.app.test/cb").unwrap()),
+        redirect_uri_on_refresh: Some(Url::parse("https://my.app.test/cb").unwrap().into()),
         ..config("https://as.test/oauth/token")
     };
     let (_, body) = request(&config, Presented::RefreshToken(&token)).await;

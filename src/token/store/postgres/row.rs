@@ -41,7 +41,7 @@ pub(super) const LISTEN: &str = "LISTEN bearer_proxy_grant";
 /// The isolation is named since a server's default may be stricter, and would then refuse what the row's lock makes safe. The
 /// limits free the row soon if this process is cut off in the midst; local, so that a connection pooler passes none of it on.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-    SET LOCAL statement_timeout = '1500ms'; SET LOCAL idle_in_transaction_session_timeout = '4s'";
+    SET LOCAL statement_timeout = '1500ms'; SET LOCAL idle_in_transaction_session_timeout = '2s'";
 
 const LOCK: &str = "SELECT document, fence, lease_owner, attempt, \
     ceil(extract(epoch FROM greatest(lease_until - clock_timestamp(), interval '0')) * 1000)::bigint \

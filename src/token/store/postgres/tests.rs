@@ -1,6 +1,446 @@
+//! What the PostgreSQL store promises beside the contract: rights, encryption on the way, and databases that fail.
+
+mod wire;
+
+use std::fs;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use self::wire::{Cut, Wire};
+use super::*;
+use crate::token::store::Store;
+use crate::token::store::tests::server::Postgres;
+use crate::token::store::tests::{NOTHING, expecting, grant, held, write};
+
+const LONG: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
 /// A connection of the test's own.
 pub(in crate::token::store) async fn client(url: &str) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+fn try_open(url: &str, name: &str, ca_file: Option<&Path>) -> Result<Store, StoreError> {
+    let store = PostgresStore::open(&Secret::new(url), name, ca_file, Sealer::default())?;
+    Ok(Store::Postgres(Box::new(store)))
+}
+
+fn open(url: &str, name: &str) -> Store {
+    try_open(url, name, None).unwrap()
+}
+
+fn unavailable(result: Result<impl fmt::Debug, StoreError>) -> String {
+    match result {
+        Err(StoreError::Unavailable(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A database of its own in the shared server.
+async fn fresh_database(server: &Postgres, name: &str) -> String {
+    client(&server.url()).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    format!("postgres://tester@127.0.0.1:{}/{name}", server.port())
+}
+
+/// A store with the table made, on the shared server.
+async fn prepared(server: &Postgres, name: &str) -> Store {
+    let store = open(&server.url(), name);
+    store.prepare().await.unwrap();
+    store
+}
+
+/// How often the document was written, and how many leases were taken.
+async fn counts(server: &Postgres, name: &str) -> (i64, i64) {
+    let sql = "SELECT revision, fence FROM bearer_proxy_grant WHERE name = $1";
+    let row = client(&server.url()).await.query_one(sql, &[&name]).await.unwrap();
+    (row.get(0), row.get(1))
+}
+
+#[tokio::test]
+async fn many_that_start_at_once_make_the_table_once() {
+    let server = Postgres::shared();
+    let url = fresh_database(&server, "many").await;
+    let starting: Vec<_> = (0..12)
+        .map(|number| {
+            let store = open(&url, &number.to_string());
+            tokio::spawn(async move { store.prepare().await })
+        })
+        .collect();
+    for started in starting {
+        started.await.unwrap().unwrap();
+    }
+    write(&open(&url, "one"), NOTHING, &grant(1, "one")).await;
+}
+
+#[tokio::test]
+async fn a_role_without_the_right_to_make_tables_is_told_what_to_ask_for_and_needs_no_more() {
+    let server = Postgres::shared();
+    let url = fresh_database(&server, "rights").await;
+    let owner = client(&url).await;
+    owner.batch_execute("CREATE ROLE modest LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.unwrap();
+    let store = open(&url.replace("tester@", "modest@"), "one");
+
+    let error = unavailable(store.load().await);
+    assert!(error.contains("`serve` makes it, or the SQL that `config --schema` prints"), "{error}");
+    let error = unavailable(store.prepare().await);
+    assert!(error.contains("permission denied") && error.contains("`config --schema`"), "{error}");
+
+    owner.batch_execute(schema()).await.unwrap();
+    let error = unavailable(store.load().await);
+    assert!(error.contains("permission denied") && error.contains("`config --schema`"), "{error}");
+    let grants = schema().lines().find_map(|line| line.strip_prefix("-- GRANT ")).unwrap();
+    owner.batch_execute(&format!("GRANT {}", grants.replace("role;", "modest;"))).await.unwrap();
+    store.prepare().await.unwrap();
+    let lease = held(store.lease("one", LONG).await.unwrap());
+    write(&store, NOTHING, &grant(1, "one")).await;
+    store.release(lease).await;
+    store.load().await.unwrap().unwrap();
+    store.changed().await;
+}
+
+#[tokio::test]
+async fn grants_of_different_names_know_nothing_of_each_other() {
+    let server = Postgres::shared();
+    let (one, other) = (prepared(&server, "name one").await, prepared(&server, "name other").await);
+    let _lease = held(one.lease("one", LONG).await.unwrap());
+    write(&one, NOTHING, &grant(1, "one")).await;
+    other.changed().await;
+    held(other.lease("other", LONG).await.unwrap());
+    assert_eq!(other.load().await.unwrap(), None);
+    write(&one, expecting(&grant(1, "one")), &grant(2, "two")).await;
+    assert!(timeout(SECOND, other.changed()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_notification_alone_and_a_look_alone_each_tell_of_a_write() {
+    let server = Postgres::shared();
+    let writer = prepared(&server, "watched").await;
+    write(&writer, NOTHING, &grant(1, "1")).await;
+    let (listener, looker) = (open(&server.url(), "watched"), open(&server.url(), "watched"));
+    let Store::Postgres(inner) = &listener else { unreachable!() };
+    inner.watch.lock().await.listen_only();
+    listener.changed().await;
+    looker.changed().await;
+    for generation in 2..5 {
+        let (old, new) = (grant(generation - 1, "x"), grant(generation, "x"));
+        let old = if generation == 2 { grant(1, "1") } else { old };
+        let (told, ()) = tokio::join!(timeout(SECOND, listener.changed()), write(&writer, expecting(&old), &new));
+        told.expect("a notification");
+    }
+    timeout(SECOND, looker.changed()).await.unwrap();
+    let silently = "UPDATE bearer_proxy_grant SET revision = revision + 1 WHERE name = 'watched'";
+    client(&server.url()).await.batch_execute(silently).await.unwrap();
+    timeout(SECOND, looker.changed()).await.expect("a look");
+}
+
+/// The answer is lost, or the question, at each step of each operation: all the same it is done, and done once.
+#[tokio::test]
+async fn a_connection_that_is_cut_at_any_step_neither_loses_nor_doubles_anything() {
+    let server = Postgres::shared();
+    let mut cases = Vec::new();
+    for cut in [Cut::Before, Cut::After, Cut::Silence] {
+        for at in ["BEGIN", "FOR UPDATE", "UPDATE bearer_proxy_grant", "COMMIT\0"] {
+            for operation in ["lease", "write", "first write", "replace"] {
+                cases.push((operation, at, cut));
+            }
+        }
+        cases.extend([("load", "SELECT document FROM", cut), ("release", "lease_until = NULL", cut)]);
+    }
+    let cases: Vec<_> = cases
+        .into_iter()
+        .map(|case| tokio::spawn(timeout(10 * SECOND, done_once_though_cut(Arc::clone(&server), case))))
+        .collect();
+    for case in cases {
+        case.await.unwrap().unwrap();
+    }
+}
+
+async fn done_once_though_cut(server: Arc<Postgres>, case: (&'static str, &'static str, Cut)) {
+    let (operation, at, cut) = case;
+    let name = format!("cut {case:?}");
+    let direct = prepared(&server, &name).await;
+    let (first, second) = (grant(1, "one"), grant(2, "two"));
+    if operation != "first write" {
+        write(&direct, NOTHING, &first).await;
+    }
+    if operation == "replace" {
+        let spoil = "UPDATE bearer_proxy_grant SET document = 'spoiled' WHERE name = $1";
+        client(&server.url()).await.execute(spoil, &[&name]).await.unwrap();
+    }
+    let wire = Wire::to(server.port()).await;
+    let store = open(&wire.url(), &name);
+    let mut lease = None;
+    if operation == "release" {
+        lease = Some(held(store.lease("one", LONG).await.unwrap()));
+    }
+    let (revision, fence) = if operation == "first write" { (0, 0) } else { counts(&server, &name).await };
+    wire.cut(at, cut, Duration::ZERO);
+    let expected = match operation {
+        "load" => {
+            assert_eq!(store.load().await.unwrap().unwrap(), first, "{case:?}");
+            (revision, fence)
+        }
+        "lease" => {
+            let lease = held(store.lease("one", LONG).await.unwrap_or_else(|error| panic!("{case:?}: {error}")));
+            assert_eq!(lease.fence, fence.unsigned_abs() + 1, "{case:?}");
+            let intent = Expect { fence: Some(lease.fence), ..expecting(&first) };
+            write(&store, intent, &first).await;
+            assert!(matches!(direct.lease("other", LONG).await.unwrap(), Leased::Busy { .. }), "{case:?}");
+            (revision + 1, fence + 1)
+        }
+        "release" => {
+            store.release(lease.take().unwrap()).await;
+            held(direct.lease("other", LONG).await.unwrap());
+            (revision, fence + 1)
+        }
+        "replace" => {
+            let written = store.replace_damaged(&second).await.unwrap_or_else(|error| panic!("{case:?}: {error}"));
+            assert!(matches!(written, Written::Done), "{case:?}: {written:?}");
+            (revision + 1, fence)
+        }
+        _ => {
+            let expect = if operation == "write" { expecting(&first) } else { NOTHING };
+            let written = store.write(expect, &second).await.unwrap_or_else(|error| panic!("{case:?}: {error}"));
+            assert!(matches!(written, Written::Done), "{case:?}: {written:?}");
+            assert_eq!(direct.load().await.unwrap(), Some(second), "{case:?}");
+            (revision + 1, fence)
+        }
+    };
+    assert!(wire.was_cut(), "{case:?}");
+    assert_eq!(counts(&server, &name).await, expected, "{case:?}");
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_in_an_outage_is_found_again_after_it() {
+    let server = Postgres::shared();
+    let direct = prepared(&server, "outage").await;
+    write(&direct, NOTHING, &grant(1, "one")).await;
+    let wire = Wire::to(server.port()).await;
+    let store = open(&wire.url(), "outage");
+    wire.cut("COMMIT\0", Cut::After, Duration::from_millis(1500));
+    write(&store, expecting(&grant(1, "one")), &grant(2, "two")).await;
+    assert_eq!(counts(&server, "outage").await.0, 2);
+
+    // Nothing can have been made where no commit was sent: then it is not worth the wait.
+    wire.cut("BEGIN", Cut::Before, Duration::from_millis(1500));
+    let begun = Instant::now();
+    unavailable(store.write(expecting(&grant(2, "two")), &grant(3, "three")).await);
+    assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_row_that_somebody_else_keeps_locked_is_an_error_in_time() {
+    let server = Postgres::shared();
+    let store = prepared(&server, "locked").await;
+    write(&store, NOTHING, &grant(1, "one")).await;
+    let other = client(&server.url()).await;
+    other.batch_execute("BEGIN; SELECT * FROM bearer_proxy_grant WHERE name = 'locked' FOR UPDATE").await.unwrap();
+    let written = timeout(6 * SECOND, store.write(expecting(&grant(1, "one")), &grant(2, "two"))).await.unwrap();
+    assert!(unavailable(written).contains("statement timeout"));
+    assert_eq!(store.load().await.unwrap(), Some(grant(1, "one")), "a reader waits for nobody");
+    drop(other);
+    write(&store, expecting(&grant(1, "one")), &grant(2, "two")).await;
+}
+
+#[tokio::test]
+async fn a_database_that_never_answers_is_an_error_in_time() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = open(&format!("postgres://tester:canary@{}/d", silent.local_addr().unwrap()), "one");
+    let (first, lease) = (grant(1, "one"), store.lease("one", LONG));
+    let answers = tokio::join!(
+        timeout(6 * SECOND, store.load()),
+        timeout(6 * SECOND, lease),
+        timeout(6 * SECOND, store.write(NOTHING, &first)),
+        timeout(6 * SECOND, store.prepare()),
+    );
+    let errors = [
+        unavailable(answers.0.unwrap()),
+        unavailable(answers.1.unwrap()),
+        unavailable(answers.2.unwrap()),
+        unavailable(answers.3.unwrap()),
+    ];
+    for error in errors {
+        assert!(error.contains("PostgreSQL at 127.0.0.1:") && error.contains("no answer within"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_database_is_an_error_and_works_again_when_it_is_back() {
+    let mut server = Postgres::start();
+    let store = prepared(&server, "one").await;
+    let watcher = open(&server.url(), "one");
+    write(&store, NOTHING, &grant(1, "one")).await;
+    let lease = held(store.lease("one", LONG).await.unwrap());
+    watcher.changed().await;
+    server.kill();
+    for error in [
+        unavailable(store.load().await),
+        unavailable(store.write(expecting(&grant(1, "one")), &grant(2, "two")).await),
+        unavailable(store.lease("one", LONG).await),
+        unavailable(store.replace_damaged(&grant(2, "two")).await),
+        unavailable(store.prepare().await),
+    ] {
+        assert!(error.contains("PostgreSQL at 127.0.0.1:"), "{error}");
+    }
+    assert!(timeout(SECOND, watcher.changed()).await.is_err(), "a lost database is no change");
+
+    server.restart();
+    let fence = Expect { fence: Some(lease.fence), ..expecting(&grant(1, "one")) };
+    write(&store, fence, &grant(2, "two")).await;
+    timeout(2 * SECOND, watcher.changed()).await.expect("the watch goes on");
+    assert_eq!(watcher.load().await.unwrap(), Some(grant(2, "two")));
+    store.release(lease).await;
+    held(watcher.lease("other", LONG).await.unwrap());
+}
+
+/// Every connection is cut again and again, at any step, under three owners: each generation is committed by one of them.
+#[tokio::test]
+async fn whatever_is_cut_and_whenever_each_generation_is_committed_once() {
+    const COMMITS: u64 = 40;
+    let server = Postgres::shared();
+    let url = fresh_database(&server, "chaos").await;
+    let setup = open(&url, "one");
+    setup.prepare().await.unwrap();
+    write(&setup, NOTHING, &grant(0, "0")).await;
+    let cutter = client(&url).await;
+    let cutting = tokio::spawn(async move {
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = 'chaos' AND application_name = 'bearer-proxy'";
+        loop {
+            cutter.batch_execute(cut).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(7)).await;
+        }
+    });
+    let owners: Vec<_> =
+        ["one", "two", "three"].map(|owner| tokio::spawn(commit_until(open(&url, "one"), owner, COMMITS))).into();
+    let mut committed = Vec::new();
+    for owner in owners {
+        committed.extend(timeout(LONG, owner).await.unwrap().unwrap());
+    }
+    cutting.abort();
+    committed.sort_unstable();
+    let expected: Vec<_> = (1..=setup.load().await.unwrap().unwrap().generation.0).collect();
+    assert!(expected.len() as u64 >= COMMITS);
+    assert_eq!(committed, expected);
+}
+
+/// The generations that this owner has committed, each by the rules: lease, load, intent, commit, and a write whose outcome
+/// is not known is repeated.
+async fn commit_until(store: Store, owner: &str, last: u64) -> Vec<u64> {
+    let mut committed = Vec::new();
+    loop {
+        let Ok(Leased::Held(lease)) = store.lease(owner, Duration::from_millis(300)).await else {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            continue;
+        };
+        let Ok(Some(present)) = store.load().await else { continue };
+        if present.generation.0 >= last {
+            store.release(lease).await;
+            return committed;
+        }
+        let intent = Record { needs_login: Some(owner.to_owned()), ..present.clone() };
+        let fenced = Expect { fence: Some(lease.fence), ..expecting(&present) };
+        if matches!(store.write(fenced, &intent).await, Ok(Written::Done)) {
+            let next = present.generation.0 + 1;
+            let successor = grant(next, &format!("{owner}-{next}"));
+            loop {
+                match store.write(expecting(&present), &successor).await {
+                    Ok(Written::Done) => break committed.push(next),
+                    Ok(_) => break,
+                    Err(_) => continue,
+                }
+            }
+        }
+        store.release(lease).await;
+    }
+}
+
+/// A certificate authority and a server certificate for `localhost`, in this folder.
+fn certificates(folder: &Path) {
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    fs::write(folder.join("ca.pem"), authority.self_signed(&authority_key).unwrap().pem()).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer);
+    fs::write(folder.join("server.pem"), certificate.unwrap().pem()).unwrap();
+    fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(folder.join("server.key"), private).unwrap();
+}
+
+#[tokio::test]
+async fn the_way_is_encrypted_to_the_server_that_is_meant_or_there_is_none() {
+    let authority = tempfile::tempdir().unwrap();
+    let ca_file = authority.path().join("ca.pem");
+    let server = Postgres::start_with(
+        |folder| {
+            certificates(folder);
+            fs::copy(folder.join("ca.pem"), &ca_file).unwrap();
+            fs::write(folder.join("password"), "canary").unwrap();
+            let file = |name| folder.join(name).display().to_string();
+            let (cert, key) = (file("server.pem"), file("server.key"));
+            vec!["ssl=on".to_owned(), format!("ssl_cert_file={cert}"), format!("ssl_key_file={key}")]
+        },
+        &[],
+    );
+    let plain = Postgres::shared();
+    client(&server.url()).await.batch_execute("ALTER ROLE tester PASSWORD 'canary'").await.unwrap();
+    let url =
+        |host: &str, mode: &str| format!("postgres://tester:canary@{host}:{}/postgres?sslmode={mode}", server.port());
+    let encrypted = "SELECT count(*) FROM pg_stat_ssl WHERE ssl";
+    let watching = client(&server.url()).await;
+    for mode in ["prefer", "require", "verify-full"] {
+        let store = try_open(&url("localhost", mode), "one", Some(&ca_file)).unwrap();
+        store.prepare().await.unwrap();
+        store.load().await.unwrap();
+        assert_eq!(watching.query_one(encrypted, &[]).await.unwrap().get::<_, i64>(0), 1, "{mode}");
+        drop(store);
+        while watching.query_one(encrypted, &[]).await.unwrap().get::<_, i64>(0) != 0 {}
+
+        let error = unavailable(open(&url("localhost", mode), "one").load().await);
+        assert!(error.contains("not trusted") && error.contains("outbound.ca_file"), "{mode}: {error}");
+        let error = unavailable(try_open(&url("127.0.0.1", mode), "one", Some(&ca_file)).unwrap().load().await);
+        assert!(error.contains("not trusted") && !error.contains("canary"), "{mode}: {error}");
+    }
+    open(&url("localhost", "disable"), "one").load().await.unwrap();
+
+    let error = unavailable(open(&format!("{}?sslmode=require", plain.url()), "one").load().await);
+    assert!(error.contains("server does not support TLS") && error.contains("?sslmode=disable"), "{error}");
+    prepared(&plain, "one").await;
+    open(&format!("{}?sslmode=prefer", plain.url()), "one").load().await.unwrap();
+
+    for (text, what) in [(None, "outbound.ca_file"), (Some("no PEM"), "outbound.ca_file")] {
+        let path = authority.path().join("other.pem");
+        if let Some(text) = text {
+            fs::write(&path, text).unwrap();
+        }
+        let error = unavailable(try_open(&url("localhost", "require"), "one", Some(&path)));
+        assert!(error.contains(what), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_an_error_that_shows_none() {
+    let server = Postgres::start_with(|_| vec!["password_encryption=scram-sha-256".to_owned()], &[]);
+    let owner = client(&server.url()).await;
+    owner.batch_execute("CREATE ROLE careful LOGIN PASSWORD 'right'").await.unwrap();
+    let hba: String = owner.query_one("SHOW hba_file", &[]).await.unwrap().get(0);
+    fs::write(&hba, "host all careful 127.0.0.1/32 scram-sha-256\nhost all tester 127.0.0.1/32 trust\n").unwrap();
+    owner.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let url = |password| format!("postgres://careful:{password}@127.0.0.1:{}/postgres", server.port());
+    let mut error = unavailable(open(&url("canary"), "one").load().await);
+    // The reload is seen by a connection that comes a moment later.
+    while error.contains("42P01") {
+        error = unavailable(open(&url("canary"), "one").load().await);
+    }
+    assert!(error.contains("28P01") && error.contains("see user, password"), "{error}");
+    assert!(!error.contains("canary"), "{error}");
+    let error = unavailable(open(&url("right"), "one").load().await);
+    assert!(error.contains("42P01"), "the right one is let in: {error}");
 }

@@ -11,7 +11,7 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore};
 
@@ -54,10 +54,17 @@ impl Tls {
         if let Some(path) = ca_file {
             let failed =
                 |what: String| StoreError::Unavailable(format!("outbound.ca_file: {}: {what}", path.display()));
-            let anchors = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
+            let anchors: Vec<_> =
+                CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| match error {
+                    pem::Error::Io(error) => failed(error.to_string()),
+                    // The parser's own text may quote the file.
+                    _ => failed("is not valid PEM".to_owned()),
+                })?;
+            if anchors.is_empty() {
+                return Err(failed("holds no certificate (PEM)".to_owned()));
+            }
             for anchor in anchors {
-                let anchor = anchor.map_err(|error| failed(error.to_string()))?;
-                roots.add(anchor).map_err(|error| failed(error.to_string()))?;
+                roots.add(anchor).map_err(|error| failed(format!("not a trust anchor: {error}")))?;
             }
         }
         // The provider is named: the process-wide default would depend on who installed one first.

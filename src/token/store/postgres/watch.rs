@@ -10,8 +10,10 @@ use super::row::LISTEN;
 use super::session::{Failure, Session};
 
 /// A watcher's connection, and what it saw last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
+    /// How long it waits for a notification until it looks without one.
+    poll: Duration,
     session: Option<Session>,
     /// `None`: nothing yet, so that whatever it finds may be new to its user.
     seen: Option<i64>,
@@ -25,6 +27,10 @@ const POLL: Duration = Duration::from_millis(500);
 // === impl Watch ===
 
 impl Watch {
+    pub(super) fn new() -> Self {
+        Self { poll: POLL, session: None, seen: None, lost: false }
+    }
+
     pub(super) async fn changed(&mut self, database: &Database) {
         loop {
             match self.look(database).await {
@@ -52,7 +58,7 @@ impl Watch {
                 }
             };
             // The end of the time is not an error: it is the time for the next look.
-            let _ = tokio::time::timeout(POLL, told).await;
+            let _ = tokio::time::timeout(self.poll, told).await;
         }
     }
 
@@ -66,5 +72,13 @@ impl Watch {
             }
         };
         session.revision(&database.name).await
+    }
+}
+
+#[cfg(test)]
+impl Watch {
+    /// Without looks of its own: only a notification wakes it.
+    pub(super) fn listen_only(&mut self) {
+        self.poll = Duration::from_secs(3600);
     }
 }
