@@ -69,10 +69,11 @@ pub(super) async fn run(config: &Config, options: &Options) -> Result<Outcome, F
 }
 
 async fn store(config: &Config, options: &Options, input: impl Read) -> Result<Outcome, Failure> {
-    let (GrantConfig::RefreshToken { .. }, Ok(Some(settings))) = (&config.oauth.grant, Settings::of(config)) else {
+    let GrantConfig::RefreshToken { endpoint, .. } = &config.oauth.grant else {
         let grant = config.oauth.grant.name();
         return Err(Failure::new(format!("oauth.grant is {grant}: only a refresh_token grant is stored")));
     };
+    let settings = Settings::of(config, endpoint)?;
     // Taken before it is read: what a slow hand pastes was issued earlier, not later.
     let now = Timestamp::now();
     let offered = read(input)?.offered(config.refresh.default_lifetime, now);
