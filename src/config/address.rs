@@ -223,7 +223,7 @@ impl fmt::Display for Origin {
 
 impl RedirectUri {
     /// Takes any absolute URI without a fragment (RFC 6749 §3.1.2).
-    pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
+    pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
         let url = Url::parse(text).map_err(|_| Malformed::from("is no absolute URI"))?;
         if url.fragment().is_some() {
             return Err("has a fragment".into());
