@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::config::{AmbiguousRetry, Config, GrantConfig};
+use crate::config::{AmbiguousRetry, Config, GrantConfig, TokenEndpoint};
 use crate::fault;
 use crate::metrics::Metrics;
 use crate::token::endpoint::{Answer, Endpoint, Failure, Issued, Presented};
@@ -367,30 +367,30 @@ fn put_off(error: &StoreError, stored: Option<Record>) -> Rotation {
 // === impl Settings ===
 
 impl Settings {
-    /// Of the configuration; `None`: the `static` grant, which is renewed nowhere.
+    /// Of the configuration, with its grant's token endpoint.
     ///
     /// # Errors
     /// `oauth.refresh_token` is no token.
-    pub fn of(config: &Config) -> Result<Option<Self>, InvalidToken> {
-        let (endpoint, kind) = match &config.oauth.grant {
-            GrantConfig::Static { .. } => return Ok(None),
-            GrantConfig::ClientCredentials { endpoint } => (endpoint, Kind::ClientCredentials),
-            GrantConfig::RefreshToken { endpoint, first } => {
+    pub fn of(config: &Config, endpoint: &TokenEndpoint) -> Result<Self, InvalidToken> {
+        let kind = match &config.oauth.grant {
+            GrantConfig::RefreshToken { first, .. } => {
                 let first = first.as_ref().map(|first| RefreshToken::parse(first.expose())).transpose()?;
-                (endpoint, Kind::RefreshToken { first })
+                Kind::RefreshToken { first }
             }
+            GrantConfig::ClientCredentials { .. } | GrantConfig::Static { .. } => Kind::ClientCredentials,
         };
-        Ok(Some(Self {
+        let binding = Binding {
+            token_url: endpoint.url.to_string(),
+            client_id: endpoint.client_id.clone(),
+            upstream_origin: config.upstream.origin.to_string(),
+        };
+        Ok(Self {
             kind,
-            binding: Binding {
-                token_url: endpoint.url.to_string(),
-                client_id: endpoint.client_id.clone(),
-                upstream_origin: config.upstream.origin.to_string(),
-            },
+            binding,
             request_timeout: endpoint.request_timeout,
             ambiguous_retry: endpoint.ambiguous_retry,
             default_lifetime: config.refresh.default_lifetime,
-        }))
+        })
     }
 
     pub fn first(&self) -> Option<&RefreshToken> {
