@@ -54,6 +54,7 @@ promises! {
     all:
         a_lease_is_had_by_one_until_it_is_given_back,
         a_lease_that_has_run_out_is_taken_over_and_its_fence_is_stale,
+        a_lease_taken_anew_is_waited_for_anew,
         a_lease_that_was_given_back_allows_no_intent,
         a_late_commit_is_kept_if_the_store_holds_what_it_presented,
         a_write_that_expects_something_else_changes_nothing,
@@ -256,6 +257,21 @@ async fn a_lease_that_has_run_out_is_taken_over_and_its_fence_is_stale(site: Sit
     assert_eq!(taker.load().await.unwrap(), Some(first.clone()));
     write(&taker, Expect { fence: Some(new.fence), ..expecting(&first) }, &intent).await;
     assert_eq!(taker.load().await.unwrap(), Some(intent));
+}
+
+async fn a_lease_taken_anew_is_waited_for_anew(site: Site) {
+    let (holder, taker) = (site.store().await, site.store().await);
+    let duration = Duration::from_millis(500);
+    let first = held(holder.lease("holder", duration).await.unwrap());
+    assert!(matches!(taker.lease("taker", LONG).await.unwrap(), Leased::Busy { .. }));
+    tokio::time::sleep(duration * 3 / 5).await;
+    holder.release(first).await;
+    let begun = Instant::now();
+    let second = held(holder.lease("holder", duration).await.unwrap());
+    let taken = timeout(5 * SECOND, lease(&taker, "taker", LONG)).await.unwrap();
+    assert!(begun.elapsed() >= duration, "taken after {:?}", begun.elapsed());
+    holder.release(second).await;
+    taker.release(taken).await;
 }
 
 async fn a_lease_that_was_given_back_allows_no_intent(site: Site) {
