@@ -1,7 +1,7 @@
 //! What every store promises, asked of each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::config::StoreKey;
-use crate::secret::Secret;
 use crate::token::{Access, AccessToken, Generation, RefreshToken};
 
 #[cfg(feature = "postgres")]
@@ -87,6 +86,7 @@ impl Site {
 
     #[cfg(feature = "postgres")]
     fn postgres() -> Self {
+        use std::sync::atomic::AtomicU64;
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("grant {}", COUNT.fetch_add(1, Ordering::Relaxed));
         Self::Postgres { server: server::Postgres::shared(), name }
@@ -102,7 +102,7 @@ impl Site {
             Self::File(folder) => StoreKindConfig::File { path: folder.path().join("grant.json") },
             #[cfg(feature = "postgres")]
             Self::Postgres { server, name } => {
-                StoreKindConfig::Postgres { url: Secret::new(server.url()), name: name.clone() }
+                StoreKindConfig::Postgres { url: crate::secret::Secret::new(server.url()), name: name.clone() }
             }
         };
         let keys = keys.iter().map(|byte| StoreKey(Zeroizing::new([*byte; 32]))).collect();
@@ -210,6 +210,20 @@ pub(super) async fn lease(store: &Store, owner: &str, duration: Duration) -> Lea
 pub(super) async fn write(store: &Store, expect: Expect, record: &Record) {
     let written = store.write(expect, record).await.unwrap();
     assert!(matches!(written, Written::Done), "{written:?}");
+}
+
+/// The control plane spawns its tasks. Compiling is the test.
+#[allow(dead_code, reason = "it is enough that it compiles")]
+fn every_operation_can_be_part_of_a_spawned_task(store: &Store, lease: Lease, record: &Record, config: &StoreConfig) {
+    fn spawned(_: impl Send) {}
+    spawned(Store::open(config, None));
+    spawned(store.prepare());
+    spawned(store.load());
+    spawned(store.lease("one", LONG));
+    spawned(store.release(lease));
+    spawned(store.write(NOTHING, record));
+    spawned(store.replace_damaged(record));
+    spawned(store.changed());
 }
 
 // === the promises ===
