@@ -1,16 +1,46 @@
 //! What a person writes becomes what the program runs on: parsed once, strictly, with all errors at once.
 //!
 //! The types here hold only what is valid. Each field is the key of the same name in the README's table.
+//!
+//! ```text
+//! keys (defaults) < profile < file < environment   → settings: text, each with its place
+//! settings → reader → sections                     → Config, or every error
+//!                                                  → Effective: what is printed, and compared on a reload
+//! ```
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::secret::Secret;
+
+mod address;
+mod effective;
+mod environment;
+mod error;
+mod file;
+mod header;
+mod keys;
+mod load;
+mod pattern;
+mod profile;
+mod quantity;
+mod reader;
+mod sections;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use effective::{Change, Effective, Entry, Shown};
+pub use error::{ConfigError, Errors, Place, Warning};
+pub use keys::{KEYS, Key, Kind, Preset, keys_markdown};
+pub use load::{Loaded, Sources};
+pub use pattern::{AllowRule, PathPattern, PatternError, PatternSegment, RefusalPattern};
+pub use quantity::parse_duration;
 
 /// Everything the program runs on, valid as a whole.
 #[derive(Clone, Debug)]
@@ -65,11 +95,12 @@ pub struct Outbound {
 /// An HTTP proxy that is asked to `CONNECT` (RFC 9110 §9.3.6).
 #[derive(Clone, Debug)]
 pub struct OutboundProxy {
+    /// A name or an address, an IPv6 one without brackets.
     pub host: String,
     pub port: u16,
     /// `user:password` of the proxy's URL.
     pub credentials: Option<Secret>,
-    /// Host names, suffixes (`.internal`) and `*` that are reached without the proxy.
+    /// Host names, suffixes (`.internal`) and `*` that are reached without the proxy; lower case, else as they were given.
     pub no_proxy: Vec<String>,
 }
 
@@ -116,27 +147,6 @@ pub enum UpstreamHttp {
     Http2,
 }
 
-/// One way in which the upstream says that it refuses the token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusalPattern {
-    pub status: StatusCode,
-    /// Matched on the path of `Location`.
-    pub location: Option<PathPattern>,
-}
-
-/// A path pattern: `*` is one segment, `**` any number of segments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathPattern(pub Vec<PatternSegment>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PatternSegment {
-    Literal(String),
-    /// `*`
-    One,
-    /// `**`
-    Any,
-}
-
 #[derive(Clone, Debug)]
 pub struct OauthConfig {
     pub grant: GrantConfig,
@@ -163,8 +173,17 @@ pub enum GrantConfig {
 #[derive(Clone, Debug)]
 pub struct LoginConfig {
     pub authorize_url: Option<Url>,
-    pub redirect_uri: Option<Url>,
+    pub redirect_uri: Option<RedirectUri>,
     pub scope: Option<String>,
+}
+
+/// A redirect URI as it was registered.
+///
+/// Servers compare it as text (RFC 9700 §2.1), and [`Url`] changes the text: `https://example.com` gets a `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectUri {
+    text: String,
+    url: Url,
 }
 
 /// Where and how token calls are made.
@@ -178,7 +197,7 @@ pub struct TokenEndpoint {
     pub client_auth: ClientAuth,
     pub headers: HeaderMap,
     /// Sent along on a refresh, where the server wants it.
-    pub redirect_uri_on_refresh: Option<Url>,
+    pub redirect_uri_on_refresh: Option<RedirectUri>,
     /// `scope` of a `client_credentials` call (a refresh sends none: RFC 6749 §6).
     pub scope: Option<String>,
     pub request_timeout: Duration,
@@ -252,7 +271,7 @@ pub struct StoreKey(pub zeroize::Zeroizing<[u8; 32]>);
 #[derive(Clone, Debug)]
 pub struct GuardConfig {
     pub allow: Option<Vec<AllowRule>>,
-    /// `None`: every host is accepted. Names are lower case and without port.
+    /// `None`: every host is accepted. Names are lower case and without port; an IPv6 address has its brackets, as in `Host`.
     pub hosts: Option<Vec<String>>,
     /// SHA-256 digests of the keys that clients may present; empty: no key is asked for.
     pub client_keys: Vec<[u8; 32]>,
@@ -264,13 +283,6 @@ pub struct GuardConfig {
     /// Bytes.
     pub max_body_size: Option<u64>,
     pub pass_cookies: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AllowRule {
-    /// `None`: any method.
-    pub method: Option<Method>,
-    pub path: PathPattern,
 }
 
 #[derive(Clone, Debug)]
@@ -305,40 +317,6 @@ pub enum LogRequests {
     None,
     Errors,
     All,
-}
-
-// === impl Profile ===
-
-impl Profile {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Passolution => "passolution",
-            Self::Priava => "priava",
-            Self::Custom => "custom",
-        }
-    }
-}
-
-// === impl Origin ===
-
-impl Origin {
-    pub fn host(&self) -> &str {
-        self.authority.host()
-    }
-
-    pub fn port(&self) -> u16 {
-        self.authority.port_u16().unwrap_or(if self.is_tls() { 443 } else { 80 })
-    }
-
-    pub fn is_tls(&self) -> bool {
-        self.scheme == Scheme::HTTPS
-    }
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.authority)
-    }
 }
 
 // === impl GrantConfig ===

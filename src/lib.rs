@@ -40,6 +40,8 @@ pub mod token;
 
 pub mod admin;
 pub mod clock;
+pub mod fault;
+pub mod gateway;
 pub mod metrics;
 pub mod telemetry;
 

@@ -1,1 +1,264 @@
-//! Every metric of the program.
+//! Every metric of the program, by name (interface document §6), in the Prometheus text format.
+//!
+//! What a request touches is counted by its worker alone ([`WorkerMetrics`]) and summed when somebody scrapes. What the token's
+//! journey and the connections touch is rare and shared. What is known of the grant is read from the live [`View`] at each
+//! scrape, so that it can't differ from what requests see.
+
+mod histogram;
+mod worker;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{GaugeVec, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+pub use worker::{InFlight, Source, WorkerMetrics};
+
+use crate::server::Connections;
+use crate::token::live::View;
+use crate::token::{Outcome, Trigger};
+use crate::upstream::connect::Protocol;
+use crate::upstream::pool::OpenConnections;
+
+const REQUESTS: &str = "bearer_proxy_requests_total";
+const REQUEST_DURATION: &str = "bearer_proxy_request_duration_seconds";
+const UPSTREAM_DURATION: &str = "bearer_proxy_upstream_duration_seconds";
+const REQUESTS_IN_FLIGHT: &str = "bearer_proxy_requests_in_flight";
+const REPLAYS: &str = "bearer_proxy_replays_total";
+const REFRESHES: &str = "bearer_proxy_token_refreshes_total";
+const REFRESH_DURATION: &str = "bearer_proxy_token_refresh_duration_seconds";
+const TOKEN_WAIT: &str = "bearer_proxy_token_wait_seconds";
+const TOKEN_EXPIRY: &str = "bearer_proxy_token_expiry_timestamp_seconds";
+const TOKEN_GENERATION: &str = "bearer_proxy_token_generation";
+const TOKEN_UNPERSISTED: &str = "bearer_proxy_token_unpersisted";
+const NEEDS_LOGIN: &str = "bearer_proxy_needs_login";
+const STORE_OPERATIONS: &str = "bearer_proxy_store_operations_total";
+const UPSTREAM_CONNECTIONS: &str = "bearer_proxy_upstream_connections";
+const DOWNSTREAM_CONNECTIONS: &str = "bearer_proxy_downstream_connections";
+const BUILD_INFO: &str = "bearer_proxy_build_info";
+
+/// All metrics of one process; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    workers: worker::Workers,
+    replays: IntCounterVec,
+    refreshes: IntCounterVec,
+    refresh_duration: prometheus::Histogram,
+    /// Without labels; a vector since the series is absent where no end is known.
+    token_expiry: GaugeVec,
+    token_generation: IntGauge,
+    token_unpersisted: IntGauge,
+    needs_login: IntGauge,
+    store_operations: IntCounterVec,
+    upstream_connections: IntGaugeVec,
+    downstream_connections: IntGauge,
+    upstream_open: OpenConnections,
+    downstream_open: OnceLock<Connections>,
+}
+
+/// Why a request was, or should have been, sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayReason {
+    /// The upstream refused the token.
+    TokenRefused,
+    /// The connection ended, and the upstream provably did not process the request.
+    Connection,
+}
+
+/// What became of a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayOutcome {
+    Ok,
+    RefusedAgain,
+    /// The body was not kept: too large, or the budget was spent.
+    NotReplayable,
+    /// No newer token was to be had.
+    NoToken,
+    Failed,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let workers = registered(&registry, worker::Workers::new());
+        let replays = counters(&registry, REPLAYS, "Requests sent again, or not.", &["reason", "outcome"]);
+        let refreshes = counters(&registry, REFRESHES, "Ended refreshes of the token.", &["trigger", "outcome"]);
+        let refresh_duration = HistogramOpts::new(REFRESH_DURATION, "How long a refresh of the token took.")
+            .buckets(histogram::BOUNDS.iter().map(Duration::as_secs_f64).collect());
+        let token_expiry = "When the live token expires, as Unix time; 0: no token. Absent: no known end.";
+        let unpersisted = "1 while a rotated token is held that the store has not taken.";
+        let store_operations =
+            counters(&registry, STORE_OPERATIONS, "Operations on the store.", &["operation", "outcome"]);
+        let upstream_connections = Opts::new(UPSTREAM_CONNECTIONS, "Open connections to the upstream.");
+        let build_info = Opts::new(BUILD_INFO, "Always 1; the label is the version that runs.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+
+        // Series that alerts compare exist from the start: `rate()` of a series that appears with its first failure misses it.
+        for reason in ReplayReason::ALL {
+            for outcome in ReplayOutcome::ALL {
+                replays.with_label_values(&[reason.name(), outcome.name()]);
+            }
+        }
+        for trigger in TRIGGERS {
+            for outcome in OUTCOMES {
+                refreshes.with_label_values(&[trigger.name(), outcome.name()]);
+            }
+        }
+        let upstream_connections = registered(&registry, made(IntGaugeVec::new(upstream_connections, &["protocol"])));
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            upstream_connections.with_label_values(&[protocol_name(protocol)]);
+        }
+        registered(&registry, made(IntGauge::with_opts(build_info))).set(1);
+
+        let inner = Inner {
+            workers,
+            replays,
+            refreshes,
+            refresh_duration: registered(&registry, made(prometheus::Histogram::with_opts(refresh_duration))),
+            token_expiry: registered(&registry, made(GaugeVec::new(Opts::new(TOKEN_EXPIRY, token_expiry), &[]))),
+            token_generation: gauge(&registry, TOKEN_GENERATION, "The live token's generation; 0: none yet."),
+            token_unpersisted: gauge(&registry, TOKEN_UNPERSISTED, unpersisted),
+            needs_login: gauge(&registry, NEEDS_LOGIN, "1 while the grant needs a login."),
+            store_operations,
+            upstream_connections,
+            upstream_open: OpenConnections::default(),
+            downstream_open: OnceLock::new(),
+            downstream_connections: gauge(&registry, DOWNSTREAM_CONNECTIONS, "Open connections of internal clients."),
+            registry,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The metrics of one more worker, to be made once by its thread.
+    pub fn worker(&self) -> WorkerMetrics {
+        self.inner.workers.add(&self.inner.replays)
+    }
+
+    /// A refresh ended.
+    pub fn refresh(&self, trigger: Trigger, outcome: Outcome, duration: Duration) {
+        self.inner.refreshes.with_label_values(&[trigger.name(), outcome.name()]).inc();
+        self.inner.refresh_duration.observe(duration.as_secs_f64());
+    }
+
+    /// The store did something, or failed to.
+    pub fn store_operation(&self, operation: &'static str, outcome: &'static str) {
+        self.inner.store_operations.with_label_values(&[operation, outcome]).inc();
+    }
+
+    /// Where open connections to the upstream are counted.
+    pub fn upstream_connections(&self) -> OpenConnections {
+        self.inner.upstream_open.clone()
+    }
+
+    /// Where the open connections of internal clients are counted: the server's own count, once there is a server.
+    pub fn watch_downstream(&self, connections: Connections) {
+        // One server a process; a second one would be counted by its own metrics.
+        let _ = self.inner.downstream_open.set(connections);
+    }
+
+    /// Everything, in the Prometheus text format 0.0.4; `view` is what is known of the grant now.
+    pub fn render(&self, view: &View) -> String {
+        let inner = &self.inner;
+        match view.token.as_ref().map(|token| token.expires_at) {
+            // Expired long ago: an alert on the time that is left fires.
+            None => inner.token_expiry.with_label_values::<&str>(&[]).set(0.0),
+            Some(Some(end)) => inner.token_expiry.with_label_values::<&str>(&[]).set(end.as_duration().as_secs_f64()),
+            Some(None) => inner.token_expiry.reset(),
+        }
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let gauge = inner.upstream_connections.with_label_values(&[protocol_name(protocol)]);
+            gauge.set(inner.upstream_open.count(protocol));
+        }
+        let downstream = inner.downstream_open.get().map_or(0, Connections::count);
+        inner.downstream_connections.set(i64::try_from(downstream).unwrap_or(i64::MAX));
+        inner.token_generation.set(i64::try_from(view.generation().0).unwrap_or(i64::MAX));
+        inner.token_unpersisted.set(view.unpersisted.into());
+        inner.needs_login.set(view.needs_login.is_some().into());
+
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&inner.registry.gather(), &mut text) {
+            tracing::error!(%error, "the metrics could not be written");
+        }
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    registered(registry, made(IntCounterVec::new(Opts::new(name, help), labels)))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    registered(registry, made(IntGauge::new(name, help)))
+}
+
+/// Names, labels and bounds are constants: they are wrong in each run or in none.
+#[expect(clippy::expect_used, reason = "constants")]
+fn made<T>(metric: prometheus::Result<T>) -> T {
+    metric.expect("names, labels and bounds are valid constants")
+}
+
+#[expect(clippy::expect_used, reason = "constants")]
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> C {
+    registry.register(Box::new(metric.clone())).expect("each name is registered once");
+    metric
+}
+
+const TRIGGERS: [Trigger; 5] =
+    [Trigger::Startup, Trigger::Scheduled, Trigger::Rejected, Trigger::Manual, Trigger::Peer];
+
+const OUTCOMES: [Outcome; 5] =
+    [Outcome::Ok, Outcome::Transient, Outcome::Ambiguous, Outcome::Rejected, Outcome::Misconfigured];
+
+/// The protocol by its ALPN name.
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http1 => "http/1.1",
+        Protocol::Http2 => "h2",
+    }
+}
+
+// === impl ReplayReason ===
+
+impl ReplayReason {
+    const ALL: [Self; 2] = [Self::TokenRefused, Self::Connection];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::TokenRefused => "token_refused",
+            Self::Connection => "connection",
+        }
+    }
+}
+
+// === impl ReplayOutcome ===
+
+impl ReplayOutcome {
+    const ALL: [Self; 5] = [Self::Ok, Self::RefusedAgain, Self::NotReplayable, Self::NoToken, Self::Failed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::RefusedAgain => "refused_again",
+            Self::NotReplayable => "not_replayable",
+            Self::NoToken => "no_token",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

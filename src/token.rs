@@ -3,8 +3,10 @@
 //! The refresher is the only writer. Everything that decides is a pure function in [`policy`].
 
 pub mod endpoint;
+pub mod fixed;
 pub mod journal;
 pub mod live;
+pub mod new_grant;
 pub mod policy;
 pub mod refresher;
 pub mod status;

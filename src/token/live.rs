@@ -1,1 +1,184 @@
-//! live
+//! The live token: what the request's journey reads, and "wait for a newer one".
+//!
+//! [`Live::view`] is one atomic load. The refresher alone publishes; who waits is woken by each publication and looks again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::token::store::LastRefresh;
+use crate::token::{Access, Generation, InvalidToken, Trigger};
+
+/// The point where the two journeys meet.
+#[derive(Debug)]
+pub struct Live {
+    view: ArcSwap<View>,
+    changed: watch::Sender<()>,
+    clock: Clock,
+}
+
+/// All that is known of the grant at one moment; never changed, only replaced.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub token: Option<Arc<LiveToken>>,
+    /// The newest generation that is known, also where its token is not used.
+    pub generation: Generation,
+    pub refresh_at: Option<Timestamp>,
+    /// The trigger of the refresh in flight.
+    pub refreshing: Option<Trigger>,
+    /// The refresh in flight was caused or joined by a refusal: the live token is not worth sending.
+    pub held: bool,
+    /// When the next attempt comes, where the last one failed.
+    pub retry_at: Option<Timestamp>,
+    pub last_refresh: Option<LastRefresh>,
+    /// Why a person must log in, and what to do.
+    pub needs_login: Option<String>,
+    /// A rotated token is held that the store has not taken.
+    pub unpersisted: bool,
+    pub draining: bool,
+}
+
+/// One generation's access token, ready to be sent.
+#[derive(Debug)]
+pub struct LiveToken {
+    pub generation: Generation,
+    /// `Bearer …`; cloning counts a reference.
+    pub header: HeaderValue,
+    pub obtained_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    /// Refused by the upstream and accepted on no request since.
+    refused: AtomicBool,
+    /// Its life is over by the monotonic clock, whatever the wall clock says.
+    ended: AtomicBool,
+}
+
+// === impl Live ===
+
+impl Live {
+    pub fn new(clock: Clock) -> Self {
+        Self { view: ArcSwap::default(), changed: watch::Sender::new(()), clock }
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The present view, for a look that ends before the next await.
+    pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    /// Replaces the view and wakes all who wait. The refresher alone calls it.
+    pub(in crate::token) fn publish(&self, view: View) {
+        self.view.store(Arc::new(view));
+        self.changed.send_replace(());
+    }
+
+    /// Wakes all who wait, so that they look at the clock again.
+    pub(in crate::token) fn wake(&self) {
+        self.changed.send_replace(());
+    }
+
+    /// Waits until `look` finds what it looks for. Bounded by the caller.
+    pub async fn wait_for<T>(&self, mut look: impl FnMut(&View) -> Option<T>) -> T {
+        let mut changed = self.changed.subscribe();
+        loop {
+            // The order matters: marked as seen first, then looked at, so that a publication between the two wakes us again.
+            changed.mark_unchanged();
+            if let Some(found) = look(&self.view()) {
+                return found;
+            }
+            if changed.changed().await.is_err() {
+                // The sender lives in `self`: this can't be reached while we borrow it.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+// === impl View ===
+
+impl View {
+    /// The token, if it has not expired.
+    pub fn unexpired(&self, now: Timestamp) -> Option<&Arc<LiveToken>> {
+        self.token.as_ref().filter(|token| !token.expired(now))
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.token.as_ref().map_or(Generation::default(), |token| token.generation)
+    }
+}
+
+// === impl LiveToken ===
+
+impl LiveToken {
+    pub fn new(generation: Generation, access: &Access) -> Result<Self, InvalidToken> {
+        Ok(Self {
+            generation,
+            header: access.token.header()?,
+            obtained_at: access.obtained_at,
+            expires_at: access.expires_at,
+            refused: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now) || self.ended.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::token) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::token) fn mark_refused(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// The upstream took it. A plain load in the common case: the line is written only to end a refusal.
+    pub fn mark_accepted(&self) {
+        if self.is_refused() {
+            self.refused.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_publication_wakes_those_who_wait() {
+        let live = Arc::new(Live::new(Clock::system()));
+        let waiter = {
+            let live = Arc::clone(&live);
+            tokio::spawn(async move { live.wait_for(|view| view.needs_login.clone()).await })
+        };
+        tokio::task::yield_now().await;
+        live.publish(View::default());
+        tokio::task::yield_now().await;
+        live.publish(View { needs_login: Some("log in".into()), ..View::default() });
+        assert_eq!(waiter.await.unwrap(), "log in");
+    }
+
+    #[test]
+    fn an_acceptance_ends_a_refusal() {
+        let now = Timestamp::UNIX_EPOCH;
+        let token = crate::token::AccessToken::parse("t").unwrap();
+        let live = LiveToken::new(Generation(1), &Access { token, obtained_at: now, expires_at: Some(now) }).unwrap();
+        assert!(live.expired(now), "a token that ends now is not sent");
+        live.mark_refused();
+        assert!(live.is_refused());
+        live.mark_accepted();
+        assert!(!live.is_refused());
+    }
+}

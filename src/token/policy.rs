@@ -1,1 +1,139 @@
-//! policy
+//! When a token is refreshed, and what follows an attempt: pure decisions. Time and chance come in as arguments;
+//! [`random`] is where chance comes from.
+//!
+//! A refresh is risky, since the refresh token is spent when the server answers and not when the answer arrives. So the
+//! rules here make it as rare as is safe: early enough before the expiry, with a growing wait between two attempts, and
+//! never more refreshes for refusals than a budget allows.
+
+mod budget;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use budget::Budget;
+
+use super::Outcome;
+use super::endpoint::GrantType;
+use crate::config::{AmbiguousRetry, Margin};
+
+/// What follows a token call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Commit and publish the new grant.
+    Adopt,
+    /// Present the same again after this wait.
+    RetryAfter(Duration),
+    /// The grant is over: only a person can get another.
+    NeedsLogin,
+    /// Keep the grant and present it again after this time, or earlier if the configuration changes or a person asks.
+    HoldFor(Duration),
+}
+
+/// Less would leave no room for a second attempt.
+const SHORTEST_MARGIN: Duration = Duration::from_secs(60);
+
+/// More would only mean more refreshes: an outage of the token endpoint does not last so long.
+const LONGEST_MARGIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How much earlier than the margin chance may put a refresh, as a share of the margin.
+const JITTER_SHARE: f64 = 0.1;
+
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// Full jitter may come out as nothing, and no wait at all is a loop.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
+
+const LONGEST_COOLDOWN: Duration = Duration::from_secs(15 * 60);
+
+/// How long a misconfigured grant is left alone.
+const HOLD: Duration = Duration::from_secs(15 * 60);
+
+/// When a token that began its life at `obtained_at` ends it. What is beyond the calendar is its end.
+pub fn expires_at(obtained_at: Timestamp, lifetime: Duration) -> Timestamp {
+    SignedDuration::try_from(lifetime)
+        .ok()
+        .and_then(|lifetime| obtained_at.checked_add(lifetime).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// When a token is to be refreshed. `jitter` is chance, from 0 to 1, and only makes it earlier: processes that got
+/// their tokens together do not renew them together.
+pub fn refresh_at(obtained_at: Timestamp, expires_at: Timestamp, margin: Margin, jitter: f64) -> Timestamp {
+    // A negative life is what a corrupt record would have; such a token is due at its expiry, which is past.
+    let lifetime = Duration::try_from(expires_at.duration_since(obtained_at)).unwrap_or_default();
+    let margin = match margin {
+        Margin::Share(share) => lifetime.mul_f64(unit(share)),
+        Margin::Fixed(margin) => margin,
+    };
+    // The half comes last: it wins over the shortest margin, or a token of a minute would always be due.
+    let margin = margin.clamp(SHORTEST_MARGIN, LONGEST_MARGIN).min(lifetime / 2);
+    let early = margin + margin.mul_f64(JITTER_SHARE * unit(jitter));
+    SignedDuration::try_from(early).ok().and_then(|early| expires_at.checked_sub(early).ok()).unwrap_or(obtained_at)
+}
+
+/// How long to wait after a failed attempt, where `before` have failed in a row before it. Full jitter: `chance` is
+/// from 0 to 1. A server that names a time is given it.
+pub fn backoff(before: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
+    let ceiling = doubled(FIRST_BACKOFF, before, LONGEST_BACKOFF);
+    ceiling.mul_f64(unit(chance)).max(SHORTEST_BACKOFF).max(retry_after.unwrap_or_default())
+}
+
+/// How long refusals cause no refresh after a forced refresh whose own token was refused, where `before` such ones came
+/// in a row before it.
+pub fn cooldown(base: Duration, before: u32) -> Duration {
+    // A base above the limit is a person's choice, and is neither doubled nor cut.
+    doubled(base, before, LONGEST_COOLDOWN.max(base))
+}
+
+/// What follows a call with this outcome.
+///
+/// `presented` is how often this refresh token was presented without a clear answer, this time included
+/// ([`Intent::presented`](super::store::Intent)). A call whose outcome nobody wrote down, because the process died, is
+/// [`Outcome::Ambiguous`]. `wait` is the [`backoff`] of this failure.
+pub fn after(outcome: Outcome, grant_type: GrantType, retry: AmbiguousRetry, presented: u32, wait: Duration) -> Next {
+    match (outcome, grant_type) {
+        (Outcome::Ok, _) => Next::Adopt,
+        (Outcome::Transient, _) => Next::RetryAfter(wait),
+        (Outcome::Misconfigured, _) => Next::HoldFor(HOLD),
+        // Nothing is spent by presenting client credentials, and no login would bring others.
+        (Outcome::Ambiguous, GrantType::ClientCredentials) => Next::RetryAfter(wait),
+        (Outcome::Rejected, GrantType::ClientCredentials) => Next::HoldFor(HOLD),
+        // A code is good for one presentation (RFC 6749 §4.1.2), and a server revokes what it issued for one that comes
+        // again.
+        (Outcome::Ambiguous, GrantType::Code) | (Outcome::Rejected, GrantType::Code | GrantType::RefreshToken) => {
+            Next::NeedsLogin
+        }
+        (Outcome::Ambiguous, GrantType::RefreshToken) => {
+            let again = match retry {
+                AmbiguousRetry::UntilClear => true,
+                AmbiguousRetry::Once => presented < 2,
+                AmbiguousRetry::Never => false,
+            };
+            if again { Next::RetryAfter(wait) } else { Next::NeedsLogin }
+        }
+    }
+}
+
+/// Chance, from 0 to 1. A generator that fails gives 1: the longest wait.
+pub fn random() -> f64 {
+    let mut bytes = [0; 4];
+    match aws_lc_rs::rand::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 1.0,
+    }
+}
+
+/// `first`, doubled `times` times, up to `limit`.
+fn doubled(first: Duration, times: u32, limit: Duration) -> Duration {
+    let factor = 1_u32.checked_shl(times).unwrap_or(u32::MAX);
+    first.saturating_mul(factor).min(limit)
+}
+
+/// A share of something; what is no number is none of it.
+fn unit(share: f64) -> f64 {
+    if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) }
+}

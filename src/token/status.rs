@@ -1,1 +1,255 @@
-//! status
+//! What the grant looks like from outside: the document of `GET /status` and of `status --json`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Margin;
+use crate::token::journal::{Plan, Settings, plan};
+use crate::token::refresher::Identity;
+use crate::token::store::{LastRefresh, Record};
+use crate::token::{Generation, Outcome, Trigger, policy};
+
+/// The state of the grant.
+///
+/// ```text
+///              ok                    refresh_at                   ok
+/// starting ─────────▶ valid ───────────────────────▶ expiring ─────────▶ valid (next generation)
+///     │                 │  ▲                            │
+///     │         refusal │  │ accepted, or ok            │ expires_at
+///     │                 ▼  │                            ▼
+///     │               refused ──── expires_at ───▶   expired ── ok ──▶ valid
+///     │ rejected, binding                               │
+///     └──────────────────▶ needs_login ◀── rejected ────┘   (a live token is still used to its end)
+///                               └── login, import ──▶ valid
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Starting,
+    Valid,
+    /// Past `refresh_at`, not yet renewed.
+    Expiring,
+    /// The upstream has refused the live token, and has accepted it on no request since.
+    Refused,
+    Expired,
+    /// A person must log in; an access token that has not expired is still used.
+    NeedsLogin,
+}
+
+/// The status document (interface document §5). A time that is not known is `null`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub state: State,
+    pub grant: String,
+    pub profile: String,
+    pub generation: Generation,
+    pub obtained_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    pub refresh_at: Option<Timestamp>,
+    pub last_refresh: Option<RefreshReport>,
+    pub persisted: bool,
+    pub store: String,
+    pub draining: bool,
+    pub version: String,
+    /// What happened and what to do, where a person is needed.
+    pub reason: Option<String>,
+}
+
+/// `last_refresh` of the status document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefreshReport {
+    pub at: Timestamp,
+    pub trigger: Trigger,
+    pub outcome: Outcome,
+    pub duration_ms: u64,
+    pub error: Option<String>,
+}
+
+/// What the state follows from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Whether there is an access token at all.
+    pub token: bool,
+    pub expires_at: Option<Timestamp>,
+    pub refresh_at: Option<Timestamp>,
+    pub refused: bool,
+    pub needs_login: bool,
+}
+
+/// A grant that no process serves: what a store holds, and the configuration that it is read against.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    pub record: Option<&'a Record>,
+    pub settings: &'a Settings,
+    pub identity: &'a Identity,
+    pub margin: Margin,
+}
+
+// === impl State ===
+
+impl State {
+    pub fn of(facts: Facts, now: Timestamp) -> Self {
+        let past = |time: Option<Timestamp>| time.is_some_and(|time| time <= now);
+        match facts {
+            Facts { needs_login: true, .. } => Self::NeedsLogin,
+            Facts { token: false, .. } => Self::Starting,
+            Facts { expires_at, .. } if past(expires_at) => Self::Expired,
+            Facts { refused: true, .. } => Self::Refused,
+            Facts { refresh_at, .. } if past(refresh_at) => Self::Expiring,
+            _ => Self::Valid,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Valid => "valid",
+            Self::Expiring => "expiring",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::NeedsLogin => "needs_login",
+        }
+    }
+}
+
+// === impl Status ===
+
+impl Status {
+    /// What the proxy would say if it had just started. Pure.
+    pub fn of_stored(stored: Stored<'_>, now: Timestamp) -> Self {
+        let Stored { record, settings, identity, margin } = stored;
+        let reason = match plan(settings, record) {
+            Plan::NeedsLogin(reason) => Some(reason),
+            Plan::Present { .. } => None,
+        };
+        // Of another server, it would not be used.
+        let ours = record.filter(|record| record.binding == settings.binding);
+        let access = ours.and_then(|record| record.access.as_ref());
+        let expires_at = access.and_then(|access| access.expires_at);
+        // Without jitter, which each process throws for itself and which makes it earlier.
+        let refresh_at =
+            access.zip(expires_at).map(|(access, end)| policy::refresh_at(access.obtained_at, end, margin, 0.0));
+        let facts =
+            Facts { token: access.is_some(), expires_at, refresh_at, refused: false, needs_login: reason.is_some() };
+        Self {
+            state: State::of(facts, now),
+            grant: identity.grant.to_owned(),
+            profile: identity.profile.to_owned(),
+            generation: record.map_or(Generation::default(), |record| record.generation),
+            obtained_at: access.map(|access| access.obtained_at),
+            expires_at,
+            refresh_at,
+            last_refresh: record.and_then(|record| record.last_refresh.as_ref()).map(RefreshReport::from),
+            persisted: true,
+            store: identity.store.to_owned(),
+            draining: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            reason,
+        }
+    }
+
+    /// Whether a request sent at `now` would carry a token that has neither expired nor been refused.
+    pub fn usable(&self, now: Timestamp) -> bool {
+        match self.state {
+            State::Valid | State::Expiring => true,
+            State::NeedsLogin => self.obtained_at.is_some() && self.expires_at.is_none_or(|end| now < end),
+            State::Starting | State::Refused | State::Expired => false,
+        }
+    }
+}
+
+// === impl RefreshReport ===
+
+impl From<&LastRefresh> for RefreshReport {
+    fn from(last: &LastRefresh) -> Self {
+        let LastRefresh { at, trigger, outcome, duration_ms, error } = last;
+        Self { at: *at, trigger: *trigger, outcome: *outcome, duration_ms: *duration_ms, error: error.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::config::AmbiguousRetry;
+    use crate::token::journal::Kind;
+    use crate::token::store::Binding;
+    use crate::token::{Access, AccessToken, RefreshToken};
+
+    #[test]
+    fn the_state_follows_from_the_facts() {
+        let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1000);
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let facts = |token, expires_at, refresh_at, refused, needs_login| Facts {
+            token,
+            expires_at,
+            refresh_at,
+            refused,
+            needs_login,
+        };
+        for (facts, expected) in [
+            (facts(false, None, None, false, false), State::Starting),
+            (facts(false, None, None, false, true), State::NeedsLogin),
+            (facts(true, at(1001), at(1001), false, false), State::Valid),
+            (facts(true, None, None, false, false), State::Valid),
+            (facts(true, at(1001), at(1000), false, false), State::Expiring),
+            (facts(true, at(1001), at(1000), true, false), State::Refused),
+            (facts(true, at(1000), at(900), true, false), State::Expired),
+            (facts(true, at(2000), at(1900), false, true), State::NeedsLogin),
+        ] {
+            assert_eq!(State::of(facts, now), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_stored_grant_is_read_against_the_configuration() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let binding = |client_id: &str| Binding {
+            token_url: "https://as.test/token".into(),
+            client_id: client_id.into(),
+            upstream_origin: "https://api.test".into(),
+        };
+        let settings = |first: Option<&str>| Settings {
+            kind: Kind::RefreshToken { first: first.map(|first| RefreshToken::parse(first).unwrap()) },
+            binding: binding("7"),
+            request_timeout: Duration::from_secs(30),
+            ambiguous_retry: AmbiguousRetry::Once,
+            default_lifetime: Duration::from_secs(3600),
+        };
+        let stored = |seconds_left: i64| Record {
+            generation: Generation(3),
+            access: Some(Access {
+                token: AccessToken::parse("canary-access").unwrap(),
+                obtained_at: now - SignedDuration::from_secs(1_000_000),
+                expires_at: Some(now + SignedDuration::from_secs(seconds_left)),
+            }),
+            refresh: Some(RefreshToken::parse("canary-refresh").unwrap()),
+            ..Record::empty(binding("7"))
+        };
+        let identity = Identity { grant: "refresh_token", profile: "passolution", store: "file" };
+        let bare = Record { access: None, ..stored(0) };
+        let refused = Record { needs_login: Some("refused".into()), ..stored(1_000_000) };
+        let foreign = Record { binding: binding("8"), ..stored(1_000_000) };
+        for (record, first, state, usable) in [
+            (None, None, State::NeedsLogin, false),
+            (None, Some("first"), State::Starting, false),
+            (Some(stored(1_000_000)), None, State::Valid, true),
+            (Some(stored(60)), None, State::Expiring, true),
+            (Some(stored(0)), None, State::Expired, false),
+            (Some(bare), None, State::Starting, false),
+            (Some(refused), None, State::NeedsLogin, true),
+            (Some(foreign), None, State::NeedsLogin, false),
+        ] {
+            let settings = settings(first);
+            let margin = Margin::Fixed(Duration::from_secs(600));
+            let stored = Stored { record: record.as_ref(), settings: &settings, identity: &identity, margin };
+            let status = Status::of_stored(stored, now);
+            assert_eq!((status.state, status.usable(now)), (state, usable), "{record:?}");
+            assert_eq!(status.reason.is_some(), state == State::NeedsLogin, "{record:?}");
+            assert!(!serde_json::to_string(&status).unwrap().contains("canary"));
+        }
+    }
+}

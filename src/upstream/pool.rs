@@ -1,1 +1,219 @@
 //! The pool of connections to the one upstream, a worker each.
+//!
+//! A worker is one thread, so nothing here locks, and what a request costs is what hyper's connection costs: a connection
+//! is taken from a list, and goes back to it from its own task, in the poll in which the response's last byte is read.
+//!
+//! # Differences from hyper-util's client
+//!
+//! - HTTP/2 requests spread over several connections. A request is never queued within one that has as many streams
+//!   open as the upstream allows: another connection is opened.
+//! - A failure says whether the connection was reused, and what it proves about the request ([`SendFailure`]).
+//! - Connections have an age, so that DNS changes are followed. The successor is opened before the last one goes.
+//!
+//! # What the caller does
+//!
+//! It gives method, path and query, fields and body; the pool makes the request fit the connection's protocol: the URI's
+//! form, the version, `Host` or `:authority`. Time limits on the response are the caller's, who knows when the body has
+//! been sent: the future may be dropped at any time. That closes an HTTP/1 connection and resets an HTTP/2 stream.
+//!
+//! # Where it runs
+//!
+//! Within a `LocalSet` or a `LocalRuntime`: connections are tasks on the worker's own thread.
+
+mod body;
+mod h1;
+mod h2;
+mod queue;
+mod sweep;
+mod target;
+mod transport;
+mod upgrade;
+
+pub use body::UpstreamBody;
+pub use transport::OpenConnections;
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::rc::{Rc, Weak};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::time::Instant;
+
+use crate::config::{UpstreamConfig, UpstreamHttp};
+
+use super::connect::{Connector, Offer};
+use super::failure::{FailureKind, SendFailure};
+
+use queue::Queue;
+use sweep::Limits;
+use target::Target;
+
+/// A request that a dying connection hands back goes to another this often; then the caller hears of it.
+const MAX_HANDED_BACK: usize = 3;
+
+/// A request's body: a name for the bounds that hyper sets.
+pub trait RequestBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static {}
+
+impl<B> RequestBody for B where B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static {}
+
+/// Connections to one origin, of one worker. `B` is the body of the requests.
+pub struct Pool<B: RequestBody> {
+    /// For tasks and connections: they hold the pool weakly, so that it ends with its worker.
+    this: Weak<Self>,
+    connector: Connector,
+    target: Target,
+    http: UpstreamHttp,
+    limits: Limits,
+    connections: OpenConnections,
+    /// Idle HTTP/1 connections, the most recently used last: the others get a chance to go.
+    idle: RefCell<Vec<Rc<h1::Conn<B>>>>,
+    /// HTTP/2 connections that take new requests.
+    shared: RefCell<Vec<Rc<h2::Conn<B>>>>,
+    queue: Queue<B>,
+    /// The time of the last sweep: precise enough for idle times, and no request reads the clock.
+    now: Cell<Instant>,
+    sweeping: Cell<bool>,
+    draining: Cell<bool>,
+}
+
+/// The right to send one request.
+enum Slot<B: RequestBody> {
+    Http1(h1::Lease<B>),
+    Http2(h2::Lease<B>),
+}
+
+// === impl Pool ===
+
+impl<B: RequestBody> Pool<B> {
+    pub fn new(connector: Connector, config: &UpstreamConfig, connections: OpenConnections) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self {
+            this: this.clone(),
+            target: Target::new(connector.origin()),
+            connector,
+            http: config.http,
+            limits: Limits::new(config),
+            connections,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            queue: Queue::new(config.http),
+            now: Cell::new(Instant::now()),
+            sweeping: Cell::new(false),
+            draining: Cell::new(false),
+        })
+    }
+
+    /// Sends a request and waits for the response's head.
+    ///
+    /// What hyper hands back without a byte written goes to another connection, silently: that is not a repetition.
+    pub async fn send(&self, mut request: Request<B>) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
+        for _ in 0..MAX_HANDED_BACK {
+            match self.send_once(request).await {
+                // On a fresh connection it is the upstream's doing, and would go on for ever.
+                Err(SendFailure { kind: FailureKind::HandedBack, reused: true, request: Some(unsent), .. }) => {
+                    request = unsent;
+                }
+                outcome => return outcome.map_err(Box::new),
+            }
+        }
+        self.send_once(request).await.map_err(Box::new)
+    }
+
+    /// Ends what is idle, lets finish what is in flight, and keeps no connection any more. A request that still comes
+    /// gets a connection of its own. For shutdown, and for a reload, which makes a new pool beside this one.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for conn in self.idle.take() {
+            conn.close();
+        }
+        for conn in self.shared.take() {
+            conn.retire();
+        }
+    }
+
+    #[allow(clippy::result_large_err, reason = "boxed by the caller, once, when it is clear that it fails")]
+    async fn send_once(&self, request: Request<B>) -> Result<Response<UpstreamBody>, SendFailure<B>> {
+        let slot = match self.checkout() {
+            Some(slot) => slot,
+            None => match self.wait().await {
+                Ok(slot) => slot,
+                Err(error) => return Err(SendFailure::connect(error, request)),
+            },
+        };
+        match slot {
+            Slot::Http1(lease) => lease.send(&self.target, request).await,
+            Slot::Http2(lease) => lease.send(&self.target, request).await,
+        }
+    }
+
+    /// A connection that is there and has room.
+    fn checkout(&self) -> Option<Slot<B>> {
+        // The least loaded: what one connection's loss, window or order costs is shared by fewer.
+        let shared = self.shared.borrow();
+        if let Some(conn) = shared.iter().filter(|conn| conn.has_room()).min_by_key(|conn| conn.open()) {
+            return Some(Slot::Http2(conn.lease()));
+        }
+        drop(shared);
+        let mut idle = self.idle.borrow_mut();
+        while let Some(conn) = idle.pop() {
+            if conn.is_usable() {
+                return Some(Slot::Http1(h1::Lease::new(conn)));
+            }
+        }
+        None
+    }
+
+    /// Which protocols a connection of the pool may speak.
+    fn offer(&self) -> Offer {
+        match self.http {
+            UpstreamHttp::Auto => Offer::Both,
+            UpstreamHttp::Http1 => Offer::Http1,
+            UpstreamHttp::Http2 => Offer::Http2,
+        }
+    }
+
+    /// An HTTP/1 connection has nothing in flight any more, or is new.
+    fn check_in(&self, conn: Rc<h1::Conn<B>>) {
+        if !conn.is_usable() {
+            return;
+        }
+        if let Some(waiting) = self.queue.next() {
+            waiting.grant(Slot::Http1(h1::Lease::new(conn)));
+            return;
+        }
+        self.sweep_from_now_on();
+        if self.draining.get() || !self.limits.may_idle(&conn, self.now.get(), self.idle.borrow().len()) {
+            conn.close();
+        } else {
+            conn.rest(self.now.get());
+            self.idle.borrow_mut().push(conn);
+        }
+    }
+
+    /// An HTTP/2 connection has room: for those who wait, first come, first served.
+    fn share(&self, conn: &Rc<h2::Conn<B>>) {
+        while conn.has_room() {
+            let Some(waiting) = self.queue.next() else { break };
+            waiting.grant(Slot::Http2(conn.lease()));
+        }
+    }
+
+    fn forget_idle(&self, conn: &Rc<h1::Conn<B>>) {
+        self.idle.borrow_mut().retain(|other| !Rc::ptr_eq(other, conn));
+    }
+
+    fn forget_shared(&self, conn: &Rc<h2::Conn<B>>) {
+        self.shared.borrow_mut().retain(|other| !Rc::ptr_eq(other, conn));
+    }
+}
+
+impl<B: RequestBody> Drop for Pool<B> {
+    // A connection's task holds the connection itself: without this it would stay open for as long as the worker.
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,8 @@ pub struct Version {
 pub struct Intent {
     pub owner: String,
     pub at: Timestamp,
+    /// Of the refresh token that was going to be presented: the grant's, or a first one from the configuration.
+    pub fingerprint: Fingerprint,
     /// How often this refresh token was presented without a clear answer, this time included.
     pub presented: u32,
 }
@@ -78,6 +80,20 @@ pub(super) enum Meets {
 // === impl Record ===
 
 impl Record {
+    /// A record without a grant.
+    pub fn empty(binding: Binding) -> Self {
+        Self {
+            binding,
+            generation: Generation::default(),
+            access: None,
+            refresh: None,
+            intent: None,
+            needs_login: None,
+            taken: Vec::new(),
+            last_refresh: None,
+        }
+    }
+
     pub fn version(&self) -> Version {
         Version { generation: self.generation, fingerprint: self.refresh.as_ref().map(RefreshToken::fingerprint) }
     }

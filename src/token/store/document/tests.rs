@@ -33,10 +33,8 @@ fn records() -> impl Strategy<Value = Record> {
             expires_at,
         });
     let refresh = tokens().prop_map(|token| RefreshToken::parse(token).unwrap());
-    let intent = (any::<String>(), timestamps(), any::<u32>()).prop_map(|(owner, at, presented)| Intent {
-        owner,
-        at,
-        presented,
+    let intent = (any::<String>(), timestamps(), tokens(), any::<u32>()).prop_map(|(owner, at, token, presented)| {
+        Intent { owner, at, fingerprint: RefreshToken::parse(token).unwrap().fingerprint(), presented }
     });
     (
         (any::<String>(), any::<String>(), any::<String>()),

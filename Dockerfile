@@ -1,0 +1,22 @@
+# Two stages: a static binary, and nothing else in the image. Public roots are built into the binary; `outbound.ca_file` adds others.
+
+FROM rust:1.95-alpine AS build
+RUN apk add --no-cache build-base cmake perl linux-headers
+WORKDIR /src
+COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
+COPY src ./src
+# musl is Alpine's default target: the binary is static.
+RUN cargo build --release --locked && install -D -m 0755 target/release/bearer-proxy /out/bearer-proxy \
+ # The state folder, writable by the user that the image runs as: a volume that is mounted there inherits this.
+ && install -d -m 0700 -o 65532 -g 65532 /out/state
+
+FROM scratch
+COPY --from=build /out/bearer-proxy /bearer-proxy
+COPY --from=build --chown=65532:65532 /out/state /var/lib/bearer-proxy
+USER 65532:65532
+EXPOSE 8080
+VOLUME ["/var/lib/bearer-proxy"]
+# No shell is needed: the program asks the one that runs beside it.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["/bearer-proxy", "wait", "--timeout", "3s"]
+ENTRYPOINT ["/bearer-proxy"]
+CMD ["serve"]

@@ -1,0 +1,244 @@
+//! Who may ask the admin listener: its own host, no foreign page, and the key.
+//!
+//! The listener sits on the loopback, where any page that a browser of this machine shows can reach it:
+//!
+//! * **Host.** A page of a name whose owner points it at 127.0.0.1 (DNS rebinding) is of the same origin to the browser, and
+//!   sends that name. So a name other than `localhost` is refused; an address can't be rebound. Ports are not compared (as in
+//!   `guard.hosts`): a published or forwarded port differs from the bound one, and no attacker gains by it.
+//! * **Origin.** A page of another origin can send a `POST` without reading the answer; the browser says where it comes from
+//!   (`Origin`, RFC 6454 §7; `Sec-Fetch-Site`, Fetch Metadata). Programs that are no browsers send neither.
+//! * **Key.** Compared in constant time. The 401 is this listener's own, never the upstream's.
+
+use std::net::IpAddr;
+
+use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+
+use super::answer::{Answer, problem};
+use crate::config::ListenAddress;
+use crate::secret::Secret;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Why a request was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    NoHost,
+    ForeignHost,
+    ForeignOrigin,
+    Key,
+}
+
+/// What is looked at of a request, in this order: host, origin, key.
+pub(super) fn admit(
+    bound: &ListenAddress,
+    key: Option<&Secret>,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), Denied> {
+    let host = host(uri, headers)?;
+    if !own_host(bound, &host) {
+        return Err(Denied::ForeignHost);
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) && !own_origin(&host, headers) {
+        return Err(Denied::ForeignOrigin);
+    }
+    match key {
+        Some(key) if !carries(key, headers) => Err(Denied::Key),
+        _ => Ok(()),
+    }
+}
+
+/// The request's host: of an absolute-form target, else of the one `Host` field (RFC 9112 §3.2).
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Denied> {
+    let mut fields = headers.get_all(HOST).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return Err(Denied::NoHost) };
+    let authority = match uri.authority() {
+        Some(authority) => authority.clone(),
+        None => Authority::try_from(field.as_bytes()).map_err(|_| Denied::NoHost)?,
+    };
+    // `user@host` is no host.
+    if authority.as_str().contains('@') { Err(Denied::NoHost) } else { Ok(authority) }
+}
+
+fn own_host(bound: &ListenAddress, host: &Authority) -> bool {
+    let bound = match bound {
+        // No browser can be made to connect to a unix socket, and there is no name for one.
+        ListenAddress::Unix(_) => return true,
+        ListenAddress::Tcp(address) => address.ip().to_canonical(),
+    };
+    let local = bound.is_loopback() || bound.is_unspecified();
+    let name = host.host();
+    if name.eq_ignore_ascii_case("localhost") {
+        return local;
+    }
+    match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) => address == bound || bound.is_unspecified() || (local && address.is_loopback()),
+        Err(_) => false,
+    }
+}
+
+fn own_origin(host: &Authority, headers: &HeaderMap) -> bool {
+    let own_site = headers.get_all(SEC_FETCH_SITE).iter().all(|site| site == "same-origin" || site == "none");
+    let own_origin = headers.get_all(ORIGIN).iter().all(|origin| {
+        let origin = origin.to_str().unwrap_or_default();
+        // `https`: something that ends TLS may stand in front.
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str()))
+    });
+    own_site && own_origin
+}
+
+fn carries(key: &Secret, headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
+    match field.to_str().ok().and_then(|field| field.split_once(' ')) {
+        Some((scheme, presented)) if scheme.eq_ignore_ascii_case("bearer") => Secret::new(presented.trim()) == *key,
+        _ => false,
+    }
+}
+
+// === impl Denied ===
+
+impl Denied {
+    pub(super) fn answer(self) -> Answer {
+        match self {
+            Self::NoHost => {
+                problem(StatusCode::BAD_REQUEST, "bad-request", "The request needs one Host field with a host.", &[])
+            }
+            Self::ForeignHost => problem(
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected-request",
+                "The request's host is not this listener's: use localhost or the address that it is bound to.",
+                &[],
+            ),
+            Self::ForeignOrigin => problem(
+                StatusCode::FORBIDDEN,
+                "foreign-origin",
+                "A request that changes something must not come from another origin's page.",
+                &[],
+            ),
+            Self::Key => {
+                let detail = "The request must carry admin.key as Authorization: Bearer.";
+                let mut answer = problem(StatusCode::UNAUTHORIZED, "admin-key-required", detail, &[]);
+                let challenge = HeaderValue::from_static(r#"Bearer realm="bearer-proxy admin""#);
+                answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                answer
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(HeaderName, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name.clone(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn admitted(bound: &str, target: &str, method: Method, fields: &[(HeaderName, &str)]) -> Result<(), Denied> {
+        let bound = match bound.strip_prefix("unix:") {
+            Some(path) => ListenAddress::Unix(path.into()),
+            None => ListenAddress::Tcp(bound.parse().unwrap()),
+        };
+        admit(&bound, None, &method, &target.parse().unwrap(), &headers(fields))
+    }
+
+    #[test]
+    fn a_host_is_the_listeners_own_or_refused() {
+        const LOOPBACK: &str = "127.0.0.1:9901";
+        for (bound, host, expected) in [
+            (LOOPBACK, "127.0.0.1:9901", Ok(())),
+            (LOOPBACK, "localhost:9901", Ok(())),
+            (LOOPBACK, "LocalHost:9901", Ok(())),
+            (LOOPBACK, "[::1]:9901", Ok(())),
+            (LOOPBACK, "[::ffff:127.0.0.1]:9901", Ok(())),
+            (LOOPBACK, "localhost:19901", Ok(())),
+            (LOOPBACK, "localhost", Ok(())),
+            (LOOPBACK, "rebound.example:9901", Err(Denied::ForeignHost)),
+            (LOOPBACK, "localhost.rebound.example:9901", Err(Denied::ForeignHost)),
+            (LOOPBACK, "127.0.0.1.rebound.example", Err(Denied::ForeignHost)),
+            (LOOPBACK, "127.1:9901", Err(Denied::ForeignHost)),
+            (LOOPBACK, "10.0.0.5:9901", Err(Denied::ForeignHost)),
+            (LOOPBACK, "localhost@rebound.example", Err(Denied::NoHost)),
+            (LOOPBACK, "rebound.example@localhost", Err(Denied::NoHost)),
+            (LOOPBACK, "", Err(Denied::NoHost)),
+            (LOOPBACK, "a b", Err(Denied::NoHost)),
+            ("[::1]:9901", "127.0.0.1:9901", Ok(())),
+            ("10.0.0.5:9901", "10.0.0.5:9901", Ok(())),
+            ("10.0.0.5:9901", "localhost:9901", Err(Denied::ForeignHost)),
+            ("10.0.0.5:9901", "10.0.0.6:9901", Err(Denied::ForeignHost)),
+            ("0.0.0.0:9901", "10.0.0.6:9901", Ok(())),
+            ("0.0.0.0:9901", "localhost:9901", Ok(())),
+            ("[::]:9901", "[fd00::1]:9901", Ok(())),
+            ("0.0.0.0:9901", "proxy.internal:9901", Err(Denied::ForeignHost)),
+            ("unix:/run/admin.sock", "anything", Ok(())),
+        ] {
+            assert_eq!(admitted(bound, "/status", Method::GET, &[(HOST, host)]), expected, "{host} at {bound}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_named_once_and_an_absolute_target_names_it() {
+        let bound = "127.0.0.1:9901";
+        let two = [(HOST, "localhost"), (HOST, "localhost")];
+        assert_eq!(admitted(bound, "/status", Method::GET, &[]), Err(Denied::NoHost));
+        assert_eq!(admitted(bound, "/status", Method::GET, &two), Err(Denied::NoHost));
+        let absolute = "http://rebound.example/status";
+        assert_eq!(admitted(bound, absolute, Method::GET, &[(HOST, "localhost")]), Err(Denied::ForeignHost));
+    }
+
+    #[test]
+    fn a_change_comes_from_no_page_or_from_our_own() {
+        for (fields, expected) in [
+            (vec![], Ok(())),
+            (vec![(ORIGIN, "http://localhost:9901")], Ok(())),
+            (vec![(ORIGIN, "http://LOCALHOST:9901"), (SEC_FETCH_SITE, "same-origin")], Ok(())),
+            (vec![(ORIGIN, "https://localhost:9901")], Ok(())),
+            (vec![(SEC_FETCH_SITE, "none")], Ok(())),
+            (vec![(ORIGIN, "http://localhost:3000")], Err(Denied::ForeignOrigin)),
+            (vec![(ORIGIN, "http://localhost")], Err(Denied::ForeignOrigin)),
+            (vec![(ORIGIN, "http://127.0.0.1:9901")], Err(Denied::ForeignOrigin)),
+            (vec![(ORIGIN, "https://evil.example")], Err(Denied::ForeignOrigin)),
+            (vec![(ORIGIN, "null")], Err(Denied::ForeignOrigin)),
+            (vec![(ORIGIN, "")], Err(Denied::ForeignOrigin)),
+            (vec![(ORIGIN, "localhost:9901")], Err(Denied::ForeignOrigin)),
+            (vec![(ORIGIN, "http://localhost:9901"), (ORIGIN, "null")], Err(Denied::ForeignOrigin)),
+            (vec![(SEC_FETCH_SITE, "cross-site")], Err(Denied::ForeignOrigin)),
+            (vec![(SEC_FETCH_SITE, "same-site")], Err(Denied::ForeignOrigin)),
+        ] {
+            let fields = [vec![(HOST, "localhost:9901")], fields].concat();
+            assert_eq!(admitted("127.0.0.1:9901", "/refresh", Method::POST, &fields), expected, "{fields:?}");
+            assert_eq!(admitted("127.0.0.1:9901", "/status", Method::GET, &fields), Ok(()), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_presented_once_and_whole() {
+        let key = Secret::new("the-key");
+        let bound = ListenAddress::Tcp(([127, 0, 0, 1], 9901).into());
+        for (fields, expected) in [
+            (vec!["Bearer the-key"], Ok(())),
+            (vec!["bearer the-key"], Ok(())),
+            (vec![], Err(Denied::Key)),
+            (vec!["Bearer the-ke"], Err(Denied::Key)),
+            (vec!["Bearer the-key2"], Err(Denied::Key)),
+            (vec!["Bearer "], Err(Denied::Key)),
+            (vec!["Basic the-key"], Err(Denied::Key)),
+            (vec!["the-key"], Err(Denied::Key)),
+            (vec!["Bearer the-key", "Bearer the-key"], Err(Denied::Key)),
+        ] {
+            let mut all = vec![(HOST, "localhost")];
+            all.extend(fields.iter().map(|field| (AUTHORIZATION, *field)));
+            let admitted = admit(&bound, Some(&key), &Method::GET, &Uri::from_static("/livez"), &headers(&all));
+            assert_eq!(admitted, expected, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Whether the proxy is ready: it holds a token that is neither expired nor refused, and is not draining.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::token::live::{LiveToken, View};
+use crate::token::status::State;
+
+/// The answer to `GET /readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    pub ready: bool,
+    pub state: State,
+    /// What is wrong. Not empty where the proxy is not ready; there may be some where it is.
+    pub reasons: Vec<String>,
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    pub(super) fn of(view: &View, state: State, now: Timestamp) -> Self {
+        let token = view.token.as_deref();
+        let refused = token.is_some_and(LiveToken::is_refused);
+        let ready = view.unexpired(now).is_some() && !refused && !view.draining;
+
+        let mut reasons = Vec::new();
+        match token {
+            None => reasons.push("there is no token yet".to_owned()),
+            Some(token) if token.expired(now) => {
+                reasons.push(match token.expires_at {
+                    Some(end) => format!("the token expired at {end:.0}"),
+                    None => "the token has expired".to_owned(),
+                });
+            }
+            Some(_) if refused => reasons.push("the upstream refuses the token".to_owned()),
+            Some(_) => {}
+        }
+        if view.draining {
+            reasons.push("the proxy is draining".to_owned());
+        }
+        // These two alone leave it ready: requests are served with the token that is there, and a restart would only lose it.
+        if view.unpersisted {
+            reasons.push("a rotated token is held that the store has not taken".to_owned());
+        }
+        let failed = view.last_refresh.as_ref().and_then(|last| last.error.as_ref());
+        match (&view.needs_login, failed) {
+            (Some(reason), _) => reasons.push(format!("the grant needs a login: {reason}")),
+            (None, Some(error)) => reasons.push(format!("the last refresh failed: {error}")),
+            (None, None) => {}
+        }
+        Self { ready, state, reasons }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::refresher::Tokens;
+    use crate::token::store::LastRefresh;
+    use crate::token::{Access, AccessToken, Generation, Outcome, Trigger};
+
+    fn readiness(seconds_left: Option<i64>, change: impl FnOnce(&mut View)) -> (bool, Vec<String>) {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let token = seconds_left.map(|left| {
+            let expires_at = Some(now + jiff::SignedDuration::from_secs(left));
+            let access = Access { token: AccessToken::parse("t").unwrap(), obtained_at: now, expires_at };
+            LiveToken::new(Generation(1), &access).unwrap().into()
+        });
+        let mut view = View { token, ..View::default() };
+        change(&mut view);
+        let Readiness { ready, reasons, .. } = Readiness::of(&view, State::Valid, now);
+        (ready, reasons)
+    }
+
+    #[test]
+    fn ready_is_a_token_that_is_neither_expired_nor_refused_and_no_drain() {
+        let failed = |view: &mut View| {
+            view.last_refresh = Some(LastRefresh {
+                at: Timestamp::UNIX_EPOCH,
+                trigger: Trigger::Scheduled,
+                outcome: Outcome::Transient,
+                duration_ms: 1,
+                error: Some("connection refused".into()),
+            });
+        };
+        let needs_login = |view: &mut View| view.needs_login = Some("log in again".into());
+        type Row<'a> = (Option<i64>, &'a dyn Fn(&mut View), bool, &'a [&'a str]);
+        let rows: [Row<'_>; 8] = [
+            (Some(60), &|_| {}, true, &[]),
+            (None, &|_| {}, false, &["there is no token yet"]),
+            (None, &failed, false, &["there is no token yet", "the last refresh failed: connection refused"]),
+            (Some(0), &|_| {}, false, &["the token expired at 2027-01-15T08:00:00Z"]),
+            (Some(60), &|view| view.draining = true, false, &["the proxy is draining"]),
+            (
+                Some(60),
+                &|view| view.unpersisted = true,
+                true,
+                &["a rotated token is held that the store has not taken"],
+            ),
+            (Some(60), &failed, true, &["the last refresh failed: connection refused"]),
+            (Some(60), &needs_login, true, &["the grant needs a login: log in again"]),
+        ];
+        for (left, change, ready, reasons) in rows {
+            let expected = (ready, reasons.iter().map(ToString::to_string).collect());
+            assert_eq!(readiness(left, change), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_makes_it_unready_until_it_is_accepted() {
+        let refused = |view: &mut View| {
+            let tokens = Tokens::scripted(view.clone(), None);
+            tokens.refused_again(view.token.as_ref().unwrap());
+        };
+        assert_eq!(readiness(Some(60), refused), (false, vec!["the upstream refuses the token".to_owned()]));
+        let accepted = |view: &mut View| {
+            refused(view);
+            view.token.as_ref().unwrap().mark_accepted();
+        };
+        assert_eq!(readiness(Some(60), accepted), (true, vec![]));
+    }
+}

@@ -1,0 +1,54 @@
+//! `serve`: runs the gateway until SIGTERM or SIGINT, then drains.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::clock::Clock;
+use crate::config::Loaded;
+use crate::gateway::{Gateway, StartError};
+
+/// Why `serve` ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("signals can't be received: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Serves until told to stop. The logs are set up already.
+pub async fn run(loaded: Loaded) -> Result<(), ServeError> {
+    // Before anything is started: a signal that comes early must not end a refresh half-way.
+    let mut stop = Stop::new().map_err(ServeError::Signals)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let gateway = Gateway::start(loaded.config, Clock::system()).await?;
+    tokio::select! {
+        signal = stop.received() => tracing::info!(signal, "told to stop"),
+        () = gateway.drain_asked() => tracing::info!("asked to drain"),
+    }
+    gateway.drain().await;
+    Ok(())
+}
+
+/// The two signals that end the program in order.
+pub struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+// === impl Stop ===
+
+impl Stop {
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the first one that comes.
+    pub async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What commands do against a running proxy's admin listener and a store on disk.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use super::*;
+use crate::admin::{Admin, Listener, Scope};
+use crate::config::ListenAddress;
+use crate::metrics::Metrics;
+use crate::token::live::{LiveToken, View};
+use crate::token::refresher::Tokens;
+use crate::token::{Access, AccessToken, Generation};
+
+/// A configuration with its store in `folder`, and the admin listener at `admin`.
+pub(super) fn config(folder: &Path, admin: &str, more: &[(&str, &str)]) -> Config {
+    let path = folder.join("grant.json").display().to_string();
+    let base = [
+        ("BEARER_PROXY_OAUTH__CLIENT_ID", "7"),
+        ("BEARER_PROXY_OAUTH__CLIENT_SECRET", "canary-secret"),
+        ("BEARER_PROXY_STORE__PATH", &path),
+        ("BEARER_PROXY_ADMIN__LISTEN", admin),
+    ];
+    let environment = base.iter().chain(more).map(|(name, value)| (name.to_string(), value.to_string()));
+    Config::load(&Sources::new(None, environment)).unwrap().config
+}
+
+/// An address that nobody listens on.
+pub(super) fn nobody() -> String {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().to_string()
+}
+
+pub(super) fn valid() -> View {
+    let obtained_at = Timestamp::now() - SignedDuration::from_hours(1);
+    let expires_at = Some(obtained_at + SignedDuration::from_hours(48));
+    let access = Access { token: AccessToken::parse("canary-access").unwrap(), obtained_at, expires_at };
+    let token = Some(LiveToken::new(Generation(3), &access).unwrap().into());
+    View { token, generation: Generation(3), ..View::default() }
+}
+
+/// A running proxy's admin listener. Stops with the test.
+pub(super) async fn proxy(
+    view: View,
+    refuse: Option<&'static str>,
+    key: Option<&str>,
+) -> (SocketAddr, watch::Sender<bool>) {
+    let admin = Admin::new(
+        Tokens::scripted(view, refuse),
+        Metrics::new(),
+        watch::Sender::new(false),
+        key.map(crate::secret::Secret::new),
+    );
+    let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), Scope::Admin).await.unwrap();
+    let ListenAddress::Tcp(address) = *listener.address() else { panic!("not TCP") };
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(listener.serve(Arc::new(admin), stopped));
+    (address, stop)
+}
+
+fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+    Arguments::try_parse_from([&["bearer-proxy"], arguments].concat())
+}
+
+#[test]
+fn the_command_line_is_well_formed_and_every_command_has_help() {
+    Arguments::command().debug_assert();
+    let names: Vec<_> = Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    for name in ["serve", "import", "status", "refresh", "wait", "config", "demo"] {
+        assert!(names.iter().any(|known| known == name), "{name}");
+    }
+    for name in names {
+        assert_eq!(parse(&[&name, "--help"]).unwrap_err().kind(), ErrorKind::DisplayHelp, "{name}");
+        assert!(parse(&[&name, "--config", "a.toml"]).is_ok(), "{name}");
+        assert!(parse(&["--config", "a.toml", &name]).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_2() {
+    for arguments in [
+        &["nothing"] as &[_],
+        &["status", "--yaml"],
+        &["wait", "--timeout", "60"],
+        &["wait", "--timeout", "soon"],
+        &["import", "def502-a-secret"],
+        &["--config", "a.toml"],
+        &[],
+    ] {
+        assert_eq!(parse(arguments).unwrap_err().exit_code(), 2, "{arguments:?}");
+    }
+    assert_eq!(parse(&["--version"]).unwrap_err().exit_code(), 0);
+    assert!(parse(&["wait", "--timeout", "500ms"]).is_ok());
+}
+
+#[tokio::test]
+async fn a_refresh_prints_the_new_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, _stop) = proxy(valid(), None, Some("key")).await;
+    let config = config(folder.path(), &address.to_string(), &[("BEARER_PROXY_ADMIN__KEY", "key")]);
+    let outcome = refresh::run(&config).await.unwrap();
+    assert_eq!(outcome.exit, Exit::Done);
+    assert!(outcome.text.contains("generation 3"), "{}", outcome.text);
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_says_why_and_whether_a_login_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let needs_login = View { needs_login: Some("refused".into()), ..View::default() };
+    for (view, exit) in [(View::default(), Exit::Failed), (needs_login, Exit::NeedsLogin)] {
+        let (address, _stop) = proxy(view, Some("HTTP 400"), None).await;
+        let failure = refresh::run(&config(folder.path(), &address.to_string(), &[])).await.unwrap_err();
+        assert_eq!((failure.exit, failure.text.as_str()), (exit, "the token was not refreshed: HTTP 400"));
+    }
+    let failure = refresh::run(&config(folder.path(), &nobody(), &[])).await.unwrap_err();
+    assert!(failure.exit == Exit::Failed && failure.text.starts_with("no proxy runs at 127.0.0.1:"), "{failure}");
+    let failure = refresh::run(&config(folder.path(), "off", &[])).await.unwrap_err();
+    assert!(failure.text.contains("admin.listen is off"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, _stop) = proxy(valid(), None, Some("key")).await;
+    let config = config(folder.path(), &address.to_string(), &[("BEARER_PROXY_ADMIN__KEY", "canary-key")]);
+    let failure = refresh::run(&config).await.unwrap_err();
+    assert!(failure.text.contains("401") && failure.text.contains("admin.key"), "{failure}");
+    assert!(!failure.text.contains("canary"), "{failure}");
+}
+
+mod waiting {
+    use super::*;
+    use crate::cli::wait::{Options, run};
+
+    fn at_most(timeout: &str) -> Options {
+        let arguments = parse(&["wait", "--timeout", timeout]).unwrap();
+        match arguments.command {
+            Command::Wait(options) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ready_proxy_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (address, _stop) = proxy(valid(), None, None).await;
+        let outcome = run(&config(folder.path(), &address.to_string(), &[]), &at_most("1m")).await.unwrap();
+        assert_eq!((outcome.exit, outcome.text.as_str()), (Exit::Done, ""));
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_starts_late_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let config = config(folder.path(), &format!("unix:{}", path.display()), &[]);
+        let waiting = tokio::spawn(async move { run(&config, &at_most("1m")).await });
+        tokio::task::yield_now().await;
+
+        let admin = Admin::new(Tokens::scripted(valid(), None), Metrics::new(), watch::Sender::new(false), None);
+        let listener = Listener::bind(&ListenAddress::Unix(path), Scope::Admin).await.unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(listener.serve(Arc::new(admin), stopped));
+        assert_eq!(waiting.await.unwrap().unwrap().exit, Exit::Done);
+    }
+
+    #[tokio::test]
+    async fn giving_up_says_the_last_reasons() {
+        let folder = tempfile::tempdir().unwrap();
+        let view = View { draining: true, ..valid() };
+        let (address, _stop) = proxy(view, None, None).await;
+        let failure = run(&config(folder.path(), &address.to_string(), &[]), &at_most("0s")).await.unwrap_err();
+        assert_eq!(failure.text, "not ready after 0ns: valid: the proxy is draining");
+        let failure = run(&config(folder.path(), &nobody(), &[]), &at_most("0s")).await.unwrap_err();
+        assert!(failure.text.contains("no proxy runs at"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn without_an_admin_listener_the_probes_are_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let (address, _stop) = proxy(valid(), None, None).await;
+        let probes = address.to_string();
+        let config = config(folder.path(), "off", &[("BEARER_PROXY_PROBES__LISTEN", &probes)]);
+        assert_eq!(run(&config, &at_most("1m")).await.unwrap().exit, Exit::Done);
+        let config = super::config(folder.path(), "off", &[]);
+        assert!(run(&config, &at_most("1m")).await.unwrap_err().text.contains("are off"));
+    }
+}

@@ -1,0 +1,65 @@
+//! The layer of the environment: `BEARER_PROXY_` and the key in capitals, `__` between section and key.
+
+use std::ffi::{OsStr, OsString};
+
+use super::error::{ConfigError, Place};
+use super::keys::{self, PREFIX};
+use super::settings::{Raw, Settings, WrongShape, shown_name};
+
+/// A copy of the environment's variables.
+pub(super) struct Environment(Vec<(OsString, OsString)>);
+
+// === impl Environment ===
+
+impl Environment {
+    pub(super) fn new(variables: Vec<(OsString, OsString)>) -> Self {
+        Self(variables)
+    }
+
+    /// The last value of that name, unless it is empty.
+    pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
+        let value = self.0.iter().rev().find(|(other, _)| other == name).map(|(_, value)| value.as_os_str());
+        value.filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn settings(&self, errors: &mut Vec<ConfigError>) -> Settings {
+        let mut settings = Settings::default();
+        for (name, value) in &self.0 {
+            // What is not Unicode is no name of ours, and `get` finds the last of a name.
+            let Some(name) = name.to_str().filter(|name| is_ours(name)) else { continue };
+            let place = Place::Environment(shown_name(name));
+            let Some((key, form)) = keys::find_variable(name) else {
+                errors.push(unknown(name, place));
+                continue;
+            };
+            let raw = match value.to_str() {
+                Some(text) => Raw::from_text(key, form, text, &place),
+                None => Err(WrongShape("is not UTF-8".to_owned())),
+            };
+            let outcome = match raw {
+                Ok(Some(raw)) => settings.set_once(key, place, raw),
+                Ok(None) => Ok(()),
+                Err(WrongShape(what)) => {
+                    Err(ConfigError::Value { key: key.name.to_owned(), place, what, accepted: key.kind.accepts() })
+                }
+            };
+            errors.extend(outcome.err());
+        }
+        settings
+    }
+}
+
+/// Whether a variable is meant for this program. Kubernetes injects some for a service of the name `bearer-proxy`.
+fn is_ours(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|rest| {
+        rest != "CONFIG" && rest != "PORT" && !rest.starts_with("PORT_") && !rest.starts_with("SERVICE_")
+    })
+}
+
+fn unknown(name: &str, place: Place) -> ConfigError {
+    // A service such as `bearer-proxy-admin` looks like a key of ours.
+    let injected = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|part| name.contains(part));
+    let links = || injected.then(|| "if Kubernetes injects it, set enableServiceLinks: false in the pod".to_owned());
+    let suggestion = keys::nearest_variable(name).or_else(links);
+    ConfigError::Unknown { name: shown_name(name), place, suggestion }
+}

@@ -1,0 +1,116 @@
+//! What is wrong with a configuration, and where. No text here holds a secret's value: who makes one decides what is echoed.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::Profile;
+
+/// Where a value was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Default,
+    Profile(Profile),
+    File {
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
+    /// The variable's name.
+    Environment(String),
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named; its secrets' files are a [`ConfigError::Rule`].
+    #[error("file {path}: cannot be read: {reason}", path = .path.display())]
+    Unreadable { path: PathBuf, reason: String },
+    /// Without the line's text, which could be a secret's.
+    #[error("{place} column {column}: not TOML: {reason}")]
+    Syntax { place: Place, column: usize, reason: String },
+    #[error("{name} ({place}): no such key{}", hint(.suggestion))]
+    Unknown { name: String, place: Place, suggestion: Option<String> },
+    #[error("{key} ({place}): {what}; accepted: {accepted}")]
+    Value { key: String, place: Place, what: String, accepted: String },
+    #[error("{key}: missing: {why}; set it in the file, or as {variable}{}", if *.secret { " (or by a file: the same name and _file)" } else { "" })]
+    Missing { key: &'static str, why: &'static str, variable: String, secret: bool },
+    /// A rule between keys, or between a key and the machine. The text holds the mend.
+    #[error("{key} ({place}): {what}")]
+    Rule { key: String, place: Place, what: String },
+}
+
+/// All that is wrong, a line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(.0))]
+pub struct Errors(pub Vec<ConfigError>);
+
+/// Something valid that a person should know about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub key: String,
+    pub place: Place,
+    pub what: String,
+}
+
+/// Why a text is not what a key takes. Reads on from the text ("`5` has no unit") and does not hold it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Malformed(pub Cow<'static, str>);
+
+fn hint(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map(|suggestion| format!("; {suggestion}")).unwrap_or_default()
+}
+
+fn lines(errors: &[ConfigError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+// === impl ConfigError ===
+
+impl ConfigError {
+    /// Whether a value of this key was given, and found wrong.
+    pub(super) fn is_about(&self, name: &str) -> bool {
+        match self {
+            Self::Value { key, .. } | Self::Rule { key, .. } => {
+                key.strip_prefix(name).is_some_and(|rest| matches!(rest, "" | "_file"))
+            }
+            _ => false,
+        }
+    }
+}
+
+// === impl Place ===
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Profile(profile) => write!(f, "profile {}", profile.name()),
+            Self::File { path, line } => write!(f, "file {} line {line}", path.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+        }
+    }
+}
+
+// === impl Warning ===
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.key, self.place, self.what)
+    }
+}
+
+// === impl Malformed ===
+
+impl From<&'static str> for Malformed {
+    fn from(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl From<super::PatternError> for Malformed {
+    fn from(error: super::PatternError) -> Self {
+        Self(Cow::Owned(error.to_string()))
+    }
+}

@@ -1,0 +1,130 @@
+//! The layer of the file, in TOML.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
+
+use super::error::{ConfigError, Place, Warning};
+use super::keys;
+use super::settings::{Raw, Settings, WrongShape, shown_name};
+
+/// No configuration is that large, and neither is a secret: a device or a wrong path is noticed before it fills the memory.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// The settings of one file, while they are read.
+struct Reading<'a> {
+    path: &'a Path,
+    text: &'a str,
+    settings: Settings,
+    errors: &'a mut Vec<ConfigError>,
+    warnings: &'a mut Vec<Warning>,
+}
+
+/// `None`: nothing in the file can be relied on, as `errors` says.
+pub(super) fn settings(path: &Path, errors: &mut Vec<ConfigError>, warnings: &mut Vec<Warning>) -> Option<Settings> {
+    let text = match read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            errors.push(ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() });
+            return None;
+        }
+    };
+    let (table, failures) = DeTable::parse_recoverable(&text);
+    let mut reading = Reading { path, text: &text, settings: Settings::default(), errors, warnings };
+    if failures.is_empty() {
+        reading.section("", table.get_ref());
+        return Some(reading.settings);
+    }
+    for failure in failures {
+        let at = failure.span().map_or(0, |span| span.start);
+        let column = reading.before(at).rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        // The error's own `Display` shows the line, and with it perhaps a secret.
+        let reason = failure.message().to_owned();
+        reading.errors.push(ConfigError::Syntax { place: reading.place(at), column, reason });
+    }
+    None
+}
+
+/// The whole text of a file that may hold secrets.
+pub(super) fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    let file = File::open(path)?;
+    // Room for all of it: a text that grows leaves copies behind that nobody zeroes.
+    let room = file.metadata()?.len().min(MAX_SIZE) + 1;
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(room).unwrap_or_default()));
+    file.take(MAX_SIZE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_SIZE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
+    Ok(text)
+}
+
+// === impl Reading ===
+
+impl Reading<'_> {
+    fn section(&mut self, section: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let full =
+                if section.is_empty() { name.get_ref().to_string() } else { format!("{section}.{}", name.get_ref()) };
+            let place = self.place(name.span().start);
+            // A quoted name with a dot is one name in TOML, and none of ours.
+            let plain = !name.get_ref().is_empty() && !name.get_ref().contains('.');
+            if plain && keys::find(&full).is_some() {
+                self.key(&full, place, value);
+            } else if plain && keys::is_section(&full) {
+                match value.get_ref() {
+                    DeValue::Table(table) => self.section(&full, table),
+                    _ => self.wrong(&full, place, "is no section".to_owned(), format!("a table `[{full}]`")),
+                }
+            } else {
+                match value.get_ref() {
+                    // A slip in a section's name: each key in it is named, with what was meant.
+                    DeValue::Table(table) if plain && section.is_empty() && !table.is_empty() => {
+                        self.section(&full, table)
+                    }
+                    _ => self.errors.push(ConfigError::Unknown {
+                        suggestion: keys::nearest(&full),
+                        name: shown_name(&full),
+                        place,
+                    }),
+                }
+            }
+        }
+    }
+
+    fn key(&mut self, name: &str, place: Place, value: &Spanned<DeValue<'_>>) {
+        let Some((key, form)) = keys::find(name) else { return };
+        match Raw::from_toml(key, form, value.get_ref(), |at| self.place(at)) {
+            Ok(Some(raw)) => {
+                let outcome = self.settings.set_once(key, place, raw);
+                self.errors.extend(outcome.err());
+            }
+            // An empty allow-list allows all: who wrote one should know.
+            Ok(None) if value.get_ref().is_array() => {
+                self.warnings.push(Warning {
+                    key: name.to_owned(),
+                    place,
+                    what: "an empty list is an unset one".to_owned(),
+                });
+            }
+            Ok(None) => {}
+            Err(WrongShape(what)) => self.wrong(name, place, what, key.kind.accepts()),
+        }
+    }
+
+    fn wrong(&mut self, key: &str, place: Place, what: String, accepted: String) {
+        self.errors.push(ConfigError::Value { key: key.to_owned(), place, what, accepted });
+    }
+
+    fn place(&self, at: usize) -> Place {
+        let line = self.before(at).bytes().filter(|byte| *byte == b'\n').count() + 1;
+        Place::File { path: self.path.to_owned(), line }
+    }
+
+    fn before(&self, at: usize) -> &str {
+        self.text.get(..at).unwrap_or(self.text)
+    }
+}

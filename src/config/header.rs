@@ -1,0 +1,82 @@
+//! Headers that the configuration sets: on every forwarded request, or on every token call.
+
+use http::header::{self, HeaderName, HeaderValue};
+
+use super::error::Malformed;
+
+/// Fields of one connection (RFC 9110 §7.6.1), of the message's framing and target, and the one that the proxy itself makes.
+const RESERVED: [HeaderName; 13] = [
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::VIA,
+];
+
+pub(super) fn name(text: &str) -> Result<HeaderName, Malformed> {
+    let name =
+        HeaderName::from_bytes(text.as_bytes()).map_err(|_| Malformed::from("is no field name (RFC 9110 §5.1)"))?;
+    if RESERVED.contains(&name) {
+        return Err("is a field that the proxy sets itself, or that belongs to one connection".into());
+    }
+    Ok(name)
+}
+
+/// Whether values of this name are no secrets, whoever set them.
+pub(super) fn is_public(name: &HeaderName) -> bool {
+    name == "tenantregion"
+}
+
+/// A field's value, which may be a secret: it is marked so, for `Debug` and for HPACK (RFC 7541 §7.1.3).
+pub(super) fn secret_value(text: &str) -> Result<HeaderValue, Malformed> {
+    value(text).map(|mut value| {
+        value.set_sensitive(true);
+        value
+    })
+}
+
+pub(super) fn value(text: &str) -> Result<HeaderValue, Malformed> {
+    if text.trim() != text {
+        return Err("begins or ends with a blank".into());
+    }
+    // Bytes beyond ASCII are of no known meaning in a field (RFC 9110 §5.5).
+    let value = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii());
+    value.ok_or("holds a character that a field's value can't have".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_one_connection_and_of_the_credential_are_not_to_be_set() {
+        for text in ["Authorization", "host", "Content-Length", "Connection", "TE", "keep-alive", "Via", "Upgrade"] {
+            assert!(name(text).is_err(), "{text}");
+        }
+        for text in ["", "a b", "a:", "ä"] {
+            assert!(name(text).is_err(), "{text}");
+        }
+        assert_eq!(name("TenantRegion").unwrap(), "tenantregion");
+    }
+
+    #[test]
+    fn a_value_stays_on_its_line() {
+        for text in ["a\r\nb: c", "a\0", " a", "a ", "ä"] {
+            assert!(value(text).is_err(), "{text:?}");
+        }
+        assert_eq!(value("EU").unwrap(), "EU");
+    }
+
+    #[test]
+    fn debug_does_not_show_a_secret_value() {
+        assert!(!format!("{:?}", secret_value("canary").unwrap()).contains("canary"));
+    }
+}

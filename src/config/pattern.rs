@@ -1,0 +1,183 @@
+//! Path patterns, and the two kinds of rule that are made of them: what clients may ask for, and what counts as a refusal.
+//!
+//! A pattern is matched segment by segment on the path as it stands in the request, still percent-encoded. An encoding that a
+//! rule did not foresee therefore does not match, which on an allow-list is the safe side.
+
+use http::{Method, StatusCode};
+
+/// A path pattern: `*` is one segment, `**` any number of segments, none included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern(pub Vec<PatternSegment>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternSegment {
+    Literal(String),
+    /// `*`
+    One,
+    /// `**`
+    Any,
+}
+
+/// A method and a path that clients may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowRule {
+    /// `None`: any method.
+    pub method: Option<Method>,
+    pub path: PathPattern,
+}
+
+/// One way in which the upstream says that it refuses the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusalPattern {
+    pub status: StatusCode,
+    /// Matched on the path of `Location`.
+    pub location: Option<PathPattern>,
+}
+
+/// Why a text is no pattern or no rule. Reads on from the text: "`api` does not begin with …".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    #[error("does not begin with `/`, nor with a segment `**`")]
+    Start,
+    #[error("has a path that does not begin with `/`")]
+    Relative,
+    #[error("holds a character that no path has as it stands (percent-encode it)")]
+    Character,
+    #[error("has an empty segment or a dot segment, which never matches")]
+    Segment,
+    #[error("has a `*` that is not a whole segment")]
+    Star,
+    #[error("is not a method and a path")]
+    Rule,
+    #[error("names a method in lower case, and methods are told apart by case (RFC 9110 §9.1)")]
+    Method,
+    #[error("names no status from 300 to 599")]
+    Status,
+    #[error("has a pattern of `Location` on a status that is no redirect")]
+    Location,
+}
+
+// === impl PathPattern ===
+
+impl PathPattern {
+    /// # Errors
+    /// The text is no pattern, or one that can match nothing.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let rest = match text.strip_prefix('/') {
+            Some(rest) => rest,
+            None if text == "**" || text.starts_with("**/") => text,
+            None => return Err(PatternError::Start),
+        };
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
+            return Err(PatternError::Character);
+        }
+        let mut segments = Vec::new();
+        let mut texts = rest.split('/').peekable();
+        while let Some(segment) = texts.next() {
+            segments.push(match segment {
+                "*" => PatternSegment::One,
+                "**" => PatternSegment::Any,
+                // The path `/a/` ends with an empty segment, and `/` is nothing else.
+                "" if texts.peek().is_none() => PatternSegment::Literal(String::new()),
+                "" | "." | ".." => return Err(PatternError::Segment),
+                _ if segment.contains('*') => return Err(PatternError::Star),
+                _ => PatternSegment::Literal(segment.to_owned()),
+            });
+        }
+        Ok(Self(segments))
+    }
+
+    /// Whether the pattern covers the whole of `path`, which has neither query nor fragment.
+    ///
+    /// On a mismatch only the last `**` met is widened: one before it could gain nothing that the last cannot. So the work is at
+    /// most the pattern's length times the path's, whatever either holds.
+    pub fn matches(&self, path: &str) -> bool {
+        let mut rest = path.strip_prefix('/').unwrap_or(path).split('/');
+        let mut at = 0;
+        // Past the last `**`, and the part of the path from which it has not yet taken.
+        let mut widen = None;
+        loop {
+            let wanted = self.0.get(at);
+            if let Some(PatternSegment::Any) = wanted {
+                at += 1;
+                widen = Some((at, rest.clone()));
+                continue;
+            }
+            let mut next = rest.clone();
+            match (wanted, next.next()) {
+                (None, None) => return true,
+                (Some(_), None) => return false,
+                (Some(wanted), Some(segment)) if wanted.takes(segment) => {
+                    at += 1;
+                    rest = next;
+                }
+                (_, Some(_)) => {
+                    let Some((past, from)) = &mut widen else { return false };
+                    from.next();
+                    at = *past;
+                    rest = from.clone();
+                }
+            }
+        }
+    }
+}
+
+// === impl PatternSegment ===
+
+impl PatternSegment {
+    fn takes(&self, segment: &str) -> bool {
+        match self {
+            Self::Literal(text) => text == segment,
+            Self::One => !segment.is_empty(),
+            Self::Any => true,
+        }
+    }
+}
+
+// === impl AllowRule ===
+
+impl AllowRule {
+    /// Reads `METHOD /path/pattern`.
+    ///
+    /// # Errors
+    /// The text is no such rule.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let (method, path) = text.split_once(char::is_whitespace).ok_or(PatternError::Rule)?;
+        let path = path.trim_start();
+        if !path.starts_with('/') {
+            return Err(PatternError::Relative);
+        }
+        let method = match method {
+            "*" => None,
+            _ if method.bytes().any(|byte| byte.is_ascii_lowercase()) => return Err(PatternError::Method),
+            _ => Some(Method::from_bytes(method.as_bytes()).map_err(|_| PatternError::Rule)?),
+        };
+        Ok(Self { method, path: PathPattern::parse(path)? })
+    }
+}
+
+// === impl RefusalPattern ===
+
+impl RefusalPattern {
+    /// Reads `401`, or `302 **/login`.
+    ///
+    /// # Errors
+    /// The text is no such rule.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let (status, location) = match text.split_once(char::is_whitespace) {
+            Some((status, location)) => (status, Some(PathPattern::parse(location.trim_start())?)),
+            None => (text, None),
+        };
+        let status = StatusCode::from_bytes(status.as_bytes()).map_err(|_| PatternError::Status)?;
+        if !(300..600).contains(&status.as_u16()) {
+            return Err(PatternError::Status);
+        }
+        if location.is_some() && !status.is_redirection() {
+            return Err(PatternError::Location);
+        }
+        Ok(Self { status, location })
+    }
+}
+
+#[cfg(test)]
+mod tests;

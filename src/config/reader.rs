@@ -1,0 +1,233 @@
+//! Takes the merged settings key by key and makes values of them. What is wrong is noted, with key and place, and reading goes
+//! on: so all errors come at once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::HeaderMap;
+
+use super::error::{ConfigError, Malformed, Place, Warning};
+use super::header;
+use super::keys::{self, Form, Key, Kind};
+use super::quantity;
+use super::settings::{Header, Raw, Setting, Settings, shown_name};
+use crate::secret::Secret;
+
+mod secret;
+
+/// The settings on their way to a [`Config`](super::Config). A getter's `None` is an unset value, or a wrong one that is noted.
+pub(super) struct Reader {
+    settings: Settings,
+    /// A layer is missing, so that an unset key may only be unread.
+    incomplete: bool,
+    pub errors: Vec<ConfigError>,
+    pub warnings: Vec<Warning>,
+    /// What the configuration was read from or names, to be watched for changes.
+    pub files: Vec<PathBuf>,
+    /// What the secrets' files held, by key.
+    contents: BTreeMap<&'static str, Secret>,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    pub(super) fn new(settings: Settings, incomplete: bool, errors: Vec<ConfigError>) -> Self {
+        Self { settings, incomplete, errors, warnings: Vec::new(), files: Vec::new(), contents: BTreeMap::new() }
+    }
+
+    pub(super) fn setting(&self, key: &str) -> Option<&Setting> {
+        self.settings.get(key)
+    }
+
+    pub(super) fn content(&self, key: &str) -> Option<&Secret> {
+        self.contents.get(key)
+    }
+
+    /// Whether somebody gave it, be it wrong: a value of the wrong shape is not to be called missing too.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.settings.get(key).is_some() || self.errors.iter().any(|error| error.is_about(key))
+    }
+
+    /// The text of a key, not yet understood.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match &self.settings.get(key)?.raw {
+            Raw::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn parse<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
+    ) -> Option<T> {
+        let parsed = parse(self.text(name)?);
+        self.accept(name, None, parsed)
+    }
+
+    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.parse(name, quantity::flag)
+    }
+
+    pub(super) fn count(&mut self, name: &'static str) -> Option<u64> {
+        let Kind::Count { min, max } = known(name).kind else { return None };
+        self.parse(name, |text| quantity::count(text, min, max))
+    }
+
+    pub(super) fn size(&mut self, name: &'static str) -> Option<u64> {
+        let Kind::Size { min, max } = known(name).kind else { return None };
+        self.parse(name, |text| quantity::size(text, min, max))
+    }
+
+    pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {
+        let Kind::Duration { min, max } = known(name).kind else { return None };
+        self.parse(name, |text| quantity::duration(text, min, max))
+    }
+
+    pub(super) fn choice<T>(&mut self, name: &'static str, from_name: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let Kind::Choice(names) = known(name).kind else { return None };
+        let chosen = |text: &str| names.contains(&text).then(|| from_name(text)).flatten();
+        self.parse(name, |text| chosen(text).ok_or("is none of them".into()))
+    }
+
+    /// A file that somebody else will read.
+    pub(super) fn file(&mut self, name: &'static str) -> Option<PathBuf> {
+        let path = PathBuf::from(self.text(name)?);
+        self.files.push(path.clone());
+        Some(path)
+    }
+
+    /// Two keys that are of use only together.
+    pub(super) fn pair(&mut self, one: &'static str, two: &'static str) -> Option<(PathBuf, PathBuf)> {
+        match (self.file(one), self.file(two)) {
+            (Some(one), Some(two)) => return Some((one, two)),
+            (Some(_), None) => self.reject(one, format!("is of no use without {two}: set both or none")),
+            (None, Some(_)) => self.reject(two, format!("is of no use without {one}: set both or none")),
+            (None, None) => {}
+        }
+        None
+    }
+
+    /// Every item is looked at, so that all that are wrong are named.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Malformed>,
+    ) -> Option<Vec<T>> {
+        let Raw::List(items) = &self.settings.get(name)?.raw else { return None };
+        let parsed: Vec<_> = items.iter().map(|item| (item.clone(), parse(item))).collect();
+        let parsed: Vec<_> = parsed.into_iter().map(|(item, parsed)| self.accept(name, Some(&item), parsed)).collect();
+        parsed.into_iter().collect()
+    }
+
+    /// Unset is an empty map.
+    pub(super) fn headers(&mut self, name: &'static str) -> Option<HeaderMap> {
+        let Some(Setting { raw: Raw::Headers(headers), .. }) = self.settings.get(name) else {
+            return Some(HeaderMap::new());
+        };
+        let mut map = HeaderMap::new();
+        let mut failures = Vec::new();
+        for Header { name, value, place } in headers {
+            let parsed = header::name(name).and_then(|name| {
+                let parse = if header::is_public(&name) { header::value } else { header::secret_value };
+                parse(value.expose()).map(|value| (name, value))
+            });
+            match parsed {
+                Ok((name, value)) => drop(map.insert(name, value)),
+                Err(malformed) => failures.push((name.clone(), place.clone(), malformed)),
+            }
+        }
+        let all_well = failures.is_empty();
+        for (header, place, malformed) in failures {
+            let key = format!("{name}.{}", shown_name(&header));
+            self.errors.push(ConfigError::Value {
+                key,
+                place,
+                what: malformed.to_string(),
+                accepted: known(name).kind.accepts(),
+            });
+        }
+        all_well.then_some(map)
+    }
+
+    /// Fills in what depends on other keys or on the machine.
+    pub(super) fn preset(&mut self, name: &'static str, place: Place, raw: Raw) {
+        if !self.is_set(name) {
+            self.settings.set(known(name), place, raw);
+        }
+    }
+
+    /// Gives one header from `from` to `to`, unless `to` has its own.
+    pub(super) fn copy_header(
+        &mut self,
+        header: &'static str,
+        from: &'static str,
+        to: &'static str,
+        place: Place,
+    ) -> bool {
+        let headers = |name| match self.settings.get(name).map(|setting| &setting.raw) {
+            Some(Raw::Headers(headers)) => headers.as_slice(),
+            _ => &[],
+        };
+        let Some(found) = headers(from).iter().find(|found| found.is_named(header)) else { return false };
+        if !headers(to).iter().any(|other| other.is_named(header)) {
+            let copy = Header { name: header.to_owned(), value: found.value.clone(), place: place.clone() };
+            let mut all = headers(to).to_vec();
+            all.push(copy);
+            self.settings.set(known(to), place, Raw::Headers(all));
+        }
+        true
+    }
+
+    /// Notes that a key must be set. Not where a layer could not be read: it may be there.
+    pub(super) fn missing(&mut self, name: &'static str, why: &'static str) {
+        if !self.incomplete && !self.errors.iter().any(|error| error.is_about(name)) {
+            let key = known(name);
+            let secret = key.kind.is_secret();
+            self.errors.push(ConfigError::Missing { key: key.name, why, variable: key.variable(), secret });
+        }
+    }
+
+    /// Notes that a key's value goes against a rule. The text holds the mend.
+    pub(super) fn reject(&mut self, name: &'static str, what: impl Into<String>) {
+        let (key, place) = self.spot(name);
+        self.errors.push(ConfigError::Rule { key, place, what: what.into() });
+    }
+
+    pub(super) fn warn(&mut self, name: &'static str, what: impl Into<String>) {
+        let (key, place) = self.spot(name);
+        self.warnings.push(Warning { key, place, what: what.into() });
+    }
+
+    /// The key as it was given, and where.
+    fn spot(&self, name: &'static str) -> (String, Place) {
+        match self.settings.get(name) {
+            Some(Setting { place, raw: Raw::SecretFile(_) }) => (format!("{name}_file"), place.clone()),
+            Some(Setting { place, .. }) => (name.to_owned(), place.clone()),
+            None => (name.to_owned(), Place::Default),
+        }
+    }
+
+    fn accept<T>(&mut self, name: &'static str, item: Option<&str>, parsed: Result<T, Malformed>) -> Option<T> {
+        parsed
+            .map_err(|malformed| {
+                let kind = &known(name).kind;
+                let what = match item.or(self.text(name)) {
+                    Some(text) if kind.may_be_shown() => format!("`{}` {malformed}", shown_name(text)),
+                    _ => malformed.to_string(),
+                };
+                let (key, place) = self.spot(name);
+                self.errors.push(ConfigError::Value { key, place, what, accepted: kind.accepts() });
+            })
+            .ok()
+    }
+}
+
+/// A key that the program itself names.
+fn known(name: &'static str) -> &'static Key {
+    match keys::find(name) {
+        Some((key, Form::Value)) => key,
+        _ => unreachable!("{name} stands in the table of keys"),
+    }
+}

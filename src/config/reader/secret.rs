@@ -1,0 +1,91 @@
+//! Secrets, given in place or by a file.
+
+use std::path::PathBuf;
+
+use super::{Reader, known};
+use crate::config::SecretSource;
+use crate::config::error::Malformed;
+use crate::config::file;
+use crate::config::settings::Raw;
+use crate::secret::Secret;
+
+// === impl Reader ===
+
+impl Reader {
+    /// A secret's text, wherever it was given.
+    pub(in crate::config) fn secret(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&str) -> Result<(), Malformed>,
+    ) -> Option<Secret> {
+        let secret = match &self.settings.get(name)?.raw {
+            Raw::Secret(secret) => secret.clone(),
+            Raw::SecretFile(path) => {
+                let path = path.clone();
+                self.content_of(name, path)?
+            }
+            _ => return None,
+        };
+        let checked = check(secret.expose());
+        self.accept(name, None, checked)?;
+        Some(secret)
+    }
+
+    /// A secret that is read again later, if it is in a file. It must be readable now, too.
+    pub(in crate::config) fn secret_source(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&str) -> Result<(), Malformed>,
+    ) -> Option<SecretSource> {
+        let secret = self.secret(name, check)?;
+        match &self.settings.get(name)?.raw {
+            Raw::SecretFile(path) => Some(SecretSource::File(path.clone())),
+            _ => Some(SecretSource::Inline(secret)),
+        }
+    }
+
+    /// Unset is an empty list.
+    pub(in crate::config) fn secrets<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Malformed>,
+    ) -> Option<Vec<T>> {
+        let secrets = match self.settings.get(name).map(|setting| setting.raw.clone()) {
+            Some(Raw::Secrets(secrets)) => secrets,
+            Some(Raw::SecretFile(path)) => match Raw::secrets(self.content_of(name, path)?.expose()) {
+                Some(Raw::Secrets(secrets)) => secrets,
+                _ => {
+                    self.reject(name, "the file holds nothing but blanks; put the secrets there, one a line");
+                    return None;
+                }
+            },
+            _ => return Some(Vec::new()),
+        };
+        let parsed: Vec<_> = secrets.iter().map(|secret| parse(secret.expose())).collect();
+        let parsed: Vec<_> = parsed.into_iter().map(|parsed| self.accept(name, None, parsed)).collect();
+        parsed.into_iter().collect()
+    }
+
+    /// One newline at the end is not a part of the secret: editors and `echo` add it.
+    fn content_of(&mut self, name: &'static str, path: PathBuf) -> Option<Secret> {
+        self.files.push(path.clone());
+        let shown = path.display();
+        match file::read(&path) {
+            Ok(text) => {
+                let text =
+                    text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+                if text.is_empty() {
+                    self.reject(name, format!("the file {shown} is empty; put the secret there"));
+                    return None;
+                }
+                let secret = Secret::new(text);
+                self.contents.insert(known(name).name, secret.clone());
+                Some(secret)
+            }
+            Err(error) => {
+                self.reject(name, format!("the file {shown} cannot be read: {error}"));
+                None
+            }
+        }
+    }
+}

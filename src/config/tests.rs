@@ -1,0 +1,69 @@
+//! Each file holds one promise of the configuration.
+
+use std::path::PathBuf;
+
+use super::{Config, Errors, Loaded, Sources};
+
+mod bad_values;
+mod defaults;
+mod layers;
+mod profiles;
+mod reload;
+mod secrets;
+mod warnings;
+
+/// Enough for the default profile.
+const CLIENT: [(&str, &str); 2] =
+    [("BEARER_PROXY_OAUTH__CLIENT_ID", "client"), ("BEARER_PROXY_OAUTH__CLIENT_SECRET", "sesame")];
+
+/// A directory with a configuration and its secrets.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn load(&self, toml: &str, environment: &[(&str, &str)]) -> Result<Loaded, Errors> {
+        let path = self.write("x.toml", toml.replace("DIR", &self.0.path().to_string_lossy()));
+        Config::load(&Sources::new(Some(path), environment.iter().copied()))
+    }
+
+    /// What is wrong, a line each, with `DIR` for the directory.
+    fn errors(&self, toml: &str, environment: &[(&str, &str)]) -> Vec<String> {
+        match self.load(toml, environment) {
+            Ok(_) => Vec::new(),
+            Err(errors) => {
+                let text = errors.to_string().replace(&*self.0.path().to_string_lossy(), "DIR");
+                text.lines().map(str::to_owned).collect()
+            }
+        }
+    }
+}
+
+/// Loads a file over the client's environment.
+fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Loaded, Errors> {
+    Files::new().load(toml, &[&CLIENT, environment].concat())
+}
+
+fn warnings(toml: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    let files = Files::new();
+    let loaded = files.load(toml, &[&CLIENT, environment].concat()).unwrap();
+    let directory = files.0.path().to_string_lossy().into_owned();
+    loaded.warnings.iter().map(|warning| warning.to_string().replace(&directory, "DIR")).collect()
+}
+
+/// What `config` would print, as `key = shown (place)`.
+fn effective(loaded: &Loaded) -> Vec<String> {
+    let line = |entry: &super::Entry| {
+        let header = entry.header.as_ref().map(|header| format!(".{header}")).unwrap_or_default();
+        format!("{}{header} = {:?} ({})", entry.key.name, entry.shown, entry.place)
+    };
+    loaded.effective.entries().iter().map(line).collect()
+}

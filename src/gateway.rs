@@ -1,0 +1,215 @@
+//! The running program: both journeys started, joined, and ended in order.
+//!
+//! The calling runtime is the control plane (refresher, store, admin); the data plane is the server's worker threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Admin, Listener, Scope};
+use crate::clock::Clock;
+use crate::config::{Config, GrantConfig, ListenAddress, StoreKindConfig};
+use crate::metrics::Metrics;
+use crate::proxy::{self, Shared};
+use crate::server::{self, Server};
+use crate::token::endpoint::{Endpoint, EndpointError};
+use crate::token::fixed::Fixed;
+use crate::token::journal::{Journal, Kind, Settings};
+use crate::token::live::Live;
+use crate::token::refresher::{Identity, Refresher, Tokens};
+use crate::token::store::{Binding, Store, StoreError};
+use crate::token::{InvalidToken, RefreshToken};
+use crate::upstream::connect::{Connector, TlsError};
+
+/// Serving, until [`Gateway::drain`].
+pub struct Gateway {
+    config: Arc<Config>,
+    addresses: Vec<ListenAddress>,
+    admin_address: Option<ListenAddress>,
+    running: server::Running,
+    shared: Arc<ArcSwap<Shared>>,
+    admin: Arc<Admin>,
+    tokens: Tokens,
+    metrics: Metrics,
+    refresher: JoinHandle<()>,
+    stop_refresher: watch::Sender<bool>,
+    stop_admin: watch::Sender<bool>,
+    drain: watch::Receiver<bool>,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] server::BindError),
+    #[error(transparent)]
+    Workers(#[from] server::StartError),
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    #[error("the token endpoint: {0}")]
+    Endpoint(#[from] EndpointError),
+    #[error("oauth.refresh_token: {0}")]
+    FirstToken(#[from] InvalidToken),
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Binds everything, then starts. From here on clients are answered, though they may have to wait for a first token.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let metrics = Metrics::new();
+        let upstream = &config.upstream;
+        let cert = upstream.client_cert.as_ref();
+        let connector = Connector::new(upstream.origin.clone(), &config.outbound, cert, upstream.connect_timeout)?;
+        let server = Server::bind(&config)?;
+        let addresses = server.local_addresses();
+
+        let (stop_refresher, stopped) = watch::channel(false);
+        let (tokens, refresher) = start_tokens(&config, clock, &metrics, stopped).await?;
+
+        let (drain_now, drain) = watch::channel(false);
+        let (stop_admin, admin_stopped) = watch::channel(false);
+        let key = config.admin.as_ref().and_then(|admin| admin.key.clone());
+        let admin = Arc::new(Admin::new(tokens.clone(), metrics.clone(), drain_now, key));
+        let mut admin_address = None;
+        if let Some(config) = &config.admin {
+            let listener = Listener::bind(&config.listen, Scope::Admin).await?;
+            tracing::info!(address = %listener.address(), "admin listening");
+            admin_address = Some(listener.address().clone());
+            tokio::spawn(listener.serve(Arc::clone(&admin), admin_stopped.clone()));
+        }
+        if let Some(address) = &config.probes {
+            let listener = Listener::bind(address, Scope::Probes).await?;
+            tokio::spawn(listener.serve(Arc::clone(&admin), admin_stopped));
+        }
+
+        let made = Shared::new(Arc::clone(&config), tokens.clone(), metrics.clone(), connector);
+        let shared = Arc::new(ArcSwap::from_pointee(made));
+        metrics.watch_downstream(server.connections());
+        let running = {
+            let (shared, metrics) = (Arc::clone(&shared), metrics.clone());
+            server.start(server::default_workers(), move |_| proxy::worker(Arc::clone(&shared), &metrics))?
+        };
+        for address in &addresses {
+            tracing::info!(%address, upstream = %config.upstream.origin, "listening");
+        }
+        Ok(Self {
+            config,
+            addresses,
+            admin_address,
+            running,
+            shared,
+            admin,
+            tokens,
+            metrics,
+            refresher,
+            stop_refresher,
+            stop_admin,
+            drain,
+        })
+    }
+
+    /// Where clients connect, with the ports that the system chose.
+    pub fn addresses(&self) -> &[ListenAddress] {
+        &self.addresses
+    }
+
+    pub fn admin_address(&self) -> Option<&ListenAddress> {
+        self.admin_address.as_ref()
+    }
+
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Returns when somebody asked for the drain by `POST /drain`.
+    pub async fn drain_asked(&self) {
+        let mut drain = self.drain.clone();
+        if drain.wait_for(|drain| *drain).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends in order: not ready, `shutdown.delay`, requests in flight, a refresh in flight and its storing, the admin listener.
+    pub async fn drain(self) {
+        let shutdown = &self.config.shutdown;
+        tracing::info!(delay = ?shutdown.delay, grace = ?shutdown.grace, "draining");
+        self.tokens.drain();
+        tokio::time::sleep(shutdown.delay).await;
+        let drained = self.running.drain(shutdown.grace).await;
+        if drained.aborted > 0 {
+            tracing::warn!(connections = drained.aborted, "shutdown.grace is over: requests in flight were cut");
+        }
+        // After the requests: their replays may need it.
+        self.stop_refresher.send_replace(true);
+        if let Err(error) = self.refresher.await {
+            tracing::error!(%error, "the refresher ended abnormally");
+        }
+        self.stop_admin.send_replace(true);
+        tracing::info!("stopped");
+    }
+}
+
+/// Starts the token's journey of the configured grant.
+async fn start_tokens(
+    config: &Arc<Config>,
+    clock: Clock,
+    metrics: &Metrics,
+    stopped: watch::Receiver<bool>,
+) -> Result<(Tokens, JoinHandle<()>), StartError> {
+    let live = Arc::new(Live::new(clock.clone()));
+    let store = match config.store.kind {
+        StoreKindConfig::File { .. } => "file",
+        StoreKindConfig::Postgres { .. } => "postgres",
+        StoreKindConfig::Memory => "memory",
+    };
+    let identity = Identity { grant: config.oauth.grant.name(), profile: config.profile.name(), store };
+    let (endpoint, kind) = match &config.oauth.grant {
+        GrantConfig::Static { access_token } => {
+            let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, identity);
+            return Ok((tokens, tokio::spawn(fixed.run(stopped))));
+        }
+        GrantConfig::RefreshToken { endpoint, first } => {
+            let first = first.as_ref().map(|first| RefreshToken::parse(first.expose())).transpose()?;
+            (endpoint, Kind::RefreshToken { first })
+        }
+        GrantConfig::ClientCredentials { endpoint } => (endpoint, Kind::ClientCredentials),
+    };
+    let journal = Journal {
+        store: Store::open(&config.store, config.outbound.ca_file.as_deref()).await?,
+        endpoint: Endpoint::new(endpoint.clone(), &config.outbound)?,
+        settings: Settings {
+            kind,
+            binding: Binding {
+                token_url: endpoint.url.to_string(),
+                client_id: endpoint.client_id.clone(),
+                upstream_origin: config.upstream.origin.to_string(),
+            },
+            request_timeout: endpoint.request_timeout,
+            ambiguous_retry: endpoint.ambiguous_retry,
+            default_lifetime: config.refresh.default_lifetime,
+        },
+        clock,
+        metrics: metrics.clone(),
+        owner: owner(),
+    };
+    let (refresher, tokens) = Refresher::new(journal, live, config.refresh.clone(), identity);
+    let grace = config.shutdown.grace.max(Duration::from_secs(1));
+    Ok((tokens, tokio::spawn(refresher.run(stopped, grace))))
+}
+
+/// A name for this process that no other has, also not one of the same number after a restart.
+fn owner() -> String {
+    let mut random = [0; 8];
+    // Without randomness TLS would not work either; the process number alone then tells processes of one machine apart.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    format!("{}-{:016x}", std::process::id(), u64::from_be_bytes(random))
+}

@@ -1,0 +1,353 @@
+//! Where the two journeys meet: [`Admitted`] → [`Authorized`]. Puts the live token on the request, reads a refusal, and replays
+//! once.
+//!
+//! ```text
+//! answer      refused?   newer generation?   body kept?   then
+//! any other   no         –                   –            passed on; the token is good
+//! 401 …       yes        there already       whole        replayed with it, nothing refreshed
+//! 401 …       yes        no                  whole        joins the refresh or causes one; replayed with its outcome
+//! 401 …       yes        –                   not whole    passed on; the refresh begins for the next ones
+//! 401 …       again      –                   –            passed on as it came
+//! ```
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::LocalBoxFuture;
+use super::body::{Body, ClientBody, ClientFault};
+use super::error::Failure;
+use super::forward::{Attempted, RequestBody};
+use super::guard::Admitted;
+use super::headers::{Hygiene, UpgradeWish};
+use super::limit::Place;
+use super::refusal::Refusals;
+use super::replay::{Budget, Kept};
+use super::tunnel;
+use crate::metrics::{ReplayOutcome, ReplayReason, WorkerMetrics};
+use crate::token::live::LiveToken;
+use crate::token::refresher::{Refusal, Tokens};
+use crate::upstream::pool::UpstreamBody;
+
+/// A request that carries exactly one credential: ours. Only this module makes one, and only such a one is sent upstream.
+pub struct Authorized {
+    request: Request<RequestBody>,
+    /// The body's state, for who wants to know whether the client has sent it all.
+    pub(super) kept: Option<Rc<Kept<ClientBody>>>,
+}
+
+/// What the layer works with, made once a worker.
+pub struct Bearing {
+    pub tokens: Tokens,
+    pub hygiene: Hygiene,
+    pub refusals: Refusals,
+    pub budget: Budget,
+    /// Bytes.
+    pub replay_limit: usize,
+    pub idle_timeout: Duration,
+    /// Bytes.
+    pub max_body_size: Option<u64>,
+    pub metrics: WorkerMetrics,
+}
+
+#[derive(Clone)]
+pub struct BearerLayer(pub Rc<Bearing>);
+
+#[derive(Clone)]
+pub struct Bearer<S> {
+    inner: S,
+    bearing: Rc<Bearing>,
+}
+
+/// A request's head, kept for a second attempt. A list, since building the map again is rare and copying it is not.
+struct Head {
+    method: Method,
+    uri: http::Uri,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+// === impl Authorized ===
+
+impl Authorized {
+    fn new(mut request: Request<RequestBody>, token: &LiveToken) -> Self {
+        request.headers_mut().insert(AUTHORIZATION, token.header.clone());
+        Self { request, kept: None }
+    }
+
+    pub(super) fn into_request(self) -> Request<RequestBody> {
+        self.request
+    }
+}
+
+// === impl Bearing ===
+
+impl Bearing {
+    async fn token(&self, large: bool) -> Result<Arc<LiveToken>, Failure> {
+        if let Some(token) = self.tokens.at_hand(large) {
+            return Ok(token);
+        }
+        let began = Instant::now();
+        let token = self.tokens.wait_for_token(large).await;
+        self.metrics.token_wait(began.elapsed());
+        token.map_err(Failure::TokenUnavailable)
+    }
+
+    fn keep(&self, incoming: Incoming, large: bool) -> (RequestBody, Option<Rc<Kept<ClientBody>>>) {
+        if incoming.is_end_stream() {
+            return (RequestBody::Empty, None);
+        }
+        let body = ClientBody::new(incoming, self.idle_timeout, self.max_body_size);
+        let (kept, attempt) =
+            if large { Kept::streamed(body, &self.budget) } else { Kept::new(body, self.replay_limit, &self.budget) };
+        (RequestBody::Attempt(attempt), Some(Rc::new(kept)))
+    }
+
+    async fn exchange<S>(self: Rc<Self>, mut upstream: S, admitted: Admitted) -> Result<Response<Body>, Failure>
+    where
+        S: Service<Authorized, Response = Response<UpstreamBody>, Error = Attempted>,
+    {
+        let (mut request, place) = admitted.into_parts();
+        let version = request.version();
+        let wish = self.hygiene.request(request.headers_mut(), version);
+        let downstream = wish.is_some().then(|| hyper::upgrade::on(&mut request));
+        let (parts, incoming) = request.into_parts();
+        let large = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX) > self.replay_limit;
+        let mut token = self.token(large).await?;
+        let head = Head::of(&parts);
+        let (mut body, kept) = self.keep(incoming, large);
+        let mut headers = Some(parts.headers);
+        let mut state = Sending::default();
+        loop {
+            let headers = headers.take().unwrap_or_else(|| head.headers());
+            let attempt = self.authorize(&head, headers, std::mem::take(&mut body), &token, &kept, wish.as_ref());
+            let began = Instant::now();
+            let replay = match upstream.call(attempt).await {
+                Ok(response) => {
+                    self.metrics.upstream_head(began.elapsed());
+                    match self.judge(&response, &token, kept.as_deref(), &mut state).await? {
+                        None => return Ok(self.pass_on(response, place, downstream)),
+                        Some(newer) => {
+                            token = newer;
+                            discard(response);
+                            ReplayReason::TokenRefused
+                        }
+                    }
+                }
+                Err(attempted) => {
+                    self.may_resend(&head.method, attempted, kept.as_deref(), &mut state)?;
+                    ReplayReason::Connection
+                }
+            };
+            body = match &kept {
+                None => RequestBody::Empty,
+                Some(kept) => match kept.replay() {
+                    Some(attempt) => RequestBody::Attempt(attempt),
+                    // Judged to be whole a moment ago, in this same task.
+                    None => return Err(Failure::Broken(super::error::Broken::Incomplete)),
+                },
+            };
+            state.replayed = Some(replay);
+        }
+    }
+
+    fn authorize(
+        &self,
+        head: &Head,
+        headers: HeaderMap,
+        body: RequestBody,
+        token: &LiveToken,
+        kept: &Option<Rc<Kept<ClientBody>>>,
+        wish: Option<&UpgradeWish>,
+    ) -> Authorized {
+        let mut request = Request::new(body);
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = head.uri.clone();
+        *request.headers_mut() = headers;
+        let mut authorized = Authorized::new(request, token);
+        authorized.kept = kept.clone();
+        if let Some(UpgradeWish(protocol)) = wish {
+            let headers = authorized.request.headers_mut();
+            headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(http::header::UPGRADE, protocol.clone());
+        }
+        authorized
+    }
+
+    /// What follows an answer: `Some`: to be replayed with this token; `None`: to be passed on.
+    async fn judge(
+        &self,
+        response: &Response<UpstreamBody>,
+        token: &LiveToken,
+        kept: Option<&Kept<ClientBody>>,
+        state: &mut Sending,
+    ) -> Result<Option<Arc<LiveToken>>, Failure> {
+        if !self.refusals.is_refusal(response.status(), response.headers()) {
+            token.mark_accepted();
+            match state.replayed {
+                Some(reason) => {
+                    self.metrics.replay(reason, ReplayOutcome::Ok);
+                    if reason == ReplayReason::TokenRefused {
+                        self.tokens.replay_accepted();
+                    }
+                }
+                None => {}
+            }
+            return Ok(None);
+        }
+        if state.refused {
+            self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::RefusedAgain);
+            self.tokens.refused_again(token);
+            return Ok(None);
+        }
+        state.refused = true;
+        if !kept.is_none_or(Kept::is_whole) {
+            self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
+            self.tokens.refused_unreplayable(token);
+            return Ok(None);
+        }
+        match self.tokens.refused(token).await {
+            // What the client went on sending meanwhile may have grown too large to keep.
+            Ok(Refusal::Replay(newer)) if kept.is_none_or(Kept::is_whole) => Ok(Some(newer)),
+            Ok(Refusal::Replay(_)) => {
+                self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
+                Ok(None)
+            }
+            Ok(Refusal::PassOn) => {
+                self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NoToken);
+                Ok(None)
+            }
+            Err(unavailable) => {
+                self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NoToken);
+                Err(Failure::TokenUnavailable(unavailable))
+            }
+        }
+    }
+
+    fn may_resend(
+        &self,
+        method: &Method,
+        attempted: Attempted,
+        kept: Option<&Kept<ClientBody>>,
+        state: &mut Sending,
+    ) -> Result<(), Failure> {
+        if let Some(fault) = kept.and_then(|kept| kept.with_source(ClientBody::fault)) {
+            return Err(match fault {
+                ClientFault::Stalled => Failure::RequestTimeout(self.idle_timeout),
+                ClientFault::TooLarge => Failure::BodyTooLarge(self.max_body_size.unwrap_or_default()),
+                ClientFault::Broken => Failure::ClientGone,
+            });
+        }
+        let whole = kept.is_none_or(Kept::is_whole);
+        if !attempted.may_resend(method, whole, state.resent) {
+            if let Some(reason) = state.replayed {
+                self.metrics.replay(reason, ReplayOutcome::Failed);
+            }
+            return Err(attempted.into());
+        }
+        state.resent = true;
+        Ok(())
+    }
+
+    fn pass_on(
+        &self,
+        response: Response<UpstreamBody>,
+        place: Option<Place>,
+        downstream: Option<OnUpgrade>,
+    ) -> Response<Body> {
+        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS
+            && let Some(downstream) = downstream
+        {
+            return tunnel::switch(response, downstream, self.idle_timeout, place, &self.hygiene);
+        }
+        let (mut parts, incoming) = response.into_parts();
+        self.hygiene.response(&mut parts.headers);
+        parts.extensions.clear();
+        Response::from_parts(parts, Body::upstream(incoming, self.idle_timeout).holding(place))
+    }
+}
+
+/// What has happened to a request so far.
+#[derive(Default)]
+struct Sending {
+    /// A first refusal was met.
+    refused: bool,
+    /// It was sent again for its connection's sake.
+    resent: bool,
+    replayed: Option<ReplayReason>,
+}
+
+/// Reads a short answer to its end, so that its connection can be used again.
+fn discard(response: Response<UpstreamBody>) {
+    /// Bytes; beyond them a new connection is cheaper.
+    const SHORT: u64 = 64 * 1024;
+    let mut body = response.into_body();
+    if body.is_end_stream() || body.size_hint().lower() > SHORT {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        let read = async {
+            let mut left = SHORT;
+            while let Some(Ok(frame)) = body.frame().await {
+                match left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) {
+                    Some(less) => left = less,
+                    None => return,
+                }
+            }
+        };
+        // Too slow is too long as well.
+        let _ = tokio::time::timeout(Duration::from_secs(1), read).await;
+    });
+}
+
+// === impl Head ===
+
+impl Head {
+    fn of(parts: &Parts) -> Self {
+        let fields = parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { method: parts.method.clone(), uri: parts.uri.clone(), fields }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        self.fields.iter().cloned().collect()
+    }
+}
+
+// === impl Bearer ===
+
+impl<S> Layer<S> for BearerLayer {
+    type Service = Bearer<S>;
+
+    fn layer(&self, inner: S) -> Bearer<S> {
+        Bearer { inner, bearing: Rc::clone(&self.0) }
+    }
+}
+
+impl<S> Service<Admitted> for Bearer<S>
+where
+    S: Service<Authorized, Response = Response<UpstreamBody>, Error = Attempted> + Clone + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Failure;
+    type Future = LocalBoxFuture<Result<Response<Body>, Failure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, admitted: Admitted) -> Self::Future {
+        let bearing = Rc::clone(&self.bearing);
+        let upstream = self.inner.clone();
+        Box::pin(bearing.exchange(upstream, admitted))
+    }
+}

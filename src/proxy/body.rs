@@ -1,0 +1,236 @@
+//! The two bodies of an exchange, each with its idle limit.
+//!
+//! [`ClientBody`] is what the client sends: a stop longer than `upstream.idle_timeout` is the client's fault (408), more bytes than
+//! `guard.max_body_size` as well (413). [`Body`] is what the client gets: the upstream's body with its frames as they are, or a
+//! document of our own. A body that ends in an error is cut towards the other side too, never ended as if whole.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::limit::Place;
+use super::observe::Exchange;
+use crate::upstream::pool::UpstreamBody;
+
+/// The error type of bodies, as hyper takes it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the client sends.
+pub struct ClientBody {
+    incoming: Incoming,
+    idle: Idle,
+    /// Bytes that may still come.
+    left: Option<u64>,
+    fault: Option<ClientFault>,
+}
+
+/// How a client failed to send its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientFault {
+    #[error("the client's body stalled")]
+    Stalled,
+    #[error("the client's body is too large")]
+    TooLarge,
+    #[error("the client's body broke off")]
+    Broken,
+}
+
+/// What the client gets.
+pub struct Body {
+    kind: Kind,
+    /// Ends with the body: counts and logs the exchange, gives its place back.
+    exchange: Option<Box<Exchange>>,
+    place: Option<Place>,
+}
+
+enum Kind {
+    Full(Option<Bytes>),
+    Upstream { incoming: UpstreamBody, idle: Idle },
+}
+
+/// The upstream's body stopped for too long.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the upstream's body stopped for longer than {0:?}")]
+pub struct UpstreamStalled(Duration);
+
+/// A limit on the time between two pieces. The timer exists only while a piece is waited for.
+struct Idle {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Whether `sleep` counts for the piece that is waited for now.
+    armed: bool,
+}
+
+// === impl ClientBody ===
+
+impl ClientBody {
+    /// `limit`: bytes.
+    pub fn new(incoming: Incoming, idle: Duration, limit: Option<u64>) -> Self {
+        Self { incoming, idle: Idle::new(idle), left: limit, fault: None }
+    }
+
+    /// How the client failed, if it did.
+    pub fn fault(&self) -> Option<ClientFault> {
+        self.fault
+    }
+
+    fn failed(&mut self, fault: ClientFault) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
+        self.fault = Some(fault);
+        Poll::Ready(Some(Err(fault)))
+    }
+}
+
+impl http_body::Body for ClientBody {
+    type Data = Bytes;
+    type Error = ClientFault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Pending => match this.idle.poll_over(cx) {
+                true => this.failed(ClientFault::Stalled),
+                false => Poll::Pending,
+            },
+            Poll::Ready(Some(Ok(frame))) => {
+                this.idle.moved();
+                if let (Some(left), Some(data)) = (&mut this.left, frame.data_ref()) {
+                    match left.checked_sub(data.len() as u64) {
+                        Some(less) => *left = less,
+                        None => return this.failed(ClientFault::TooLarge),
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => this.failed(ClientFault::Broken),
+            Poll::Ready(None) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+// === impl Body ===
+
+impl Body {
+    pub fn full(bytes: Bytes) -> Self {
+        Self { kind: Kind::Full(Some(bytes).filter(|bytes| !bytes.is_empty())), exchange: None, place: None }
+    }
+
+    pub fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    pub fn upstream(incoming: UpstreamBody, idle: Duration) -> Self {
+        Self { kind: Kind::Upstream { incoming, idle: Idle::new(idle) }, exchange: None, place: None }
+    }
+
+    /// Ties the exchange's end to the body's.
+    pub(super) fn ending(mut self, exchange: Box<Exchange>) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+
+    /// Keeps the exchange's place among the requests in flight until the body ends.
+    pub(super) fn holding(mut self, place: Option<Place>) -> Self {
+        self.place = place;
+        self
+    }
+
+    fn ended(&mut self, cut: bool) {
+        self.place = None;
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.body_ended(cut);
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.kind {
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Upstream { incoming, idle } => match Pin::new(incoming).poll_frame(cx) {
+                Poll::Pending if idle.poll_over(cx) => {
+                    Poll::Ready(Some(Err(BoxError::from(UpstreamStalled(idle.limit)))))
+                }
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(frame) => {
+                    idle.moved();
+                    Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+                }
+            },
+        };
+        match &polled {
+            Poll::Ready(None) => this.ended(false),
+            Poll::Ready(Some(Err(_))) => this.ended(true),
+            // hyper asks no further once a body says that it has ended.
+            Poll::Ready(Some(Ok(_))) if this.is_end_stream() => this.ended(false),
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Upstream { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Upstream { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let whole = self.is_end_stream();
+        self.ended(!whole);
+    }
+}
+
+// === impl Idle ===
+
+impl Idle {
+    fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None, armed: false }
+    }
+
+    /// A piece came.
+    fn moved(&mut self) {
+        self.armed = false;
+    }
+
+    /// To be asked only while no piece is there: whether that has lasted too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let sleep = match &mut self.sleep {
+            Some(sleep) => sleep,
+            None => {
+                self.armed = true;
+                self.sleep.insert(Box::pin(tokio::time::sleep(self.limit)))
+            }
+        };
+        if !self.armed {
+            sleep.as_mut().reset(Instant::now() + self.limit);
+            self.armed = true;
+        }
+        sleep.as_mut().poll(cx).is_ready()
+    }
+}

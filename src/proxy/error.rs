@@ -1,0 +1,152 @@
+//! Every way in which a request can fail here, named: its status, its problem type, its `Proxy-Status`.
+//!
+//! The proxy's own answers are problem documents (RFC 9457) with `Proxy-Status` (RFC 9209), so that nobody takes them for the
+//! upstream's. There is no 401 among them: a client would take it for the upstream's (RFC 9110 §15.5.2 would ask for a challenge
+//! that no client of this gateway could answer).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use crate::proxy::body::Body;
+use crate::token::refresher::Unavailable;
+use crate::upstream::connect::ConnectError;
+
+/// Why the proxy answers for itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("a client key is required: send it as X-Proxy-Key, or as Authorization: Bearer")]
+    ClientKeyRequired,
+    #[error("this method and path are not on guard.allow")]
+    NotAllowed,
+    #[error("the request's body stopped for longer than {0:?}")]
+    RequestTimeout(Duration),
+    #[error("the request's body is larger than guard.max_body_size ({0} bytes)")]
+    BodyTooLarge(u64),
+    #[error("this host is not on guard.hosts")]
+    Misdirected,
+    #[error("CONNECT and TRACE are not supported")]
+    MethodNotSupported,
+    #[error("the upstream can't be reached: {0}")]
+    Unreachable(ConnectError),
+    #[error("the upstream's answer broke off: {0}")]
+    Broken(Broken),
+    #[error("{0}")]
+    TokenUnavailable(Unavailable),
+    #[error("{0} requests are in flight already (upstream.max_in_flight)")]
+    Overloaded(usize),
+    #[error("the upstream did not answer within {0:?}")]
+    ResponseTimeout(Duration),
+    #[error("the request has come back to the gateway that sent it (Via)")]
+    Loop,
+    #[error("the client has gone")]
+    ClientGone,
+}
+
+/// How an upstream's answer broke off before its head was complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error("the connection ended")]
+    Incomplete,
+    #[error("it is not valid HTTP")]
+    Protocol,
+}
+
+/// RFC 9457 §3.1.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: String,
+}
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+// === impl Failure ===
+
+impl Failure {
+    /// The last word of `urn:bearer-proxy:…`.
+    pub fn kind(&self) -> &'static str {
+        self.row().1
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.row().0
+    }
+
+    /// Status, problem type, and error of RFC 9209 §2.3.
+    fn row(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad-request", "http_request_error"),
+            Self::ClientKeyRequired => (StatusCode::FORBIDDEN, "client-key-required", "http_request_denied"),
+            Self::NotAllowed => (StatusCode::FORBIDDEN, "not-allowed", "http_request_denied"),
+            Self::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "http_request_error"),
+            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "http_request_error"),
+            Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "misdirected-request", "http_request_denied"),
+            Self::MethodNotSupported => (StatusCode::NOT_IMPLEMENTED, "method-not-supported", "http_request_denied"),
+            Self::Unreachable(error) => match error {
+                ConnectError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "connection_timeout"),
+                ConnectError::Dns(_) => (StatusCode::BAD_GATEWAY, "upstream-unreachable", "dns_error"),
+                ConnectError::Refused => (StatusCode::BAD_GATEWAY, "upstream-unreachable", "connection_refused"),
+                ConnectError::Unreachable(_) => {
+                    (StatusCode::BAD_GATEWAY, "upstream-unreachable", "destination_ip_unroutable")
+                }
+                ConnectError::Certificate(_) => {
+                    (StatusCode::BAD_GATEWAY, "upstream-unreachable", "tls_certificate_error")
+                }
+                ConnectError::Tls(_) => (StatusCode::BAD_GATEWAY, "upstream-unreachable", "tls_protocol_error"),
+                ConnectError::Proxy(_) => (StatusCode::BAD_GATEWAY, "upstream-unreachable", "destination_unavailable"),
+            },
+            Self::Broken(Broken::Incomplete) => {
+                (StatusCode::BAD_GATEWAY, "upstream-broken", "http_response_incomplete")
+            }
+            Self::Broken(Broken::Protocol) => (StatusCode::BAD_GATEWAY, "upstream-broken", "http_protocol_error"),
+            Self::TokenUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", "proxy_internal_error"),
+            Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached"),
+            Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),
+            Self::Loop => (StatusCode::LOOP_DETECTED, "loop", "proxy_loop_detected"),
+            // Nobody reads it; nginx's 499 would be an unregistered status.
+            Self::ClientGone => (StatusCode::BAD_REQUEST, "client-gone", "http_request_error"),
+        }
+    }
+
+    /// Seconds.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TokenUnavailable(Unavailable { retry_after, .. }) => Some(*retry_after),
+            Self::Overloaded(_) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The answer that the client gets. `via`: the gateway's name.
+    pub fn response(&self, via: &str) -> Response<Body> {
+        let (status, kind, error) = self.row();
+        let problem = Problem {
+            r#type: format!("urn:bearer-proxy:{kind}"),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: self.to_string(),
+        };
+        // A struct of texts and a number always serializes.
+        let document = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::new(Body::full(Bytes::from(document)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(value) = HeaderValue::try_from(format!("{via}; error={error}")) {
+            headers.insert(PROXY_STATUS, value);
+        }
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

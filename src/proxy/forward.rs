@@ -1,0 +1,152 @@
+//! [`Authorized`] → upstream → response: the innermost service, with the limit on the wait for a response's head.
+
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+use tower::Service;
+
+use super::LocalBoxFuture;
+use super::bearer::Authorized;
+use super::body::{BoxError, ClientBody};
+use super::error::{Broken, Failure};
+use super::replay::{Attempt, Kept};
+use crate::config::UpstreamConfig;
+use crate::upstream::failure::{FailureKind, SendFailure};
+use crate::upstream::pool::{Pool, UpstreamBody};
+use crate::upstream::verdict::{Verdict, may_resend};
+
+/// The body of one attempt.
+#[derive(Default)]
+pub enum RequestBody {
+    #[default]
+    Empty,
+    Attempt(Attempt<ClientBody>),
+}
+
+/// An attempt that brought no answer.
+#[derive(Debug)]
+pub enum Attempted {
+    Failed(Box<SendFailure<RequestBody>>),
+    /// No response head came in time: it may have been processed, and is not sent again.
+    TimedOut(Duration),
+}
+
+/// Sends to the upstream.
+#[derive(Clone)]
+pub struct Forward {
+    pool: Rc<Pool<RequestBody>>,
+    response_timeout: Duration,
+}
+
+// === impl RequestBody ===
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Attempt(attempt) => Pin::new(attempt).poll_frame(cx).map_err(BoxError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Attempt(attempt) => attempt.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Attempt(attempt) => attempt.size_hint(),
+        }
+    }
+}
+
+// === impl Attempted ===
+
+impl Attempted {
+    /// `whole`: the body is kept as far as it was read. `resent`: this would not be the first repetition.
+    pub fn may_resend(&self, method: &Method, whole: bool, resent: bool) -> bool {
+        match self {
+            Self::Failed(failure) => may_resend(failure.event(method, whole, resent)) == Verdict::Resend,
+            Self::TimedOut(_) => false,
+        }
+    }
+}
+
+impl From<Attempted> for Failure {
+    fn from(attempted: Attempted) -> Self {
+        let failure = match attempted {
+            Attempted::TimedOut(limit) => return Self::ResponseTimeout(limit),
+            Attempted::Failed(failure) => failure,
+        };
+        tracing::debug!(kind = %failure.kind, reused = failure.reused, source = ?failure.source, "no answer from the upstream");
+        match failure.kind {
+            FailureKind::Connect(error) => Self::Unreachable(error),
+            FailureKind::Protocol | FailureKind::Tls | FailureKind::Reset(_) => Self::Broken(Broken::Protocol),
+            FailureKind::RequestBody => Self::ClientGone,
+            FailureKind::HandedBack
+            | FailureKind::Refused
+            | FailureKind::GoneAway
+            | FailureKind::Lost
+            | FailureKind::Truncated => Self::Broken(Broken::Incomplete),
+        }
+    }
+}
+
+// === impl Forward ===
+
+impl Forward {
+    pub fn new(pool: Rc<Pool<RequestBody>>, config: &UpstreamConfig) -> Self {
+        Self { pool, response_timeout: config.response_timeout }
+    }
+
+    async fn send(self, authorized: Authorized) -> Result<Response<UpstreamBody>, Attempted> {
+        let kept = authorized.kept.clone();
+        let limit = self.response_timeout;
+        let mut answer = pin!(self.pool.send(authorized.into_request()));
+        let mut deadline = Instant::now() + limit;
+        loop {
+            match tokio::time::timeout_at(deadline, &mut answer).await {
+                Ok(answer) => return answer.map_err(Attempted::Failed),
+                Err(_) => match later(kept.as_deref(), limit) {
+                    Some(later) if later > Instant::now() => deadline = later,
+                    _ => return Err(Attempted::TimedOut(limit)),
+                },
+            }
+        }
+    }
+}
+
+/// The limit counts from the request's end: while the client still sends, another one (the body's idle limit) watches. Looked at
+/// only when the first deadline has passed, so that a request sets one timer.
+fn later(kept: Option<&Kept<ClientBody>>, limit: Duration) -> Option<Instant> {
+    match kept?.ended_at() {
+        None => Some(Instant::now() + limit),
+        Some(end) => Some(end + limit),
+    }
+}
+
+impl Service<Authorized> for Forward {
+    type Response = Response<UpstreamBody>;
+    type Error = Attempted;
+    type Future = LocalBoxFuture<Result<Response<UpstreamBody>, Attempted>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Attempted>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, authorized: Authorized) -> Self::Future {
+        Box::pin(self.clone().send(authorized))
+    }
+}

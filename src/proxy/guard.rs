@@ -1,0 +1,215 @@
+//! Who and what may pass: `Request` → [`Admitted`].
+//!
+//! In this order: framing, host, loop, client key, allow-list, limits. Only this module makes an [`Admitted`], so that a request
+//! that was not guarded can't be forwarded.
+
+mod path;
+
+use std::future::{Ready, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use futures_util::future::Either;
+use http::header::{AUTHORIZATION, HOST, VIA};
+use http::{HeaderMap, Method, Request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tower::{Layer, Service};
+
+use self::path::plain;
+use super::error::Failure;
+use super::limit::Place;
+use crate::config::{Config, GuardConfig, ListenAddress};
+
+/// A request that may be forwarded, still with the client's own fields.
+pub struct Admitted {
+    request: Request<Incoming>,
+    place: Option<Place>,
+}
+
+/// The rules, made once from the configuration.
+#[derive(Debug)]
+pub struct Rules {
+    guard: GuardConfig,
+    via: String,
+    /// Whether the scheme of an absolute-form target has to be `https`.
+    tls: bool,
+}
+
+/// Adds the guard.
+#[derive(Clone)]
+pub struct GuardLayer(pub Rc<Rules>);
+
+/// Passes what the rules admit.
+#[derive(Clone)]
+pub struct Guard<S> {
+    inner: S,
+    rules: Rc<Rules>,
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    /// Takes a place among the requests in flight, for as long as its exchange lasts.
+    pub(super) fn hold(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    pub(super) fn into_parts(self) -> (Request<Incoming>, Option<Place>) {
+        (self.request, self.place)
+    }
+}
+
+// === impl Rules ===
+
+impl Rules {
+    pub fn new(config: &Config) -> Self {
+        let unix = config.listen.iter().any(|address| matches!(address, ListenAddress::Unix(_)));
+        Self { guard: config.guard.clone(), via: config.via.clone(), tls: config.tls.is_some() && !unix }
+    }
+
+    fn admit(&self, request: Request<Incoming>) -> Result<Admitted, Failure> {
+        let size = request.body().size_hint().lower();
+        self.judge(request.method(), request.uri(), request.headers(), size)?;
+        Ok(Admitted { request, place: None })
+    }
+
+    /// The verdict on a request's head. `size`: the bytes that its body is known to have at least.
+    fn judge(&self, method: &Method, uri: &http::Uri, headers: &HeaderMap, size: u64) -> Result<(), Failure> {
+        if matches!(*method, Method::CONNECT | Method::TRACE) {
+            return Err(Failure::MethodNotSupported);
+        }
+        let path = uri.path();
+        if path == "*" {
+            return Err(Failure::BadRequest("OPTIONS * has no meaning for an upstream's resource"));
+        }
+        if !path.starts_with('/') {
+            return Err(Failure::BadRequest("the request target is not a path"));
+        }
+        if uri.scheme_str().is_some_and(|scheme| !self.accepts_scheme(scheme)) {
+            return Err(Failure::BadRequest("the request target has another scheme than this listener"));
+        }
+        self.check_host(uri, headers)?;
+        if self.is_loop(headers) {
+            return Err(Failure::Loop);
+        }
+        self.check_key(headers)?;
+        self.check_allowed(method, path)?;
+        match self.guard.max_body_size {
+            Some(limit) if size > limit => Err(Failure::BodyTooLarge(limit)),
+            _ => Ok(()),
+        }
+    }
+
+    /// HTTP/2 clients may say `https` behind a TLS terminator, or `http` in clear: both name this listener there.
+    fn accepts_scheme(&self, scheme: &str) -> bool {
+        scheme.eq_ignore_ascii_case("https") || (scheme.eq_ignore_ascii_case("http") && !self.tls)
+    }
+
+    fn check_host(&self, uri: &http::Uri, headers: &HeaderMap) -> Result<(), Failure> {
+        let mut hosts = headers.get_all(HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            // RFC 9112 §3.2.
+            return Err(Failure::BadRequest("more than one Host"));
+        }
+        let Some(accepted) = &self.guard.hosts else { return Ok(()) };
+        let named = match uri.authority() {
+            // An absolute-form target or `:authority` overrides `Host` (RFC 9112 §3.2.2).
+            Some(authority) => Some(authority.host()),
+            None => host.and_then(|host| host.to_str().ok()).map(without_port),
+        };
+        match named {
+            Some(named) if accepted.iter().any(|host| same_host(host, named)) => Ok(()),
+            _ => Err(Failure::Misdirected),
+        }
+    }
+
+    fn is_loop(&self, headers: &HeaderMap) -> bool {
+        headers
+            .get_all(VIA)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|hop| hop.split_ascii_whitespace().nth(1))
+            .any(|name| name.eq_ignore_ascii_case(&self.via))
+    }
+
+    fn check_key(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        if self.guard.client_keys.is_empty() {
+            return Ok(());
+        }
+        let key = headers.get("x-proxy-key").map(http::HeaderValue::as_bytes).or_else(|| {
+            let value = headers.get(AUTHORIZATION)?.as_bytes();
+            let (scheme, key) = value.split_at_checked(7)?;
+            scheme.eq_ignore_ascii_case(b"bearer ").then_some(key)
+        });
+        let Some(key) = key else { return Err(Failure::ClientKeyRequired) };
+        let presented = digest(&SHA256, key.trim_ascii());
+        // Every digest is compared, each in constant time: the time tells nothing of which one was near.
+        let known = self
+            .guard
+            .client_keys
+            .iter()
+            .fold(false, |known, key| verify_slices_are_equal(key, presented.as_ref()).is_ok() | known);
+        if known { Ok(()) } else { Err(Failure::ClientKeyRequired) }
+    }
+
+    fn check_allowed(&self, method: &Method, path: &str) -> Result<(), Failure> {
+        let Some(allow) = &self.guard.allow else { return Ok(()) };
+        let allowed = plain(path).is_some_and(|path| {
+            allow
+                .iter()
+                .any(|rule| rule.method.as_ref().is_none_or(|allowed| allowed == method) && rule.path.matches(&path))
+        });
+        if allowed { Ok(()) } else { Err(Failure::NotAllowed) }
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+/// Without brackets and case.
+fn same_host(a: &str, b: &str) -> bool {
+    let bare = |host: &str| host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    a.eq_ignore_ascii_case(b) || bare(a).eq_ignore_ascii_case(&bare(b))
+}
+
+// === impl Guard ===
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard { inner, rules: Rc::clone(&self.0) }
+    }
+}
+
+impl<S, R> Service<Request<Incoming>> for Guard<S>
+where
+    S: Service<Admitted, Response = R, Error = Failure>,
+{
+    type Response = R;
+    type Error = Failure;
+    type Future = Either<Ready<Result<R, Failure>>, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        match self.rules.admit(request) {
+            Ok(admitted) => Either::Right(self.inner.call(admitted)),
+            Err(failure) => Either::Left(ready(Err(failure))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+use std::time::Duration;
+
+use http::{HeaderName, Uri};
+
+use super::*;
+use crate::config::{AllowRule, PathPattern, PatternSegment};
+
+fn rules(change: impl FnOnce(&mut GuardConfig)) -> Rules {
+    let mut guard = GuardConfig {
+        allow: None,
+        hosts: None,
+        client_keys: Vec::new(),
+        max_connections: 1,
+        header_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        max_header_size: 1024,
+        max_body_size: None,
+        pass_cookies: false,
+    };
+    change(&mut guard);
+    Rules { guard, via: "bearer-proxy".into(), tls: false }
+}
+
+/// The problem type, or `ok`.
+fn verdict(rules: &Rules, method: Method, uri: &str, lines: &[(&str, &str)], size: u64) -> &'static str {
+    let headers: HeaderMap =
+        lines.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect();
+    match rules.judge(&method, &uri.parse::<Uri>().unwrap(), &headers, size) {
+        Ok(()) => "ok",
+        Err(failure) => failure.kind(),
+    }
+}
+
+#[test]
+fn framing_comes_first() {
+    let rules = rules(|guard| guard.hosts = Some(vec!["localhost".into()]));
+    for (method, uri, expected) in [
+        (Method::CONNECT, "a:1", "method-not-supported"),
+        (Method::TRACE, "/", "method-not-supported"),
+        (Method::OPTIONS, "*", "bad-request"),
+        (Method::GET, "ftp://localhost/", "bad-request"),
+        (Method::GET, "http://localhost/", "ok"),
+        (Method::GET, "http://elsewhere/", "misdirected-request"),
+        (Method::GET, "/", "misdirected-request"),
+    ] {
+        assert_eq!(verdict(&rules, method.clone(), uri, &[], 0), expected, "{method} {uri}");
+    }
+    assert_eq!(verdict(&rules, Method::GET, "/", &[("host", "localhost"), ("host", "localhost")], 0), "bad-request");
+}
+
+#[test]
+fn hosts_are_compared_without_port_and_case() {
+    let rules = rules(|guard| guard.hosts = Some(vec!["localhost".into(), "127.0.0.1".into(), "[::1]".into()]));
+    for (host, expected) in [
+        ("localhost", "ok"),
+        ("LOCALHOST:8080", "ok"),
+        ("127.0.0.1:1", "ok"),
+        ("[::1]:8080", "ok"),
+        ("[::1]", "ok"),
+        ("evil.example", "misdirected-request"),
+        ("localhost.evil.example", "misdirected-request"),
+        ("", "misdirected-request"),
+    ] {
+        assert_eq!(verdict(&rules, Method::GET, "/", &[("host", host)], 0), expected, "{host}");
+    }
+    let both = [("host", "localhost")];
+    assert_eq!(verdict(&rules, Method::GET, "http://evil.example/", &both, 0), "misdirected-request");
+}
+
+#[test]
+fn a_request_that_comes_back_is_a_loop() {
+    for (via, expected) in [
+        ("1.1 bearer-proxy", "loop"),
+        ("1.0 a, 2 Bearer-Proxy (x)", "loop"),
+        ("1.1 other", "ok"),
+        ("1.1 bearer-proxy-2", "ok"),
+    ] {
+        assert_eq!(verdict(&rules(|_| {}), Method::GET, "/", &[("via", via)], 0), expected, "{via}");
+    }
+}
+
+#[test]
+fn a_client_key_is_asked_for_in_either_place() {
+    let mut key = [0; 32];
+    key.copy_from_slice(digest(&SHA256, b"right").as_ref());
+    let rules = rules(|guard| guard.client_keys = vec![[7; 32], key]);
+    for (lines, expected) in [
+        (&[][..], "client-key-required"),
+        (&[("x-proxy-key", "right")], "ok"),
+        (&[("x-proxy-key", "wrong")], "client-key-required"),
+        (&[("authorization", "Bearer right")], "ok"),
+        (&[("authorization", "bearer right")], "ok"),
+        (&[("authorization", "Bearer wrong")], "client-key-required"),
+        (&[("authorization", "Basic right")], "client-key-required"),
+        (&[("authorization", "right")], "client-key-required"),
+        (&[("x-proxy-key", "wrong"), ("authorization", "Bearer right")], "client-key-required"),
+    ] {
+        assert_eq!(verdict(&rules, Method::GET, "/", lines, 0), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn only_what_is_on_the_allow_list_passes() {
+    let pattern =
+        |last| PathPattern(vec![PatternSegment::Literal("api".into()), PatternSegment::Literal("v2".into()), last]);
+    let rules = rules(|guard| {
+        guard.allow = Some(vec![
+            AllowRule { method: Some(Method::GET), path: pattern(PatternSegment::One) },
+            AllowRule { method: None, path: pattern(PatternSegment::Literal("any".into())) },
+        ]);
+    });
+    for (method, path, expected) in [
+        (Method::GET, "/api/v2/countries?x=/../", "ok"),
+        (Method::POST, "/api/v2/countries", "not-allowed"),
+        (Method::POST, "/api/v2/any", "ok"),
+        (Method::POST, "/api/v2/%61ny", "ok"),
+        (Method::GET, "/api/v2/a/b", "not-allowed"),
+        (Method::GET, "/api/v2/..", "not-allowed"),
+        (Method::GET, "/api/v2/%2e%2e", "not-allowed"),
+        (Method::GET, "/api//v2/a", "not-allowed"),
+        (Method::GET, "/api/v2/a%2fb", "not-allowed"),
+    ] {
+        assert_eq!(verdict(&rules, method.clone(), path, &[], 0), expected, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_by_its_length() {
+    let rules = rules(|guard| guard.max_body_size = Some(10));
+    assert_eq!(verdict(&rules, Method::POST, "/", &[], 10), "ok");
+    assert_eq!(verdict(&rules, Method::POST, "/", &[], 11), "body-too-large");
+}
+
+#[test]
+fn the_guards_have_an_order() {
+    let rules = rules(|guard| {
+        guard.hosts = Some(vec!["localhost".into()]);
+        guard.client_keys = vec![[7; 32]];
+        guard.allow = Some(Vec::new());
+        guard.max_body_size = Some(1);
+    });
+    let looped = ("via", "1.1 bearer-proxy");
+    assert_eq!(verdict(&rules, Method::GET, "/", &[looped], 2), "misdirected-request");
+    assert_eq!(verdict(&rules, Method::GET, "/", &[("host", "localhost"), looped], 2), "loop");
+    assert_eq!(verdict(&rules, Method::GET, "/", &[("host", "localhost")], 2), "client-key-required");
+}

@@ -1,0 +1,175 @@
+//! Header hygiene, both directions: what ends at this gateway, and what it adds.
+//!
+//! A gateway is an origin server to its clients (RFC 9110 §3.7): their `Authorization` is for it, not for the upstream, and is
+//! replaced, never appended to.
+
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
+    TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+/// What is done to each request's head, made once from the configuration.
+#[derive(Clone, Debug)]
+pub struct Hygiene {
+    /// The gateway's name, received by HTTP/1.0, 1.1 and 2.
+    via: [HeaderValue; 3],
+    set: Vec<(HeaderName, HeaderValue)>,
+    default_accept: Option<HeaderValue>,
+    pass_cookies: bool,
+    /// With `guard.allow`: an upstream that obeyed such a field would see another method or path than the guard did.
+    strip_overrides: bool,
+}
+
+/// Protocol switch that a client asks for (RFC 9110 §7.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpgradeWish(pub HeaderValue);
+
+const KEEP_ALIVE: &str = "keep-alive";
+const PROXY_CONNECTION: &str = "proxy-connection";
+const X_PROXY_KEY: &str = "x-proxy-key";
+const X_REAL_IP: &str = "x-real-ip";
+const X_FORWARDED: &str = "x-forwarded-";
+const OVERRIDES: [&str; 8] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-rewrite-uri",
+    "x-override-url",
+];
+
+// === impl Hygiene ===
+
+impl Hygiene {
+    pub fn new(config: &crate::config::Config) -> Self {
+        let via = |version: &str| {
+            // A pseudonym is a token (checked when the configuration was read), so the value is always valid.
+            HeaderValue::try_from(format!("{version} {}", config.via))
+                .unwrap_or(HeaderValue::from_static("1.1 gateway"))
+        };
+        Self {
+            via: [via("1.0"), via("1.1"), via("2")],
+            set: config.upstream.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            default_accept: config.upstream.default_accept.clone(),
+            pass_cookies: config.guard.pass_cookies,
+            strip_overrides: config.guard.allow.is_some(),
+        }
+    }
+
+    /// Makes a client's fields into those of the forwarded request, but for `Host` and `Authorization`. Returns the protocol that
+    /// the client wants to switch to, if it may.
+    pub fn request(&self, headers: &mut HeaderMap, version: Version) -> Option<UpgradeWish> {
+        let upgrade = (version == Version::HTTP_11 && named_in(headers, &CONNECTION, "upgrade"))
+            .then(|| headers.get(UPGRADE).cloned().map(UpgradeWish))
+            .flatten();
+        let trailers = named_in(headers, &TE, "trailers");
+        remove_named_by_connection(headers);
+        remove_where(headers, |name| self.ends_here(name));
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        let [http10, http11, http2] = &self.via;
+        let via = match version {
+            Version::HTTP_2 => http2,
+            Version::HTTP_10 => http10,
+            _ => http11,
+        };
+        headers.append(VIA, via.clone());
+        if let Some(accept) = &self.default_accept
+            && accepts_anything(headers)
+        {
+            headers.insert(ACCEPT, accept.clone());
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+        upgrade
+    }
+
+    /// Makes the upstream's fields into those of the forwarded response.
+    pub fn response(&self, headers: &mut HeaderMap) {
+        remove_named_by_connection(headers);
+        remove_where(headers, |name| is_hop_by_hop(name) || (*name == SET_COOKIE && !self.pass_cookies));
+    }
+
+    /// Whether a request's field is for this gateway, or could pass for a credential or an identity upstream.
+    fn ends_here(&self, name: &HeaderName) -> bool {
+        if is_hop_by_hop(name) || *name == AUTHORIZATION || *name == HOST || *name == FORWARDED || *name == TE {
+            return true;
+        }
+        if *name == COOKIE {
+            return !self.pass_cookies;
+        }
+        let name = name.as_str();
+        name.starts_with("x-")
+            && (name == X_PROXY_KEY
+                || name == X_REAL_IP
+                || name.starts_with(X_FORWARDED)
+                || (self.strip_overrides && OVERRIDES.contains(&name)))
+    }
+}
+
+/// RFC 9110 §7.6.1. `Trailer` is not among them: hyper's HTTP/1 encoder sends the trailer fields that it names and no others.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == TRANSFER_ENCODING
+        || *name == UPGRADE
+        || *name == PROXY_AUTHORIZATION
+        || *name == PROXY_AUTHENTICATE
+        || name.as_str() == KEEP_ALIVE
+        || name.as_str() == PROXY_CONNECTION
+}
+
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    // Mostly there are one or two: looked for by one pass, instead of a dozen look-ups by name.
+    while let Some(name) = headers.keys().find(|name| unwanted(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// Drops the fields that `Connection` names. Those that frame the message or that hyper reads stay: a client must not be able to
+/// take them away by naming them.
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
+    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter(|token| !["close", "keep-alive", "upgrade"].iter().any(|known| token.eq_ignore_ascii_case(known)))
+        .filter_map(|token| HeaderName::try_from(token).ok())
+        .filter(|name| *name != http::header::CONTENT_LENGTH && *name != http::header::TRAILER)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+fn named_in(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token))
+}
+
+/// The members of a comma-separated field, over all its lines, without parameters.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|member| member.split(';').next().unwrap_or_default().trim())
+        .filter(|member| !member.is_empty())
+}
+
+/// No `Accept`, or exactly `*/*`: what Laravel does not take for a wish for JSON.
+fn accepts_anything(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(ACCEPT).iter();
+    match (values.next(), values.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().trim_ascii() == b"*/*",
+        (Some(_), Some(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

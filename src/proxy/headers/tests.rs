@@ -1,0 +1,143 @@
+use super::*;
+
+fn hygiene() -> Hygiene {
+    Hygiene {
+        via: ["1.0 gw", "1.1 gw", "2 gw"].map(HeaderValue::from_static),
+        set: vec![(HeaderName::from_static("tenantregion"), HeaderValue::from_static("EU"))],
+        default_accept: Some(HeaderValue::from_static("application/json, */*;q=0.8")),
+        pass_cookies: false,
+        strip_overrides: true,
+    }
+}
+
+fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+    lines.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+}
+
+fn lines(headers: &HeaderMap) -> Vec<String> {
+    let mut lines: Vec<String> =
+        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn fields_for_this_gateway_end_here() {
+    let given = headers(&[
+        ("authorization", "Bearer mine"),
+        ("authorization", "Basic mine"),
+        ("proxy-authorization", "Basic x"),
+        ("cookie", "session=1"),
+        ("x-proxy-key", "key"),
+        ("forwarded", "for=1"),
+        ("x-forwarded-for", "1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-anything", "1"),
+        ("x-real-ip", "1"),
+        ("x-http-method-override", "DELETE"),
+        ("x-original-url", "/admin"),
+        ("x-rewrite-url", "/admin"),
+        ("host", "localhost"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("accept", "text/html"),
+    ]);
+    let mut kept = given;
+    assert_eq!(hygiene().request(&mut kept, Version::HTTP_11), None);
+    assert_eq!(lines(&kept), ["accept: text/html", "tenantregion: EU", "via: 1.1 gw"]);
+}
+
+#[test]
+fn unknown_and_repeated_fields_pass_in_order() {
+    let mut kept = headers(&[
+        ("apitoken", "t"),
+        ("x-a", "1"),
+        ("x-a", "2"),
+        ("x-a", "3"),
+        ("via", "1.0 before"),
+        ("accept", "a/b"),
+    ]);
+    hygiene().request(&mut kept, Version::HTTP_2);
+    assert_eq!(kept.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2", "3"]);
+    assert_eq!(kept.get_all("via").iter().collect::<Vec<_>>(), ["1.0 before", "2 gw"]);
+    assert_eq!(kept["apitoken"], "t");
+}
+
+#[test]
+fn what_connection_names_is_dropped_but_for_framing() {
+    let mut kept = headers(&[
+        ("connection", "close, X-Secret, te"),
+        ("connection", "authorization,content-length , trailer"),
+        ("x-secret", "1"),
+        ("content-length", "3"),
+        ("trailer", "x-sum"),
+        ("accept", "a/b"),
+    ]);
+    hygiene().request(&mut kept, Version::HTTP_11);
+    assert_eq!(lines(&kept), ["accept: a/b", "content-length: 3", "tenantregion: EU", "trailer: x-sum", "via: 1.1 gw"]);
+}
+
+#[test]
+fn te_is_made_anew() {
+    for (te, expected) in [("trailers", true), ("gzip, Trailers;q=1", true), ("gzip", false), ("trailersx", false)] {
+        let mut kept = headers(&[("te", te), ("connection", "te")]);
+        hygiene().request(&mut kept, Version::HTTP_11);
+        assert_eq!(kept.get("te").map(|value| value == "trailers"), expected.then_some(true), "{te}");
+    }
+}
+
+#[test]
+fn accept_is_set_only_where_the_client_has_no_wish() {
+    let default = "application/json, */*;q=0.8";
+    for (given, expected) in [
+        (&[][..], default),
+        (&[("accept", "*/*")], default),
+        (&[("accept", " */* ")], default),
+        (&[("accept", "*/*;q=0.9")], "*/*;q=0.9"),
+        (&[("accept", "text/html")], "text/html"),
+        (&[("accept", "")], ""),
+    ] {
+        let mut kept = headers(given);
+        hygiene().request(&mut kept, Version::HTTP_11);
+        assert_eq!(kept["accept"], expected, "{given:?}");
+    }
+    let mut twice = headers(&[("accept", "*/*"), ("accept", "text/html")]);
+    hygiene().request(&mut twice, Version::HTTP_11);
+    assert_eq!(twice.get_all("accept").iter().count(), 2);
+}
+
+#[test]
+fn an_upgrade_is_a_wish_of_http_1_1_alone() {
+    let given = [("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")];
+    for (version, wish) in [
+        (Version::HTTP_11, Some(UpgradeWish(HeaderValue::from_static("websocket")))),
+        (Version::HTTP_10, None),
+        (Version::HTTP_2, None),
+    ] {
+        assert_eq!(hygiene().request(&mut headers(&given), version), wish, "{version:?}");
+    }
+    assert_eq!(hygiene().request(&mut headers(&[("upgrade", "websocket")]), Version::HTTP_11), None);
+}
+
+#[test]
+fn responses_lose_hop_by_hop_fields_and_cookies() {
+    let given = [
+        ("connection", "close, x-internal"),
+        ("x-internal", "1"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-authenticate", "Basic"),
+        ("set-cookie", "a=1"),
+        ("set-cookie", "b=2"),
+        ("www-authenticate", "Bearer"),
+        ("location", "/login"),
+        ("content-encoding", "gzip"),
+    ];
+    let mut kept = headers(&given);
+    hygiene().response(&mut kept);
+    assert_eq!(lines(&kept), ["content-encoding: gzip", "location: /login", "www-authenticate: Bearer"]);
+    let mut with_cookies = headers(&given);
+    Hygiene { pass_cookies: true, ..hygiene() }.response(&mut with_cookies);
+    assert_eq!(with_cookies.get_all("set-cookie").iter().count(), 2);
+}

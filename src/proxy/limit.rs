@@ -1,0 +1,95 @@
+//! A bound on requests in flight, over all workers: a short queue, then 503.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Response;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tower::{Layer, Service};
+
+use super::LocalBoxFuture;
+use super::body::Body;
+use super::error::Failure;
+use super::guard::Admitted;
+
+/// The process's bound.
+#[derive(Clone, Debug)]
+pub struct InFlightLimit {
+    places: Arc<Semaphore>,
+    max: usize,
+    queue: Duration,
+}
+
+/// A place among the requests in flight, given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Clone)]
+pub struct Limit<S> {
+    inner: S,
+    limit: InFlightLimit,
+}
+
+// === impl InFlightLimit ===
+
+impl InFlightLimit {
+    /// At most `max` at once; the next waits up to `queue`.
+    pub fn new(max: usize, queue: Duration) -> Self {
+        let max = max.min(Semaphore::MAX_PERMITS);
+        Self { places: Arc::new(Semaphore::new(max)), max, queue }
+    }
+
+    fn at_once(&self) -> Result<Place, TryAcquireError> {
+        Arc::clone(&self.places).try_acquire_owned().map(|permit| Place { _permit: permit })
+    }
+
+    async fn queue(self) -> Result<Place, Failure> {
+        match tokio::time::timeout(self.queue, self.places.acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Place { _permit: permit }),
+            Ok(Err(_)) | Err(_) => Err(Failure::Overloaded(self.max)),
+        }
+    }
+}
+
+impl<S> Layer<S> for InFlightLimit {
+    type Service = Limit<S>;
+
+    fn layer(&self, inner: S) -> Limit<S> {
+        Limit { inner, limit: self.clone() }
+    }
+}
+
+// === impl Limit ===
+
+impl<S> Service<Admitted> for Limit<S>
+where
+    S: Service<Admitted, Response = Response<Body>, Error = Failure> + Clone + 'static,
+    S::Future: 'static,
+{
+    type Response = Response<Body>;
+    type Error = Failure;
+    type Future = LocalBoxFuture<Result<Response<Body>, Failure>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut admitted: Admitted) -> Self::Future {
+        match self.limit.at_once() {
+            Ok(place) => {
+                admitted.hold(place);
+                Box::pin(self.inner.call(admitted))
+            }
+            Err(_) => {
+                let (limit, mut inner) = (self.limit.clone(), self.inner.clone());
+                Box::pin(async move {
+                    admitted.hold(limit.queue().await?);
+                    inner.call(admitted).await
+                })
+            }
+        }
+    }
+}

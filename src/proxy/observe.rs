@@ -1,0 +1,146 @@
+//! The outermost layer: every request gets an answer, is counted, and is logged if so configured.
+//!
+//! This is the one place where a [`Failure`] becomes a response and a log line. The path is logged, never the query.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::LocalBoxFuture;
+use super::body::Body;
+use super::error::Failure;
+use crate::config::LogRequests;
+use crate::metrics::{InFlight, Source, WorkerMetrics};
+
+/// What one worker's exchanges are told to.
+pub struct Observer {
+    pub metrics: WorkerMetrics,
+    pub log: LogRequests,
+    /// The gateway's name, for `Proxy-Status`.
+    pub via: String,
+}
+
+/// One request and its answer, from its head to the answer's last byte. It is counted when it is dropped.
+pub struct Exchange {
+    observer: Rc<Observer>,
+    began: Instant,
+    method: Method,
+    path: Option<PathAndQuery>,
+    /// `None`: nothing was answered; the client has gone.
+    answer: Option<(StatusCode, Source)>,
+    cut: bool,
+    _in_flight: InFlight,
+}
+
+#[derive(Clone)]
+pub struct ObserveLayer(pub Rc<Observer>);
+
+#[derive(Clone)]
+pub struct Observe<S> {
+    inner: S,
+    observer: Rc<Observer>,
+}
+
+/// How a client that went away before its answer is counted; nginx's unregistered 499.
+const CLIENT_GONE: u16 = 499;
+
+// === impl Exchange ===
+
+impl Exchange {
+    fn new(observer: &Rc<Observer>, method: &Method, uri: &http::Uri) -> Box<Self> {
+        Box::new(Self {
+            began: Instant::now(),
+            method: method.clone(),
+            path: uri.path_and_query().cloned().filter(|_| observer.log != LogRequests::None),
+            answer: None,
+            cut: false,
+            _in_flight: observer.metrics.in_flight(),
+            observer: Rc::clone(observer),
+        })
+    }
+
+    /// The answer's body has ended; `cut`: before its end.
+    pub(super) fn body_ended(&mut self, cut: bool) {
+        self.cut = cut;
+    }
+
+    fn log(&self, status: StatusCode, source: Source) {
+        let wanted = match self.observer.log {
+            LogRequests::None => false,
+            LogRequests::All => true,
+            LogRequests::Errors => source == Source::Proxy || status.is_server_error() || self.cut,
+        };
+        if wanted {
+            tracing::info!(
+                method = self.method.as_str(),
+                path = self.path.as_ref().map_or("-", PathAndQuery::path),
+                status = status.as_u16(),
+                source = source.name(),
+                cut = self.cut,
+                duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "request"
+            );
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let gone = StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST);
+        let (status, source) = self.answer.unwrap_or((gone, Source::Proxy));
+        self.observer.metrics.request(&self.method, status, source, self.began.elapsed());
+        if self.answer.is_some() {
+            self.log(status, source);
+        }
+    }
+}
+
+// === impl Observe ===
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Observe<S> {
+        Observe { inner, observer: Rc::clone(&self.0) }
+    }
+}
+
+impl<S> Service<Request<Incoming>> for Observe<S>
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Failure>,
+    S::Future: 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = LocalBoxFuture<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // No layer below has a readiness of its own: what is full says so in its answer.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let mut exchange = Exchange::new(&self.observer, request.method(), request.uri());
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let response = match answer.await {
+                Ok(response) => {
+                    exchange.answer = Some((response.status(), Source::Upstream));
+                    response
+                }
+                Err(failure) => {
+                    tracing::debug!(kind = failure.kind(), %failure, "answered by the proxy");
+                    exchange.answer = Some((failure.status(), Source::Proxy));
+                    failure.response(&exchange.observer.via)
+                }
+            };
+            Ok(response.map(|body| body.ending(exchange)))
+        })
+    }
+}

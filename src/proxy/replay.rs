@@ -1,0 +1,292 @@
+//! A request body that can be sent twice: capped, zero-copy, with trailers, and never gathered before it is sent.
+//!
+//! What the client sends streams to the upstream as it comes; each piece is also kept, by reference, as long as the whole body
+//! so far fits `upstream.replay_limit` and the process's `upstream.replay_budget`. A piece over either drops what was kept, and
+//! the body goes on as a plain stream: the cap forfeits the replay, not the request.
+//!
+//! An attempt holds the body by a **revocable** right: where the upstream answers before the client has sent everything, the
+//! first attempt may still be reading it. [`Kept::replay`] revokes that attempt, whose next poll is an error that makes hyper end
+//! it, and the new attempt repeats what was kept and goes on reading where the old one stopped.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+/// Bytes kept for replays by the whole process.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    left: Arc<AtomicUsize>,
+}
+
+/// The right to replay a body. [`Kept::attempt`] was made with it.
+pub struct Kept<B> {
+    shared: Rc<RefCell<Shared<B>>>,
+}
+
+/// One attempt's reading of the body.
+pub struct Attempt<B> {
+    shared: Rc<RefCell<Shared<B>>>,
+    number: u32,
+    /// How many of the kept pieces this attempt has sent.
+    sent: usize,
+    /// How many bytes of the kept pieces this attempt has sent.
+    sent_bytes: u64,
+    trailers_sent: bool,
+}
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError<E> {
+    /// A newer attempt has taken the body over.
+    #[error("this attempt was given up for a replay")]
+    Revoked,
+    #[error(transparent)]
+    Source(E),
+}
+
+struct Shared<B> {
+    rest: B,
+    pieces: Pieces,
+    end: End,
+    /// The number of the attempt that may read.
+    reader: u32,
+    /// Of the attempt that read last: a revoked attempt is woken so that it notices.
+    waker: Option<Waker>,
+    limit: usize,
+    budget: Budget,
+}
+
+/// A body that is not kept whole can't be taken for one that is.
+enum Pieces {
+    Whole { list: Vec<Bytes>, bytes: usize },
+    Dropped,
+}
+
+enum End {
+    NotYet,
+    Reached(Option<HeaderMap>, Instant),
+    /// It ended in an error: what was kept is not the whole.
+    Failed,
+}
+
+// === impl Budget ===
+
+impl Budget {
+    pub fn new(bytes: usize) -> Self {
+        Self { left: Arc::new(AtomicUsize::new(bytes)) }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.left.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+// === impl Kept ===
+
+impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
+    /// The body's first attempt, and the right to another. `limit`: bytes.
+    pub fn new(body: B, limit: usize, budget: &Budget) -> (Self, Attempt<B>) {
+        let shared = Shared {
+            rest: body,
+            pieces: Pieces::Whole { list: Vec::new(), bytes: 0 },
+            end: End::NotYet,
+            reader: 0,
+            waker: None,
+            limit,
+            budget: budget.clone(),
+        };
+        let kept = Self { shared: Rc::new(RefCell::new(shared)) };
+        let attempt = kept.attempt(0);
+        (kept, attempt)
+    }
+
+    /// A body that is streamed and not kept: one attempt is all that can be had.
+    pub fn streamed(body: B, budget: &Budget) -> (Self, Attempt<B>) {
+        let (kept, attempt) = Self::new(body, 0, budget);
+        kept.shared.borrow_mut().drop_pieces();
+        (kept, attempt)
+    }
+
+    /// Whether all that was read so far is kept.
+    pub fn is_whole(&self) -> bool {
+        let shared = self.shared.borrow();
+        matches!((&shared.pieces, &shared.end), (Pieces::Whole { .. }, End::NotYet | End::Reached(..)))
+    }
+
+    /// When the client's body was read to its end.
+    pub fn ended_at(&self) -> Option<Instant> {
+        match self.shared.borrow().end {
+            End::Reached(_, at) => Some(at),
+            End::NotYet | End::Failed => None,
+        }
+    }
+
+    /// Revokes the present attempt and begins another with the first byte; `None` where not everything was kept.
+    pub fn replay(&self) -> Option<Attempt<B>> {
+        if !self.is_whole() {
+            return None;
+        }
+        let mut shared = self.shared.borrow_mut();
+        shared.reader += 1;
+        let number = shared.reader;
+        let waker = shared.waker.take();
+        drop(shared);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Some(self.attempt(number))
+    }
+
+    fn attempt(&self, number: u32) -> Attempt<B> {
+        Attempt { shared: Rc::clone(&self.shared), number, sent: 0, sent_bytes: 0, trailers_sent: false }
+    }
+
+    /// Lets `look` see the client's body itself.
+    pub fn with_source<T>(&self, look: impl FnOnce(&B) -> T) -> T {
+        look(&self.shared.borrow().rest)
+    }
+}
+
+// === impl Attempt ===
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
+    type Data = Bytes;
+    type Error = AttemptError<B::Error>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AttemptError<B::Error>>>> {
+        let this = self.get_mut();
+        let mut shared = this.shared.borrow_mut();
+        if shared.reader != this.number {
+            return Poll::Ready(Some(Err(AttemptError::Revoked)));
+        }
+        if let Pieces::Whole { list, .. } = &shared.pieces
+            && let Some(piece) = list.get(this.sent)
+        {
+            this.sent += 1;
+            this.sent_bytes += piece.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
+        }
+        match &shared.end {
+            End::Reached(Some(trailers), _) if !this.trailers_sent => {
+                this.trailers_sent = true;
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+            }
+            End::Reached(..) | End::Failed => return Poll::Ready(None),
+            End::NotYet => {}
+        }
+        match Pin::new(&mut shared.rest).poll_frame(cx) {
+            Poll::Pending => {
+                if !shared.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    shared.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                shared.end = End::Reached(None, Instant::now());
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                shared.end = End::Failed;
+                shared.drop_pieces();
+                Poll::Ready(Some(Err(AttemptError::Source(error))))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    if shared.keep(data) {
+                        this.sent += 1;
+                        this.sent_bytes += data.len() as u64;
+                    }
+                    if shared.rest.is_end_stream() {
+                        shared.end = End::Reached(None, Instant::now());
+                    }
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    shared.end = End::Reached(Some(trailers.clone()), Instant::now());
+                    this.trailers_sent = true;
+                } else {
+                    // A kind of frame that is not known here passes, and can't be repeated.
+                    shared.drop_pieces();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let shared = self.shared.borrow();
+        if shared.reader != self.number {
+            return false;
+        }
+        let unsent = matches!(&shared.pieces, Pieces::Whole { list, .. } if self.sent < list.len());
+        match &shared.end {
+            _ if unsent => false,
+            End::Reached(trailers, _) => trailers.is_none() || self.trailers_sent,
+            End::NotYet => shared.rest.is_end_stream(),
+            End::Failed => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let shared = self.shared.borrow();
+        let unsent = match &shared.pieces {
+            Pieces::Whole { bytes, .. } => (*bytes as u64).saturating_sub(self.sent_bytes),
+            Pieces::Dropped => 0,
+        };
+        let rest = match shared.end {
+            End::NotYet => shared.rest.size_hint(),
+            End::Reached(..) | End::Failed => SizeHint::with_exact(0),
+        };
+        let mut hint = SizeHint::new();
+        // The upper bound first: a lower bound over the present upper one is a panic.
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(unsent)) {
+            hint.set_upper(upper);
+        }
+        hint.set_lower(rest.lower().saturating_add(unsent));
+        hint
+    }
+}
+
+// === impl Shared ===
+
+impl<B> Shared<B> {
+    /// Keeps a piece, or drops everything where it does not fit. Returns whether it was kept.
+    fn keep(&mut self, data: &Bytes) -> bool {
+        let Pieces::Whole { list, bytes } = &mut self.pieces else { return false };
+        if data.len() <= self.limit.saturating_sub(*bytes) && self.budget.take(data.len()) {
+            list.push(data.clone());
+            *bytes += data.len();
+            return true;
+        }
+        self.drop_pieces();
+        false
+    }
+
+    fn drop_pieces(&mut self) {
+        if let Pieces::Whole { bytes, .. } = std::mem::replace(&mut self.pieces, Pieces::Dropped) {
+            self.budget.give_back(bytes);
+        }
+    }
+}
+
+impl<B> Drop for Shared<B> {
+    fn drop(&mut self) {
+        self.drop_pieces();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! A switched protocol (RFC 9110 §7.8; WebSocket): bytes both ways until one side ends or both are idle for too long.
+
+use std::time::Duration;
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Response};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+
+use super::body::Body;
+use super::headers::Hygiene;
+use super::limit::Place;
+use crate::upstream::pool::UpstreamBody;
+
+/// Bytes read at a time, each way.
+const PIECE: usize = 16 * 1024;
+
+/// Answers 101 to the client and joins the two connections once both have switched.
+pub fn switch(
+    mut response: Response<UpstreamBody>,
+    downstream: OnUpgrade,
+    idle: Duration,
+    place: Option<Place>,
+    hygiene: &Hygiene,
+) -> Response<Body> {
+    let upstream = hyper::upgrade::on(&mut response);
+    let (mut parts, _) = response.into_parts();
+    let protocol = parts.headers.get(UPGRADE).cloned();
+    hygiene.response(&mut parts.headers);
+    parts.extensions.clear();
+    if let Some(protocol) = protocol {
+        parts.headers.insert(UPGRADE, protocol);
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    tokio::task::spawn_local(async move {
+        let _place = place;
+        match (downstream.await, upstream.await) {
+            (Ok(downstream), Ok(upstream)) => join(downstream, upstream, idle).await,
+            (Err(error), _) | (_, Err(error)) => tracing::debug!(%error, "the protocol was not switched"),
+        }
+    });
+    Response::from_parts(parts, Body::empty())
+}
+
+async fn join(downstream: Upgraded, upstream: Upgraded, idle: Duration) {
+    let (client_read, client_write) = tokio::io::split(TokioIo::new(downstream));
+    let (server_read, server_write) = tokio::io::split(TokioIo::new(upstream));
+    // One side may be silent for long while the other talks: the limit is on both together.
+    let moved = std::cell::Cell::new(Instant::now());
+    let both = async {
+        // Ended both ways, or broken one way: then the other has nobody to talk to.
+        let _ = tokio::try_join!(carry(client_read, server_write, &moved), carry(server_read, client_write, &moved));
+    };
+    let silence = async {
+        loop {
+            let end = moved.get() + idle;
+            if end <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
+        }
+    };
+    tokio::select! {
+        () = both => {}
+        () = silence => tracing::debug!("a tunnel was idle for too long"),
+    }
+}
+
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    moved: &std::cell::Cell<Instant>,
+) -> std::io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = from.read(&mut piece).await?;
+        moved.set(Instant::now());
+        match piece.get(..count) {
+            Some(data) if !data.is_empty() => to.write_all(data).await?,
+            _ => return to.shutdown().await,
+        }
+        to.flush().await?;
+        moved.set(Instant::now());
+    }
+}

@@ -1,0 +1,179 @@
+//! The accept loop: one for all listeners, in worker 0's runtime.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Settings;
+use super::listener::{Accepting, Listener};
+use super::load::{Load, Place};
+use super::stream::Stream;
+use super::worker::Command;
+
+/// Between attempts while the system has no file descriptor or memory left for another connection.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Between two warnings of it: at the edge of a limit, failure and success take turns.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The worker that the accept loop runs in.
+pub(super) const HERE: usize = 0;
+
+/// Deals connections out to the workers.
+pub(super) struct Acceptor {
+    listeners: Vec<Listener>,
+    settings: Arc<Settings>,
+    load: Load,
+    workers: Vec<UnboundedSender<Command>>,
+    close: oneshot::Receiver<Close>,
+}
+
+/// Asks the accept loop to end: to close the listeners, tell the workers to drain, and then answer.
+pub(super) type Close = oneshot::Sender<()>;
+
+/// The listeners, as part of a runtime.
+struct Listening {
+    listeners: Vec<Accepting>,
+    /// The one to look at first, so that a busy one does not starve the others.
+    next: usize,
+    warned: Option<Instant>,
+}
+
+// === impl Acceptor ===
+
+impl Acceptor {
+    pub(super) fn new(
+        listeners: Vec<Listener>,
+        settings: Arc<Settings>,
+        load: Load,
+        workers: Vec<UnboundedSender<Command>>,
+        close: oneshot::Receiver<Close>,
+    ) -> Self {
+        Self { listeners, settings, load, workers, close }
+    }
+
+    /// Registers the listeners with the runtime that this is called in. `here` serves a connection in this worker.
+    pub(super) fn register(self, here: impl Fn(Stream, Place)) -> io::Result<impl Future<Output = ()>> {
+        let Self { listeners, settings, load, workers, close } = self;
+        let listeners = listeners.into_iter().map(Listener::register).collect::<Result<_, _>>()?;
+        let listening = Listening { listeners, next: 0, warned: None };
+        Ok(run(listening, settings, load, workers, close, here))
+    }
+}
+
+async fn run(
+    mut listening: Listening,
+    settings: Arc<Settings>,
+    mut load: Load,
+    workers: Vec<UnboundedSender<Command>>,
+    mut close: oneshot::Receiver<Close>,
+    here: impl Fn(Stream, Place),
+) {
+    let connections = load.connections().clone();
+    let mut deal = |stream: Stream| match load.place() {
+        (HERE, place) => here(stream, place),
+        (worker, place) => match stream.detach() {
+            // Nobody receives it if the worker has panicked; then it is dropped, and so closed.
+            Ok(stream) => drop(workers[worker].send(Command::Serve(stream, place))),
+            Err(error) => tracing::debug!(%error, "a connection was lost"),
+        },
+    };
+    let closed = loop {
+        let accepted = async {
+            // The place first: a connection that is over the limit waits in the kernel's queue, not in this process.
+            let room = || settings.limits.load().max_connections.saturating_sub(1);
+            connections.at_most(room).await;
+            listening.accept().await
+        };
+        tokio::select! {
+            biased;
+            closed = &mut close => break closed,
+            stream = accepted => deal(stream),
+        }
+    };
+    // Dropped without a word, the server ends without a drain.
+    let Ok(closed) = closed else { return };
+    // Who waits in the queue has connected as far as it knows, and may have sent a request: to close now would reset it.
+    while connections.count() < settings.limits.load().max_connections
+        && let Some(stream) = listening.accept_waiting()
+    {
+        deal(stream);
+    }
+    drop(listening);
+    // Behind the last connection in each worker's queue.
+    for worker in &workers {
+        let _ = worker.send(Command::Drain);
+    }
+    let _ = closed.send(());
+}
+
+// === impl Listening ===
+
+impl Listening {
+    /// The next connection of any listener. Errors are waited out.
+    async fn accept(&mut self) -> Stream {
+        loop {
+            match std::future::poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok(stream) => return stream,
+                // The client went away while it was in the queue.
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.warn(&error);
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+
+    fn warn(&mut self, error: &io::Error) {
+        if self.warned.is_none_or(|last| last.elapsed() >= WARN_INTERVAL) {
+            self.warned = Some(Instant::now());
+            tracing::warn!(
+                %error,
+                "cannot accept connections; raise the limit of open files, or lower guard.max_connections"
+            );
+        }
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let count = self.listeners.len();
+        for step in 0..count {
+            let index = (self.next + step) % count;
+            if let Poll::Ready(result) = self.listeners[index].poll_accept(cx) {
+                self.next = (index + 1) % count;
+                return Poll::Ready(result);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// What is in the queues already.
+    fn accept_waiting(&mut self) -> Option<Stream> {
+        loop {
+            match self.poll_accept(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(stream)) => return Some(stream),
+                Poll::Ready(Err(error)) if is_of_one_connection(&error) => {}
+                Poll::Ready(Err(_)) | Poll::Pending => return None,
+            }
+        }
+    }
+}
+
+/// Says nothing of the connections behind it (`accept(2)`, "Error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::Interrupted
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::PermissionDenied
+    )
+}

@@ -1,0 +1,180 @@
+//! One connection: TLS, the protocol, HTTP, its end.
+//!
+//! `hyper_util`'s server is not used: it waits without bound for the first bytes, by which it tells the protocol.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::flight::{Counted, Flights};
+use super::http2::Streams;
+use super::lifetime::{End, Lifetime};
+use super::limits::Limits;
+use super::load::Place;
+use super::protocol::Protocol;
+use super::socket::{Socket, Transport};
+use super::stream::Stream;
+use super::tls::Tls;
+use super::worker::Worker;
+use super::{Service, Settings};
+
+/// Requests that a client may have in flight on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+
+/// What a client may send before it is read: of one HTTP/2 stream, and of a connection. Enough for 250 MB/s at 1 ms; the second
+/// is also the most that a stalled upload can hold in memory.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What is held of a response that the client does not read fast enough, for one HTTP/2 stream.
+const STREAM_SEND_BUFFER: usize = 128 * 1024;
+
+/// Streams that a client may reset before they were accepted, and that may be reset for its errors, until the connection is
+/// ended (rapid reset, CVE-2023-44487 and CVE-2025-8671).
+const MAX_PENDING_RESETS: usize = 32;
+const MAX_ERROR_RESETS: usize = 256;
+
+/// HTTP over one connection.
+#[expect(clippy::large_enum_variant, reason = "most connections are the large variant, and have no box this way")]
+pub(super) enum Http<S: Service> {
+    One(http1::UpgradeableConnection<TokioIo<Transport>, Counted<S>>),
+    Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, Streams>>),
+}
+
+/// An error with its causes, on one line.
+struct Causes<'a>(&'a hyper::Error);
+
+/// Serves one connection to its end.
+pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<Worker<S>>) {
+    let connected = Instant::now();
+    let limits = worker.settings.limits.load_full();
+    let opening = tokio::time::timeout_at(connected + limits.header_timeout, open(stream, place, &worker.settings));
+    let opened = tokio::select! {
+        opened = opening => opened,
+        () = worker.draining.last_call() => return,
+    };
+    let (transport, protocol, flights) = match opened {
+        Ok(Ok(Some(opened))) => opened,
+        // Closed by the client without a word: a probe of the port.
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => return tracing::debug!(%error, "a connection failed before its first request"),
+        Err(_) => return tracing::debug!("a connection was closed: no request in time"),
+    };
+    let service = Counted::new(worker.service.clone(), flights.clone());
+    let http = Http::new(transport, protocol, service, &flights, &limits);
+    match Lifetime::new(http, flights, connected, limits, worker.draining.clone()).await {
+        End::Done => {}
+        End::Failed(error) => tracing::debug!(error = %Causes(&error), "a connection failed"),
+        End::Cut(stage) => tracing::debug!(reason = stage.reason(), "a connection was closed"),
+    }
+}
+
+/// From accepted to the point where HTTP begins.
+async fn open(
+    stream: Stream,
+    place: Place,
+    settings: &Settings,
+) -> io::Result<Option<(Transport, Protocol, Rc<Flights>)>> {
+    let mut socket = Socket::new(stream, place);
+    let flights = Flights::new(socket.signals());
+    let (transport, protocol) = match &settings.tls {
+        Some(tls) => {
+            let stream = Box::pin(handshake(&tls.load_full(), socket)).await?;
+            let protocol = Protocol::negotiated(stream.get_ref().1.alpn_protocol());
+            (Transport::Tls(stream), protocol)
+        }
+        None => {
+            let Some(protocol) = socket.sniff().await? else { return Ok(None) };
+            (Transport::Plain(socket), protocol)
+        }
+    };
+    Ok(Some((transport, protocol, flights)))
+}
+
+async fn handshake(tls: &Arc<Tls>, socket: Socket) -> io::Result<Box<tokio_rustls::server::TlsStream<Socket>>> {
+    tls.acceptor().accept(socket).await.map(Box::new)
+}
+
+// === impl Http ===
+
+impl<S: Service> Http<S> {
+    fn new(
+        transport: Transport,
+        protocol: Protocol,
+        service: Counted<S>,
+        flights: &Rc<Flights>,
+        limits: &Limits,
+    ) -> Self {
+        let io = TokioIo::new(transport);
+        match protocol {
+            Protocol::Http1 => Self::One(
+                http1::Builder::new()
+                    // `Lifetime` keeps the time, without a timer a request.
+                    .header_read_timeout(None)
+                    // A client that closes its side is gone, and its request with it: nobody waits for the answer.
+                    .half_close(false)
+                    .max_header_size(limits.max_head)
+                    // Also the largest read, and what is held of a response before it must be flushed.
+                    .max_buf_size(limits.max_head)
+                    .serve_connection(io, service)
+                    .with_upgrades(),
+            ),
+            Protocol::Http2 => {
+                let connection = http2::Builder::new(Streams::new(flights.clone(), limits.stall_timeout))
+                    .max_concurrent_streams(MAX_STREAMS)
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_send_buf_size(STREAM_SEND_BUFFER)
+                    .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+                    .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+                    .max_local_error_reset_streams(MAX_ERROR_RESETS)
+                    .serve_connection(io, service);
+                Self::Two(Box::new(connection))
+            }
+        }
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
+        match self {
+            Self::One(_) => Protocol::Http1,
+            Self::Two(_) => Protocol::Http2,
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        match self {
+            Self::One(connection) => Pin::new(connection).poll(cx),
+            Self::Two(connection) => Pin::new(connection).poll(cx),
+        }
+    }
+
+    /// Takes no more requests: `Connection: close` on a response in flight, or GOAWAY. To be polled on.
+    pub(super) fn graceful_shutdown(&mut self) {
+        match self {
+            Self::One(connection) => Pin::new(connection).graceful_shutdown(),
+            Self::Two(connection) => Pin::new(connection.as_mut()).graceful_shutdown(),
+        }
+    }
+}
+
+// === impl Causes ===
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! Requests in flight on one connection: counted from the head's arrival to the end of the response's body.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tower::util::Oneshot;
+
+use super::Service;
+use super::socket::Signals;
+
+/// What a connection's requests do, as its lifetime sees it.
+pub(super) struct Flights {
+    in_flight: Cell<u32>,
+    /// Since when none is in flight.
+    since: Cell<Instant>,
+    /// At least one request's head has come.
+    served: Cell<bool>,
+    /// What the response body that was polled last did.
+    body: Cell<BodyPoll>,
+    signals: Arc<Signals>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum BodyPoll {
+    /// Not polled.
+    #[default]
+    Untouched,
+    /// It gave something away, and is not polled again before the client has taken it.
+    Gave,
+    /// It has nothing yet: the upstream's turn.
+    Waits,
+}
+
+/// The service, as hyper wants it: without readiness, and counted.
+pub(super) struct Counted<S> {
+    service: RefCell<S>,
+    flights: Rc<Flights>,
+}
+
+/// One request in flight.
+struct Flight(Rc<Flights>);
+
+pin_project_lite::pin_project! {
+    /// Until the response's head.
+    pub(super) struct Call<S: Service> {
+        #[pin]
+        state: CallState<S>,
+        flight: Option<Flight>,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = CallStateProjection]
+    enum CallState<S: Service> {
+        Called { #[pin] future: S::Future },
+        // Boxed, since it is rare and holds the whole request.
+        NotReady { #[pin] future: Pin<Box<Oneshot<S, Request<Incoming>>>> },
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The response's body, until it ends or is dropped.
+    pub(super) struct CountedBody<B> {
+        #[pin]
+        body: B,
+        flight: Flight,
+    }
+}
+
+// === impl Flights ===
+
+impl Flights {
+    pub(super) fn new(signals: Arc<Signals>) -> Rc<Self> {
+        Rc::new(Self {
+            in_flight: Cell::new(0),
+            since: Cell::new(Instant::now()),
+            served: Cell::new(false),
+            body: Cell::default(),
+            signals,
+        })
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
+    /// Since when none is in flight; since connect, before the first. Without meaning while one is.
+    pub(super) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    pub(super) fn has_served(&self) -> bool {
+        self.served.get()
+    }
+
+    pub(super) fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    /// What a response body did since this was last asked.
+    pub(super) fn take_body_poll(&self) -> BodyPoll {
+        self.body.take()
+    }
+
+    fn begin(self: &Rc<Self>) -> Flight {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.served.set(true);
+        // What was read up to here is this request's.
+        self.signals.forget_read();
+        Flight(self.clone())
+    }
+}
+
+// === impl Counted ===
+
+impl<S: Service> Counted<S> {
+    pub(super) fn new(service: S, flights: Rc<Flights>) -> Self {
+        Self { service: RefCell::new(service), flights }
+    }
+}
+
+impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
+    type Response = Response<CountedBody<S::Body>>;
+    type Error = Infallible;
+    type Future = Call<S>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let flight = Some(self.flights.begin());
+        let mut service = self.service.borrow_mut();
+        // Mostly it is ready at once, and neither a clone nor a wake-up is needed.
+        let state = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => CallState::Called { future: service.call(request) },
+            Poll::Pending => CallState::NotReady { future: Box::pin(Oneshot::new(service.clone(), request)) },
+        };
+        Call { state, flight }
+    }
+}
+
+// === impl Flight ===
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let left = self.0.in_flight.get() - 1;
+        self.0.in_flight.set(left);
+        if left == 0 {
+            self.0.since.set(Instant::now());
+            // What was read up to here was this request's body, not the next one's head.
+            self.0.signals.forget_read();
+        }
+    }
+}
+
+// === impl Call ===
+
+impl<S: Service> Future for Call<S> {
+    type Output = Result<Response<CountedBody<S::Body>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(response) = ready!(match this.state.project() {
+            CallStateProjection::Called { future } => future.poll(cx),
+            CallStateProjection::NotReady { future } => future.poll(cx),
+        });
+        match this.flight.take() {
+            Some(flight) => Poll::Ready(Ok(response.map(|body| CountedBody { body, flight }))),
+            // Polled after its end.
+            None => Poll::Pending,
+        }
+    }
+}
+
+// === impl CountedBody ===
+
+impl<B: Body> Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let frame = this.body.poll_frame(cx);
+        this.flight.0.body.set(if frame.is_ready() { BodyPoll::Gave } else { BodyPoll::Waits });
+        frame
+    }
+
+    // Both decide how hyper frames the message.
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,204 @@
+//! A connection, held to its deadlines and to the drain.
+//!
+//! One timer a connection, and no timer operation a request: the timer may fire too early, never too late. While requests are
+//! in flight it is armed for one idle timeout ahead at most, so it has always fired before a connection that became idle
+//! meanwhile is due. Every other stage begins in a poll of this future, which then arms it earlier.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, Sleep};
+
+use super::Service;
+use super::connection::Http;
+use super::drain::Draining;
+use super::flight::Flights;
+use super::limits::Limits;
+use super::protocol::Protocol;
+use super::stage::Stage;
+
+pin_project_lite::pin_project! {
+    /// Resolves when the connection has ended, was upgraded, or had to be cut.
+    pub(super) struct Lifetime<S: Service> {
+        http: Http<S>,
+        observed: Observed,
+        limits: Arc<Limits>,
+        draining: Rc<Draining>,
+        // Polled once, for its wake-up; `draining` says the rest.
+        #[pin]
+        drain: OwnedNotified,
+        #[pin]
+        timer: Sleep,
+        // `None` before the first poll.
+        armed: Option<Instant>,
+    }
+}
+
+/// How a connection ended.
+pub(super) enum End {
+    /// By itself, or taken over by an upgrade.
+    Done,
+    /// The client or the network failed.
+    Failed(hyper::Error),
+    /// By a deadline.
+    Cut(Stage),
+}
+
+/// What was seen of a connection after each poll.
+struct Observed {
+    protocol: Protocol,
+    flights: Rc<Flights>,
+    connected: Instant,
+    /// Since when the socket takes nothing.
+    blocked: Option<Instant>,
+    /// Since when a part of a head is there.
+    head: Option<Instant>,
+    closing: Option<Closing>,
+}
+
+/// No more requests are taken.
+#[derive(Clone, Copy)]
+struct Closing {
+    since: Instant,
+    /// Responses may still be on their way.
+    busy: bool,
+}
+
+// === impl Lifetime ===
+
+impl<S: Service> Lifetime<S> {
+    pub(super) fn new(
+        http: Http<S>,
+        flights: Rc<Flights>,
+        connected: Instant,
+        limits: Arc<Limits>,
+        draining: Rc<Draining>,
+    ) -> Self {
+        let observed =
+            Observed { protocol: http.protocol(), flights, connected, blocked: None, head: None, closing: None };
+        let drain = draining.begins();
+        let timer = tokio::time::sleep_until(connected);
+        Self { http, observed, limits, draining, drain, timer, armed: None }
+    }
+}
+
+impl<S: Service> Future for Lifetime<S> {
+    type Output = End;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        if self.armed.is_none() {
+            let _ = self.as_mut().project().drain.poll(cx);
+        }
+        loop {
+            let mut this = self.as_mut().project();
+            if let Poll::Ready(result) = this.http.poll(cx) {
+                // After an upgrade the socket lives on, and its half-close is the tunnel's business.
+                this.observed.flights.signals().do_not_linger();
+                return Poll::Ready(result.map_or_else(End::Failed, |()| End::Done));
+            }
+            this.observed.look();
+            let stage = this.observed.stage();
+            let drained = this.draining.since();
+            if drained.is_some() && this.observed.may_close(stage) {
+                this.observed.close();
+                this.http.graceful_shutdown();
+                continue;
+            }
+
+            let due = stage.deadline(this.limits, drained);
+            if let Some(armed) = *this.armed
+                && due.is_none_or(|due| armed <= due)
+                && !this.timer.is_elapsed()
+            {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if due.is_some_and(|due| due <= now) {
+                if !this.observed.ends_gracefully(stage) {
+                    return Poll::Ready(End::Cut(stage));
+                }
+                this.observed.close();
+                this.http.graceful_shutdown();
+                continue;
+            }
+            let look_again = now + this.limits.idle_timeout;
+            let arm = due.map_or(look_again, |due| due.min(look_again));
+            this.timer.as_mut().reset(arm);
+            *this.armed = Some(arm);
+            if this.timer.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+// === impl Observed ===
+
+impl Observed {
+    fn look(&mut self) {
+        let signals = self.flights.signals();
+        let wrote = signals.take_wrote();
+        if !signals.is_blocked() {
+            self.blocked = None;
+        } else if wrote || self.blocked.is_none() {
+            self.blocked = Some(Instant::now());
+        }
+
+        match &mut self.closing {
+            // To a slow reader, HTTP/2 still sends what it holds of responses that count as ended.
+            Some(closing) if closing.busy && wrote => closing.since = Instant::now(),
+            Some(_) => {}
+            None if signals.is_shut() => self.closing = Some(Closing { since: Instant::now(), busy: true }),
+            None => {}
+        }
+
+        // A request has come and gone since.
+        if self.head.is_some_and(|head| head <= self.flights.since()) {
+            self.head = None;
+        }
+        if self.head.is_none() && self.protocol == Protocol::Http1 && !self.flights.is_busy() && signals.take_read() {
+            self.head = Some(Instant::now());
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        if let Some(since) = self.blocked {
+            Stage::Blocked(since)
+        } else if self.flights.is_busy() {
+            Stage::Busy
+        } else if let Some(closing) = self.closing {
+            Stage::Closing(closing.since.max(self.flights.since()))
+        } else if !self.flights.has_served() {
+            Stage::Fresh(self.connected)
+        } else if let Some(since) = self.head {
+            Stage::Head(since)
+        } else {
+            Stage::Idle(self.flights.since())
+        }
+    }
+
+    /// In a drain: at once, unless a request may be about to come whose client believes it sent.
+    fn may_close(&self, stage: Stage) -> bool {
+        self.closing.is_none() && !matches!(stage, Stage::Fresh(_) | Stage::Head(_))
+    }
+
+    /// At its deadline: HTTP/2 says GOAWAY before it goes; HTTP/1 has nothing to say within a head.
+    fn ends_gracefully(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Idle(_) => true,
+            Stage::Fresh(_) => self.protocol == Protocol::Http2,
+            Stage::Blocked(_) | Stage::Busy | Stage::Closing(_) | Stage::Head(_) => false,
+        }
+    }
+
+    fn close(&mut self) {
+        let busy = self.flights.is_busy() || self.blocked.is_some();
+        if !busy {
+            self.flights.signals().do_not_linger();
+        }
+        self.closing = Some(Closing { since: Instant::now(), busy });
+    }
+}

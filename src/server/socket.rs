@@ -1,0 +1,293 @@
+//! A connection's socket, and what it tells the connection's lifetime: bytes came, bytes went, it is blocked, it has ended.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+use super::load::Place;
+use super::protocol::{PREFACE, Protocol};
+use super::stream::Stream;
+
+/// What HTTP is spoken over.
+pub(super) enum Transport {
+    Plain(Socket),
+    /// Boxed: a TLS session is large, and connections without one should not pay for it.
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// A socket that reports to [`Signals`]. Below TLS, so that it sees what really moves.
+pub(super) struct Socket {
+    stream: Stream,
+    signals: Arc<Signals>,
+    /// Read to find the protocol, and not yet handed on.
+    prefix: Prefix,
+    _place: Place,
+}
+
+/// What the socket has seen since the connection's lifetime last looked.
+///
+/// Atomics for their type alone: hyper wants an upgradeable connection's IO to be `Send`. One thread touches them, and relaxed
+/// loads and stores are plain moves.
+pub(super) struct Signals {
+    /// Bytes came in.
+    read: AtomicBool,
+    /// Bytes went out.
+    wrote: AtomicBool,
+    /// The last attempt to write found no room.
+    blocked: AtomicBool,
+    /// The client has ended its side.
+    eof: AtomicBool,
+    /// This side is ended.
+    shut: AtomicBool,
+    /// After the end of this side, read on to the client's.
+    linger: AtomicBool,
+}
+
+#[derive(Default)]
+struct Prefix {
+    bytes: [u8; PREFACE.len()],
+    start: u8,
+    end: u8,
+}
+
+// === impl Transport ===
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+// === impl Socket ===
+
+impl Socket {
+    pub(super) fn new(stream: Stream, place: Place) -> Self {
+        Self { stream, signals: Arc::default(), prefix: Prefix::default(), _place: place }
+    }
+
+    pub(super) fn signals(&self) -> Arc<Signals> {
+        self.signals.clone()
+    }
+
+    /// Finds out which HTTP the client speaks, by its first bytes, which are read again afterwards.
+    ///
+    /// `None`: it has closed without a word.
+    pub(super) async fn sniff(&mut self) -> io::Result<Option<Protocol>> {
+        std::future::poll_fn(|cx| self.poll_sniff(cx)).await
+    }
+
+    fn poll_sniff(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Protocol>>> {
+        loop {
+            let Prefix { bytes, end, .. } = &mut self.prefix;
+            if let Some(protocol) = Protocol::detect(&bytes[..usize::from(*end)]) {
+                return Poll::Ready(Ok(Some(protocol)));
+            }
+            let mut buf = ReadBuf::new(&mut bytes[usize::from(*end)..]);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            match buf.filled().len() as u8 {
+                0 => return Poll::Ready(Ok(None)),
+                read => *end += read,
+            }
+        }
+    }
+
+    /// Reads and throws away until the client closes.
+    ///
+    /// To close with unread bytes would reset the connection, and a reset can destroy a response that the client has not yet
+    /// read (RFC 9112 §9.6): a 413 while the body is still being sent, for one.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [MaybeUninit::uninit(); 4096];
+        loop {
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let put_back = this.prefix.move_to(buf);
+        let before = buf.filled().len();
+        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = result {
+            if buf.filled().len() > before {
+                Signals::set(&this.signals.read);
+            } else if buf.remaining() > 0 {
+                Signals::set(&this.signals.eof);
+            }
+        }
+        // What was put back is there, whatever the socket says; it will say so again.
+        if put_back { Poll::Ready(Ok(())) } else { result }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.signals.saw_write(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.signals.saw_write(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !Signals::is(&this.signals.shut) {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            Signals::set(&this.signals.shut);
+        }
+        if Signals::is(&this.signals.linger) && !Signals::is(&this.signals.eof) {
+            ready!(this.poll_discard(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// Whether bytes came in since this was last asked, or [`Signals::forget_read`] called.
+    pub(super) fn take_read(&self) -> bool {
+        Self::take(&self.read)
+    }
+
+    /// The bytes that came in so far belong to a request that is known.
+    pub(super) fn forget_read(&self) {
+        self.read.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether bytes went out since this was last asked.
+    pub(super) fn take_wrote(&self) -> bool {
+        Self::take(&self.wrote)
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        Self::is(&self.blocked)
+    }
+
+    pub(super) fn is_shut(&self) -> bool {
+        Self::is(&self.shut)
+    }
+
+    /// Close without waiting for the client: nothing of a response can be lost.
+    pub(super) fn do_not_linger(&self) {
+        self.linger.store(false, Ordering::Relaxed);
+    }
+
+    fn saw_write(&self, result: &Poll<io::Result<usize>>) {
+        self.blocked.store(result.is_pending(), Ordering::Relaxed);
+        if matches!(result, Poll::Ready(Ok(1..))) {
+            Self::set(&self.wrote);
+        }
+    }
+
+    fn is(flag: &AtomicBool) -> bool {
+        flag.load(Ordering::Relaxed)
+    }
+
+    fn set(flag: &AtomicBool) {
+        flag.store(true, Ordering::Relaxed);
+    }
+
+    /// Not a swap, which would lock the bus: there is one thread.
+    fn take(flag: &AtomicBool) -> bool {
+        let value = flag.load(Ordering::Relaxed);
+        flag.store(false, Ordering::Relaxed);
+        value
+    }
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self {
+            read: AtomicBool::new(false),
+            wrote: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            eof: AtomicBool::new(false),
+            shut: AtomicBool::new(false),
+            linger: AtomicBool::new(true),
+        }
+    }
+}
+
+// === impl Prefix ===
+
+impl Prefix {
+    /// Whether there was anything to move.
+    fn move_to(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let rest = &self.bytes[usize::from(self.start)..usize::from(self.end)];
+        let moved = rest.len().min(buf.remaining());
+        buf.put_slice(&rest[..moved]);
+        self.start += moved as u8;
+        moved > 0
+    }
+}

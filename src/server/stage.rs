@@ -1,0 +1,94 @@
+//! Where in its life a connection is, and until when it may stay there.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::limits::Limits;
+
+/// What a connection that is being closed gets beyond its last response: for the client to close its side, or to acknowledge
+/// a GOAWAY.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// What a connection whose request is not complete gets once the drain has begun. It may have been sent before.
+pub(super) const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// A stage, and since when. Earlier rows win where two would fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The client takes nothing of what is to be written.
+    Blocked(Instant),
+    /// Requests are in flight. Their own limits belong to the proxy.
+    Busy,
+    /// No more requests are taken, and none is in flight.
+    Closing(Instant),
+    /// Connected, and no request's head has been complete yet.
+    Fresh(Instant),
+    /// HTTP/1: a part of the next head has come. (In HTTP/2 what comes need not be a head.)
+    Head(Instant),
+    /// Between requests.
+    Idle(Instant),
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// When it ends by force; `None`: not by time. `drained`: since when the server drains.
+    pub(super) fn deadline(self, limits: &Limits, drained: Option<Instant>) -> Option<Instant> {
+        match self {
+            Self::Blocked(since) => Some(since + limits.stall_timeout),
+            Self::Busy => None,
+            Self::Closing(since) => Some(since + LINGER),
+            Self::Fresh(since) | Self::Head(since) => {
+                let head = since + limits.header_timeout;
+                Some(drained.map_or(head, |drained| head.min(drained + LAST_CALL)))
+            }
+            Self::Idle(since) => Some(since + limits.idle_timeout),
+        }
+    }
+
+    /// Why it was ended, for the log.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Blocked(_) => "the client does not read",
+            Self::Busy => "busy",
+            Self::Closing(_) => "the client does not close",
+            Self::Fresh(_) | Self::Head(_) => "no complete request head in time",
+            Self::Idle(_) => "idle",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stage_has_its_deadline() {
+        let limits = Limits {
+            max_connections: 1,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            stall_timeout: Duration::from_secs(60),
+            max_head: 65536,
+        };
+        let t = Instant::now();
+        let after = |seconds| Some(t + Duration::from_secs(seconds));
+        let table = [
+            (Stage::Blocked(t), None, after(60)),
+            (Stage::Blocked(t), after(5), after(60)),
+            (Stage::Busy, None, None),
+            (Stage::Busy, after(5), None),
+            (Stage::Closing(t), None, after(2)),
+            (Stage::Fresh(t), None, after(10)),
+            (Stage::Fresh(t), after(5), after(6)),
+            (Stage::Fresh(t), after(9), after(10)),
+            (Stage::Head(t), None, after(10)),
+            (Stage::Head(t), after(5), after(6)),
+            (Stage::Idle(t), None, after(300)),
+        ];
+        for (stage, drained, expected) in table {
+            assert_eq!(stage.deadline(&limits, drained), expected, "{stage:?} {drained:?}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! TLS towards downstream: which certificate is shown, and which is asked for.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+
+use crate::config::ServerTls;
+
+/// Certificate, key and client CA, read and found to fit together.
+#[derive(Clone)]
+pub struct Tls(TlsAcceptor);
+
+/// A file that could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{key} {path}: {what}", path = path.display())]
+pub struct TlsError {
+    /// The configuration's key that names the file.
+    key: &'static str,
+    path: PathBuf,
+    what: String,
+}
+
+// === impl Tls ===
+
+impl Tls {
+    /// Reads the files. They are read again only by another call: see [`Running::set_tls`](super::Running::set_tls).
+    pub fn load(tls: &ServerTls) -> Result<Self, TlsError> {
+        let certificate = |what| TlsError::new("tls.cert_file", &tls.cert_file, what);
+        let chain = certificates("tls.cert_file", &tls.cert_file)?;
+        let key = PrivateKeyDer::from_pem_file(&tls.key_file)
+            .map_err(|error| TlsError::new("tls.key_file", &tls.key_file, unreadable(error, "private key")))?;
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| certificate(error.to_string()))?;
+        let builder = match &tls.client_ca_file {
+            None => builder.with_no_client_auth(),
+            Some(path) => builder.with_client_cert_verifier(client_verifier(path)?),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => TlsError::new(
+                "tls.key_file",
+                &tls.key_file,
+                format!("does not belong to the first certificate of {}", tls.cert_file.display()),
+            ),
+            error => certificate(error.to_string()),
+        })?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Sessions are resumed by tickets: the default, a cache, takes a lock that all workers share. The tickets' keys are
+        // made here, so a reload ends what an earlier client CA has admitted.
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| certificate(error.to_string()))?;
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    pub(super) fn acceptor(&self) -> &TlsAcceptor {
+        &self.0
+    }
+}
+
+// === impl TlsError ===
+
+impl TlsError {
+    fn new(key: &'static str, path: &Path, what: impl Into<String>) -> Self {
+        Self { key, path: path.to_owned(), what: what.into() }
+    }
+}
+
+fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let fail = |what: String| TlsError::new("tls.client_ca_file", path, what);
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("tls.client_ca_file", path)? {
+        roots.add(certificate).map_err(|error| fail(format!("holds a certificate that cannot be used: {error}")))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()))
+        .build()
+        .map_err(|error| fail(error.to_string()))
+}
+
+/// At least one.
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| TlsError::new(key, path, unreadable(error, "certificate")))?;
+    if found.is_empty() {
+        return Err(TlsError::new(key, path, unreadable(pem::Error::NoItemsFound, "certificate")));
+    }
+    Ok(found)
+}
+
+/// Without the parser's own words: they may quote the file.
+fn unreadable(error: pem::Error, wanted: &str) -> String {
+    match error {
+        pem::Error::Io(error) => format!("cannot be read: {error}"),
+        pem::Error::NoItemsFound => format!("holds no {wanted} in PEM form (-----BEGIN …-----)"),
+        _ => "is not a PEM file, or a damaged one".to_owned(),
+    }
+}

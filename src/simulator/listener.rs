@@ -1,0 +1,85 @@
+//! Accepts connections, for HTTP/1.1 and HTTP/2 on one port, and serves each until it ends or is told to.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::exchange::{Exchange, Met};
+use super::fault::{Step, Target};
+use super::line::{End, Line};
+use super::routes;
+use super::state::Shared;
+use super::wire::{Socket, Wire};
+
+/// Beyond what any client of ours sends.
+const MAX_HEADERS: u32 = 256 * 1024;
+
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let tls = shared.read(|state| state.options.tls.clone()).map(TlsAcceptor::from);
+    loop {
+        match listener.accept().await {
+            Ok((tcp, _)) => {
+                let exchange = Exchange { line: shared.open_line(), shared: Arc::clone(&shared) };
+                tokio::spawn(connection(tcp, tls.clone(), exchange));
+            }
+            // Out of file descriptors, mostly: some will be closed.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, exchange: Exchange) {
+    let _ = tcp.set_nodelay(true);
+    let line = Arc::clone(&exchange.line);
+    match exchange.meet(Target::Accept, Step::BeforeBody, "", None).await {
+        Met::Gone => return unserved(tcp, line).await,
+        Met::Nothing | Met::Answer(_) | Met::Act(_) => {}
+    }
+    let socket = match tls {
+        None => Socket::Plain(tcp),
+        Some(acceptor) => match acceptor.accept(tcp).await {
+            Ok(tls) => Socket::Tls(Box::new(tls)),
+            // The client's business: it may not trust us, by design of a test.
+            Err(_) => return,
+        },
+    };
+    serve(Wire::new(socket, line), exchange).await;
+}
+
+/// A connection of which nothing is read.
+async fn unserved(tcp: TcpStream, line: Arc<Line>) {
+    let _wire = Wire::new(Socket::Plain(tcp), Arc::clone(&line));
+    line.ended().await;
+}
+
+async fn serve(wire: Wire, exchange: Exchange) {
+    let mut endings = exchange.line.endings();
+    // It may have been told to end before anyone listened.
+    endings.mark_changed();
+    let service = service_fn(move |request| routes::answer(exchange.clone(), request));
+    let mut builder = Builder::new(TokioExecutor::new());
+    // How long a client is idle is its own affair.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(1000);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADERS);
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
+    loop {
+        tokio::select! {
+            // Errors are the client's: the ledger tells what became of each answer.
+            _ = connection.as_mut() => return,
+            Ok(()) = endings.changed() => {
+                let ending = endings.borrow_and_update().clone();
+                match ending {
+                    Some(End::Drain) => connection.as_mut().graceful_shutdown(),
+                    Some(End::Close | End::Raw(_) | End::Reset) => return,
+                    None => {}
+                }
+            }
+        }
+    }
+}

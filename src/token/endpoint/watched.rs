@@ -1,0 +1,95 @@
+//! A connection that knows whether anything was sent, and that begins no request too late.
+//!
+//! A process can be stopped for any time between any two lines, and another may have taken the right to present over when
+//! it goes on. So the clock is looked at right before the first byte.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+pin_project! {
+    /// A connection that notes when bytes are handed to it, and takes the first ones only in time.
+    pub(super) struct Watched<T> {
+        #[pin]
+        pub(super) io: T,
+        pub(super) sent: Arc<AtomicBool>,
+        pub(super) send_by: Instant,
+    }
+}
+
+// === impl Watched ===
+
+impl<T: AsyncRead> AsyncRead for Watched<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_read(cx, buf)
+    }
+}
+
+impl<T: AsyncWrite> AsyncWrite for Watched<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        in_time(this.sent, *this.send_by)?;
+        let written = this.io.poll_write(cx, buf);
+        this.sent.fetch_or(written.is_ready(), Ordering::Relaxed);
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        in_time(this.sent, *this.send_by)?;
+        let written = this.io.poll_write_vectored(cx, bufs);
+        this.sent.fetch_or(written.is_ready(), Ordering::Relaxed);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_shutdown(cx)
+    }
+}
+
+/// Whether a write may be made: the first only in time, those that follow it always.
+fn in_time(sent: &AtomicBool, send_by: Instant) -> io::Result<()> {
+    if sent.load(Ordering::Relaxed) || Instant::now() < send_by {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, "the time in which the token may be presented is over"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn either_way_of_writing_is_seen() {
+        let (io, _far) = tokio::io::duplex(1024);
+        let mut watched = Watched { io, sent: Arc::default(), send_by: Instant::now() };
+        assert!(watched.write(b"x").await.is_err() && !watched.sent.load(Ordering::Relaxed));
+        assert!(watched.write_vectored(&[IoSlice::new(b"x")]).await.is_err() && !watched.sent.load(Ordering::Relaxed));
+        watched.send_by = Instant::now() + Duration::from_secs(60);
+        assert!(watched.write(b"x").await.is_ok() && watched.sent.load(Ordering::Relaxed));
+        watched.sent = Arc::default();
+        assert!(watched.write_vectored(&[IoSlice::new(b"x")]).await.is_ok() && watched.sent.load(Ordering::Relaxed));
+    }
+}

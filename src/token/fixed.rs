@@ -1,0 +1,124 @@
+//! The `static` grant: a token that somebody else renews, in the configuration or in a file.
+//!
+//! Nothing is refreshed here. A refusal reads the file again, since whoever renews the token writes it there.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::config::SecretSource;
+use crate::token::live::{Live, LiveToken, View};
+use crate::token::refresher::{Command, Identity, Tokens, Verdict};
+use crate::token::{Access, AccessToken, Generation};
+
+/// Serves the token of the `static` grant.
+pub struct Fixed {
+    source: SecretSource,
+    live: Arc<Live>,
+    clock: Clock,
+    commands: mpsc::UnboundedReceiver<Command>,
+    present: Option<AccessToken>,
+    generation: Generation,
+    trouble: Option<String>,
+    draining: bool,
+}
+
+// === impl Fixed ===
+
+impl Fixed {
+    /// The task and the handle to it; the token is read at once.
+    pub fn new(source: SecretSource, live: Arc<Live>, wait: std::time::Duration, identity: Identity) -> (Self, Tokens) {
+        let (send, commands) = mpsc::unbounded_channel();
+        let tokens = Tokens::new(Arc::clone(&live), send, wait, identity);
+        let clock = live.clock().clone();
+        let generation = Generation::default();
+        let mut fixed =
+            Self { source, live, clock, commands, present: None, generation, trouble: None, draining: false };
+        fixed.read();
+        (fixed, tokens)
+    }
+
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Refused(generation, reply) => self.answer(generation, reply),
+            Command::Refresh(reply) => self.answer(self.generation, reply),
+            Command::RefusedAgain(_) | Command::ReplayAccepted => {}
+            Command::Drain => {
+                self.draining = true;
+                self.publish();
+            }
+        }
+    }
+
+    fn answer(&mut self, refused: Generation, reply: oneshot::Sender<Verdict>) {
+        if self.generation <= refused {
+            self.read();
+        }
+        let verdict = match &self.live.view().token {
+            Some(token) if token.generation > refused => Verdict::Newer(Arc::clone(token)),
+            _ => Verdict::PassOn(self.trouble.clone().unwrap_or_else(|| match &self.source {
+                SecretSource::Inline(_) => "a token of the static grant is not refreshed".to_owned(),
+                SecretSource::File(path) => format!("{} still holds the same token", path.display()),
+            })),
+        };
+        // Who asked may have gone.
+        let _ = reply.send(verdict);
+    }
+
+    fn read(&mut self) {
+        let text = match &self.source {
+            SecretSource::Inline(secret) => Ok(secret.expose().to_owned()),
+            SecretSource::File(path) => {
+                std::fs::read_to_string(path).map_err(|error| format!("{} can't be read: {error}", path.display()))
+            }
+        };
+        let text = text.map(zeroize::Zeroizing::new);
+        let token = text.and_then(|text| {
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            AccessToken::parse(text).map_err(|error| format!("oauth.access_token: {error}"))
+        });
+        match token {
+            Ok(token) => {
+                self.trouble = None;
+                if self.present.as_ref() != Some(&token) {
+                    self.present = Some(token);
+                    self.generation = self.generation.next();
+                }
+            }
+            Err(trouble) => {
+                tracing::error!(error = trouble, "the token of the static grant could not be read");
+                self.trouble = Some(trouble);
+            }
+        }
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let now = self.clock.now();
+        let present = self.live.view();
+        let token = self.present.as_ref().and_then(|token| match &present.token {
+            Some(live) if live.generation == self.generation => Some(Arc::clone(live)),
+            _ => {
+                let access = Access { token: token.clone(), obtained_at: now, expires_at: None };
+                LiveToken::new(self.generation, &access).ok().map(Arc::new)
+            }
+        });
+        let needs_login = if token.is_none() { self.trouble.clone() } else { None };
+        let view = View { token, generation: self.generation, needs_login, draining: self.draining, ..View::default() };
+        self.live.publish(view);
+    }
+}

@@ -1,0 +1,123 @@
+//! A grant that a person gives, put into the store while the proxy may be running.
+//!
+//! The lease is waited for, so that no refresh is in flight whose outcome would be written over; then the whole record is
+//! replaced by compare-and-set. The running proxy sees the change and adopts it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::token::store::{Binding, Expect, Leased, Record, Store, StoreError, Written};
+use crate::token::{Access, RefreshToken};
+
+/// What `import` and `login` have to give.
+#[derive(Clone, Debug)]
+pub struct NewGrant {
+    pub refresh: RefreshToken,
+    /// The access token that was issued with it. Without one, the refresh token is the whole grant, and is refreshed at once.
+    pub access: Option<Access>,
+}
+
+/// What to do with a stored document that can't be read. A copy of it is kept in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damaged {
+    Leave,
+    Replace,
+}
+
+/// Why the grant was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStored {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("another process has held the store's lease for {0:?}, to refresh the token; try again")]
+    Busy(Duration),
+    #[error("the stored grant changed at each attempt to replace it; try again")]
+    Contended,
+}
+
+/// Longer than reading and writing the store take.
+const LEASE: Duration = Duration::from_secs(30);
+/// A commit that comes between our look and our write is somebody's newer grant: it is looked at again, this often.
+const ATTEMPTS: usize = 5;
+
+// === impl NewGrant ===
+
+impl NewGrant {
+    /// Stores it, waiting up to `patience` for a refresh in flight. Gives back what is then stored.
+    pub async fn store(
+        &self,
+        store: &Store,
+        binding: &Binding,
+        damaged: Damaged,
+        patience: Duration,
+    ) -> Result<Record, NotStored> {
+        store.prepare().await?;
+        let owner = format!("import-{}", std::process::id());
+        let deadline = Instant::now() + patience;
+        for _ in 0..ATTEMPTS {
+            let lease = loop {
+                match store.lease(&owner, LEASE).await? {
+                    Leased::Held(lease) => break lease,
+                    Leased::Busy { .. } if Instant::now() >= deadline => return Err(NotStored::Busy(patience)),
+                    Leased::Busy { retry_in } => sleep(retry_in).await,
+                }
+            };
+            let stored = self.replace(store, binding, damaged, lease.fence).await;
+            store.release(lease).await;
+            if let Some(record) = stored? {
+                return Ok(record);
+            }
+        }
+        Err(NotStored::Contended)
+    }
+
+    /// One attempt under the lease; `None`: the store changed meanwhile.
+    async fn replace(
+        &self,
+        store: &Store,
+        binding: &Binding,
+        damaged: Damaged,
+        fence: u64,
+    ) -> Result<Option<Record>, StoreError> {
+        let (record, written) = match store.load().await {
+            Ok(stored) => {
+                let expect = Expect { version: stored.as_ref().map(Record::version), fence: Some(fence) };
+                let record = self.after(stored, binding);
+                let written = store.write(expect, &record).await?;
+                (record, written)
+            }
+            Err(StoreError::Damaged(_)) if damaged == Damaged::Replace => {
+                let record = self.after(None, binding);
+                let written = store.replace_damaged(&record).await?;
+                (record, written)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(matches!(written, Written::Done).then_some(record))
+    }
+
+    /// The record that follows `stored`. Pure.
+    fn after(&self, stored: Option<Record>, binding: &Binding) -> Record {
+        let before = stored.unwrap_or_else(|| Record::empty(binding.clone()));
+        let (generation, access) = match &self.access {
+            Some(access) => (before.generation.next(), Some(access.clone())),
+            // The old access token serves until the new refresh token has worked, if it is for the same server.
+            None => (before.generation, before.access.filter(|_| before.binding == *binding)),
+        };
+        Record {
+            binding: binding.clone(),
+            generation,
+            access,
+            refresh: Some(self.refresh.clone()),
+            // They speak of the grant that is replaced.
+            intent: None,
+            needs_login: None,
+            taken: before.taken,
+            last_refresh: before.last_refresh,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+use std::path::Path;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::{StoreConfig, StoreKindConfig};
+use crate::token::store::{Intent, Lease};
+use crate::token::{AccessToken, Generation};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn binding(upstream: &str) -> Binding {
+    Binding { token_url: "https://as.test/token".into(), client_id: "7".into(), upstream_origin: upstream.into() }
+}
+
+fn ours() -> Binding {
+    binding("https://api.test")
+}
+
+fn access(token: &str) -> Access {
+    Access { token: AccessToken::parse(token).unwrap(), obtained_at: Timestamp::UNIX_EPOCH, expires_at: None }
+}
+
+fn grant(refresh: &str, with: Option<&str>) -> NewGrant {
+    NewGrant { refresh: RefreshToken::parse(refresh).unwrap(), access: with.map(access) }
+}
+
+/// The third generation, refused, with the traces of an unclear call.
+fn spent() -> Record {
+    let refresh = RefreshToken::parse("old").unwrap();
+    let fingerprint = refresh.fingerprint();
+    Record {
+        generation: Generation(3),
+        access: Some(access("old-access")),
+        refresh: Some(refresh),
+        intent: Some(Intent { owner: "peer".into(), at: Timestamp::UNIX_EPOCH, fingerprint, presented: 2 }),
+        needs_login: Some("refused".into()),
+        taken: vec![fingerprint],
+        ..Record::empty(ours())
+    }
+}
+
+async fn open(path: &Path) -> Store {
+    let kind = StoreKindConfig::File { path: path.to_owned() };
+    Store::open(&StoreConfig { kind, keys: Vec::new() }, None).await.unwrap()
+}
+
+async fn folder() -> (TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("grant.json")).await;
+    (folder, store)
+}
+
+async fn held(store: &Store) -> Lease {
+    match store.lease("refresher", PATIENCE).await.unwrap() {
+        Leased::Held(lease) => lease,
+        Leased::Busy { .. } => panic!("busy"),
+    }
+}
+
+#[test]
+fn what_follows_a_stored_grant() {
+    // (stored, given with an access token, generation, access token)
+    for (stored, with, generation, token) in [
+        (None, None, 0, None),
+        (None, Some("new-access"), 1, Some("new-access")),
+        (Some(spent()), None, 3, Some("old-access")),
+        (Some(spent()), Some("new-access"), 4, Some("new-access")),
+        (Some(Record { binding: binding("https://other.test"), ..spent() }), None, 3, None),
+        (Some(Record { binding: binding("https://other.test"), ..spent() }), Some("new-access"), 4, Some("new-access")),
+    ] {
+        let taken = stored.as_ref().map(|record| record.taken.clone()).unwrap_or_default();
+        let record = grant("new", with).after(stored, &ours());
+        assert_eq!(record.generation, Generation(generation));
+        assert_eq!(record.access, token.map(access));
+        assert_eq!(record.refresh, Some(RefreshToken::parse("new").unwrap()));
+        assert_eq!(record.binding, ours());
+        assert_eq!((record.intent, record.needs_login, record.taken), (None, None, taken));
+    }
+}
+
+#[tokio::test]
+async fn a_grant_is_stored_where_there_was_none_and_where_there_was_one() {
+    let (_folder, store) = folder().await;
+    for (token, generation) in [("first", 1), ("second", 2)] {
+        let stored = grant(token, Some("a")).store(&store, &ours(), Damaged::Leave, PATIENCE).await.unwrap();
+        assert_eq!(stored.generation, Generation(generation));
+        assert_eq!(store.load().await.unwrap(), Some(stored));
+    }
+    // The lease was given back.
+    held(&store).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_in_flight_is_waited_for_and_its_commit_is_not_lost() {
+    let (folder, store) = folder().await;
+    grant("first", Some("a")).store(&store, &ours(), Damaged::Leave, PATIENCE).await.unwrap();
+    let lease = held(&store).await;
+
+    let peer = open(&folder.path().join("grant.json")).await;
+    let import =
+        tokio::spawn(
+            async move { grant("imported", None).store(&peer, &ours(), Damaged::Leave, PATIENCE).await.unwrap() },
+        );
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!import.is_finished());
+    let before = store.load().await.unwrap().unwrap();
+    let renewed = Record { generation: Generation(2), access: Some(access("b")), ..before.clone() };
+    let expect = Expect { version: Some(before.version()), fence: None };
+    assert!(matches!(store.write(expect, &renewed).await.unwrap(), Written::Done));
+    store.release(lease).await;
+
+    let stored = import.await.unwrap();
+    assert_eq!((stored.generation, stored.access), (Generation(2), Some(access("b"))));
+    assert_eq!(stored.refresh, Some(RefreshToken::parse("imported").unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_never_free_is_given_up_on() {
+    let (folder, store) = folder().await;
+    let _lease = held(&store).await;
+    let peer = open(&folder.path().join("grant.json")).await;
+    let refused = grant("new", None).store(&peer, &ours(), Damaged::Leave, Duration::from_secs(20)).await;
+    assert!(matches!(refused, Err(NotStored::Busy(_))), "{refused:?}");
+    assert_eq!(store.load().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_damaged_document_is_replaced_only_when_asked_to() {
+    let (folder, store) = folder().await;
+    let path = folder.path().join("grant.json");
+    std::fs::write(&path, "half a docu").unwrap();
+    let refused = grant("new", None).store(&store, &ours(), Damaged::Leave, PATIENCE).await;
+    assert!(matches!(refused, Err(NotStored::Store(StoreError::Damaged(_)))), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "half a docu");
+
+    let stored = grant("new", None).store(&store, &ours(), Damaged::Replace, PATIENCE).await.unwrap();
+    assert_eq!(store.load().await.unwrap(), Some(stored));
+}

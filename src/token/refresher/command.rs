@@ -1,0 +1,303 @@
+//! The handle that the rest of the program holds: read the live token, report a refusal, ask for a refresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{Config, StoreKindConfig};
+use crate::token::live::{Live, LiveToken, View};
+use crate::token::status::{Facts, RefreshReport, State, Status};
+use crate::token::{Generation, Trigger};
+
+/// What the rest of the program holds of the token's journey.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    live: Arc<Live>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// `refresh.wait`.
+    wait: Duration,
+    identity: Arc<Identity>,
+}
+
+/// What the status document says of the configuration.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub grant: &'static str,
+    pub profile: &'static str,
+    pub store: &'static str,
+}
+
+/// What can be asked of the refresher.
+#[derive(Debug)]
+pub enum Command {
+    /// The upstream refused this generation on a first attempt.
+    Refused(Generation, oneshot::Sender<Verdict>),
+    /// The upstream refused this generation on a replay.
+    RefusedAgain(Generation),
+    ReplayAccepted,
+    /// A person asks.
+    Refresh(oneshot::Sender<Verdict>),
+    Drain,
+}
+
+/// The refresher's answer.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    Newer(Arc<LiveToken>),
+    /// No refresh can be had, and why.
+    PassOn(String),
+}
+
+/// What follows a refusal.
+#[derive(Debug)]
+pub enum Refusal {
+    Replay(Arc<LiveToken>),
+    /// The upstream's answer is passed on as it came.
+    PassOn,
+}
+
+/// There is no usable token, and none came in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unavailable {
+    /// What happened; holds no secret.
+    pub reason: String,
+    /// Seconds.
+    pub retry_after: u64,
+}
+
+/// Why a refresh that a person asked for brought no new token.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct NotRefreshed {
+    /// What happened and what to do; holds no secret.
+    pub reason: String,
+    /// Whether only a login helps.
+    pub needs_login: bool,
+}
+
+/// What a request that wants a token finds.
+#[derive(Debug)]
+enum Found {
+    Token(Arc<LiveToken>),
+    /// Worth waiting for.
+    Soon,
+    /// Nothing will come without a person.
+    Never,
+}
+
+// === impl Tokens ===
+
+impl Tokens {
+    pub(in crate::token) fn new(
+        live: Arc<Live>,
+        commands: mpsc::UnboundedSender<Command>,
+        wait: Duration,
+        identity: Identity,
+    ) -> Self {
+        Self { live, commands, wait, identity: Arc::new(identity) }
+    }
+
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// The token for a request, without waiting. `large`: its body is known to be too large to keep for a replay, so that it
+    /// rather waits for a refresh in flight, which may end the old token at any moment.
+    pub fn at_hand(&self, large: bool) -> Option<Arc<LiveToken>> {
+        match find(&self.live.view(), self.live.clock().now(), large) {
+            Found::Token(token) => Some(token),
+            Found::Soon | Found::Never => None,
+        }
+    }
+
+    /// The token for a request, waited for up to `refresh.wait`.
+    pub async fn wait_for_token(&self, large: bool) -> Result<Arc<LiveToken>, Unavailable> {
+        let clock = self.live.clock();
+        let look = |view: &View| match find(view, clock.now(), large) {
+            Found::Token(token) => Some(Ok(token)),
+            Found::Soon => None,
+            Found::Never => Some(Err(())),
+        };
+        let found = tokio::time::timeout(self.wait, self.live.wait_for(look)).await;
+        let view = self.live.view();
+        match found {
+            Ok(Ok(token)) => Ok(token),
+            Ok(Err(())) => Err(unavailable(&view, clock.now())),
+            // The wait was for a better moment; the token itself is good.
+            Err(_) if !view.held => view.unexpired(clock.now()).cloned().ok_or_else(|| unavailable(&view, clock.now())),
+            Err(_) => Err(unavailable(&view, clock.now())),
+        }
+    }
+
+    /// Reports that the upstream refused `carried`, and waits for what follows, up to `refresh.wait`.
+    pub async fn refused(&self, carried: &LiveToken) -> Result<Refusal, Unavailable> {
+        let view = self.live.view();
+        if view.generation() > carried.generation {
+            if let Some(newer) = view.unexpired(self.live.clock().now()) {
+                return Ok(Refusal::Replay(Arc::clone(newer)));
+            }
+        } else {
+            carried.mark_refused();
+        }
+        drop(view);
+        match self.ask(|reply| Command::Refused(carried.generation, reply)).await {
+            Some(Verdict::Newer(token)) => Ok(Refusal::Replay(token)),
+            Some(Verdict::PassOn(_)) => Ok(Refusal::PassOn),
+            None => Err(unavailable(&self.live.view(), self.live.clock().now())),
+        }
+    }
+
+    /// Reports that the upstream refused `carried`, for a request that can't be replayed: the next ones will profit.
+    pub fn refused_unreplayable(&self, carried: &LiveToken) {
+        if self.live.view().generation() == carried.generation {
+            carried.mark_refused();
+        }
+        let (reply, _) = oneshot::channel();
+        self.tell(Command::Refused(carried.generation, reply));
+    }
+
+    /// Reports that the upstream refused `carried` on a replay. Nothing more is done for that request.
+    pub fn refused_again(&self, carried: &LiveToken) {
+        if self.live.view().generation() == carried.generation {
+            carried.mark_refused();
+        }
+        self.tell(Command::RefusedAgain(carried.generation));
+    }
+
+    pub fn replay_accepted(&self) {
+        self.tell(Command::ReplayAccepted);
+    }
+
+    /// Forces a refresh, or joins the one in flight, and waits for its outcome.
+    pub async fn refresh(&self) -> Result<Arc<LiveToken>, NotRefreshed> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Refresh(reply));
+        let reason = match answer.await {
+            Ok(Verdict::Newer(token)) => return Ok(token),
+            Ok(Verdict::PassOn(reason)) => reason,
+            Err(_) => "the proxy is stopping".to_owned(),
+        };
+        let needs_login = self.live.view().needs_login.is_some();
+        Err(NotRefreshed { reason, needs_login })
+    }
+
+    /// From now on the status says `draining`.
+    pub fn drain(&self) {
+        self.tell(Command::Drain);
+    }
+
+    /// The status document of this moment.
+    pub fn status(&self) -> Status {
+        let view = self.live.view();
+        let now = self.live.clock().now();
+        let token = view.token.as_deref();
+        let facts = Facts {
+            token: token.is_some(),
+            expires_at: if token.is_some_and(|token| token.expired(now)) {
+                Some(Timestamp::MIN)
+            } else {
+                token.and_then(|token| token.expires_at)
+            },
+            refresh_at: view.refresh_at,
+            refused: token.is_some_and(LiveToken::is_refused),
+            needs_login: view.needs_login.is_some(),
+        };
+        Status {
+            state: State::of(facts, now),
+            grant: self.identity.grant.to_owned(),
+            profile: self.identity.profile.to_owned(),
+            generation: view.generation,
+            obtained_at: token.map(|token| token.obtained_at),
+            expires_at: token.and_then(|token| token.expires_at),
+            refresh_at: view.refresh_at,
+            last_refresh: view.last_refresh.as_ref().map(RefreshReport::from),
+            persisted: !view.unpersisted,
+            store: self.identity.store.to_owned(),
+            draining: view.draining,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            reason: view.needs_login.clone(),
+        }
+    }
+
+    /// `None`: no answer within `refresh.wait`.
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Verdict>) -> Command) -> Option<Verdict> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply));
+        tokio::time::timeout(self.wait, answer).await.ok()?.ok()
+    }
+
+    fn tell(&self, command: Command) {
+        // The refresher outlives the listeners; where it is gone, the process is ending and nobody waits for what follows.
+        let _ = self.commands.send(command);
+    }
+}
+
+#[cfg(test)]
+impl Tokens {
+    /// Without a refresher: shows `view`, and answers each wish for a refresh with the token in it, or with why there is none.
+    pub(crate) fn scripted(view: View, refuse: Option<&'static str>) -> Self {
+        let live = Arc::new(Live::new(crate::clock::Clock::system()));
+        live.publish(view);
+        let (commands, mut asked) = mpsc::unbounded_channel();
+        let identity = Identity { grant: "refresh_token", profile: "passolution", store: "file" };
+        let tokens = Self::new(Arc::clone(&live), commands, Duration::from_secs(10), identity);
+        tokio::spawn(async move {
+            while let Some(command) = asked.recv().await {
+                let token = live.view().token.clone();
+                if let (Command::Refresh(reply), Some(verdict)) =
+                    (command, refuse.map(|why| Verdict::PassOn(why.into())).or(token.map(Verdict::Newer)))
+                {
+                    let _ = reply.send(verdict);
+                }
+            }
+        });
+        tokens
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    pub fn of(config: &Config) -> Self {
+        let store = match config.store.kind {
+            StoreKindConfig::File { .. } => "file",
+            StoreKindConfig::Postgres { .. } => "postgres",
+            StoreKindConfig::Memory => "memory",
+        };
+        Self { grant: config.oauth.grant.name(), profile: config.profile.name(), store }
+    }
+}
+
+/// What a request finds. Pure.
+fn find(view: &View, now: Timestamp, large: bool) -> Found {
+    match view.unexpired(now) {
+        Some(_) if view.held => Found::Soon,
+        Some(_) if large && view.refreshing.is_some() => Found::Soon,
+        Some(token) => Found::Token(Arc::clone(token)),
+        None if view.needs_login.is_some() && view.refreshing.is_none() => Found::Never,
+        None => Found::Soon,
+    }
+}
+
+fn unavailable(view: &View, now: Timestamp) -> Unavailable {
+    let reason = match (&view.needs_login, &view.last_refresh, view.refreshing) {
+        (Some(_), _, _) => {
+            "The proxy has no usable token: its grant needs a login. Its operator finds the reason in its status."
+        }
+        (None, _, Some(Trigger::Rejected)) => "The upstream refused the proxy's token, and its refresh takes long.",
+        (None, _, Some(_)) => "The proxy has no usable token yet: a refresh is in flight.",
+        (None, Some(last), None) if last.error.is_some() => {
+            "The proxy has no usable token: its last refresh failed and is tried again."
+        }
+        (None, _, None) => "The proxy has no usable token yet.",
+    };
+    let retry_after = match view.retry_at {
+        Some(at) => at.duration_since(now).max(SignedDuration::from_secs(1)).as_secs().unsigned_abs().min(300),
+        None if view.needs_login.is_some() => 60,
+        None => 1,
+    };
+    Unavailable { reason: reason.to_owned(), retry_after }
+}

@@ -1,0 +1,214 @@
+//! Out through an HTTP proxy: `CONNECT` (RFC 9110 §9.3.6), and which hosts are reached without it.
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use zeroize::Zeroizing;
+
+use crate::config::{Origin, OutboundProxy};
+
+use super::{ConnectError, dial};
+
+/// A proxy's answer has a few fields; what is longer is not one.
+const MAX_ANSWER: usize = 16 * 1024;
+
+/// The way to one origin through a proxy.
+pub(super) struct Tunnel {
+    host: String,
+    port: u16,
+    /// The whole request. Secret: it may hold the proxy's credentials.
+    request: Zeroizing<String>,
+}
+
+// === impl Tunnel ===
+
+impl Tunnel {
+    /// `None`: the origin is reached directly.
+    pub(super) fn to(origin: &Origin, proxy: Option<&OutboundProxy>) -> Option<Self> {
+        let OutboundProxy { host, port, credentials, no_proxy } = proxy?;
+        if bypasses(origin.host(), origin.port(), no_proxy) {
+            return None;
+        }
+        let target = format!("{}:{}", origin.host(), origin.port());
+        let mut request = Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"));
+        if let Some(credentials) = credentials {
+            let encoded = Zeroizing::new(STANDARD.encode(credentials.expose()));
+            request.push_str(&format!("Proxy-Authorization: Basic {}\r\n", *encoded));
+        }
+        request.push_str("\r\n");
+        Some(Self { host: host.clone(), port: *port, request })
+    }
+
+    pub(super) async fn open(&self) -> Result<TcpStream, ConnectError> {
+        let mut stream = dial::dial(&self.host, self.port)
+            .await
+            .map_err(|error| ConnectError::Proxy(format!("nothing, it was not reached: {error}")))?;
+        let lost = |error: std::io::Error| ConnectError::Proxy(format!("nothing, the connection broke: {error}"));
+        stream.write_all(self.request.as_bytes()).await.map_err(lost)?;
+        let mut answer = Vec::with_capacity(512);
+        loop {
+            if stream.read_buf(&mut answer).await.map_err(lost)? == 0 {
+                return Err(ConnectError::Proxy("nothing, it closed the connection".into()));
+            }
+            match parse(&answer) {
+                Answer::Incomplete if answer.len() < MAX_ANSWER => {}
+                Answer::Accepted => return Ok(stream),
+                Answer::Refused(status) => return Err(ConnectError::Proxy(format!("status {status}"))),
+                Answer::Incomplete | Answer::Malformed => {
+                    return Err(ConnectError::Proxy("something that is not an HTTP answer".into()));
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Incomplete,
+    Accepted,
+    Refused(u16),
+    Malformed,
+}
+
+/// Reads the head of the proxy's answer; the reason phrase and the fields are of no use here.
+fn parse(bytes: &[u8]) -> Answer {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Answer::Incomplete };
+    let Some(code) = bytes.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5)) else { return Answer::Malformed };
+    let Some(status) = std::str::from_utf8(code).ok().and_then(|code| code.parse().ok()) else {
+        return Answer::Malformed;
+    };
+    match status {
+        // In TLS the client speaks first: what follows the head is not from the origin.
+        200..=299 if bytes.len() > end + 4 => Answer::Malformed,
+        200..=299 => Answer::Accepted,
+        _ => Answer::Refused(status),
+    }
+}
+
+/// Whether `host` is reached without the proxy: it is a loopback address, or an entry of `NO_PROXY` covers it.
+///
+/// There is no standard for the list. This is what curl does, and CIDR blocks and ports as in Go: `*`; a name with all
+/// its subdomains, with or without a dot before it; an address or a block of them; each with an optional port.
+fn bypasses(host: &str, port: u16, no_proxy: &[String]) -> bool {
+    let ip = dial::ip_literal(host);
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    if ip.is_some_and(|ip| ip.is_loopback()) || name == "localhost" || name.ends_with(".localhost") {
+        return true;
+    }
+    no_proxy.iter().any(|entry| {
+        let entry = entry.trim();
+        if entry == "*" {
+            return true;
+        }
+        let (entry, entry_port) = split_port(entry);
+        if entry_port.is_some_and(|wanted| wanted != port) {
+            return false;
+        }
+        match ip {
+            Some(ip) => block_contains(entry, ip),
+            None => {
+                let entry = entry.trim_start_matches('.').trim_end_matches('.').to_ascii_lowercase();
+                let rest = name.strip_suffix(entry.as_str());
+                !entry.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            }
+        }
+    })
+}
+
+/// `host:port`, but for a bare IPv6 address.
+fn split_port(entry: &str) -> (&str, Option<u16>) {
+    if entry.parse::<IpAddr>().is_ok() {
+        return (entry, None);
+    }
+    match entry.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+        Some((host, Ok(port))) => (host, Some(port)),
+        _ => (entry, None),
+    }
+}
+
+/// Whether an address, or a block such as `10.0.0.0/8`, covers `ip`.
+fn block_contains(block: &str, ip: IpAddr) -> bool {
+    let (base, bits) = match block.split_once('/') {
+        Some((base, bits)) => match bits.parse::<u32>() {
+            Ok(bits) => (base, Some(bits)),
+            Err(_) => return false,
+        },
+        None => (block, None),
+    };
+    match (dial::ip_literal(base), ip) {
+        (Some(IpAddr::V4(base)), IpAddr::V4(ip)) => {
+            let width = 32u32.saturating_sub(bits.unwrap_or(32));
+            (base.to_bits() ^ ip.to_bits()).checked_shr(width).unwrap_or(0) == 0
+        }
+        (Some(IpAddr::V6(base)), IpAddr::V6(ip)) => {
+            let width = 128u32.saturating_sub(bits.unwrap_or(128));
+            (base.to_bits() ^ ip.to_bits()).checked_shr(width).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_proxy_covers_what_its_entries_say() {
+        let rows: &[(&str, &str, bool)] = &[
+            ("api.example.com", "", false),
+            ("api.example.com", "*", true),
+            ("api.example.com", "api.example.com", true),
+            ("API.example.com.", "api.EXAMPLE.com", true),
+            ("api.example.com", "example.com", true),
+            ("api.example.com", ".example.com", true),
+            ("example.com", ".example.com", true),
+            ("badexample.com", "example.com", false),
+            ("example.com", "api.example.com", false),
+            ("example.com", ".", false),
+            ("example.com", "example.com:443", true),
+            ("example.com", "example.com:8443", false),
+            ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.0.0.0/8", true),
+            ("11.1.2.3", "10.0.0.0/8", false),
+            ("11.1.2.3", "0.0.0.0/0", true),
+            ("10.1.2.3", "10.0.0.0/x", false),
+            ("10.1.2.3", "10.1.2.3:443", true),
+            ("10.1.2.3", "2.3", false),
+            ("[2001:db8::1]", "2001:db8::/32", true),
+            ("[2001:db8::1]", "2001:db8::1", true),
+            ("[2001:db8::1]", "[2001:db8::1]:443", true),
+            ("[2001:db9::1]", "2001:db8::/32", false),
+            ("[2001:db9::1]", "::/0", true),
+            ("127.0.0.1", "", true),
+            ("127.9.9.9", "", true),
+            ("[::1]", "", true),
+            ("localhost", "", true),
+            ("app.localhost", "", true),
+            ("notlocalhost", "", false),
+        ];
+        for (host, entry, expected) in rows {
+            assert_eq!(bypasses(host, 443, &["unrelated".into(), (*entry).into()]), *expected, "{host} by {entry:?}");
+        }
+    }
+
+    #[test]
+    fn the_proxys_answer_is_read_by_its_status_alone() {
+        let rows: &[(&[u8], Answer)] = &[
+            (b"", Answer::Incomplete),
+            (b"HTTP/1.1 200 OK\r\nVia: x\r\n", Answer::Incomplete),
+            (b"HTTP/1.1 200 OK\r\n\r\n", Answer::Accepted),
+            (b"HTTP/1.0 200\r\n\r\n", Answer::Accepted),
+            (b"HTTP/1.1 204 No Content\r\nVia: x\r\n\r\n", Answer::Accepted),
+            (b"HTTP/1.1 200 OK\r\n\r\n!", Answer::Malformed),
+            (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 4\r\n\r\nbody", Answer::Refused(407)),
+            (b"HTTP/1.1 abc\r\n\r\n", Answer::Malformed),
+            (b"SSH-2.0-x\r\n\r\n", Answer::Malformed),
+        ];
+        for (bytes, expected) in rows {
+            assert_eq!(parse(bytes), *expected, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+}

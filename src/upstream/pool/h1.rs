@@ -1,0 +1,223 @@
+//! An HTTP/1 connection: one request at a time.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Request, Response};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::upstream::connect::{Protocol, Stream};
+use crate::upstream::failure::SendFailure;
+
+use super::target::Target;
+use super::transport::{OnRead, Transport};
+use super::{Pool, RequestBody, UpstreamBody};
+
+pub(super) struct Conn<B: RequestBody> {
+    pool: Weak<Pool<B>>,
+    /// Dropping it is how hyper's connection is told to end.
+    sender: RefCell<Option<SendRequest<B>>>,
+    phase: Cell<Phase>,
+    /// A byte has come since the last request was sent.
+    heard: Arc<AtomicBool>,
+    /// It has carried an answer.
+    reused: Cell<bool>,
+    /// How long it may be idle.
+    idle_timeout: Cell<Duration>,
+    idle_since: Cell<Instant>,
+    retires_at: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// In the pool's list, or about to be.
+    Idle,
+    /// Given to a request that is not sent yet.
+    Leased,
+    /// A request is on its way, or its answer's head has not come.
+    Asked,
+    /// The answer's head has come: it is free again once hyper has read the body.
+    Answered,
+}
+
+/// The right to send one request. Dropped unused, it gives the connection back.
+pub(super) struct Lease<B: RequestBody>(Option<Rc<Conn<B>>>);
+
+/// Begins to drive a new connection.
+pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream) -> hyper::Result<Rc<Conn<B>>> {
+    let heard = Arc::new(AtomicBool::new(false));
+    let transport = Transport::new(stream, Protocol::Http1, &pool.connections, OnRead::Note(Arc::clone(&heard)));
+    let (sender, connection) = http1::Builder::new().handshake(transport).await?;
+    let conn = Rc::new(Conn {
+        pool: pool.this.clone(),
+        sender: RefCell::new(Some(sender)),
+        phase: Cell::new(Phase::Idle),
+        heard,
+        reused: Cell::new(false),
+        idle_timeout: Cell::new(pool.limits.idle_timeout),
+        idle_since: Cell::new(Instant::now()),
+        retires_at: pool.limits.retires_at(Instant::now()),
+    });
+    tokio::task::spawn_local(drive(Rc::clone(&conn), connection));
+    Ok(conn)
+}
+
+async fn drive<B: RequestBody>(conn: Rc<Conn<B>>, mut connection: http1::Connection<TokioIo<Transport>, B>) {
+    let outcome = poll_fn(|cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        if polled.is_pending() {
+            conn.check_in_if_free();
+        }
+        polled
+    })
+    .await;
+    // A byte or an end of file on an idle connection ends it too: it is gone before a request can meet it.
+    if let Err(error) = outcome {
+        debug!(%error, "an upstream connection (HTTP/1) ended");
+    }
+    conn.close();
+    if let Some(pool) = conn.pool.upgrade() {
+        pool.forget_idle(&conn);
+    }
+}
+
+// === impl Conn ===
+
+impl<B: RequestBody> Conn<B> {
+    pub(super) fn is_usable(&self) -> bool {
+        self.sender.borrow().as_ref().is_some_and(|sender| !sender.is_closed())
+    }
+
+    /// Whether it may wait for another request.
+    pub(super) fn may_idle(&self, now: Instant) -> bool {
+        self.is_usable() && now < self.retires_at && !self.idle_timeout.get().is_zero()
+    }
+
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        now >= self.retires_at || now.duration_since(self.idle_since.get()) >= self.idle_timeout.get()
+    }
+
+    pub(super) fn rest(&self, now: Instant) {
+        self.phase.set(Phase::Idle);
+        self.idle_since.set(now);
+    }
+
+    pub(super) fn close(&self) {
+        self.sender.take();
+    }
+
+    /// Called when the head has come, and after each poll of the connection; whichever sees both conditions first gives
+    /// the connection back. So no task and no wake-up is needed to wait for the body's end.
+    fn check_in_if_free(self: &Rc<Self>) {
+        if self.phase.get() == Phase::Answered
+            && self.sender.borrow().as_ref().is_some_and(SendRequest::is_ready)
+            && let Some(pool) = self.pool.upgrade()
+        {
+            self.phase.set(Phase::Idle);
+            pool.check_in(Rc::clone(self));
+        }
+    }
+
+    fn answered(self: &Rc<Self>, headers: &HeaderMap) {
+        self.phase.set(Phase::Answered);
+        if !self.reused.replace(true)
+            && let Some(timeout) = announced_timeout(headers)
+        {
+            self.idle_timeout.set(timeout.min(self.idle_timeout.get()));
+        }
+        self.check_in_if_free();
+    }
+}
+
+/// When the upstream says that it will close an idle connection: `Keep-Alive: timeout=5` (RFC 2068 §19.7.1.1; Apache and
+/// Node send it, and 5 s is their default). Two seconds less, so that the request that would meet the end isn't sent.
+fn announced_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(HeaderName::from_static("keep-alive"))?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        if name.trim().eq_ignore_ascii_case("timeout") { value.trim().parse::<u64>().ok() } else { None }
+    })?;
+    Some(Duration::from_secs(seconds.saturating_sub(2)))
+}
+
+// === impl Lease ===
+
+impl<B: RequestBody> Lease<B> {
+    pub(super) fn new(conn: Rc<Conn<B>>) -> Self {
+        conn.phase.set(Phase::Leased);
+        Self(Some(conn))
+    }
+
+    #[allow(clippy::result_large_err, reason = "boxed by `Pool::send`")]
+    pub(super) async fn send(
+        mut self,
+        target: &Target,
+        mut request: Request<B>,
+    ) -> Result<Response<UpstreamBody>, SendFailure<B>> {
+        let conn = self.0.take().expect("a lease is used once");
+        conn.phase.set(Phase::Asked);
+        conn.heard.store(false, Ordering::Relaxed);
+        target.fit_http1(&mut request);
+        let reused = conn.reused.get();
+        let sent = match conn.sender.borrow_mut().as_mut() {
+            Some(sender) => sender.try_send_request(request),
+            None => return Err(SendFailure::handed_back(request, reused, Protocol::Http1)),
+        };
+        match sent.await {
+            Ok(response) => {
+                conn.answered(response.headers());
+                Ok(response.map(UpstreamBody::http1))
+            }
+            Err(error) => {
+                let heard = conn.heard.load(Ordering::Relaxed);
+                Err(SendFailure::from_hyper(error, heard, reused, Protocol::Http1))
+            }
+        }
+    }
+}
+
+impl<B: RequestBody> Drop for Lease<B> {
+    fn drop(&mut self) {
+        if let Some(conn) = self.0.take()
+            && let Some(pool) = conn.pool.upgrade()
+        {
+            conn.phase.set(Phase::Idle);
+            pool.check_in(conn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_announced_idle_time_is_read_with_a_margin() {
+        let rows = [
+            ("timeout=5", Some(3)),
+            ("timeout=5, max=100", Some(3)),
+            ("max=100, Timeout = 75", Some(73)),
+            ("timeout=1", Some(0)),
+            ("timeout=0", Some(0)),
+            ("timeout=x", None),
+            ("max=100", None),
+            ("", None),
+        ];
+        for (value, expected) in rows {
+            let mut headers = HeaderMap::new();
+            headers.insert("keep-alive", HeaderValue::from_static(value));
+            assert_eq!(announced_timeout(&headers), expected.map(Duration::from_secs), "{value}");
+        }
+        assert_eq!(announced_timeout(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! Those who wait for a connection, and the connections that are being opened for them.
+//!
+//! A connection is opened by a task of its own: a request that is dropped does not take along what others wait for. As
+//! many are opened as those who wait need, and no more: one, while the protocol is not known (many requests at a cold
+//! start are no herd of connections); then one a request with HTTP/1, and one for as many requests as the upstream
+//! allowed last with HTTP/2. Who waits gets whatever comes free first.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use crate::config::UpstreamHttp;
+use crate::upstream::connect::{ConnectError, Protocol};
+
+use super::h2::MAX_STREAMS;
+use super::{Pool, RequestBody, Slot, h1, h2};
+
+pub(super) struct Queue<B: RequestBody> {
+    waiting: RefCell<VecDeque<Waiting<B>>>,
+    /// How many connections are being opened.
+    opening: Cell<usize>,
+    /// How many of those who wait one more connection will serve.
+    per_connection: Cell<usize>,
+}
+
+pub(super) struct Waiting<B: RequestBody>(oneshot::Sender<Result<Slot<B>, ConnectError>>);
+
+/// Counted as one connection being opened until dropped.
+pub(super) struct Opening<B: RequestBody>(Weak<Pool<B>>);
+
+// === impl Queue ===
+
+impl<B: RequestBody> Queue<B> {
+    pub(super) fn new(http: UpstreamHttp) -> Self {
+        let per_connection = match http {
+            // Not known before the first has come.
+            UpstreamHttp::Auto => usize::MAX,
+            UpstreamHttp::Http1 => 1,
+            UpstreamHttp::Http2 => MAX_STREAMS,
+        };
+        Self { waiting: RefCell::default(), opening: Cell::new(0), per_connection: Cell::new(per_connection) }
+    }
+
+    /// The first who waits and is still there: what it is given will be taken.
+    pub(super) fn next(&self) -> Option<Waiting<B>> {
+        let mut waiting = self.waiting.borrow_mut();
+        std::iter::from_fn(|| waiting.pop_front()).find(|waiting| !waiting.0.is_closed())
+    }
+
+    pub(super) fn is_opening(&self) -> bool {
+        self.opening.get() > 0
+    }
+}
+
+// === impl Waiting ===
+
+impl<B: RequestBody> Waiting<B> {
+    pub(super) fn grant(self, slot: Slot<B>) {
+        // A slot that is not taken after all gives itself back when it is dropped.
+        let _ = self.0.send(Ok(slot));
+    }
+}
+
+// === impl Opening ===
+
+impl<B: RequestBody> Opening<B> {
+    fn new(pool: &Pool<B>) -> Self {
+        pool.queue.opening.set(pool.queue.opening.get() + 1);
+        Self(pool.this.clone())
+    }
+
+    /// The connection is there, and serves so many of those who wait.
+    pub(super) fn succeeded(self, per_connection: usize) {
+        let pool = self.0.upgrade();
+        drop(self);
+        if let Some(pool) = pool {
+            pool.queue.per_connection.set(per_connection);
+            pool.open_for_waiting();
+        }
+    }
+
+    /// Those hear of it for whom no other connection is being opened.
+    pub(super) fn failed(self, error: ConnectError) {
+        let pool = self.0.upgrade();
+        drop(self);
+        let Some(Queue { waiting, opening, per_connection }) = pool.as_deref().map(|pool| &pool.queue) else { return };
+        debug!(%error, "a connection to the upstream could not be opened");
+        let served = opening.get().saturating_mul(per_connection.get());
+        waiting.borrow_mut().retain(|waiting| !waiting.0.is_closed());
+        while waiting.borrow().len() > served {
+            let Some(Waiting(first)) = waiting.borrow_mut().pop_front() else { return };
+            let _ = first.send(Err(error.clone()));
+        }
+    }
+}
+
+impl<B: RequestBody> Drop for Opening<B> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.queue.opening.set(pool.queue.opening.get() - 1);
+        }
+    }
+}
+
+// === impl Pool ===
+
+impl<B: RequestBody> Pool<B> {
+    pub(super) async fn wait(&self) -> Result<Slot<B>, ConnectError> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue.waiting.borrow_mut().push_back(Waiting(sender));
+        self.open_for_waiting();
+        receiver.await.unwrap_or_else(|_| Err(ConnectError::Unreachable("the worker is ending".into())))
+    }
+
+    fn open_for_waiting(&self) {
+        let wanted = self.queue.waiting.borrow().len().div_ceil(self.queue.per_connection.get());
+        while self.queue.opening.get() < wanted {
+            self.open();
+        }
+    }
+
+    /// Opens one connection more.
+    pub(super) fn open(&self) {
+        tokio::task::spawn_local(open(self.this.clone(), Opening::new(self)));
+    }
+}
+
+async fn open<B: RequestBody>(pool: Weak<Pool<B>>, opening: Opening<B>) {
+    let Some((connector, offer)) = pool.upgrade().map(|pool| (pool.connector.clone(), pool.offer())) else { return };
+    let outcome = connector.connect(offer).await;
+    let Some(pool) = pool.upgrade() else { return };
+    match outcome {
+        Ok((stream, Protocol::Http1)) => match h1::start(&pool, stream).await {
+            Ok(conn) => {
+                pool.check_in(conn);
+                opening.succeeded(1);
+            }
+            Err(error) => opening.failed(ConnectError::Unreachable(error.to_string())),
+        },
+        Ok((stream, Protocol::Http2)) => {
+            if let Some(conn) = h2::start(&pool, stream, opening).await {
+                pool.shared.borrow_mut().push(Rc::clone(&conn));
+                pool.sweep_from_now_on();
+                pool.share(&conn);
+            }
+        }
+        Err(error) => opening.failed(error),
+    }
+}

@@ -1,0 +1,121 @@
+//! The end of connections that are idle or old.
+//!
+//! One timer a pool looks after all of them, and only while there are any: a timer for each would have to be set with
+//! each request.
+
+use std::hash::{BuildHasher, RandomState};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::UpstreamConfig;
+
+use super::{Pool, RequestBody, h1, h2};
+
+/// Below the idle times that are met most: 60 s (AWS load balancers) and 75 s (nginx). An upstream that closes sooner is
+/// seen closing, and one that announces its time is believed (`Keep-Alive`); what is left is the race itself.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// After a burst, the connections beyond this are closed at once.
+const MAX_IDLE: usize = 256;
+
+/// How long connections live.
+pub(super) struct Limits {
+    pub(super) idle_timeout: Duration,
+    age: Duration,
+    /// Between two sweeps.
+    interval: Duration,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    pub(super) fn new(config: &UpstreamConfig) -> Self {
+        let age = config.connection_age;
+        let idle_timeout = IDLE_TIMEOUT.min(age);
+        let interval = (idle_timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        Self { idle_timeout, age, interval }
+    }
+
+    /// Up to a tenth sooner, so that connections that were opened together do not all end together.
+    pub(super) fn retires_at(&self, now: Instant) -> Instant {
+        let random = RandomState::new().hash_one(0u8) as u32;
+        now + self.age - self.age.mul_f64(0.1 * f64::from(random) / f64::from(u32::MAX))
+    }
+
+    pub(super) fn may_idle<B: RequestBody>(&self, conn: &h1::Conn<B>, now: Instant, idle: usize) -> bool {
+        idle < MAX_IDLE && conn.may_idle(now)
+    }
+}
+
+// === impl Pool ===
+
+impl<B: RequestBody> Pool<B> {
+    /// Begins to sweep, where nobody does. The pool's clock is right from here on.
+    pub(super) fn sweep_from_now_on(&self) {
+        if !self.sweeping.replace(true) {
+            self.now.set(Instant::now());
+            tokio::task::spawn_local(sweep(self.this.clone(), self.limits.interval));
+        }
+    }
+
+    fn sweep(&self) {
+        let now = Instant::now();
+        self.now.set(now);
+        self.idle.borrow_mut().retain(|conn| {
+            let stays = !conn.is_stale(now);
+            if !stays {
+                conn.close();
+            }
+            stays
+        });
+        self.retire_shared(now);
+        // In use and old: its successor is opened first, so that no request waits for it. If that fails, an old
+        // connection that works is better than none.
+        if self.shared.borrow().iter().any(|conn| conn.is_due(now)) && !self.queue.is_opening() {
+            self.open();
+        }
+    }
+
+    /// A new connection takes requests.
+    pub(super) fn took_over(&self, conn: &Rc<h2::Conn<B>>) {
+        if self.draining.get() {
+            conn.retire();
+            self.forget_shared(conn);
+        } else {
+            self.retire_shared(self.now.get());
+        }
+    }
+
+    /// Retires what is idle, and what is old where a younger one is there to take over.
+    fn retire_shared(&self, now: Instant) {
+        let mut shared = self.shared.borrow_mut();
+        let has_successor =
+            shared.iter().any(|conn| !conn.is_due(now) && conn.is_opened()) || !self.idle.borrow().is_empty();
+        shared.retain(|conn| {
+            let idle = conn.is_idle() && now.duration_since(conn.idle_since()) >= self.limits.idle_timeout;
+            let old = conn.is_due(now) && (has_successor || conn.is_idle());
+            if idle || old {
+                conn.retire();
+            }
+            !(idle || old)
+        });
+    }
+
+    fn has_any(&self) -> bool {
+        !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty()
+    }
+}
+
+async fn sweep<B: RequestBody>(pool: Weak<Pool<B>>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.sweep();
+        if !pool.has_any() {
+            pool.sweeping.set(false);
+            return;
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A request's form on the wire: HTTP/1.1 wants origin-form and `Host`, HTTP/2 scheme and `:authority`.
+
+use http::header::{HOST, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Request, Version};
+
+use crate::config::Origin;
+
+/// The origin, in the forms in which requests carry it; cloned by reference count.
+pub(super) struct Target {
+    scheme: Scheme,
+    authority: Authority,
+    host: HeaderValue,
+}
+
+// === impl Target ===
+
+impl Target {
+    pub(super) fn new(origin: &Origin) -> Self {
+        // An authority is visible ASCII, and so a valid field value.
+        let host = HeaderValue::try_from(origin.authority.as_str()).expect("an authority is a valid field value");
+        Self { scheme: origin.scheme.clone(), authority: origin.authority.clone(), host }
+    }
+
+    /// RFC 9112 §3.2.1 (origin-form), §3.2 (`Host`).
+    pub(super) fn fit_http1<B>(&self, request: &mut Request<B>) {
+        *request.version_mut() = Version::HTTP_11;
+        if request.uri().authority().is_some() {
+            let path = path_of(request);
+            *request.uri_mut() = Uri::from(path);
+        }
+        request.headers_mut().insert(HOST, self.host.clone());
+    }
+
+    /// RFC 9113 §8.3.1: the pseudo-fields are made of the URI, and `Host` would say the same again.
+    pub(super) fn fit_http2<B>(&self, request: &mut Request<B>) {
+        *request.version_mut() = Version::HTTP_2;
+        let mut parts = http::uri::Parts::default();
+        parts.path_and_query = Some(path_of(request));
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        *request.uri_mut() = Uri::from_parts(parts).expect("scheme, authority and path are all there");
+        request.headers_mut().remove(HOST);
+    }
+}
+
+fn path_of<B>(request: &mut Request<B>) -> PathAndQuery {
+    let uri = std::mem::take(request.uri_mut());
+    uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Target {
+        Target::new(&Origin { scheme: Scheme::HTTPS, authority: Authority::from_static("api.example.com:8443") })
+    }
+
+    fn request(uri: &str) -> Request<()> {
+        Request::builder().uri(uri).header(HOST, "client.example").body(()).unwrap()
+    }
+
+    #[test]
+    fn http1_gets_origin_form_and_the_origins_host() {
+        for uri in ["/a%2Fb/?x=%20&y", "https://other.example/a%2Fb/?x=%20&y"] {
+            let mut request = request(uri);
+            target().fit_http1(&mut request);
+            assert_eq!(request.uri().to_string(), "/a%2Fb/?x=%20&y");
+            assert_eq!(request.version(), Version::HTTP_11);
+            assert_eq!(request.headers().get_all(HOST).iter().collect::<Vec<_>>(), ["api.example.com:8443"]);
+        }
+    }
+
+    #[test]
+    fn http2_gets_the_origin_as_authority_and_no_host() {
+        for uri in ["/a%2Fb/?x=%20&y", "https://other.example/a%2Fb/?x=%20&y"] {
+            let mut request = request(uri);
+            target().fit_http2(&mut request);
+            assert_eq!(request.uri().to_string(), "https://api.example.com:8443/a%2Fb/?x=%20&y");
+            assert_eq!(request.version(), Version::HTTP_2);
+            assert!(!request.headers().contains_key(HOST));
+        }
+    }
+
+    #[test]
+    fn a_request_handed_back_by_one_protocol_fits_the_other() {
+        let mut request = request("/a?b");
+        target().fit_http2(&mut request);
+        target().fit_http1(&mut request);
+        assert_eq!(request.uri().to_string(), "/a?b");
+        assert_eq!(request.headers()[HOST], "api.example.com:8443");
+        target().fit_http2(&mut request);
+        assert_eq!(request.uri().to_string(), "https://api.example.com:8443/a?b");
+    }
+
+    #[test]
+    fn a_uri_without_a_path_gets_the_root() {
+        let mut request = request("https://other.example");
+        target().fit_http1(&mut request);
+        assert_eq!(request.uri().to_string(), "/");
+    }
+}

@@ -1,0 +1,107 @@
+//! Against servers that the test writes byte by byte (HTTP/1) or frame by frame (h2), on real sockets.
+
+mod cold;
+mod http1;
+mod http2;
+mod server;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::Scheme;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+
+use crate::config::UpstreamHttp;
+use crate::upstream::connect::{Connector, Protocol};
+use crate::upstream::failure::SendFailure;
+use crate::upstream::testing::{Authority509, LIMIT, direct, http_origin, origin, upstream_config};
+
+use super::{OpenConnections, Pool, RequestBody, UpstreamBody};
+
+use server::Server;
+
+type Outcome<B> = Result<Response<UpstreamBody>, Box<SendFailure<B>>>;
+
+/// A pool for a plain-text server, and its count of open connections.
+fn pool<B: RequestBody>(server: &Server, http: UpstreamHttp) -> (Rc<Pool<B>>, OpenConnections) {
+    pool_with_age(server, http, Duration::from_secs(300))
+}
+
+fn pool_with_age<B: RequestBody>(server: &Server, http: UpstreamHttp, age: Duration) -> (Rc<Pool<B>>, OpenConnections) {
+    let origin = http_origin(server.address);
+    let mut config = upstream_config(origin.clone(), http);
+    config.connection_age = age;
+    let connector = Connector::new(origin, &direct(), None, LIMIT).unwrap();
+    let open = OpenConnections::default();
+    (Pool::new(connector, &config, open.clone()), open)
+}
+
+/// A pool for a TLS server on `localhost`, where ALPN decides.
+fn tls_pool<B: RequestBody>(server: &Server, authority: &Authority509) -> (Rc<Pool<B>>, OpenConnections) {
+    let origin = origin(Scheme::HTTPS, "localhost", server.address.port());
+    let config = upstream_config(origin.clone(), UpstreamHttp::Auto);
+    let connector = Connector::new(origin, &authority.outbound(), None, LIMIT).unwrap();
+    let open = OpenConnections::default();
+    (Pool::new(connector, &config, open.clone()), open)
+}
+
+fn get(path: &str) -> Request<Empty<Bytes>> {
+    Request::get(path).body(Empty::new()).unwrap()
+}
+
+/// Sends, reads the whole body, and gives it as text.
+async fn fetch(pool: &Pool<Empty<Bytes>>, path: &str) -> String {
+    let response = within(pool.send(get(path))).await.unwrap();
+    text(response).await
+}
+
+async fn text(response: Response<UpstreamBody>) -> String {
+    let body = within(response.into_body().collect()).await.unwrap().to_bytes();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+fn failure<B>(outcome: Outcome<B>) -> Box<SendFailure<B>> {
+    match outcome {
+        Ok(response) => panic!("an answer came: {}", response.status()),
+        Err(failure) => failure,
+    }
+}
+
+/// Fails instead of hanging.
+async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(LIMIT, future).await.expect("it takes too long")
+}
+
+/// Lets other tasks run until `condition` holds.
+async fn until(mut condition: impl FnMut() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+fn open_connections(open: &OpenConnections) -> i64 {
+    open.count(Protocol::Http1) + open.count(Protocol::Http2)
+}
+
+/// Opens for all who wait when it is told to.
+#[derive(Clone, Default)]
+struct Gate(Rc<(Cell<bool>, tokio::sync::Notify)>);
+
+impl Gate {
+    fn open(&self) {
+        self.0.0.set(true);
+        self.0.1.notify_waiters();
+    }
+
+    async fn wait(&self) {
+        while !self.0.0.get() {
+            self.0.1.notified().await;
+        }
+    }
+}

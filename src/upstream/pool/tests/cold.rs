@@ -1,0 +1,165 @@
+//! Many requests at once, and no connection yet.
+
+use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
+
+use crate::upstream::connect::ConnectError;
+use crate::upstream::failure::FailureKind;
+
+use super::server::{Exchange, Raw, serve_http2};
+use super::*;
+
+/// A TLS server, before its protocol.
+async fn tls_server<F>(
+    authority: &Authority509,
+    alpn: &[&str],
+    serve: impl Fn(TlsStream<tokio::net::TcpStream>, usize) -> F + Clone + 'static,
+) -> Server
+where
+    F: Future<Output = ()> + 'static,
+{
+    let acceptor = authority.acceptor("localhost", alpn);
+    Server::start(move |tcp, number| {
+        let (acceptor, serve) = (acceptor.clone(), serve.clone());
+        async move {
+            if let Ok(stream) = acceptor.accept(tcp).await {
+                serve(stream, number).await;
+            }
+        }
+    })
+    .await
+}
+
+async fn outcomes(pool: &Rc<Pool<Empty<Bytes>>>, requests: usize) -> Vec<Outcome<Empty<Bytes>>> {
+    let mut all = JoinSet::new();
+    for _ in 0..requests {
+        let pool = Rc::clone(pool);
+        all.spawn_local(async move { pool.send(get("/")).await });
+    }
+    within(all.join_all()).await
+}
+
+#[tokio::test(flavor = "local")]
+async fn many_first_requests_open_one_connection_if_the_upstream_speaks_http2() {
+    let authority = Authority509::new();
+    let server = tls_server(&authority, &["h2", "http/1.1"], |stream, number| {
+        serve_http2(stream, number, 100, |exchange: Exchange| async move { exchange.answer("ok") })
+    })
+    .await;
+    let (pool, open) = tls_pool(&server, &authority);
+    for outcome in outcomes(&pool, 50).await {
+        assert_eq!(text(outcome.unwrap()).await, "ok");
+    }
+    assert_eq!((server.accepted(), open.count(Protocol::Http2)), (1, 1));
+}
+
+#[tokio::test(flavor = "local")]
+async fn many_first_requests_open_one_connection_each_if_it_speaks_http1() {
+    let authority = Authority509::new();
+    let gate = Gate::default();
+    let arrived = Rc::new(Cell::new(0));
+    let (server_gate, counted) = (gate.clone(), Rc::clone(&arrived));
+    let server = tls_server(&authority, &["http/1.1"], move |stream, _| {
+        let (gate, arrived) = (server_gate.clone(), Rc::clone(&counted));
+        async move {
+            let mut raw = Raw(stream);
+            while raw.head().await.is_some() {
+                arrived.set(arrived.get() + 1);
+                if arrived.get() == 5 {
+                    gate.open();
+                }
+                gate.wait().await;
+                raw.answer("", "ok").await;
+            }
+        }
+    })
+    .await;
+    let (pool, open) = tls_pool(&server, &authority);
+    for outcome in outcomes(&pool, 5).await {
+        assert_eq!(text(outcome.unwrap()).await, "ok");
+    }
+    assert_eq!((server.accepted(), open.count(Protocol::Http1)), (5, 5));
+}
+
+#[tokio::test(flavor = "local")]
+async fn all_who_wait_for_a_connection_hear_that_it_failed() {
+    let (authority, stranger) = (Authority509::new(), Authority509::new());
+    let server = tls_server(&authority, &["h2"], |_, _| async {}).await;
+    let (pool, open) = tls_pool(&server, &stranger);
+    for round in 1..=2 {
+        for outcome in outcomes(&pool, 20).await {
+            let failure = failure(outcome);
+            assert!(matches!(failure.kind, FailureKind::Connect(ConnectError::Certificate(_))), "{failure:?}");
+            assert_eq!(failure.request.as_ref().unwrap().uri(), "/");
+            assert_eq!((failure.reused, failure.protocol), (false, None));
+        }
+        assert_eq!(server.accepted(), round, "one attempt for all");
+    }
+    assert_eq!(open_connections(&open), 0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_request_that_is_dropped_does_not_take_the_connection_from_the_others() {
+    let authority = Authority509::new();
+    let acceptor = authority.acceptor("localhost", &["h2"]);
+    let gate = Gate::default();
+    let server_gate = gate.clone();
+    let server = Server::start(move |tcp, number| {
+        let (acceptor, gate) = (acceptor.clone(), server_gate.clone());
+        async move {
+            gate.wait().await;
+            let stream = acceptor.accept(tcp).await.unwrap();
+            serve_http2(stream, number, 100, |exchange: Exchange| async move { exchange.answer("ok") }).await;
+        }
+    })
+    .await;
+    let (pool, open) = tls_pool(&server, &authority);
+    let first = tokio::task::spawn_local({
+        let pool = Rc::clone(&pool);
+        async move { pool.send(get("/")).await }
+    });
+    until(|| server.accepted() == 1).await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    gate.open();
+    assert_eq!(fetch(&pool, "/").await, "ok");
+    assert_eq!((server.accepted(), open.count(Protocol::Http2)), (1, 1));
+    assert_eq!(pool.shared.borrow()[0].open(), 0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn who_waits_for_a_new_connection_takes_one_that_comes_free() {
+    let authority = Authority509::new();
+    let acceptor = authority.acceptor("localhost", &["http/1.1"]);
+    let gate = Gate::default();
+    let server_gate = gate.clone();
+    let server = Server::start(move |tcp, number| {
+        let (acceptor, gate) = (acceptor.clone(), server_gate.clone());
+        async move {
+            if number > 0 {
+                // A handshake that never comes.
+                return std::future::pending().await;
+            }
+            let mut raw = Raw(acceptor.accept(tcp).await.unwrap());
+            while raw.head().await.is_some() {
+                gate.wait().await;
+                raw.answer("", "ok").await;
+            }
+        }
+    })
+    .await;
+    let (pool, _) = tls_pool(&server, &authority);
+    let first = tokio::task::spawn_local({
+        let pool = Rc::clone(&pool);
+        async move { fetch(&pool, "/").await }
+    });
+    until(|| server.accepted() == 1 && !pool.queue.is_opening()).await;
+    let second = tokio::task::spawn_local({
+        let pool = Rc::clone(&pool);
+        async move { fetch(&pool, "/").await }
+    });
+    until(|| server.accepted() == 2).await;
+    gate.open();
+    assert_eq!(within(first).await.unwrap(), "ok");
+    assert_eq!(within(second).await.unwrap(), "ok");
+}

@@ -1,0 +1,131 @@
+//! What lies under hyper's connection: the stream, noting when the peer is heard, counted for as long as it is open.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::task::{Context, Poll};
+
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+use crate::upstream::connect::{Protocol, Stream};
+
+/// How many connections to the upstream are open, of all workers. A clone counts into the same.
+#[derive(Clone, Debug, Default)]
+pub struct OpenConnections(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    http1: AtomicI64,
+    http2: AtomicI64,
+}
+
+/// Counted as one open connection until dropped.
+struct Open {
+    connections: OpenConnections,
+    protocol: Protocol,
+}
+
+/// What a byte from the peer sets off.
+///
+/// `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport to be.
+pub(super) enum OnRead {
+    Nothing,
+    Note(Arc<AtomicBool>),
+    Tell(Option<oneshot::Sender<()>>),
+}
+
+pub(super) struct Transport {
+    stream: Stream,
+    on_read: OnRead,
+    _open: Open,
+}
+
+// === impl OpenConnections ===
+
+impl OpenConnections {
+    pub fn count(&self, protocol: Protocol) -> i64 {
+        self.0.of(protocol).load(Ordering::Relaxed)
+    }
+
+    fn open(&self, protocol: Protocol) -> Open {
+        self.0.of(protocol).fetch_add(1, Ordering::Relaxed);
+        Open { connections: self.clone(), protocol }
+    }
+}
+
+impl Counts {
+    fn of(&self, protocol: Protocol) -> &AtomicI64 {
+        match protocol {
+            Protocol::Http1 => &self.http1,
+            Protocol::Http2 => &self.http2,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.0.of(self.protocol).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Transport ===
+
+impl Transport {
+    pub(super) fn new(
+        stream: Stream,
+        protocol: Protocol,
+        connections: &OpenConnections,
+        on_read: OnRead,
+    ) -> TokioIo<Self> {
+        TokioIo::new(Self { stream, on_read, _open: connections.open(protocol) })
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            match &mut this.on_read {
+                OnRead::Nothing => {}
+                OnRead::Note(heard) => heard.store(true, Ordering::Relaxed),
+                OnRead::Tell(first) => {
+                    if let Some(first) = first.take() {
+                        let _ = first.send(());
+                    }
+                }
+            }
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,41 @@
+//! A request that asks for another protocol (WebSocket, RFC 9110 §7.8): over HTTP/1.1, on a connection of its own, which
+//! never comes back to the pool.
+
+use http::{Request, Response};
+use hyper::client::conn::http1;
+
+use crate::upstream::connect::{ConnectError, Offer, Protocol};
+use crate::upstream::failure::SendFailure;
+
+use super::transport::{OnRead, Transport};
+use super::{Pool, RequestBody, UpstreamBody};
+
+impl<B: RequestBody> Pool<B> {
+    /// As [`Pool::send`], with `hyper::upgrade::on(response)` afterwards. The caller sets `Connection` and `Upgrade`.
+    pub async fn send_upgrade(&self, mut request: Request<B>) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
+        let stream = match self.connector.connect(Offer::Http1).await {
+            Ok((stream, _)) => stream,
+            Err(error) => return Err(Box::new(SendFailure::connect(error, request))),
+        };
+        let transport = Transport::new(stream, Protocol::Http1, &self.connections, OnRead::Nothing);
+        let (mut sender, connection) = match http1::Builder::new().handshake(transport).await {
+            Ok(made) => made,
+            Err(error) => {
+                let error = ConnectError::Unreachable(error.to_string());
+                return Err(Box::new(SendFailure::connect(error, request)));
+            }
+        };
+        let connection = connection.with_upgrades();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an upstream connection (HTTP/1, upgrade) ended");
+            }
+        });
+        self.target.fit_http1(&mut request);
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(UpstreamBody::http1)),
+            // Whether a byte was heard matters for a reused connection alone.
+            Err(error) => Err(Box::new(SendFailure::from_hyper(error, false, false, Protocol::Http1))),
+        }
+    }
+}

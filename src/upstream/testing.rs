@@ -1,0 +1,114 @@
+//! What the tests of this folder share: an origin on the loopback, and a certificate authority.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::uri::{Authority, Scheme};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::config::{ClientCert, Origin, Outbound, UpstreamConfig, UpstreamHttp};
+
+/// Longer than any test should take; an await that never ends fails the test instead of hanging it.
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) fn origin(scheme: Scheme, host: &str, port: u16) -> Origin {
+    Origin { scheme, authority: Authority::try_from(format!("{host}:{port}")).unwrap() }
+}
+
+pub(super) fn http_origin(address: SocketAddr) -> Origin {
+    origin(Scheme::HTTP, "127.0.0.1", address.port())
+}
+
+pub(super) fn direct() -> Outbound {
+    Outbound { ca_file: None, proxy: None }
+}
+
+pub(super) fn upstream_config(origin: Origin, http: UpstreamHttp) -> UpstreamConfig {
+    UpstreamConfig {
+        origin,
+        path_prefix: String::new(),
+        headers: HeaderMap::new(),
+        client_cert: None,
+        http,
+        refusal: Vec::new(),
+        default_accept: None,
+        connect_timeout: Duration::from_secs(5),
+        response_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(60),
+        connection_age: Duration::from_secs(300),
+        max_in_flight: 1024,
+        queue_timeout: Duration::from_secs(1),
+        replay_limit: 256 * 1024,
+        replay_budget: 64 * 1024 * 1024,
+    }
+}
+
+/// A certificate authority of the test's own, with its files.
+pub(super) struct Authority509 {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    dir: TempDir,
+}
+
+impl Authority509 {
+    pub(super) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, dir }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Trusts this authority.
+    pub(super) fn outbound(&self) -> Outbound {
+        Outbound { ca_file: Some(self.path().join("ca.pem")), proxy: None }
+    }
+
+    pub(super) fn client_cert(&self) -> ClientCert {
+        let key = KeyPair::generate().unwrap();
+        let cert = CertificateParams::new(vec!["client".into()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let cert_file = self.path().join("client.pem");
+        let key_file = self.path().join("client.key");
+        std::fs::write(&cert_file, cert.pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        ClientCert { cert_file, key_file }
+    }
+
+    /// A server for `name` that speaks `alpn`.
+    pub(super) fn acceptor(&self, name: &str, alpn: &[&str]) -> TlsAcceptor {
+        self.acceptor_with(CertificateParams::new(vec![name.into()]).unwrap(), alpn, false)
+    }
+
+    pub(super) fn acceptor_with(&self, params: CertificateParams, alpn: &[&str], client_auth: bool) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+        let builder = if client_auth {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.issuer.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let mut config = builder.with_single_cert(vec![cert.der().clone()], key).unwrap();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}

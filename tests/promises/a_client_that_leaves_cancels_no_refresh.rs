@@ -1,0 +1,31 @@
+//! A client that disconnects in the middle of a refresh it caused: the refresh completes and is stored.
+
+use std::time::Duration;
+
+use bearer_proxy::simulator::{Kind, Latency, Options, Revocation, Simulator};
+use http::{Method, StatusCode};
+
+use crate::support::{Proxy, request};
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_no_refresh() {
+    let latency = Latency { before_commit: Duration::from_millis(100), after_commit: Duration::from_millis(300) };
+    let simulator = Simulator::start(Options { latency, ..Options::league8() }).await.unwrap();
+    let proxy = Proxy::before(&simulator).start().await;
+    proxy.ready().await;
+    simulator.revoke(Revocation::All(Kind::Access));
+
+    let mut client = proxy.http1().await;
+    let asking = tokio::spawn(async move { client.send(request(Method::GET, "/api/v2/version")).await });
+    // The refresh that it caused has reached the server.
+    simulator.wait_until(|ledger| ledger.token_calls().len() == 2).await.unwrap();
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+
+    proxy.wait_for_status("renewed", |status| status["generation"] == 2 && status["persisted"] == true).await;
+    // Stored: another process finds it, and needs no call of its own.
+    let proxy = proxy.kill().await.start().await;
+    assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
+    assert_eq!(simulator.with_ledger(|ledger| ledger.token_calls().len()), 2);
+    proxy.stop().await;
+}

@@ -1,0 +1,24 @@
+//! What the program promises, on the built program, against the simulator, over real sockets: one file a promise.
+//!
+//! The judge is the simulated server's own ledger and what the clients saw; the proxy's word counts only where it is what is
+//! promised.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+mod support;
+
+mod a_client_that_leaves_cancels_no_refresh;
+mod a_herd_causes_one_refresh;
+mod a_restart_presents_nothing;
+mod an_expired_token_is_never_sent;
+mod every_grant_works;
+mod refusals_are_bounded;
+mod rotation_under_load_fails_nobody;
+mod secrets_stay_secret;
+mod the_demo_works;
+mod the_drain_is_orderly;

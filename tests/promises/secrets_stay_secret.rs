@@ -1,0 +1,110 @@
+//! Canary secrets stand in every place where one can, everything runs at `trace`, and no output holds one.
+
+use bearer_proxy::simulator::{Client as Registered, Fault, Kind, Options, Revocation, Simulator};
+use http::{Method, Request};
+use http_body_util::Full;
+
+use crate::support::{Proxy, output};
+
+const SECRET: &str = "canary-client-secret-7c1f";
+const ADMIN_KEY: &str = "canary-admin-key-91ab";
+const CLIENT_TOKEN: &str = "canary-client-authorization-55de";
+const COOKIE: &str = "canary-cookie-0f3a";
+const QUERY: &str = "canary-query-a7b2";
+
+#[tokio::test]
+async fn no_output_holds_a_secret() {
+    let client = Registered { secret: Some(SECRET.into()), ..Registered::default() };
+    let simulator = Simulator::start(Options { clients: vec![client], ..Options::league8() }).await.unwrap();
+    let grant = simulator.grant();
+    let mut canaries =
+        vec![SECRET.to_owned(), ADMIN_KEY.to_owned(), CLIENT_TOKEN.to_owned(), COOKIE.to_owned(), QUERY.to_owned()];
+    canaries.extend([grant.access_token.clone(), grant.refresh_token.clone()]);
+    let setup = Proxy::without_grant(&simulator)
+        .set("OAUTH__CLIENT_SECRET", SECRET)
+        .set("OAUTH__REFRESH_TOKEN", &grant.refresh_token)
+        .set("LOG__LEVEL", "trace")
+        .set("LOG__REQUESTS", "all");
+    let mut printed = Vec::new();
+    for arguments in [&["--help"][..], &["serve", "--help"], &["config"], &["status"], &["status", "--json"]] {
+        let (_, out, err) = output(setup.command(arguments)).await;
+        printed.extend([out, err]);
+    }
+
+    let proxy = setup.start().await;
+    proxy.ready().await;
+    let mut store = vec![std::fs::read_to_string(proxy.setup().store()).unwrap()];
+    let faults = [
+        None,
+        Some(Fault::answer_lost()),
+        Some(Fault::html_502()),
+        Some(Fault::html_200()),
+        Some(Fault::half_json()),
+        Some(Fault::throttled(None)),
+        Some(Fault::redirect(302, "https://elsewhere.example/")),
+        Some(Fault::access_token("with\u{7}control")),
+    ];
+    for fault in faults {
+        simulator.revoke(Revocation::All(Kind::Access));
+        if let Some(fault) = fault {
+            simulator.fault(fault);
+        }
+        let ask = |method: Method, path: &str| {
+            Request::builder()
+                .method(method)
+                .uri(path)
+                .header("authorization", format!("Bearer {CLIENT_TOKEN}"))
+                .header("cookie", format!("session={COOKIE}"))
+                .body(Full::default())
+                .unwrap()
+        };
+        let path = format!("/api/v2/version?key={QUERY}");
+        for request in [ask(Method::GET, &path), ask(Method::TRACE, &path)] {
+            let answer = proxy.http1().await.send(request).await.unwrap();
+            printed.push(answer.text());
+            printed.push(format!("{:?}", answer.headers));
+        }
+        for (method, path) in [
+            (Method::POST, "/refresh"),
+            (Method::GET, "/status"),
+            (Method::GET, "/readyz"),
+            (Method::GET, "/metrics"),
+            (Method::GET, "/livez"),
+        ] {
+            let answer = proxy.admin(method, path).await;
+            printed.push(answer.text());
+            printed.push(format!("{:?}", answer.headers));
+        }
+        store.push(std::fs::read_to_string(proxy.setup().store()).unwrap());
+    }
+    for arguments in [&["status"][..], &["status", "--json"], &["refresh"]] {
+        let admin = proxy.admin_address();
+        let mut command = proxy.setup().command(arguments);
+        command.env("BEARER_PROXY_ADMIN__LISTEN", admin.to_string());
+        let (_, out, err) = output(command).await;
+        printed.extend([out, err]);
+    }
+    assert!(!proxy.log().is_empty());
+    printed.extend(proxy.log());
+    proxy.stop().await;
+
+    // Whatever the store ever held is secret too: each token that the server issued.
+    for document in &store {
+        canaries.extend(tokens_in(document));
+    }
+    assert!(canaries.len() > 8, "the store held the tokens that were looked for");
+    for canary in &canaries {
+        for text in &printed {
+            assert!(!text.contains(canary.as_str()), "{canary} stands in: {text}");
+        }
+    }
+}
+
+/// Every long text of a stored document that looks like a token.
+fn tokens_in(document: &str) -> Vec<String> {
+    document
+        .split('"')
+        .filter(|text| text.starts_with("eyJ") || text.starts_with("def502"))
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,7 @@
+//! Starts the built program as its user would, and speaks to it as its clients do.
+
+mod client;
+mod proxy;
+
+pub use client::{Answer, Client, request};
+pub use proxy::{PROGRAM, Proxy, Setup, output};

@@ -1,0 +1,89 @@
+//! A client that knows nothing of tokens: one connection, HTTP/1.1 or HTTP/2.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+pub enum Client {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+pub fn request(method: Method, path: &str) -> Request<Full<Bytes>> {
+    Request::builder().method(method).uri(path).body(Full::default()).unwrap()
+}
+
+impl Client {
+    pub async fn http1(address: SocketAddr) -> Self {
+        let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (sender, connection) = http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        Self::Http1(sender)
+    }
+
+    pub async fn http2(address: SocketAddr) -> Self {
+        let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        Self::Http2(sender)
+    }
+
+    pub async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+        let response = match self {
+            Self::Http1(sender) => {
+                request.headers_mut().entry("host").or_insert_with(|| "localhost".parse().unwrap());
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+            Self::Http2(sender) => {
+                let path = request.uri().path_and_query().unwrap().clone();
+                *request.uri_mut() = format!("http://localhost{path}").parse().unwrap();
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+        };
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+
+    pub async fn get(&mut self, path: &str) -> Answer {
+        self.send(request(Method::GET, path)).await.unwrap()
+    }
+
+    pub async fn post(&mut self, path: &str, body: impl Into<Bytes>) -> Answer {
+        let request = Request::builder().method(Method::POST).uri(path).body(Full::new(body.into())).unwrap();
+        self.send(request).await.unwrap()
+    }
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The last word of a problem document's type; empty where the answer is none of the proxy's own.
+    pub fn problem(&self) -> String {
+        if self.headers.get("content-type").is_none_or(|kind| kind != "application/problem+json") {
+            return String::new();
+        }
+        let document = self.json();
+        document["type"].as_str().unwrap().trim_start_matches("urn:bearer-proxy:").to_owned()
+    }
+}

@@ -1,0 +1,245 @@
+//! The built program as a process of its own, with what it prints.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bearer_proxy::simulator::{CLIENT_ID, CLIENT_SECRET, Simulator};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{Answer, Client};
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_bearer-proxy");
+
+/// A bound for tests that fail, not a measure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A program to be started: its environment is all that it gets.
+#[derive(Clone)]
+pub struct Setup {
+    environment: Vec<(String, String)>,
+    /// Shared by those that are started again on it.
+    folder: Arc<TempDir>,
+}
+
+pub struct Proxy {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    lines: watch::Receiver<Vec<String>>,
+    setup: Option<Setup>,
+}
+
+impl Setup {
+    pub fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.push((format!("BEARER_PROXY_{name}"), value.to_string()));
+        self
+    }
+
+    pub fn raw(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    pub fn unset(mut self, name: &str) -> Self {
+        self.environment.retain(|(key, _)| key != &format!("BEARER_PROXY_{name}"));
+        self
+    }
+
+    /// The same environment on the same folder.
+    pub fn again(&self) -> Self {
+        self.clone()
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("grant.json")
+    }
+
+    /// A command of the program, in this environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).env_clear().envs(self.environment.iter().cloned()).kill_on_drop(true);
+        command
+    }
+
+    pub async fn start(self) -> Proxy {
+        let mut command = self.command(&["serve"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, mut lines) = watch::channel(Vec::new());
+        tokio::spawn(async move {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).await.is_ok_and(|count| count > 0) {
+                let text = std::mem::take(&mut line);
+                sender.send_modify(|lines: &mut Vec<String>| lines.push(text.trim_end().to_owned()));
+            }
+        });
+        let addresses = async {
+            loop {
+                let found = {
+                    let lines = lines.borrow_and_update();
+                    (find(&lines, "listening"), find(&lines, "admin listening"))
+                };
+                if let (Some(address), Some(admin)) = found {
+                    return (address, admin);
+                }
+                if lines.changed().await.is_err() {
+                    panic!("the program ended at its start:\n{}", lines.borrow().join("\n"));
+                }
+            }
+        };
+        let (address, admin) = timeout(PATIENCE, addresses).await.expect("the program did not say where it listens");
+        Proxy { child, address, admin, lines, setup: Some(self) }
+    }
+}
+
+/// The address in the JSON log line with this message.
+fn find(lines: &[String], message: &str) -> Option<SocketAddr> {
+    lines.iter().find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let fields = line.get("fields").unwrap_or(&line);
+        (fields["message"] == message).then(|| fields["address"].as_str()?.parse().ok())?
+    })
+}
+
+impl Proxy {
+    /// Before this simulator, with Passolution's profile, the first client's credentials, and a first refresh token.
+    pub fn before(simulator: &Simulator) -> Setup {
+        let first = simulator.grant().refresh_token;
+        Self::without_grant(simulator).set("OAUTH__REFRESH_TOKEN", first)
+    }
+
+    pub fn without_grant(simulator: &Simulator) -> Setup {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("grant.json").display().to_string();
+        Setup { environment: Vec::new(), folder: Arc::new(folder) }
+            .set("LISTEN", "127.0.0.1:0")
+            .set("ADMIN__LISTEN", "127.0.0.1:0")
+            .set("LOG__FORMAT", "json")
+            .set("UPSTREAM__URL", simulator.origin())
+            .set("OAUTH__TOKEN_URL", simulator.token_url())
+            .set("OAUTH__CLIENT_ID", CLIENT_ID)
+            .set("OAUTH__CLIENT_SECRET", CLIENT_SECRET)
+            .set("STORE__PATH", store)
+            .set("SHUTDOWN__GRACE", "5s")
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub async fn http1(&self) -> Client {
+        Client::http1(self.address).await
+    }
+
+    pub async fn http2(&self) -> Client {
+        Client::http2(self.address).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.http1().await.get(path).await
+    }
+
+    pub async fn admin(&self, method: http::Method, path: &str) -> Answer {
+        let mut request = super::request(method, path);
+        request.headers_mut().insert("host", self.admin.to_string().parse().unwrap());
+        Client::http1(self.admin).await.send(request).await.unwrap()
+    }
+
+    pub async fn status(&self) -> Value {
+        self.admin(http::Method::GET, "/status").await.json()
+    }
+
+    /// Waits until the status document is as wanted. Polls: the document has no events.
+    pub async fn wait_for_status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let poll = async {
+            loop {
+                let status = self.status().await;
+                if wanted(&status) {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match timeout(PATIENCE, poll).await {
+            Ok(status) => status,
+            Err(_) => panic!("never {what}: {}\n{}", self.status().await, self.log().join("\n")),
+        }
+    }
+
+    pub async fn ready(&self) {
+        self.wait_for_status("valid", |status| status["state"] == "valid").await;
+    }
+
+    pub async fn refresh(&self) -> Answer {
+        self.admin(http::Method::POST, "/refresh").await
+    }
+
+    /// The value of a series, by its name with its labels as they are printed; 0 where it is absent.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.admin(http::Method::GET, "/metrics").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.lines.borrow().clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the program runs")
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("the program did not end").unwrap()
+    }
+
+    /// SIGTERM, and the setup to start it again with.
+    pub async fn stop(mut self) -> Setup {
+        self.signal(rustix::process::Signal::TERM);
+        let status = self.ended().await;
+        assert!(status.success(), "{status}\n{}", self.log().join("\n"));
+        self.setup.take().unwrap()
+    }
+
+    /// SIGKILL, and the setup to start it again with.
+    pub async fn kill(mut self) -> Setup {
+        self.child.kill().await.unwrap();
+        self.setup.take().unwrap()
+    }
+
+    pub fn setup(&self) -> &Setup {
+        self.setup.as_ref().unwrap()
+    }
+}
+
+/// All that a process printed, both ways, and how it ended.
+pub async fn output(mut command: Command) -> (ExitStatus, String, String) {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut err) = (String::new(), String::new());
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let both = async { tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err)) };
+    let _ = timeout(PATIENCE, both).await.expect("the program did not end");
+    (child.wait().await.unwrap(), out, err)
+}
