@@ -28,6 +28,7 @@ impl Transaction {
     }
 
     /// Asks again and again, since `flock` itself knows no time limit.
+    #[allow(clippy::disallowed_methods, reason = "on a thread that is there to wait, and no worker's")]
     fn begin_within(document: &Path, limit: Duration) -> Result<Self, StoreError> {
         let path = disk::beside(document, ".lock");
         let begun = Instant::now();
