@@ -148,7 +148,10 @@ impl<B: RequestBody> Lease<B> {
         target: &Target,
         mut request: Request<B>,
     ) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
-        let conn = self.0.take().expect("a lease is used once");
+        let Some(conn) = self.0.take() else {
+            // A lease is made with its connection, and this takes the lease.
+            return Err(SendFailure::handed_back(request, false, Protocol::Http1));
+        };
         conn.heard.store(false, Ordering::Relaxed);
         target.fit_http1(&mut request);
         let reused = conn.reused.get();

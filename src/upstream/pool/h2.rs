@@ -34,7 +34,8 @@ pub(super) const MAX_STREAMS: usize = 100;
 const STREAM_WINDOW: u32 = 512 * 1024;
 
 /// Room for every stream's window: else one reader that stalls would stop all others on its connection.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
+const _: () = assert!(MAX_STREAMS == 100, "the connection's window has room for every stream's");
 
 /// As much as is taken of a request's fields (`guard.max_header_size`); hyper's default is 16 KiB.
 const MAX_HEADER_LIST: u32 = 64 * 1024;

@@ -44,8 +44,9 @@ impl Limits {
 
     /// Up to a tenth sooner, so that connections that were opened together do not all end together.
     pub(super) fn retires_at(&self, now: Instant) -> Instant {
-        let random = RandomState::new().hash_one(0u8) as u32;
-        now + self.age - self.age.mul_f64(0.1 * f64::from(random) / f64::from(u32::MAX))
+        let [a, b, ..] = RandomState::new().hash_one(0u8).to_ne_bytes();
+        let random = u16::from_ne_bytes([a, b]);
+        now + self.age - self.age.mul_f64(0.1 * f64::from(random) / f64::from(u16::MAX))
     }
 
     pub(super) fn may_idle<B: RequestBody>(&self, conn: &h1::Conn<B>, now: Instant, idle: usize) -> bool {
