@@ -112,7 +112,7 @@ pub fn run() -> ExitCode {
 impl Arguments {
     fn run(self) -> Result<Outcome, Failure> {
         match self.command {
-            Command::Serve => serve(self.load()?),
+            Command::Serve => serve(&self.sources()),
             Command::Import(ref options) => self.with_config(async |config| import::run(config, options).await),
             Command::Status(ref options) => self.with_config(async |config| status::run(config, options).await),
             Command::Refresh => self.with_config(async |config| refresh::run(config).await),
@@ -124,8 +124,12 @@ impl Arguments {
         }
     }
 
+    fn sources(&self) -> Sources {
+        Sources::new(self.config.clone(), std::env::vars_os())
+    }
+
     fn load(&self) -> Result<Loaded, Failure> {
-        Ok(Config::load(&Sources::new(self.config.clone(), std::env::vars_os()))?)
+        Ok(Config::load(&self.sources())?)
     }
 
     fn with_config(&self, command: impl AsyncFnOnce(&Config) -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
@@ -137,9 +141,10 @@ impl Arguments {
     }
 }
 
-fn serve(loaded: Loaded) -> Result<Outcome, Failure> {
-    let _logs = Logs::init(&loaded.config.log)?;
-    match runtime()?.block_on(serve::run(loaded)) {
+fn serve(sources: &Sources) -> Result<Outcome, Failure> {
+    let loaded = Config::load(sources)?;
+    let logs = Logs::init(&loaded.config.log)?;
+    match runtime()?.block_on(serve::run(loaded, sources, &logs)) {
         Ok(()) => Ok(Outcome::done("")),
         Err(error) => {
             // Where all else that this process has to say is looked for.

@@ -2,6 +2,8 @@
 //!
 //! The calling runtime is the control plane (refresher, store, admin); the data plane is the server's worker threads.
 
+pub mod reload;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Listener, Scope};
 use crate::clock::Clock;
-use crate::config::{Config, GrantConfig, ListenAddress};
+use crate::config::{Config, Effective, GrantConfig, ListenAddress, Loaded};
 use crate::metrics::Metrics;
 use crate::proxy::{self, Shared};
 use crate::server::{self, Server};
@@ -27,6 +29,7 @@ use crate::upstream::connect::{Connector, TlsError};
 /// Serving, until [`Gateway::drain`].
 pub struct Gateway {
     config: Arc<Config>,
+    effective: Effective,
     addresses: Vec<ListenAddress>,
     admin_address: Option<ListenAddress>,
     running: server::Running,
@@ -55,6 +58,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("the token endpoint: {0}")]
     Endpoint(#[from] EndpointError),
+    #[error("the grant has no token endpoint")]
+    NoEndpoint,
     #[error("oauth.refresh_token: {0}")]
     FirstToken(#[from] InvalidToken),
 }
@@ -63,7 +68,8 @@ pub enum StartError {
 
 impl Gateway {
     /// Binds everything, then starts. From here on clients are answered, though they may have to wait for a first token.
-    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(loaded: Loaded, clock: Clock) -> Result<Self, StartError> {
+        let Loaded { config, effective, .. } = loaded;
         let config = Arc::new(config);
         let metrics = Metrics::new();
         let upstream = &config.upstream;
@@ -103,6 +109,7 @@ impl Gateway {
         }
         Ok(Self {
             config,
+            effective,
             addresses,
             admin_address,
             running,
@@ -167,17 +174,18 @@ async fn start_tokens(
 ) -> Result<(Tokens, JoinHandle<()>), StartError> {
     let live = Arc::new(Live::new(clock.clone()));
     let identity = Identity::of(config);
-    let endpoint = match &config.oauth.grant {
-        GrantConfig::Static { access_token } => {
-            let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, identity);
-            return Ok((tokens, tokio::spawn(fixed.run(stopped))));
-        }
-        GrantConfig::RefreshToken { endpoint, .. } | GrantConfig::ClientCredentials { endpoint } => endpoint,
+    if let GrantConfig::Static { access_token } = &config.oauth.grant {
+        let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, identity);
+        return Ok((tokens, tokio::spawn(fixed.run(stopped))));
+    }
+    let Some((endpoint, settings)) = token_settings(config)? else {
+        // Every grant but `static`, which was served above, has a token endpoint.
+        return Err(StartError::NoEndpoint);
     };
     let journal = Journal {
-        store: Store::open(&config.store, config.outbound.ca_file.as_deref()).await?,
-        endpoint: Endpoint::new(endpoint.clone(), &config.outbound)?,
-        settings: Settings::of(config, endpoint)?,
+        store: Arc::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?),
+        endpoint,
+        settings,
         clock,
         metrics: metrics.clone(),
         owner: owner(),
@@ -185,6 +193,13 @@ async fn start_tokens(
     let (refresher, tokens) = Refresher::new(journal, live, config.refresh.clone(), identity);
     let grace = config.shutdown.grace.max(Duration::from_secs(1));
     Ok((tokens, tokio::spawn(refresher.run(stopped, grace))))
+}
+
+/// What the refresher works with; `None`: the `static` grant, which has no refresher.
+fn token_settings(config: &Config) -> Result<Option<(Endpoint, Settings)>, StartError> {
+    let Some(endpoint) = config.oauth.grant.endpoint() else { return Ok(None) };
+    let settings = Settings::of(config, endpoint)?;
+    Ok(Some((Endpoint::new(endpoint.clone(), &config.outbound)?, settings)))
 }
 
 /// A name for this process that no other has, also not one of the same number after a restart.

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::config::{Config, Errors, ListenAddress, Sources};
+use crate::config::{Config, Errors, ListenAddress, Loaded, Sources};
 use crate::gateway::{Gateway, StartError};
 use crate::simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Kind, Options, Revocation, Simulator};
 
@@ -53,7 +53,7 @@ pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()
     let folder = std::env::temp_dir().join(format!("bearer-proxy-demo-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let first = simulator.grant().refresh_token;
-    let gateway = Gateway::start(config(&simulator, &folder, Some(&first))?, Clock::system()).await;
+    let gateway = Gateway::start(configuration(&simulator, &folder, &first)?, Clock::system()).await;
     let gateway = match gateway {
         Ok(gateway) => gateway,
         Err(error) => {
@@ -73,8 +73,8 @@ pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()
     outcome
 }
 
-fn config(simulator: &Simulator, folder: &std::path::Path, first: Option<&str>) -> Result<Config, Errors> {
-    let mut environment = vec![
+fn configuration(simulator: &Simulator, folder: &std::path::Path, first: &str) -> Result<Loaded, Errors> {
+    let environment = [
         ("BEARER_PROXY_LISTEN", "127.0.0.1:0".to_owned()),
         ("BEARER_PROXY_ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
         ("BEARER_PROXY_UPSTREAM__URL", simulator.origin()),
@@ -84,11 +84,9 @@ fn config(simulator: &Simulator, folder: &std::path::Path, first: Option<&str>) 
         ("BEARER_PROXY_OAUTH__CLIENT_SECRET", CLIENT_SECRET.to_owned()),
         ("BEARER_PROXY_STORE__PATH", folder.join("grant.json").display().to_string()),
         ("BEARER_PROXY_SHUTDOWN__GRACE", "2s".to_owned()),
+        ("BEARER_PROXY_OAUTH__REFRESH_TOKEN", first.to_owned()),
     ];
-    if let Some(first) = first {
-        environment.push(("BEARER_PROXY_OAUTH__REFRESH_TOKEN", first.to_owned()));
-    }
-    Ok(Config::load(&Sources::new(None, environment))?.config)
+    Config::load(&Sources::new(None, environment))
 }
 
 // === impl Tour ===

@@ -3,8 +3,10 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::Loaded;
+use crate::config::{Loaded, Sources};
+use crate::gateway::reload::Watch;
 use crate::gateway::{Gateway, StartError};
+use crate::telemetry::Logs;
 
 /// Why `serve` ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -15,17 +17,32 @@ pub enum ServeError {
     Signals(std::io::Error),
 }
 
-/// Serves until told to stop. The logs are set up already.
-pub async fn run(loaded: Loaded) -> Result<(), ServeError> {
+/// Serves until told to stop. Reads the configuration again from `sources` on SIGHUP, or when one of its files changes.
+pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<(), ServeError> {
     // Before anything is started: a signal that comes early must not end a refresh half-way.
     let mut stop = Stop::new().map_err(ServeError::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let gateway = Gateway::start(loaded.config, Clock::system()).await?;
-    tokio::select! {
-        signal = stop.received() => tracing::info!(signal, "told to stop"),
-        () = gateway.drain_asked() => tracing::info!("asked to drain"),
+    let mut watch = Watch::new(&loaded.files);
+    let mut gateway = Gateway::start(loaded, Clock::system()).await?;
+    loop {
+        tokio::select! {
+            signal = stop.received() => {
+                tracing::info!(signal, "told to stop");
+                break;
+            }
+            () = gateway.drain_asked() => {
+                tracing::info!("asked to drain");
+                break;
+            }
+            _ = hangup.recv() => {}
+            () = watch.changed() => {}
+        }
+        if let Some(new) = gateway.reload(sources, logs) {
+            watch = new;
+        }
     }
     gateway.drain().await;
     Ok(())

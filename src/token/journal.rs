@@ -11,6 +11,7 @@
 //! Between the server's commit and ours lies a window that nobody can close. The intent names it: who finds one knows that the
 //! token *may* have been spent, and `oauth.ambiguous_retry` says what follows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,7 +34,7 @@ const LEASE_LOST: &str = "another process has taken the lease over";
 
 /// Makes rotations against one store and one token endpoint.
 pub struct Journal {
-    pub store: Store,
+    pub store: Arc<Store>,
     pub endpoint: Endpoint,
     pub settings: Settings,
     pub clock: Clock,
@@ -102,6 +103,13 @@ pub enum Plan {
 // === impl Journal ===
 
 impl Journal {
+    /// The same store, with what a changed configuration says. A rotation in flight ends with what it began with.
+    pub fn with(&self, endpoint: Endpoint, settings: Settings) -> Self {
+        let Self { store, clock, metrics, owner, .. } = self;
+        let (store, clock, metrics, owner) = (Arc::clone(store), clock.clone(), metrics.clone(), owner.clone());
+        Self { store, endpoint, settings, clock, metrics, owner }
+    }
+
     /// One rotation. Must run to its end: spawn it, never drop it. `known` is the newest version that the process has seen.
     pub async fn rotate(&self, known: Option<Version>, trigger: Trigger) -> Rotation {
         let lease_for = self.settings.request_timeout + LEASE_MARGIN;

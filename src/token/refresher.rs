@@ -21,8 +21,8 @@ pub use self::command::{Identity, NotRefreshed, Refusal, Tokens, Unavailable};
 use crate::clock::Clock;
 use crate::config::RefreshConfig;
 use crate::metrics::Metrics;
-use crate::token::endpoint::Failure;
-use crate::token::journal::{self, Journal, Renewed, Rotation, Unpersisted};
+use crate::token::endpoint::{Endpoint, Failure};
+use crate::token::journal::{self, Journal, Renewed, Rotation, Settings, Unpersisted};
 use crate::token::live::{Live, LiveToken, View};
 use crate::token::store::{Record, Written};
 use crate::token::{Generation, Outcome, Trigger, policy};
@@ -205,10 +205,23 @@ impl Refresher {
             }
             Command::ReplayAccepted => self.attempts.replay_accepted(),
             Command::Refresh(reply) => self.refresh(reply),
+            Command::Reconfigure(new) => self.reconfigure(*new),
+            Command::ReplaceSource(_) => {}
             Command::Drain => {
                 self.draining = true;
                 self.publish();
             }
+        }
+    }
+
+    /// Goes on with a changed configuration. What was put off for the old one's sake is tried again.
+    fn reconfigure(&mut self, (endpoint, settings, config): (Endpoint, Settings, RefreshConfig)) {
+        self.journal = Arc::new(self.journal.with(endpoint, settings));
+        self.attempts.reconfigure(&config);
+        self.config = config;
+        match self.record.take() {
+            Some(record) => self.adopt(record, None),
+            None => self.publish(),
         }
     }
 

@@ -14,6 +14,7 @@ mod support;
 
 mod a_client_that_leaves_cancels_no_refresh;
 mod a_herd_causes_one_refresh;
+mod a_reload_drops_no_request;
 mod a_restart_presents_nothing;
 mod an_expired_token_is_never_sent;
 mod commands_have_exit_codes;

@@ -19,6 +19,7 @@ pub struct Attempts {
     last_failure: Option<LastRefresh>,
     cooldown: Cooldown,
     budget: Budget,
+    max_per_hour: u32,
 }
 
 #[derive(Debug)]
@@ -53,6 +54,17 @@ impl Attempts {
             last_failure: None,
             cooldown: Cooldown { base: config.cooldown, until: None, row: 0, forced: None, judged: None },
             budget: Budget::new(config.max_per_hour),
+            max_per_hour: config.max_per_hour,
+        }
+    }
+
+    /// Another configuration: what failed with the old one may work with this one.
+    pub fn reconfigure(&mut self, config: &RefreshConfig) {
+        self.pause = Pause::None;
+        self.cooldown.base = config.cooldown;
+        if self.max_per_hour != config.max_per_hour {
+            self.max_per_hour = config.max_per_hour;
+            self.budget = Budget::new(config.max_per_hour);
         }
     }
 

@@ -7,6 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Config, StoreKindConfig};
+use crate::config::{RefreshConfig, SecretSource};
+use crate::token::endpoint::Endpoint;
+use crate::token::journal::Settings;
 use crate::token::live::{Live, LiveToken, View};
 use crate::token::status::{Facts, RefreshReport, State, Status};
 use crate::token::{Generation, Trigger};
@@ -30,7 +33,6 @@ pub struct Identity {
 }
 
 /// What can be asked of the refresher.
-#[derive(Debug)]
 pub enum Command {
     /// The upstream refused this generation on a first attempt.
     Refused(Generation, oneshot::Sender<Verdict>),
@@ -39,6 +41,10 @@ pub enum Command {
     ReplayAccepted,
     /// A person asks.
     Refresh(oneshot::Sender<Verdict>),
+    /// The configuration has changed.
+    Reconfigure(Box<(Endpoint, Settings, RefreshConfig)>),
+    /// The configuration of the `static` grant has changed, or its file.
+    ReplaceSource(SecretSource),
     Drain,
 }
 
@@ -182,6 +188,21 @@ impl Tokens {
         };
         let needs_login = self.live.view().needs_login.is_some();
         Err(NotRefreshed { reason, needs_login })
+    }
+
+    /// Has the refresher go on with another configuration.
+    pub fn reconfigure(&self, (endpoint, settings): (Endpoint, Settings), refresh: RefreshConfig) {
+        self.tell(Command::Reconfigure(Box::new((endpoint, settings, refresh))));
+    }
+
+    /// Has the `static` grant read its token from here from now on.
+    pub fn replace_source(&self, source: SecretSource) {
+        self.tell(Command::ReplaceSource(source));
+    }
+
+    /// The same handle with another `refresh.wait`.
+    pub fn with_wait(&self, wait: Duration) -> Self {
+        Self { wait, ..self.clone() }
     }
 
     /// From now on the status says `draining`.

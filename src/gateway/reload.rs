@@ -1,0 +1,164 @@
+//! Hot reload: what is valid takes effect without dropping a request; what is not is refused whole, and the old stays.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::config::{Config, GrantConfig, Loaded, Sources};
+use crate::proxy::Shared;
+use crate::server::{Limits, tls};
+use crate::telemetry::Logs;
+use crate::upstream::connect::Connector;
+
+use super::{Gateway, StartError, token_settings};
+
+/// Tells when one of the configuration's files has changed.
+///
+/// By looking, not by notification: a file that is swapped by a symbolic link (as Kubernetes does), one that does not exist yet,
+/// and one on a network file system are all seen alike.
+pub struct Watch {
+    files: Vec<(PathBuf, Option<Seen>)>,
+}
+
+/// What a look at a file finds; links are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    file: (u64, u64),
+    size: u64,
+    modified: Option<SystemTime>,
+}
+
+/// A change takes effect within 5 s (interface document §2), the second look included.
+const EVERY: Duration = Duration::from_secs(1);
+
+// === impl Watch ===
+
+impl Watch {
+    pub fn new(files: &[PathBuf]) -> Self {
+        Self { files: files.iter().map(|path| (path.clone(), look(path))).collect() }
+    }
+
+    /// Returns when something has changed, and has stayed as it is for one more look: a file may be written in pieces.
+    pub async fn changed(&mut self) {
+        let mut changing = false;
+        loop {
+            tokio::time::sleep(EVERY).await;
+            if self.look_again() {
+                changing = true;
+            } else if changing {
+                return;
+            }
+        }
+    }
+
+    fn look_again(&mut self) -> bool {
+        let mut changed = false;
+        for (path, seen) in &mut self.files {
+            let now = look(path);
+            changed |= now != *seen;
+            *seen = now;
+        }
+        changed
+    }
+}
+
+fn look(path: &PathBuf) -> Option<Seen> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Seen { file: (metadata.dev(), metadata.ino()), size: metadata.size(), modified: metadata.modified().ok() })
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Reads the configuration again and lets it take effect. Says in the log what became of it; returns what to watch from now
+    /// on, where it was valid.
+    pub fn reload(&mut self, sources: &Sources, logs: &Logs) -> Option<Watch> {
+        let loaded = match Config::load(sources) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                tracing::error!(%errors, "the changed configuration is invalid: the old one stays");
+                return None;
+            }
+        };
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let watch = Watch::new(&loaded.files);
+        match self.apply(loaded, logs) {
+            Ok(()) => Some(watch),
+            Err(error) => {
+                tracing::error!(%error, "the changed configuration can't be used: the old one stays");
+                None
+            }
+        }
+    }
+
+    fn apply(&mut self, loaded: Loaded, logs: &Logs) -> Result<(), StartError> {
+        let Loaded { config, effective, .. } = loaded;
+        // All that can fail comes first, so that nothing takes effect by halves.
+        let upstream = &config.upstream;
+        let cert = upstream.client_cert.as_ref();
+        let connector = Connector::new(upstream.origin.clone(), &config.outbound, cert, upstream.connect_timeout)?;
+        let tls = config.tls.as_ref().map(tls::Tls::load).transpose().map_err(crate::server::BindError::from)?;
+        let settings = token_settings(&config)?;
+
+        let changes = effective.changes(&self.effective);
+        let (later, now): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.needs_restart);
+        let keys =
+            |changes: &[&crate::config::Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>().join(", ");
+        if !later.is_empty() {
+            tracing::warn!(keys = keys(&later), "these changes take effect at the next start");
+        }
+        logs.set_level(config.log.level);
+        self.running.set_limits(Limits::new(&config));
+        if let Some(tls) = tls {
+            self.running.set_tls(tls);
+        }
+        self.admin.set_key(config.admin.as_ref().and_then(|admin| admin.key.clone()));
+        if let GrantConfig::Static { access_token } = &config.oauth.grant {
+            self.tokens.replace_source(access_token.clone());
+        } else if let Some(settings) = settings {
+            self.tokens.reconfigure(settings, config.refresh.clone());
+        }
+        self.tokens = self.tokens.with_wait(config.refresh.wait);
+        let config = Arc::new(config);
+        let mut shared = Shared::new(Arc::clone(&config), self.tokens.clone(), self.metrics.clone(), connector);
+        let old = self.shared.load();
+        if old.config.upstream.max_in_flight == config.upstream.max_in_flight
+            && old.config.upstream.queue_timeout == config.upstream.queue_timeout
+        {
+            // One bound for all: requests that began before the reload still count.
+            shared.in_flight = old.in_flight.clone();
+        }
+        if old.config.upstream.replay_budget == config.upstream.replay_budget {
+            shared.budget = old.budget.clone();
+        }
+        self.shared.store(Arc::new(shared));
+        self.config = config;
+        self.effective = effective;
+        tracing::info!(keys = keys(&now), "the configuration was read again");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_swapped_by_its_link_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two, link) = (folder.path().join("1"), folder.path().join("2"), folder.path().join("link"));
+        std::fs::write(&one, "a").unwrap();
+        std::fs::write(&two, "b").unwrap();
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        let mut watch = Watch::new(&[link.clone(), folder.path().join("absent")]);
+        assert!(!watch.look_again());
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&two, &link).unwrap();
+        tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.unwrap();
+        assert!(!watch.look_again());
+    }
+}

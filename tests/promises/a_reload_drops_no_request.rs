@@ -1,0 +1,127 @@
+//! A changed file, or SIGHUP: what is valid takes effect within 5 s and drops no request; what is not is refused whole.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bearer_proxy::simulator::{Options, Simulator};
+use http::StatusCode;
+use tokio::time::{Instant, timeout};
+
+use crate::support::{Client, Proxy};
+
+/// The interface document's promise, and nothing on top.
+const WITHIN: Duration = Duration::from_secs(5);
+
+fn write(path: &Path, text: &str) {
+    // As an editor does it: never half a file under the name.
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+async fn until(proxy: &Proxy, what: &str, mut holds: impl AsyncFnMut(&Proxy) -> bool) {
+    let wait = async {
+        while !holds(proxy).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if timeout(WITHIN, wait).await.is_err() {
+        panic!("not within {WITHIN:?}: {what}\n{}", proxy.log().join("\n"));
+    }
+}
+
+async fn started(simulator: &Simulator, text: &str) -> (Proxy, PathBuf) {
+    let setup = Proxy::before(simulator);
+    let file = setup.folder().join("proxy.toml");
+    write(&file, text);
+    let proxy = setup.set("CONFIG", file.display()).start().await;
+    proxy.ready().await;
+    (proxy, file)
+}
+
+#[tokio::test]
+async fn a_changed_file_takes_effect_and_drops_no_request() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let (proxy, file) =
+        started(&simulator, "[guard]\nallow = [\"GET /api/v2/version\", \"GET /api/v2/events\"]\n").await;
+    assert_eq!(proxy.get("/api/v2/countries").await.problem(), "not-allowed");
+    let address = proxy.address();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let load = tokio::spawn(async move {
+        let mut client = Client::http1(address).await;
+        let mut sent = 0;
+        while !*stopped.borrow() {
+            assert_eq!(client.get("/api/v2/version").await.status, StatusCode::OK);
+            sent += 1;
+        }
+        sent
+    });
+    // A long answer that began before the change ends whole after it.
+    let long = tokio::spawn(async move { Client::http1(address).await.get("/api/v2/events?n=12&every=500").await });
+    write(&file, "[guard]\nallow = [\"GET /api/v2/*\"]\n");
+    until(&proxy, "the new allow-list", async |proxy| proxy.get("/api/v2/countries").await.status == StatusCode::OK)
+        .await;
+    write(&file, "[guard]\nallow = [\"GET /api/v2/version\"]\n");
+    until(&proxy, "the old one again", async |proxy| {
+        proxy.get("/api/v2/countries").await.status == StatusCode::FORBIDDEN
+    })
+    .await;
+    stop.send_replace(true);
+    assert!(load.await.unwrap() > 0);
+    let long = long.await.unwrap();
+    assert_eq!(long.status, StatusCode::OK);
+    assert_eq!(long.text().matches("data:").count(), 12, "whole, though its path is no longer allowed");
+    assert_eq!(simulator.with_ledger(|ledger| ledger.token_calls().len()), 1, "a reload presents nothing");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_invalid_file_is_refused_whole_and_the_old_one_stays() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let (proxy, file) = started(&simulator, "[guard]\nallow = [\"GET /api/v2/version\"]\n").await;
+    write(&file, "[guard]\nallow = [\"GET /api/v2/*\"]\nidle_timeuot = \"1s\"\n");
+    let refused =
+        |proxy: &Proxy| proxy.log().iter().any(|line| line.contains("idle_timeuot") && line.contains("old one stays"));
+    until(&proxy, "the refusal in the log", async |proxy| refused(proxy)).await;
+    assert_eq!(proxy.get("/api/v2/countries").await.problem(), "not-allowed");
+    assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_that_needs_a_restart_is_named() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let (proxy, file) = started(&simulator, "listen_mode = \"0660\"\n").await;
+    write(&file, "listen_mode = \"0600\"\n");
+    let named =
+        |proxy: &Proxy| proxy.log().iter().any(|line| line.contains("listen_mode") && line.contains("next start"));
+    until(&proxy, "the warning", async |proxy| named(proxy)).await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_mended_secret_file_ends_a_misconfigured_rest() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let setup = Proxy::before(&simulator).unset("OAUTH__CLIENT_SECRET");
+    let secret = setup.folder().join("secret");
+    write(&secret, "wrong\n");
+    let proxy = setup.set("OAUTH__CLIENT_SECRET_FILE", secret.display()).start().await;
+    proxy.wait_for_status("misconfigured", |status| status["last_refresh"]["outcome"] == "misconfigured").await;
+    assert_eq!(simulator.with_ledger(|ledger| ledger.committed_calls()), 0);
+    write(&secret, bearer_proxy::simulator::CLIENT_SECRET);
+    until(&proxy, "a token", async |proxy| proxy.status().await["state"] == "valid").await;
+    assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn sighup_reads_again_at_once() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let (proxy, _) = started(&simulator, "").await;
+    let began = Instant::now();
+    proxy.signal(rustix::process::Signal::HUP);
+    until(&proxy, "the line in the log", async |proxy| proxy.log().iter().any(|line| line.contains("was read again")))
+        .await;
+    assert!(began.elapsed() < WITHIN);
+    proxy.stop().await;
+}
