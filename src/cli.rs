@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 use crate::admin::client::{Answer, ClientError};
 use crate::config::{Config, Errors, Loaded, LogConfig, LogFormat, LogRequests, Sources};
 use crate::telemetry::{AlreadyInitialised, Logs};
+use crate::token::InvalidToken;
 
 /// Sends plain requests on to an upstream API, with a valid bearer token that it keeps fresh.
 #[derive(Debug, Parser)]
@@ -198,6 +199,13 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::new(error.to_string())
+    }
+}
+
+/// Of `oauth.refresh_token`, the only token in a configuration that commands read.
+impl From<InvalidToken> for Failure {
+    fn from(error: InvalidToken) -> Self {
+        Self { text: format!("oauth.refresh_token: {error}"), exit: Exit::InvalidConfiguration }
     }
 }
 

@@ -13,17 +13,17 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Listener, Scope};
 use crate::clock::Clock;
-use crate::config::{Config, Effective, GrantConfig, ListenAddress, Loaded, StoreKindConfig};
+use crate::config::{Config, Effective, GrantConfig, ListenAddress, Loaded};
 use crate::metrics::Metrics;
 use crate::proxy::{self, Shared};
 use crate::server::{self, Server};
+use crate::token::InvalidToken;
 use crate::token::endpoint::{Endpoint, EndpointError};
 use crate::token::fixed::Fixed;
-use crate::token::journal::{Journal, Kind, Settings};
+use crate::token::journal::{Journal, Prepared, Settings};
 use crate::token::live::Live;
 use crate::token::refresher::{Identity, Refresher, Tokens};
-use crate::token::store::{Binding, Store, StoreError};
-use crate::token::{InvalidToken, RefreshToken};
+use crate::token::store::{Store, StoreError};
 use crate::upstream::connect::{Connector, TlsError};
 
 /// Serving, until [`Gateway::drain`].
@@ -87,13 +87,13 @@ impl Gateway {
         let admin = Arc::new(Admin::new(tokens.clone(), metrics.clone(), drain_now, key));
         let mut admin_address = None;
         if let Some(config) = &config.admin {
-            let listener = Listener::bind(&config.listen, Scope::Admin).await?;
+            let listener = Listener::bind(&config.listen, Scope::Admin)?;
             tracing::info!(address = %listener.address(), "admin listening");
             admin_address = Some(listener.address().clone());
             tokio::spawn(listener.serve(Arc::clone(&admin), admin_stopped.clone()));
         }
         if let Some(address) = &config.probes {
-            let listener = Listener::bind(address, Scope::Probes).await?;
+            let listener = Listener::bind(address, Scope::Probes)?;
             tokio::spawn(listener.serve(Arc::clone(&admin), admin_stopped));
         }
 
@@ -173,12 +173,7 @@ async fn start_tokens(
     stopped: watch::Receiver<bool>,
 ) -> Result<(Tokens, JoinHandle<()>), StartError> {
     let live = Arc::new(Live::new(clock.clone()));
-    let store = match config.store.kind {
-        StoreKindConfig::File { .. } => "file",
-        StoreKindConfig::Postgres { .. } => "postgres",
-        StoreKindConfig::Memory => "memory",
-    };
-    let identity = Identity { grant: config.oauth.grant.name(), profile: config.profile.name(), store };
+    let identity = Identity::of(config);
     if let GrantConfig::Static { access_token } = &config.oauth.grant {
         let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, identity);
         return Ok((tokens, tokio::spawn(fixed.run(stopped))));
@@ -188,7 +183,7 @@ async fn start_tokens(
         return Err(StartError::NoEndpoint);
     };
     let journal = Journal {
-        store: Arc::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?),
+        store: Prepared::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?),
         endpoint,
         settings,
         clock,
@@ -202,25 +197,8 @@ async fn start_tokens(
 
 /// What the refresher works with; `None`: the `static` grant, which has no refresher.
 fn token_settings(config: &Config) -> Result<Option<(Endpoint, Settings)>, StartError> {
-    let (endpoint, kind) = match &config.oauth.grant {
-        GrantConfig::Static { .. } => return Ok(None),
-        GrantConfig::RefreshToken { endpoint, first } => {
-            let first = first.as_ref().map(|first| RefreshToken::parse(first.expose())).transpose()?;
-            (endpoint, Kind::RefreshToken { first })
-        }
-        GrantConfig::ClientCredentials { endpoint } => (endpoint, Kind::ClientCredentials),
-    };
-    let settings = Settings {
-        kind,
-        binding: Binding {
-            token_url: endpoint.url.to_string(),
-            client_id: endpoint.client_id.clone(),
-            upstream_origin: config.upstream.origin.to_string(),
-        },
-        request_timeout: endpoint.request_timeout,
-        ambiguous_retry: endpoint.ambiguous_retry,
-        default_lifetime: config.refresh.default_lifetime,
-    };
+    let Some(endpoint) = config.oauth.grant.endpoint() else { return Ok(None) };
+    let settings = Settings::of(config, endpoint)?;
     Ok(Some((Endpoint::new(endpoint.clone(), &config.outbound)?, settings)))
 }
 

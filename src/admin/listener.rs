@@ -1,10 +1,8 @@
 //! One listener: bind, accept, serve HTTP/1.1.
 
 use std::convert::Infallible;
-use std::fs::Permissions;
+use std::future::poll_fn;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +13,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::routes::respond;
 use super::{Admin, Scope};
 use crate::config::ListenAddress;
+use crate::server::listener::{self, Accepting, ListenError};
 
 /// Further connections wait in the accept queue.
 const MAX_CONNECTIONS: usize = 128;
@@ -39,20 +37,10 @@ const SOCKET_MODE: u32 = 0o660;
 /// A bound listener that does not answer yet.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
+    socket: Accepting,
     address: ListenAddress,
     scope: Scope,
 }
-
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: SocketFile },
-}
-
-/// A unix socket's file; removed with the listener.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
 
 /// What one connection's requests are answered with.
 struct Connection {
@@ -65,33 +53,25 @@ struct Connection {
 
 /// The address could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: can't listen on {address}: {error}")]
-pub struct BindError {
-    key: &'static str,
-    address: String,
-    #[source]
-    error: io::Error,
+pub enum BindError {
+    #[error("{key}: {error}")]
+    Listen { key: &'static str, error: ListenError },
+    #[error("{key}: {error}")]
+    Register { key: &'static str, error: io::Error },
 }
 
 // === impl Listener ===
 
 impl Listener {
-    pub async fn bind(address: &ListenAddress, scope: Scope) -> Result<Self, BindError> {
-        let bound = match address {
-            ListenAddress::Tcp(address) => bind_tcp(*address).await,
-            ListenAddress::Unix(path) => bind_unix(path).await,
+    /// Clients can connect from here on; they are answered by [`Listener::serve`].
+    pub fn bind(address: &ListenAddress, scope: Scope) -> Result<Self, BindError> {
+        let key = match scope {
+            Scope::Admin => "admin.listen",
+            Scope::Probes => "probes.listen",
         };
-        let (socket, address) = bound.map_err(|error| BindError {
-            key: match scope {
-                Scope::Admin => "admin.listen",
-                Scope::Probes => "probes.listen",
-            },
-            address: match address {
-                ListenAddress::Tcp(address) => address.to_string(),
-                ListenAddress::Unix(path) => format!("unix:{}", path.display()),
-            },
-            error,
-        })?;
+        let bound = listener::Listener::bind(address, SOCKET_MODE).map_err(|error| BindError::Listen { key, error })?;
+        let address = bound.address().clone();
+        let socket = bound.register().map_err(|error| BindError::Register { key, error })?;
         Ok(Self { socket, address, scope })
     }
 
@@ -109,18 +89,16 @@ impl Listener {
         let accept = async {
             loop {
                 let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-                let (admin, address, end) = (Arc::clone(&admin), Arc::clone(&address), end.clone());
-                let connection = Connection { admin, scope, address, end, _slot: slot };
-                let accepted = match &socket {
-                    Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| connection.spawn(stream)),
-                    Socket::Unix { listener, _file } => {
-                        listener.accept().await.map(|(stream, _)| connection.spawn(stream))
+                match poll_fn(|cx| socket.poll_accept(cx)).await {
+                    Ok(stream) => {
+                        let (admin, address, end) = (Arc::clone(&admin), Arc::clone(&address), end.clone());
+                        tokio::spawn(Connection { admin, scope, address, end, _slot: slot }.serve(stream));
                     }
-                };
-                if let Err(error) = accepted {
-                    // Out of file descriptors, mostly: a moment later some may be free again.
-                    tracing::warn!(%error, "a connection to the admin or probes listener could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    Err(error) => {
+                        // Out of file descriptors, mostly: a moment later some may be free again.
+                        tracing::warn!(%error, "a connection to the admin or probes listener could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
                 }
             }
         };
@@ -135,41 +113,9 @@ impl Listener {
     }
 }
 
-async fn bind_tcp(address: std::net::SocketAddr) -> io::Result<(Socket, ListenAddress)> {
-    let listener = TcpListener::bind(address).await?;
-    let address = ListenAddress::Tcp(listener.local_addr()?);
-    Ok((Socket::Tcp(listener), address))
-}
-
-/// Binds a unix socket, in the place of one that nobody listens on any more.
-async fn bind_unix(path: &Path) -> io::Result<(Socket, ListenAddress)> {
-    // Connecting to a file that is no socket is refused too; such a file is not ours to remove.
-    let socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if socket && UnixStream::connect(path).await.is_err_and(refused) {
-        std::fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    let _file = SocketFile(path.to_owned());
-    std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
-    Ok((Socket::Unix { listener, _file }, ListenAddress::Unix(path.to_owned())))
-}
-
-// === impl SocketFile ===
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 // === impl Connection ===
 
 impl Connection {
-    fn spawn(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        tokio::spawn(self.serve(stream));
-    }
-
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let Self { admin, scope, address, mut end, _slot } = self;
         let service = service_fn(|request: Request<Incoming>| {

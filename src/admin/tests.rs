@@ -46,7 +46,7 @@ fn admin(view: View, refuse: Option<&'static str>, key: Option<&str>) -> (Arc<Ad
 
 async fn start(scope: Scope, view: View, refuse: Option<&'static str>, key: Option<&str>) -> Running {
     let (admin, drain) = admin(view, refuse, key);
-    let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), scope).await.unwrap();
+    let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), scope).unwrap();
     let ListenAddress::Tcp(address) = *listener.address() else { panic!("not TCP") };
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(listener.serve(admin, stopped));
@@ -162,7 +162,7 @@ async fn foreign_hosts_and_pages_reach_nothing() {
 #[tokio::test]
 async fn with_a_key_every_request_needs_it() {
     let (admin, drain) = admin(valid(), None, Some("first-key"));
-    let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), Scope::Admin).await.unwrap();
+    let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), Scope::Admin).unwrap();
     let ListenAddress::Tcp(address) = *listener.address() else { panic!("not TCP") };
     let (_stop, stopped) = watch::channel(false);
     tokio::spawn(listener.serve(Arc::clone(&admin), stopped));
@@ -286,12 +286,12 @@ async fn a_unix_socket_serves_the_client_and_its_file_goes_with_it() {
     // A file that a killed process left.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let address = ListenAddress::Unix(path.clone());
-    let listener = Listener::bind(&address, Scope::Admin).await.unwrap();
+    let listener = Listener::bind(&address, Scope::Admin).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o660);
     // One that is in use is left alone.
-    let second = Listener::bind(&address, Scope::Admin).await.unwrap_err();
-    assert!(second.to_string().starts_with("admin.listen: can't listen on unix:/"), "{second}");
+    let second = Listener::bind(&address, Scope::Admin).unwrap_err();
+    assert!(second.to_string().starts_with("admin.listen: cannot listen on unix:/"), "{second}");
 
     let (admin, drain) = admin(valid(), None, None);
     let (stop, stopped) = watch::channel(false);
@@ -312,7 +312,7 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("grant.json");
     std::fs::write(&path, "precious").unwrap();
-    assert!(Listener::bind(&ListenAddress::Unix(path.clone()), Scope::Admin).await.is_err());
+    assert!(Listener::bind(&ListenAddress::Unix(path.clone()), Scope::Admin).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 

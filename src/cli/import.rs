@@ -7,11 +7,11 @@ use std::io::{self, IsTerminal, Read};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{Failure, Outcome};
 use crate::config::{Config, GrantConfig};
+use crate::token::endpoint::{Document, Member};
 use crate::token::journal::Settings;
 use crate::token::new_grant::{Damaged, NewGrant, NotStored};
 use crate::token::store::{Store, StoreError};
@@ -44,8 +44,8 @@ enum Malformed {
     NotText,
     #[error("it is neither one refresh token nor a JSON object: it has quotes, white space or characters beyond ASCII")]
     NotAToken,
-    #[error("it is not a whole JSON object (line {line}, column {column})")]
-    NotJson { line: usize, column: usize },
+    #[error("it is not a whole JSON object")]
+    NotJson,
     #[error("it is an error answer of the token endpoint, not a grant")]
     ErrorAnswer,
     #[error("its JSON has no refresh_token")]
@@ -55,8 +55,6 @@ enum Malformed {
 }
 
 const MAX_INPUT: usize = 1024 * 1024;
-/// The longest life that is believed (interface document §5).
-const MAX_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Beside the call of a refresh in flight, what its holder's lease may last.
 const BESIDE_CALL: Duration = Duration::from_secs(30);
 
@@ -71,10 +69,11 @@ pub(super) async fn run(config: &Config, options: &Options) -> Result<Outcome, F
 }
 
 async fn store(config: &Config, options: &Options, input: impl Read) -> Result<Outcome, Failure> {
-    let (GrantConfig::RefreshToken { .. }, Ok(Some(settings))) = (&config.oauth.grant, Settings::of(config)) else {
+    let GrantConfig::RefreshToken { endpoint, .. } = &config.oauth.grant else {
         let grant = config.oauth.grant.name();
         return Err(Failure::new(format!("oauth.grant is {grant}: only a refresh_token grant is stored")));
     };
+    let settings = Settings::of(config, endpoint)?;
     // Taken before it is read: what a slow hand pastes was issued earlier, not later.
     let now = Timestamp::now();
     let offered = read(input)?.offered(config.refresh.default_lifetime, now);
@@ -127,22 +126,22 @@ impl Offered {
         }
     }
 
-    /// RFC 6749 §5.1. Read by hand: a derived parser's messages quote what they could not read.
+    /// RFC 6749 §5.1, with what the token endpoint's client forgives.
     fn parse_answer(text: &str) -> Result<Self, Malformed> {
-        let answer: Value = serde_json::from_str(text)
-            .map_err(|error| Malformed::NotJson { line: error.line(), column: error.column() })?;
-        let token = |name| match &answer[name] {
-            Value::Null => Ok(None),
-            Value::String(token) => Ok(Some(token.as_str())),
-            _ => Err(Malformed::NotATokenIn(name)),
+        let answer = Document::parse(text).ok_or(Malformed::NotJson)?;
+        let token = |name| match answer.member(name) {
+            Member::Absent => Ok(None),
+            Member::Text(token) => Ok(Some(token)),
+            Member::Other => Err(Malformed::NotATokenIn(name)),
         };
         let Some(refresh) = token("refresh_token")? else {
-            return Err(if answer["error"].is_null() { Malformed::NoRefreshToken } else { Malformed::ErrorAnswer });
+            let is_error = !matches!(answer.member("error"), Member::Absent);
+            return Err(if is_error { Malformed::ErrorAnswer } else { Malformed::NoRefreshToken });
         };
         let refresh = RefreshToken::parse(refresh).map_err(|_| Malformed::NotATokenIn("refresh_token"))?;
         let access = token("access_token")?.map(AccessToken::parse).transpose();
         let access = access.map_err(|_| Malformed::NotATokenIn("access_token"))?;
-        Ok(Self { refresh, access, lifetime: lifetime(&answer["expires_in"]) })
+        Ok(Self { refresh, access, lifetime: answer.lifetime() })
     }
 
     /// Its life is counted from now: nothing in the answer says when it was given.
@@ -152,17 +151,6 @@ impl Offered {
         let access = self.access.map(|token| Access { token, obtained_at: now, expires_at });
         NewGrant { refresh: self.refresh, access }
     }
-}
-
-/// A number, or a number in a string.
-fn lifetime(expires_in: &Value) -> Option<Duration> {
-    let seconds = match expires_in {
-        Value::Number(seconds) => seconds.as_f64()?,
-        Value::String(seconds) => seconds.trim().parse().ok()?,
-        _ => return None,
-    };
-    (seconds >= 1.0)
-        .then(|| Duration::try_from_secs_f64(seconds.floor()).map_or(MAX_LIFETIME, |life| life.min(MAX_LIFETIME)))
 }
 
 impl From<NotStored> for Failure {

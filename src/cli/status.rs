@@ -58,10 +58,11 @@ async fn find(config: &Config, now: Timestamp) -> Result<Found, Failure> {
             Err(error) => return Err(error.into()),
         },
     };
-    let settings = Settings::of(config).map_err(|error| Failure::new(format!("oauth.refresh_token: {error}")))?;
-    let (Some(settings), false) = (settings, matches!(config.store.kind, StoreKindConfig::Memory)) else {
+    let (Some(endpoint), false) = (config.oauth.grant.endpoint(), matches!(config.store.kind, StoreKindConfig::Memory))
+    else {
         return Err(Failure::new(format!("{not_running}, and this grant lives in its memory alone")));
     };
+    let settings = Settings::of(config, endpoint)?;
     let failed = |error| Failure::new(format!("{not_running}, and the store can't be read: {error}"));
     let store = Store::open(&config.store, config.outbound.ca_file.as_deref()).await.map_err(failed)?;
     let record = store.load().await.map_err(failed)?;

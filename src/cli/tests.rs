@@ -56,7 +56,7 @@ pub(super) async fn proxy(
         watch::Sender::new(false),
         key.map(crate::secret::Secret::new),
     );
-    let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), Scope::Admin).await.unwrap();
+    let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), Scope::Admin).unwrap();
     let ListenAddress::Tcp(address) = *listener.address() else { panic!("not TCP") };
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(listener.serve(Arc::new(admin), stopped));
@@ -162,7 +162,7 @@ mod waiting {
         tokio::task::yield_now().await;
 
         let admin = Admin::new(Tokens::scripted(valid(), None), Metrics::new(), watch::Sender::new(false), None);
-        let listener = Listener::bind(&ListenAddress::Unix(path), Scope::Admin).await.unwrap();
+        let listener = Listener::bind(&ListenAddress::Unix(path), Scope::Admin).unwrap();
         let (_stop, stopped) = watch::channel(false);
         tokio::spawn(listener.serve(Arc::new(admin), stopped));
         assert_eq!(waiting.await.unwrap().unwrap().exit, Exit::Done);

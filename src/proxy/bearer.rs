@@ -194,14 +194,11 @@ impl Bearing {
     ) -> Result<Option<Arc<LiveToken>>, Failure> {
         if !self.refusals.is_refusal(response.status(), response.headers()) {
             token.mark_accepted();
-            match state.replayed {
-                Some(reason) => {
-                    self.metrics.replay(reason, ReplayOutcome::Ok);
-                    if reason == ReplayReason::TokenRefused {
-                        self.tokens.replay_accepted();
-                    }
+            if let Some(reason) = state.replayed {
+                self.metrics.replay(reason, ReplayOutcome::Ok);
+                if reason == ReplayReason::TokenRefused {
+                    self.tokens.replay_accepted();
                 }
-                None => {}
             }
             return Ok(None);
         }

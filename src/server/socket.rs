@@ -74,9 +74,10 @@ impl Socket {
             }
             let mut buf = ReadBuf::new(&mut bytes[usize::from(*end)..]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
-            match buf.filled().len() as u8 {
-                0 => return Poll::Ready(Ok(None)),
-                read => *end += read,
+            match u8::try_from(buf.filled().len()) {
+                Ok(read @ 1..) => *end = end.saturating_add(read),
+                // The buffer is shorter than any `u8`: only the end of the stream comes here.
+                Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
         }
     }
@@ -230,7 +231,7 @@ impl Prefix {
         let rest = &self.bytes[usize::from(self.start)..usize::from(self.end)];
         let moved = rest.len().min(buf.remaining());
         buf.put_slice(&rest[..moved]);
-        self.start += moved as u8;
+        self.start = self.start.saturating_add(u8::try_from(moved).unwrap_or(u8::MAX));
         moved > 0
     }
 }

@@ -25,6 +25,7 @@ use crate::secret::Secret;
 use crate::token::{AccessToken, Outcome, RefreshToken};
 use crate::upstream::connect::{Connector, TlsError};
 use call::Limits;
+pub(crate) use document::{Document, Member};
 use mask::Mask;
 use request::Template;
 

@@ -14,10 +14,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::config::{AmbiguousRetry, Config, GrantConfig};
+use crate::config::{AmbiguousRetry, Config, GrantConfig, TokenEndpoint};
 use crate::fault;
 use crate::metrics::Metrics;
 use crate::token::endpoint::{Answer, Endpoint, Failure, Issued, Presented};
@@ -34,13 +35,20 @@ const LEASE_LOST: &str = "another process has taken the lease over";
 
 /// Makes rotations against one store and one token endpoint.
 pub struct Journal {
-    pub store: Arc<Store>,
+    pub store: Prepared,
     pub endpoint: Endpoint,
     pub settings: Settings,
     pub clock: Clock,
     pub metrics: Metrics,
     /// This process among those that share the store.
     pub owner: String,
+}
+
+/// The store, made ready (the database's table) before it is first used, as soon as it can be.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    store: Arc<Store>,
+    done: Arc<OnceCell<()>>,
 }
 
 /// What rotations depend on.
@@ -100,13 +108,39 @@ pub enum Plan {
     NeedsLogin(String),
 }
 
+// === impl Prepared ===
+
+impl Prepared {
+    pub fn new(store: Store) -> Self {
+        Self { store: Arc::new(store), done: Arc::default() }
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.done.get_or_try_init(|| self.store.prepare()).await.copied()
+    }
+
+    pub async fn load(&self) -> Result<Option<Record>, StoreError> {
+        self.ready().await?;
+        self.store.load().await
+    }
+
+    async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
+        self.ready().await?;
+        self.store.lease(owner, duration).await
+    }
+
+    pub async fn changed(&self) {
+        self.store.changed().await;
+    }
+}
+
 // === impl Journal ===
 
 impl Journal {
     /// The same store, with what a changed configuration says. A rotation in flight ends with what it began with.
     pub fn with(&self, endpoint: Endpoint, settings: Settings) -> Self {
         let Self { store, clock, metrics, owner, .. } = self;
-        let (store, clock, metrics, owner) = (Arc::clone(store), clock.clone(), metrics.clone(), owner.clone());
+        let (store, clock, metrics, owner) = (store.clone(), clock.clone(), metrics.clone(), owner.clone());
         Self { store, endpoint, settings, clock, metrics, owner }
     }
 
@@ -128,7 +162,7 @@ impl Journal {
         };
         fault::point("leased");
         let rotation = self.rotate_leased(known, trigger, &lease).await;
-        self.store.release(lease).await;
+        self.store.store.release(lease).await;
         fault::point("released");
         rotation
     }
@@ -160,7 +194,7 @@ impl Journal {
                 fingerprint: token.fingerprint(),
                 presented: unclear.saturating_add(1),
             });
-            match self.observe("intend", self.store.write(expect, &announced).await) {
+            match self.observe("intend", self.store.store.write(expect, &announced).await) {
                 Ok(Written::Done) => fault::point("intended"),
                 Ok(Written::Superseded(Some(record))) => return Rotation::Adopted(record),
                 Ok(Written::Superseded(None) | Written::Fenced) => {
@@ -244,7 +278,7 @@ impl Journal {
 
     async fn commit(&self, expect: Expect, record: Record) -> Rotation {
         let record = Box::new(record);
-        match self.observe("commit", self.store.write(expect, &record).await) {
+        match self.observe("commit", self.store.store.write(expect, &record).await) {
             Ok(Written::Done) => {
                 fault::point("committed");
                 Rotation::Renewed(Renewed { record, unpersisted: None })
@@ -267,7 +301,7 @@ impl Journal {
 
     /// Tries a commit again that failed.
     pub async fn persist(&self, unpersisted: &Unpersisted, record: &Record) -> Result<Written, StoreError> {
-        self.observe("commit", self.store.write(unpersisted.expect, record).await)
+        self.observe("commit", self.store.store.write(unpersisted.expect, record).await)
     }
 
     async fn record_failure(&self, failed: Failed, failure: Failure) -> Rotation {
@@ -289,7 +323,7 @@ impl Journal {
                 (Record { last_refresh: Some(last), ..announced }, Expect { version, fence: Some(fence) })
             }
         };
-        match self.observe("note", self.store.write(expect, &record).await) {
+        match self.observe("note", self.store.store.write(expect, &record).await) {
             Ok(Written::Superseded(Some(theirs))) => return Rotation::Adopted(theirs),
             Ok(_) => {}
             // The intent stands: the next attempt takes this call for an unclear one, which loses nothing.
@@ -331,7 +365,7 @@ impl Journal {
         // A mismatch of the configuration is not the grant's fault: it is said, not stored.
         if stored.binding == self.settings.binding && stored.needs_login.is_none() {
             let expect = Expect { version: Some(stored.version()), fence: Some(fence) };
-            if let Err(error) = self.observe("note", self.store.write(expect, &record).await) {
+            if let Err(error) = self.observe("note", self.store.store.write(expect, &record).await) {
                 tracing::warn!(%error, "that the grant needs a login could not be noted");
             }
         }
@@ -367,30 +401,30 @@ fn put_off(error: &StoreError, stored: Option<Record>) -> Rotation {
 // === impl Settings ===
 
 impl Settings {
-    /// Of the configuration; `None`: the `static` grant, which is renewed nowhere.
+    /// Of the configuration, with its grant's token endpoint.
     ///
     /// # Errors
     /// `oauth.refresh_token` is no token.
-    pub fn of(config: &Config) -> Result<Option<Self>, InvalidToken> {
-        let (endpoint, kind) = match &config.oauth.grant {
-            GrantConfig::Static { .. } => return Ok(None),
-            GrantConfig::ClientCredentials { endpoint } => (endpoint, Kind::ClientCredentials),
-            GrantConfig::RefreshToken { endpoint, first } => {
+    pub fn of(config: &Config, endpoint: &TokenEndpoint) -> Result<Self, InvalidToken> {
+        let kind = match &config.oauth.grant {
+            GrantConfig::RefreshToken { first, .. } => {
                 let first = first.as_ref().map(|first| RefreshToken::parse(first.expose())).transpose()?;
-                (endpoint, Kind::RefreshToken { first })
+                Kind::RefreshToken { first }
             }
+            GrantConfig::ClientCredentials { .. } | GrantConfig::Static { .. } => Kind::ClientCredentials,
         };
-        Ok(Some(Self {
+        let binding = Binding {
+            token_url: endpoint.url.to_string(),
+            client_id: endpoint.client_id.clone(),
+            upstream_origin: config.upstream.origin.to_string(),
+        };
+        Ok(Self {
             kind,
-            binding: Binding {
-                token_url: endpoint.url.to_string(),
-                client_id: endpoint.client_id.clone(),
-                upstream_origin: config.upstream.origin.to_string(),
-            },
+            binding,
             request_timeout: endpoint.request_timeout,
             ambiguous_retry: endpoint.ambiguous_retry,
             default_lifetime: config.refresh.default_lifetime,
-        }))
+        })
     }
 
     pub fn first(&self) -> Option<&RefreshToken> {

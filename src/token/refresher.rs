@@ -360,7 +360,7 @@ impl Refresher {
             }
         }
         if made_by.is_none() && news && self.record.is_some() {
-            tracing::info!(generation = record.generation.0, "the grant was renewed by another process");
+            tracing::info!(generation = record.generation.0, "another process has stored a newer grant");
         }
         let usable = journal::binding_mismatch(&record.binding, &self.journal.settings.binding);
         self.record = Some(record);
@@ -389,8 +389,11 @@ impl Refresher {
         let known = self.record.as_ref();
         match self.journal.store.load().await {
             Ok(Some(record)) if known.is_none_or(|known| newer(&record, known)) => {
-                let bare = known
-                    .is_some_and(|known| known.generation == record.generation && known.version() != record.version());
+                let bare = known.is_some_and(|known| given_bare(&record, known));
+                if bare {
+                    // Whatever was given up, or waited for, was so for the old grant's sake.
+                    self.attempts.succeeded();
+                }
                 self.adopt(record, None);
                 if bare && self.in_flight.is_none() {
                     // A person stored a refresh token without an access token: find out at once whether it works.
@@ -511,6 +514,14 @@ fn newer(stored: &Record, known: &Record) -> bool {
     stored.generation > known.generation
         || (stored.generation == known.generation
             && (stored.version() != known.version() || stored.needs_login != known.needs_login))
+}
+
+/// Whether a person stored a refresh token without an access token: another one, or the same again after it was given up.
+fn given_bare(stored: &Record, known: &Record) -> bool {
+    stored.generation == known.generation
+        && stored.intent.is_none()
+        && stored.needs_login.is_none()
+        && (stored.version() != known.version() || known.needs_login.is_some())
 }
 
 /// The end of the rotation in flight; pending for ever where there is none.

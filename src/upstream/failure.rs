@@ -58,12 +58,14 @@ pub enum FailureKind {
 // === impl SendFailure ===
 
 impl<B> SendFailure<B> {
-    pub(super) fn connect(error: ConnectError, request: Request<B>) -> Self {
-        Self { kind: FailureKind::Connect(error), request: Some(request), reused: false, protocol: None, source: None }
+    pub(super) fn connect(error: ConnectError, request: Request<B>) -> Box<Self> {
+        let kind = FailureKind::Connect(error);
+        Box::new(Self { kind, request: Some(request), reused: false, protocol: None, source: None })
     }
 
-    pub(super) fn handed_back(request: Request<B>, reused: bool, protocol: Protocol) -> Self {
-        Self { kind: FailureKind::HandedBack, request: Some(request), reused, protocol: Some(protocol), source: None }
+    pub(super) fn handed_back(request: Request<B>, reused: bool, protocol: Protocol) -> Box<Self> {
+        let kind = FailureKind::HandedBack;
+        Box::new(Self { kind, request: Some(request), reused, protocol: Some(protocol), source: None })
     }
 
     /// `heard`: a byte of the response was read.
@@ -72,11 +74,11 @@ impl<B> SendFailure<B> {
         heard: bool,
         reused: bool,
         protocol: Protocol,
-    ) -> Self {
+    ) -> Box<Self> {
         let request = error.take_message();
         let error = error.into_error();
         let kind = if request.is_some() { FailureKind::HandedBack } else { FailureKind::classify(&error, heard) };
-        Self { kind, request, reused, protocol: Some(protocol), source: Some(error) }
+        Box::new(Self { kind, request, reused, protocol: Some(protocol), source: Some(error) })
     }
 
     /// What the verdict wants to know. `replayable`: the caller has kept the whole body; `resent`: it was sent again

@@ -111,13 +111,14 @@ impl<B: RequestBody> Pool<B> {
         for _ in 0..MAX_HANDED_BACK {
             match self.send_once(request).await {
                 // On a fresh connection it is the upstream's doing, and would go on for ever.
-                Err(SendFailure { kind: FailureKind::HandedBack, reused: true, request: Some(unsent), .. }) => {
+                Err(mut failure) if failure.kind == FailureKind::HandedBack && failure.reused => {
+                    let Some(unsent) = failure.request.take() else { return Err(failure) };
                     request = unsent;
                 }
-                outcome => return outcome.map_err(Box::new),
+                outcome => return outcome,
             }
         }
-        self.send_once(request).await.map_err(Box::new)
+        self.send_once(request).await
     }
 
     /// Ends what is idle, lets finish what is in flight, and keeps no connection any more. A request that still comes
@@ -132,8 +133,7 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    #[allow(clippy::result_large_err, reason = "boxed by the caller, once, when it is clear that it fails")]
-    async fn send_once(&self, request: Request<B>) -> Result<Response<UpstreamBody>, SendFailure<B>> {
+    async fn send_once(&self, request: Request<B>) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
         let slot = match self.checkout() {
             Some(slot) => slot,
             None => match self.wait().await {

@@ -17,6 +17,7 @@ mod a_herd_causes_one_refresh;
 mod a_reload_drops_no_request;
 mod a_restart_presents_nothing;
 mod an_expired_token_is_never_sent;
+mod commands_have_exit_codes;
 mod every_grant_works;
 mod refusals_are_bounded;
 mod rotation_under_load_fails_nobody;

@@ -108,7 +108,7 @@ impl Postgres {
         // What the killed server's processes still hold is free when the last of them has noticed.
         while !self.launch() {
             assert!(Instant::now() < until, "the server does not start again: {}", self.log());
-            std::thread::sleep(POLL);
+            pause();
         }
     }
 
@@ -144,7 +144,7 @@ impl Postgres {
             if self.log().contains("FATAL") {
                 break;
             }
-            std::thread::sleep(POLL);
+            pause();
         }
         self.stop();
         false
@@ -213,6 +213,12 @@ fn find(program: &str) -> PathBuf {
         .collect();
     installed.sort();
     on_path.or(installed.pop()).and_then(|file| fs::canonicalize(file).ok()).expect(MISSING)
+}
+
+/// The server says what it does in files alone.
+#[allow(clippy::disallowed_methods, reason = "a test's thread, and no worker's")]
+fn pause() {
+    std::thread::sleep(POLL);
 }
 
 fn free_port() -> u16 {

@@ -14,10 +14,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The members of the object, not yet read.
-pub(super) struct Document<'a>(HashMap<Cow<'a, str>, &'a RawValue>);
+pub(crate) struct Document<'a>(HashMap<Cow<'a, str>, &'a RawValue>);
 
 /// A member that should be a string.
-pub(super) enum Member {
+pub(crate) enum Member {
     /// Not there, `null`, or empty.
     Absent,
     Text(String),
@@ -37,13 +37,13 @@ pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
 
 impl<'a> Document<'a> {
     /// `None`: the text does not begin with a complete JSON object.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         // The end of the text is not asked for: the object ends itself, and a notice that PHP writes after it takes
         // nothing away.
         HashMap::deserialize(&mut serde_json::Deserializer::from_str(text)).ok().map(Self)
     }
 
-    pub(super) fn member(&self, name: &str) -> Member {
+    pub(crate) fn member(&self, name: &str) -> Member {
         let Some(raw) = self.0.get(name) else { return Member::Absent };
         match serde_json::from_str::<Option<String>>(raw.get()) {
             Ok(None) => Member::Absent,
@@ -61,7 +61,7 @@ impl<'a> Document<'a> {
     }
 
     /// `expires_in`, a number or a number in a string. `None`: not there, not positive, or not a number.
-    pub(super) fn lifetime(&self) -> Option<Duration> {
+    pub(crate) fn lifetime(&self) -> Option<Duration> {
         let text = match self.text("expires_in") {
             Some(text) => text,
             None => self.0.get("expires_in")?.get().to_owned(),

@@ -169,12 +169,13 @@ impl Database {
     }
 
     /// The idle connection, or a new one. It comes back by [`Database::park`] alone: whatever ends early, by an error or by
-    /// being dropped, takes its connection and an open transaction with it.
+    /// being dropped, takes its connection and an open transaction with it. An idle one may be dead, which shows at once, and
+    /// is what the second try of each operation is for.
     async fn session(&self) -> Result<Session, Failure> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         match idle {
-            Some(session) if !session.is_closed() => Ok(session),
-            _ => self.connect().await,
+            Some(session) => Ok(session),
+            None => self.connect().await,
         }
     }
 
@@ -189,7 +190,7 @@ impl Database {
         }
     }
 
-    /// Once more where the connection is lost: it may have died while it was idle. For what may be done twice.
+    /// Once more where the connection is lost. For what may be done twice.
     async fn twice<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,

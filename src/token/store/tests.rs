@@ -1,7 +1,7 @@
 //! What every store promises, asked of each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::config::StoreKey;
-use crate::secret::Secret;
 use crate::token::{Access, AccessToken, Generation, RefreshToken};
 
 #[cfg(feature = "postgres")]
@@ -54,6 +53,7 @@ promises! {
     all:
         a_lease_is_had_by_one_until_it_is_given_back,
         a_lease_that_has_run_out_is_taken_over_and_its_fence_is_stale,
+        a_lease_taken_anew_is_waited_for_anew,
         a_lease_that_was_given_back_allows_no_intent,
         a_late_commit_is_kept_if_the_store_holds_what_it_presented,
         a_write_that_expects_something_else_changes_nothing,
@@ -86,6 +86,7 @@ impl Site {
 
     #[cfg(feature = "postgres")]
     fn postgres() -> Self {
+        use std::sync::atomic::AtomicU64;
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("grant {}", COUNT.fetch_add(1, Ordering::Relaxed));
         Self::Postgres { server: server::Postgres::shared(), name }
@@ -101,7 +102,7 @@ impl Site {
             Self::File(folder) => StoreKindConfig::File { path: folder.path().join("grant.json") },
             #[cfg(feature = "postgres")]
             Self::Postgres { server, name } => {
-                StoreKindConfig::Postgres { url: Secret::new(server.url()), name: name.clone() }
+                StoreKindConfig::Postgres { url: crate::secret::Secret::new(server.url()), name: name.clone() }
             }
         };
         let keys = keys.iter().map(|byte| StoreKey(Zeroizing::new([*byte; 32]))).collect();
@@ -211,6 +212,20 @@ pub(super) async fn write(store: &Store, expect: Expect, record: &Record) {
     assert!(matches!(written, Written::Done), "{written:?}");
 }
 
+/// The control plane spawns its tasks. Compiling is the test.
+#[allow(dead_code, reason = "it is enough that it compiles")]
+fn every_operation_can_be_part_of_a_spawned_task(store: &Store, lease: Lease, record: &Record, config: &StoreConfig) {
+    fn spawned(_: impl Send) {}
+    spawned(Store::open(config, None));
+    spawned(store.prepare());
+    spawned(store.load());
+    spawned(store.lease("one", LONG));
+    spawned(store.release(lease));
+    spawned(store.write(NOTHING, record));
+    spawned(store.replace_damaged(record));
+    spawned(store.changed());
+}
+
 // === the promises ===
 
 async fn a_lease_is_had_by_one_until_it_is_given_back(site: Site) {
@@ -256,6 +271,21 @@ async fn a_lease_that_has_run_out_is_taken_over_and_its_fence_is_stale(site: Sit
     assert_eq!(taker.load().await.unwrap(), Some(first.clone()));
     write(&taker, Expect { fence: Some(new.fence), ..expecting(&first) }, &intent).await;
     assert_eq!(taker.load().await.unwrap(), Some(intent));
+}
+
+async fn a_lease_taken_anew_is_waited_for_anew(site: Site) {
+    let (holder, taker) = (site.store().await, site.store().await);
+    let duration = Duration::from_millis(500);
+    let first = held(holder.lease("holder", duration).await.unwrap());
+    assert!(matches!(taker.lease("taker", LONG).await.unwrap(), Leased::Busy { .. }));
+    tokio::time::sleep(duration * 3 / 5).await;
+    holder.release(first).await;
+    let begun = Instant::now();
+    let second = held(holder.lease("holder", duration).await.unwrap());
+    let taken = timeout(5 * SECOND, lease(&taker, "taker", LONG)).await.unwrap();
+    assert!(begun.elapsed() >= duration, "taken after {:?}", begun.elapsed());
+    holder.release(second).await;
+    taker.release(taken).await;
 }
 
 async fn a_lease_that_was_given_back_allows_no_intent(site: Site) {

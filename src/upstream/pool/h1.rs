@@ -25,7 +25,8 @@ pub(super) struct Conn<B: RequestBody> {
     pool: Weak<Pool<B>>,
     /// Dropping it is how hyper's connection is told to end.
     sender: RefCell<Option<SendRequest<B>>>,
-    phase: Cell<Phase>,
+    /// The answer's head has come: the connection is free again once hyper has read the body.
+    answered: Cell<bool>,
     /// A byte has come since the last request was sent.
     heard: Arc<AtomicBool>,
     /// It has carried an answer.
@@ -34,18 +35,6 @@ pub(super) struct Conn<B: RequestBody> {
     idle_timeout: Cell<Duration>,
     idle_since: Cell<Instant>,
     retires_at: Instant,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// In the pool's list, or about to be.
-    Idle,
-    /// Given to a request that is not sent yet.
-    Leased,
-    /// A request is on its way, or its answer's head has not come.
-    Asked,
-    /// The answer's head has come: it is free again once hyper has read the body.
-    Answered,
 }
 
 /// The right to send one request. Dropped unused, it gives the connection back.
@@ -59,7 +48,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream) -> hyp
     let conn = Rc::new(Conn {
         pool: pool.this.clone(),
         sender: RefCell::new(Some(sender)),
-        phase: Cell::new(Phase::Idle),
+        answered: Cell::new(false),
         heard,
         reused: Cell::new(false),
         idle_timeout: Cell::new(pool.limits.idle_timeout),
@@ -106,7 +95,6 @@ impl<B: RequestBody> Conn<B> {
     }
 
     pub(super) fn rest(&self, now: Instant) {
-        self.phase.set(Phase::Idle);
         self.idle_since.set(now);
     }
 
@@ -117,17 +105,17 @@ impl<B: RequestBody> Conn<B> {
     /// Called when the head has come, and after each poll of the connection; whichever sees both conditions first gives
     /// the connection back. So no task and no wake-up is needed to wait for the body's end.
     fn check_in_if_free(self: &Rc<Self>) {
-        if self.phase.get() == Phase::Answered
+        if self.answered.get()
             && self.sender.borrow().as_ref().is_some_and(SendRequest::is_ready)
             && let Some(pool) = self.pool.upgrade()
         {
-            self.phase.set(Phase::Idle);
+            self.answered.set(false);
             pool.check_in(Rc::clone(self));
         }
     }
 
     fn answered(self: &Rc<Self>, headers: &HeaderMap) {
-        self.phase.set(Phase::Answered);
+        self.answered.set(true);
         if !self.reused.replace(true)
             && let Some(timeout) = announced_timeout(headers)
         {
@@ -152,18 +140,18 @@ fn announced_timeout(headers: &HeaderMap) -> Option<Duration> {
 
 impl<B: RequestBody> Lease<B> {
     pub(super) fn new(conn: Rc<Conn<B>>) -> Self {
-        conn.phase.set(Phase::Leased);
         Self(Some(conn))
     }
 
-    #[allow(clippy::result_large_err, reason = "boxed by `Pool::send`")]
     pub(super) async fn send(
         mut self,
         target: &Target,
         mut request: Request<B>,
-    ) -> Result<Response<UpstreamBody>, SendFailure<B>> {
-        let conn = self.0.take().expect("a lease is used once");
-        conn.phase.set(Phase::Asked);
+    ) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
+        let Some(conn) = self.0.take() else {
+            // A lease is made with its connection, and this takes the lease.
+            return Err(SendFailure::handed_back(request, false, Protocol::Http1));
+        };
         conn.heard.store(false, Ordering::Relaxed);
         target.fit_http1(&mut request);
         let reused = conn.reused.get();
@@ -189,7 +177,6 @@ impl<B: RequestBody> Drop for Lease<B> {
         if let Some(conn) = self.0.take()
             && let Some(pool) = conn.pool.upgrade()
         {
-            conn.phase.set(Phase::Idle);
             pool.check_in(conn);
         }
     }

@@ -29,12 +29,13 @@ use super::{Pool, RequestBody, UpstreamBody};
 /// them all. It is the least that RFC 9113 §6.5.2 recommends to allow.
 pub(super) const MAX_STREAMS: usize = 100;
 
-/// What may come of one response before its reader has taken it: bounds memory, and the throughput to window / round
-/// trip time (25 MiB/s at 20 ms).
+/// What may come of one response before its reader has taken it. It bounds memory, and the throughput: a window a round
+/// trip (25 MiB/s at 20 ms).
 const STREAM_WINDOW: u32 = 512 * 1024;
 
 /// Room for every stream's window: else one reader that stalls would stop all others on its connection.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
+const _: () = assert!(MAX_STREAMS == 100, "the connection's window has room for every stream's");
 
 /// As much as is taken of a request's fields (`guard.max_header_size`); hyper's default is 16 KiB.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
@@ -180,12 +181,8 @@ impl<B: RequestBody> Conn<B> {
         self.opened.get()
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.open.get() == 0
-    }
-
-    pub(super) fn idle_since(&self) -> Instant {
-        self.idle_since.get()
+    pub(super) fn is_idle_for(&self, time: Duration, now: Instant) -> bool {
+        self.open.get() == 0 && now.duration_since(self.idle_since.get()) >= time
     }
 
     /// Only when [`Self::has_room`].
@@ -244,12 +241,11 @@ impl Drop for OpenStream {
 // === impl Lease ===
 
 impl<B: RequestBody> Lease<B> {
-    #[allow(clippy::result_large_err, reason = "boxed by `Pool::send`")]
     pub(super) async fn send(
         self,
         target: &Target,
         mut request: Request<B>,
-    ) -> Result<Response<UpstreamBody>, SendFailure<B>> {
+    ) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
         let Self { conn, stream } = self;
         target.fit_http2(&mut request);
         let reused = conn.reused.get();

@@ -44,6 +44,13 @@ impl<B: RequestBody> Queue<B> {
         Self { waiting: RefCell::default(), opening: Cell::new(0), per_connection: Cell::new(per_connection) }
     }
 
+    fn push(&self, waiting: Waiting<B>) {
+        let mut queue = self.waiting.borrow_mut();
+        // Those who have given up would be counted as in need of a connection.
+        while queue.pop_front_if(|first| first.0.is_closed()).is_some() {}
+        queue.push_back(waiting);
+    }
+
     /// The first who waits and is still there: what it is given will be taken.
     pub(super) fn next(&self) -> Option<Waiting<B>> {
         let mut waiting = self.waiting.borrow_mut();
@@ -110,7 +117,7 @@ impl<B: RequestBody> Drop for Opening<B> {
 impl<B: RequestBody> Pool<B> {
     pub(super) async fn wait(&self) -> Result<Slot<B>, ConnectError> {
         let (sender, receiver) = oneshot::channel();
-        self.queue.waiting.borrow_mut().push_back(Waiting(sender));
+        self.queue.push(Waiting(sender));
         self.open_for_waiting();
         receiver.await.unwrap_or_else(|_| Err(ConnectError::Unreachable("the worker is ending".into())))
     }
@@ -118,12 +125,12 @@ impl<B: RequestBody> Pool<B> {
     fn open_for_waiting(&self) {
         let wanted = self.queue.waiting.borrow().len().div_ceil(self.queue.per_connection.get());
         while self.queue.opening.get() < wanted {
-            self.open();
+            self.open_one();
         }
     }
 
     /// Opens one connection more.
-    pub(super) fn open(&self) {
+    pub(super) fn open_one(&self) {
         tokio::task::spawn_local(open(self.this.clone(), Opening::new(self)));
     }
 }

@@ -20,10 +20,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 /// After a burst, the connections beyond this are closed at once.
 const MAX_IDLE: usize = 256;
 
+const UNWANTED: Duration = Duration::from_secs(10);
+
 /// How long connections live.
 pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
     age: Duration,
+    /// An old connection that has been idle this long gets no successor.
+    unwanted: Duration,
     /// Between two sweeps.
     interval: Duration,
 }
@@ -35,13 +39,14 @@ impl Limits {
         let age = config.connection_age;
         let idle_timeout = IDLE_TIMEOUT.min(age);
         let interval = (idle_timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
-        Self { idle_timeout, age, interval }
+        Self { idle_timeout, age, unwanted: UNWANTED.min(idle_timeout / 4), interval }
     }
 
     /// Up to a tenth sooner, so that connections that were opened together do not all end together.
     pub(super) fn retires_at(&self, now: Instant) -> Instant {
-        let random = RandomState::new().hash_one(0u8) as u32;
-        now + self.age - self.age.mul_f64(0.1 * f64::from(random) / f64::from(u32::MAX))
+        let [a, b, ..] = RandomState::new().hash_one(0u8).to_ne_bytes();
+        let random = u16::from_ne_bytes([a, b]);
+        now + self.age - self.age.mul_f64(0.1 * f64::from(random) / f64::from(u16::MAX))
     }
 
     pub(super) fn may_idle<B: RequestBody>(&self, conn: &h1::Conn<B>, now: Instant, idle: usize) -> bool {
@@ -74,7 +79,7 @@ impl<B: RequestBody> Pool<B> {
         // In use and old: its successor is opened first, so that no request waits for it. If that fails, an old
         // connection that works is better than none.
         if self.shared.borrow().iter().any(|conn| conn.is_due(now)) && !self.queue.is_opening() {
-            self.open();
+            self.open_one();
         }
     }
 
@@ -94,8 +99,8 @@ impl<B: RequestBody> Pool<B> {
         let has_successor =
             shared.iter().any(|conn| !conn.is_due(now) && conn.is_opened()) || !self.idle.borrow().is_empty();
         shared.retain(|conn| {
-            let idle = conn.is_idle() && now.duration_since(conn.idle_since()) >= self.limits.idle_timeout;
-            let old = conn.is_due(now) && (has_successor || conn.is_idle());
+            let idle = conn.is_idle_for(self.limits.idle_timeout, now);
+            let old = conn.is_due(now) && (has_successor || conn.is_idle_for(self.limits.unwanted, now));
             if idle || old {
                 conn.retire();
             }

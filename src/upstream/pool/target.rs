@@ -16,6 +16,7 @@ pub(super) struct Target {
 // === impl Target ===
 
 impl Target {
+    #[expect(clippy::expect_used, reason = "an authority is visible ASCII, checked when it was parsed")]
     pub(super) fn new(origin: &Origin) -> Self {
         // An authority is visible ASCII, and so a valid field value.
         let host = HeaderValue::try_from(origin.authority.as_str()).expect("an authority is a valid field value");
@@ -33,6 +34,7 @@ impl Target {
     }
 
     /// RFC 9113 §8.3.1: the pseudo-fields are made of the URI, and `Host` would say the same again.
+    #[expect(clippy::expect_used, reason = "all three parts are set, which is all that can be wrong with them")]
     pub(super) fn fit_http2<B>(&self, request: &mut Request<B>) {
         *request.version_mut() = Version::HTTP_2;
         let mut parts = http::uri::Parts::default();

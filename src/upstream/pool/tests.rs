@@ -1,5 +1,6 @@
 //! Against servers that the test writes byte by byte (HTTP/1) or frame by frame (h2), on real sockets.
 
+mod chaos;
 mod cold;
 mod http1;
 mod http2;

@@ -32,7 +32,6 @@ struct Open {
 ///
 /// `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport to be.
 pub(super) enum OnRead {
-    Nothing,
     Note(Arc<AtomicBool>),
     Tell(Option<oneshot::Sender<()>>),
 }
@@ -91,7 +90,6 @@ impl AsyncRead for Transport {
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             match &mut this.on_read {
-                OnRead::Nothing => {}
                 OnRead::Note(heard) => heard.store(true, Ordering::Relaxed),
                 OnRead::Tell(first) => {
                     if let Some(first) = first.take() {

@@ -1,6 +1,9 @@
 //! A request that asks for another protocol (WebSocket, RFC 9110 §7.8): over HTTP/1.1, on a connection of its own, which
 //! never comes back to the pool.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::{Request, Response};
 use hyper::client::conn::http1;
 
@@ -15,14 +18,15 @@ impl<B: RequestBody> Pool<B> {
     pub async fn send_upgrade(&self, mut request: Request<B>) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
         let stream = match self.connector.connect(Offer::Http1).await {
             Ok((stream, _)) => stream,
-            Err(error) => return Err(Box::new(SendFailure::connect(error, request))),
+            Err(error) => return Err(SendFailure::connect(error, request)),
         };
-        let transport = Transport::new(stream, Protocol::Http1, &self.connections, OnRead::Nothing);
+        let heard = Arc::new(AtomicBool::new(false));
+        let transport = Transport::new(stream, Protocol::Http1, &self.connections, OnRead::Note(Arc::clone(&heard)));
         let (mut sender, connection) = match http1::Builder::new().handshake(transport).await {
             Ok(made) => made,
             Err(error) => {
                 let error = ConnectError::Unreachable(error.to_string());
-                return Err(Box::new(SendFailure::connect(error, request)));
+                return Err(SendFailure::connect(error, request));
             }
         };
         let connection = connection.with_upgrades();
@@ -34,8 +38,7 @@ impl<B: RequestBody> Pool<B> {
         self.target.fit_http1(&mut request);
         match sender.try_send_request(request).await {
             Ok(response) => Ok(response.map(UpstreamBody::http1)),
-            // Whether a byte was heard matters for a reused connection alone.
-            Err(error) => Err(Box::new(SendFailure::from_hyper(error, false, false, Protocol::Http1))),
+            Err(error) => Err(SendFailure::from_hyper(error, heard.load(Ordering::Relaxed), false, Protocol::Http1)),
         }
     }
 }

@@ -52,11 +52,6 @@ impl Setup {
         self
     }
 
-    pub fn raw(mut self, name: &str, value: impl ToString) -> Self {
-        self.environment.push((name.to_owned(), value.to_string()));
-        self
-    }
-
     pub fn unset(mut self, name: &str) -> Self {
         self.environment.retain(|(key, _)| key != &format!("BEARER_PROXY_{name}"));
         self

@@ -1,6 +1,7 @@
 //! The lock under which the store is looked at and changed in one step. Held for milliseconds.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ impl Transaction {
     }
 
     /// Asks again and again, since `flock` itself knows no time limit.
+    #[allow(clippy::disallowed_methods, reason = "on a thread that is there to wait, and no worker's")]
     fn begin_within(document: &Path, limit: Duration) -> Result<Self, StoreError> {
         let path = disk::beside(document, ".lock");
         let begun = Instant::now();
@@ -50,18 +52,20 @@ impl Transaction {
         let file =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
         disk::give_to_owner(&file, document);
+        Self::lock(file, path).map_err(failed)
+    }
+
+    /// `None`: somebody else has it, or it is not the file of this name any more. Who tidied up may have removed it between its
+    /// opening and its locking, and a later one would then lock another file of the same name.
+    fn lock(file: File, path: &Path) -> io::Result<Option<Self>> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Somebody who tidied up may have removed the file between its opening and its locking; a later one would then lock
-        // another file of the same name.
-        let ours = file.metadata().map_err(failed)?;
-        match std::fs::metadata(path) {
-            Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => Ok(Some(Self { _lock: file })),
-            _ => Ok(None),
-        }
+        let ours = file.metadata()?;
+        let named = fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
+        Ok(named.then_some(Self { _lock: file }))
     }
 }
 
@@ -86,17 +90,18 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_was_removed_lets_nobody_in_twice() {
+    fn a_lock_file_that_was_removed_lets_nobody_in() {
         let folder = tempfile::tempdir().unwrap();
         let document = folder.path().join("grant.json");
         let path = disk::beside(&document, ".lock");
-        let stale = File::create(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let named = Transaction::begin(&document).unwrap();
-        // Whoever had opened the old file may lock it, and is not let in by that.
-        stale.try_lock().unwrap();
-        assert!(Transaction::try_begin(&path, &document).unwrap().is_none());
-        drop(named);
-        assert!(Transaction::try_begin(&path, &document).unwrap().is_some());
+        let opened = || File::create(&path).unwrap();
+        let removed = opened();
+        fs::remove_file(&path).unwrap();
+        assert!(Transaction::lock(removed, &path).unwrap().is_none());
+        let replaced = opened();
+        fs::rename(&path, folder.path().join("away")).unwrap();
+        let named = opened();
+        assert!(Transaction::lock(replaced, &path).unwrap().is_none());
+        assert!(Transaction::lock(named, &path).unwrap().is_some());
     }
 }

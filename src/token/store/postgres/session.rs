@@ -65,10 +65,6 @@ impl Session {
         Ok(Self { client, driver: driver.abort_handle(), place: target.place.clone(), told })
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
-    }
-
     /// Returns when a notification came, or the connection's end, since the last return.
     pub(super) async fn told(&self) {
         self.told.notified().await;

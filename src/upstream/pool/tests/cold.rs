@@ -163,3 +163,42 @@ async fn who_waits_for_a_new_connection_takes_one_that_comes_free() {
     assert_eq!(within(first).await.unwrap(), "ok");
     assert_eq!(within(second).await.unwrap(), "ok");
 }
+
+#[tokio::test(flavor = "local")]
+async fn those_who_gave_up_waiting_are_given_no_connections() {
+    let authority = Authority509::new();
+    // Accepts, and never shakes hands.
+    let server = Server::start(|tcp, _| async move {
+        let _tcp = tcp;
+        std::future::pending().await
+    })
+    .await;
+    let mut config = upstream_config(origin(Scheme::HTTPS, "localhost", server.address.port()), UpstreamHttp::Http1);
+    config.connect_timeout = Duration::from_secs(5);
+    let connector = Connector::new(config.origin.clone(), &authority.outbound(), None, LIMIT).unwrap();
+    let pool = Pool::<Empty<Bytes>>::new(connector, &config, OpenConnections::default());
+    for _ in 0..5 {
+        let answer = tokio::time::timeout(Duration::from_millis(20), pool.send(get("/"))).await;
+        assert!(answer.is_err());
+    }
+    assert_eq!(server.accepted(), 1, "the connection that is being opened serves whoever waits when it is there");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_tls_alert_after_the_handshake_is_told_as_such() {
+    for alpn in ["h2", "http/1.1"] {
+        let authority = Authority509::new();
+        let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        // In TLS 1.3 the lack of a client certificate is refused after the client's handshake is over.
+        let acceptor = authority.acceptor_with(params, &[alpn], true);
+        let server = Server::start(move |tcp, _| {
+            let acceptor = acceptor.clone();
+            async move { assert!(acceptor.accept(tcp).await.is_err()) }
+        })
+        .await;
+        let (pool, open) = tls_pool(&server, &authority);
+        let failure = failure(within(pool.send(get("/"))).await);
+        assert_eq!((failure.kind, failure.reused), (FailureKind::Tls, false), "{alpn}");
+        until(|| open_connections(&open) == 0).await;
+    }
+}

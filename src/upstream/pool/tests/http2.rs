@@ -1,6 +1,7 @@
 use std::cell::RefCell;
 
 use http::HeaderMap;
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 use crate::upstream::failure::FailureKind;
@@ -176,6 +177,12 @@ async fn an_error_of_http2_is_told_by_what_it_proves() {
     };
     assert_eq!(classify(2, reset).await, (FailureKind::Lost, true));
 
+    let garbage = |mut frames: Frames, _| async move {
+        frames.0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        while frames.next().await.is_some() {}
+    };
+    assert_eq!(classify(1, garbage).await, (FailureKind::Protocol, false));
+
     let nonsense = |mut frames: Frames, _| async move {
         // A frame on a stream that does not exist.
         frames.answer(99).await;
@@ -343,6 +350,47 @@ async fn an_old_connection_goes_when_its_successor_is_there_and_finishes_its_str
     // Idle and old needs no successor.
     until(|| open_connections(&open) == 0).await;
     assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_old_connection_that_rests_between_requests_has_its_successor_before_the_next() {
+    let server = Server::http2(100, |exchange: Exchange| async move { exchange.answer_path() }).await;
+    let age = Duration::from_millis(400);
+    let (pool, _) = pool_with_age(&server, HTTP2, age);
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < age * 3 {
+        fetch(&pool, "/").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        // Never is there none: no request waits for a handshake.
+        assert!(!pool.shared.borrow().is_empty());
+    }
+    assert!(server.accepted() >= 3, "{}", server.accepted());
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_upstream_that_sends_no_settings_is_used_one_request_at_a_time() {
+    let server = Server::start(|stream, _| async move {
+        let mut frames = Frames(stream);
+        frames.preface().await;
+        // Nothing is read from it until it answers, and it answers only when it is asked twice.
+        frames.await_frame(HEADERS).await.unwrap();
+        frames.await_frame(HEADERS).await;
+    })
+    .await;
+    let (pool, _) = pool::<Empty<Bytes>>(&server, HTTP2);
+    let sending: Vec<_> = (0..2)
+        .map(|_| {
+            let pool = Rc::clone(&pool);
+            tokio::task::spawn_local(async move { pool.send(get("/")).await })
+        })
+        .collect();
+    until(|| server.accepted() == 1 && pool.shared.borrow().len() == 1).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(3)).await;
+    tokio::time::resume();
+    until(|| server.accepted() == 2).await;
+    assert!(pool.shared.borrow().iter().all(|conn| conn.open() <= 1));
+    assert!(sending.iter().all(|sending| !sending.is_finished()));
 }
 
 #[tokio::test(flavor = "local")]
