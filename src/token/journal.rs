@@ -361,13 +361,14 @@ impl Journal {
     async fn give_up(&self, stored: Option<Record>, fence: u64, reason: String) -> Rotation {
         let failure = Failure { outcome: Outcome::Rejected, error: reason.clone(), retry_after: None };
         let Some(stored) = stored else { return Rotation::Failed(failure, None) };
-        let record = Record { needs_login: Some(reason), ..stored.clone() };
-        // A mismatch of the configuration is not the grant's fault: it is said, not stored.
-        if stored.binding == self.settings.binding && stored.needs_login.is_none() {
-            let expect = Expect { version: Some(stored.version()), fence: Some(fence) };
-            if let Err(error) = self.observe("note", self.store.store.write(expect, &record).await) {
-                tracing::warn!(%error, "that the grant needs a login could not be noted");
-            }
+        // A mismatch of the configuration is not the grant's fault: it is said, and neither stored nor remembered.
+        if stored.binding != self.settings.binding || stored.needs_login.is_some() {
+            return Rotation::Failed(failure, Some(Box::new(stored)));
+        }
+        let expect = Expect { version: Some(stored.version()), fence: Some(fence) };
+        let record = Record { needs_login: Some(reason), ..stored };
+        if let Err(error) = self.observe("note", self.store.store.write(expect, &record).await) {
+            tracing::warn!(%error, "that the grant needs a login could not be noted");
         }
         Rotation::Failed(failure, Some(Box::new(record)))
     }

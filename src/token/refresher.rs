@@ -133,7 +133,15 @@ impl Refresher {
     /// Takes up what the store holds. What can't be read now is found out by the first rotation.
     async fn start(&mut self) {
         match self.journal.store.load().await {
-            Ok(Some(record)) => self.adopt(record, None),
+            Ok(Some(record)) => {
+                let unclear = record.intent.is_some() && record.needs_login.is_none();
+                self.adopt(record, None);
+                if unclear && self.attempts.not_before().is_ok() {
+                    // A process was killed in a call, or is in it now: how that ended is found out, however long the token
+                    // that it may have ended has to live.
+                    self.begin(Trigger::Startup);
+                }
+            }
             Ok(None) => self.publish(),
             Err(error) => {
                 tracing::error!(%error, "the stored grant could not be read");
@@ -312,18 +320,21 @@ impl Refresher {
     fn failed(&mut self, failure: Failure, record: Option<Record>, trigger: Trigger, took: Duration) -> Verdict {
         let Failure { outcome, error, retry_after } = failure;
         self.metrics.refresh(trigger, outcome, took);
+        let had_first = self.has_first();
         if let Some(record) = record {
             self.record = Some(record);
         }
         let needs_login = self.record.as_ref().and_then(|record| record.needs_login.clone());
         match outcome {
-            Outcome::Rejected if needs_login.is_some() || self.record.is_none() => {
+            // A first token was refused, and there is a stored grant: that one is next.
+            Outcome::Rejected if needs_login.is_none() && had_first && !self.has_first() => {
+                self.attempts.retry_at_once()
+            }
+            Outcome::Rejected => {
                 let reason = needs_login.unwrap_or_else(|| error.clone());
                 tracing::error!(reason, "the grant needs a login");
                 self.attempts.rest_until_changed(reason);
             }
-            // A first token was refused, and there is a stored grant: that one is next.
-            Outcome::Rejected => self.attempts.retry_at_once(),
             Outcome::Misconfigured => {
                 tracing::error!(
                     error,
@@ -362,16 +373,25 @@ impl Refresher {
         if made_by.is_none() && news && self.record.is_some() {
             tracing::info!(generation = record.generation.0, "another process has stored a newer grant");
         }
-        let usable = journal::binding_mismatch(&record.binding, &self.journal.settings.binding);
         self.record = Some(record);
-        if let Some(mismatch) = usable
-            && !self.is_client_credentials()
-            && self.journal.settings.first_to_try(self.record.as_ref()).is_none()
+        if let Some(mismatch) = self.mismatch()
+            && !self.has_first()
         {
             tracing::error!(reason = mismatch, "the grant needs a login");
             self.attempts.rest_until_changed(mismatch);
         }
         self.publish();
+    }
+
+    /// Why the grant is not used with the present configuration.
+    fn mismatch(&self) -> Option<String> {
+        let binding = &self.record.as_ref().filter(|_| !self.is_client_credentials())?.binding;
+        journal::binding_mismatch(binding, &self.journal.settings.binding)
+    }
+
+    /// Whether the configuration has a first token that was never taken.
+    fn has_first(&self) -> bool {
+        self.journal.settings.first_to_try(self.record.as_ref()).is_some()
     }
 
     fn live_verdict(&self) -> Verdict {
@@ -400,9 +420,21 @@ impl Refresher {
                     self.begin(Trigger::Manual);
                 }
             }
+            Ok(Some(record)) if known.is_some_and(|known| known.version() == record.version()) => self.note(record),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the stored grant could not be read"),
         }
+    }
+
+    /// Takes over what was noted on the grant that is known: a peer's intent, or the end of one.
+    fn note(&mut self, record: Record) {
+        let given_up = record.needs_login.is_some();
+        self.record = Some(record);
+        if !given_up && self.mismatch().is_none() && self.attempts.resting_reason().is_some() {
+            // It could not be read, and somebody has mended it.
+            self.attempts.retry_at_once();
+        }
+        self.publish();
     }
 
     async fn tick(&mut self) {
@@ -429,8 +461,13 @@ impl Refresher {
             }
             Ok(Written::Superseded(Some(theirs))) => {
                 tracing::warn!("another grant was stored meanwhile, and is used");
+                let bare = theirs.generation < record.generation;
                 self.unpersisted = None;
                 self.adopt(*theirs, None);
+                if bare && !self.draining {
+                    // Given by a person who knew nothing of ours.
+                    self.begin(Trigger::Manual);
+                }
             }
             Ok(Written::Superseded(None) | Written::Fenced) => again.what.expect.version = None,
             Err(error) => {
@@ -443,12 +480,15 @@ impl Refresher {
     }
 
     async fn stop(mut self, grace: Duration) {
+        self.draining = true;
         let end = Instant::now() + self.journal.settings.request_timeout + Duration::from_secs(5);
         if self.in_flight.is_some() {
             tracing::info!("a refresh is in flight: waiting for its end");
             match tokio::time::timeout_at(end, ended(&mut self.in_flight)).await {
                 Ok(rotation) => self.end(rotation),
-                Err(_) => tracing::error!("the refresh in flight did not end in time; its answer is lost"),
+                Err(_) => tracing::error!(
+                    "the refresh in flight did not end in time; if it had presented the refresh token, its answer is lost"
+                ),
             }
         }
         let end = Instant::now() + grace;
@@ -470,9 +510,12 @@ impl Refresher {
 
     fn publish(&mut self) {
         let view = self.view();
-        let fresh =
-            view.token.as_ref().map(|token| token.generation) != self.live.view().token.as_ref().map(|t| t.generation);
-        if fresh {
+        let same = match (&view.token, &self.live.view().token) {
+            (Some(new), Some(present)) => Arc::ptr_eq(new, present),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
             self.monotonic_end = view.token.as_ref().and_then(|token| self.monotonic_end_of(token));
         }
         self.live.publish(view);
@@ -484,7 +527,7 @@ impl Refresher {
         let token = self.record.as_ref().filter(|_| !mismatched).and_then(|record| {
             let access = record.access.as_ref()?;
             match &present.token {
-                Some(token) if token.generation == record.generation => Some(Arc::clone(token)),
+                Some(token) if token.is(record.generation, access) => Some(Arc::clone(token)),
                 _ => LiveToken::new(record.generation, access).ok().map(Arc::new),
             }
         });

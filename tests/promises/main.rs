@@ -13,10 +13,12 @@
 mod support;
 
 mod a_client_that_leaves_cancels_no_refresh;
+mod a_grant_that_needs_a_login_rests;
 mod a_herd_causes_one_refresh;
 mod a_reload_drops_no_request;
 mod a_restart_presents_nothing;
 mod an_expired_token_is_never_sent;
+mod an_unclear_call_is_followed_up;
 mod commands_have_exit_codes;
 mod every_grant_works;
 mod refusals_are_bounded;

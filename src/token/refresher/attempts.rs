@@ -95,6 +95,19 @@ impl Attempts {
         self.last_failure.clone()
     }
 
+    /// The trigger of the last attempt, if it failed and is to be tried again unasked. `refused`: the live token still is.
+    pub fn unfinished(&self, refused: bool) -> Option<Trigger> {
+        let last = self.last_failure.as_ref()?;
+        let again = match (last.outcome, last.trigger) {
+            (Outcome::Rejected, _) => false,
+            // The call may have ended the token, whatever it was made for.
+            (Outcome::Ambiguous, _) => true,
+            (_, Trigger::Rejected) => refused,
+            _ => true,
+        };
+        again.then_some(last.trigger)
+    }
+
     /// Whether a refusal may cause a refresh now, and if not, why. Takes one from the budget if so.
     pub fn may_force(&mut self, now: Instant) -> Result<(), &'static str> {
         match &self.pause {

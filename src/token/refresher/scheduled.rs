@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Refresher;
-use crate::token::journal::{Kind, Plan, plan};
+use crate::token::journal::Kind;
 use crate::token::live::LiveToken;
 use crate::token::{Trigger, policy};
 
@@ -22,14 +22,16 @@ impl Refresher {
 
     /// How long the loop may sleep as far as the schedule is concerned. The wall clock may jump meanwhile: the loop looks at it
     /// at every tick, however far away the next refresh is, so that no timer has to hold a year.
+    ///
+    /// `None`: no time makes a refresh due. What is due already has begun, or is not allowed to.
     pub(super) fn due_at(&self, now: Instant) -> Option<Instant> {
-        if let Ok(Some(at)) = self.attempts.not_before()
-            && at > now
-        {
-            return Some(at);
+        match self.attempts.not_before() {
+            Ok(Some(at)) if at > now => return Some(at),
+            Ok(_) => {}
+            Err(()) => return None,
         }
-        let until = self.live.view().refresh_at?.duration_since(self.clock.now());
-        Some(now + Duration::try_from(until).unwrap_or_default().min(super::TICK))
+        let until = Duration::try_from(self.live.view().refresh_at?.duration_since(self.clock.now())).ok()?;
+        (!until.is_zero()).then(|| now + until.min(super::TICK))
     }
 
     fn needed(&self, now: Timestamp) -> Option<Trigger> {
@@ -38,13 +40,15 @@ impl Refresher {
         let first = settings.first_to_try(self.record.as_ref()).is_some();
         match &view.token {
             _ if first => Some(Trigger::Startup),
-            // Nobody can be asked; where there is no record at all, the rotation finds out what the store says.
-            _ if self.record.is_some() && matches!(plan(settings, self.record.as_ref()), Plan::NeedsLogin(_)) => None,
+            // Nobody can be asked. Where this is not known yet (no record, a call that stayed unclear too often), the rotation
+            // finds it out and notes it.
+            _ if self.record.as_ref().is_some_and(|record| record.needs_login.is_some()) => None,
             None => Some(Trigger::Startup),
             Some(token) if token.expired(now) && !self.made_here(token) => Some(Trigger::Startup),
             Some(token) if token.expired(now) => Some(Trigger::Scheduled),
             Some(_) if view.refresh_at.is_some_and(|at| at <= now) => Some(Trigger::Scheduled),
-            Some(_) => None,
+            // A token that was refused may not be asked for again: for its sake the proxy is not ready.
+            Some(token) => self.attempts.unfinished(token.is_refused()),
         }
     }
 

@@ -57,7 +57,15 @@ impl Setup {
         self
     }
 
+    /// A variable that is not of the program's own kind.
+    #[allow(dead_code, reason = "for the tests that have fault points")]
+    pub fn raw(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
     /// Runs the program by this command, which must become it (`exec`) and not start it.
+    #[allow(dead_code, reason = "for the tests that need a disk of their own")]
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         self
@@ -110,10 +118,6 @@ impl Setup {
 }
 
 impl Started {
-    pub fn pid(&self) -> u32 {
-        self.child.id().expect("the program runs")
-    }
-
     pub async fn listening(mut self) -> Proxy {
         let (address, admin) = self.addresses().await;
         let Self { child, lines, setup } = self;
@@ -138,6 +142,13 @@ impl Started {
             }
         };
         timeout(PATIENCE, addresses).await.expect("the program did not say where it listens")
+    }
+}
+
+#[allow(dead_code, reason = "for the tests that kill it at its start")]
+impl Started {
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the program runs")
     }
 
     /// SIGKILL.
