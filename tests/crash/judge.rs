@@ -58,7 +58,8 @@ impl Judge {
             match step.as_str() {
                 "calling" => {
                     present = arrived.next();
-                    let again = present.and_then(TokenCall::refresh_token).is_some_and(|it| self.committed.contains(&it));
+                    let again =
+                        present.and_then(TokenCall::refresh_token).is_some_and(|it| self.committed.contains(&it));
                     assert!(!again, "presented after its successor was committed: {}", tell());
                 }
                 "committed" => {

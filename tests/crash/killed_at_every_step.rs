@@ -57,13 +57,37 @@ struct Tally {
 }
 
 const FILE: [&str; 14] = [
-    "leased", "written", "flushed", "renamed", "intended", "calling", "called", "answered", "written 2", "flushed 2",
-    "renamed 2", "committed", "released", "published",
+    "leased",
+    "written",
+    "flushed",
+    "renamed",
+    "intended",
+    "calling",
+    "called",
+    "answered",
+    "written 2",
+    "flushed 2",
+    "renamed 2",
+    "committed",
+    "released",
+    "published",
 ];
 
 const POSTGRES: [&str; 14] = [
-    "lease changed", "lease committed", "leased", "document changed", "document committed", "intended", "calling", "called",
-    "answered", "document changed 2", "document committed 2", "committed", "released", "published",
+    "lease changed",
+    "lease committed",
+    "leased",
+    "document changed",
+    "document committed",
+    "intended",
+    "calling",
+    "called",
+    "answered",
+    "document changed 2",
+    "document committed 2",
+    "committed",
+    "released",
+    "published",
 ];
 
 /// A rotation that is refused comes neither to a commit nor to a publication.
@@ -183,7 +207,11 @@ impl Lane {
         };
         let steps = self.pipe.take(pid);
         if let Death::At(point) = death {
-            assert_eq!(steps.last().map(String::as_str), Some(split(point).0), "it did not stand still there: {steps:?}");
+            assert_eq!(
+                steps.last().map(String::as_str),
+                Some(split(point).0),
+                "it did not stand still there: {steps:?}"
+            );
         }
         self.judge.after(&steps, self.site.document(&self.setup).await).await
     }
@@ -314,7 +342,9 @@ impl fmt::Display for Tally {
 async fn ask_for_a_refresh(admin: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(admin).await.unwrap();
     // The process may have stopped already.
-    let _ = stream.write_all(format!("POST /refresh HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await;
+    let _ = stream
+        .write_all(format!("POST /refresh HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+        .await;
     stream
 }
 
