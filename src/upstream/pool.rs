@@ -155,13 +155,7 @@ impl<B: RequestBody> Pool<B> {
             return Some(Slot::Http2(conn.lease()));
         }
         drop(shared);
-        let mut idle = self.idle.borrow_mut();
-        while let Some(conn) = idle.pop() {
-            if conn.is_usable() {
-                return Some(Slot::Http1(h1::Lease::new(conn)));
-            }
-        }
-        None
+        self.idle.borrow_mut().pop().map(|conn| Slot::Http1(h1::Lease::new(conn)))
     }
 
     /// Which protocols a connection of the pool may speak.

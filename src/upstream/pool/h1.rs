@@ -87,7 +87,7 @@ impl<B: RequestBody> Conn<B> {
 
     /// Whether it may wait for another request.
     pub(super) fn may_idle(&self, now: Instant) -> bool {
-        self.is_usable() && now < self.retires_at && !self.idle_timeout.get().is_zero()
+        now < self.retires_at && !self.idle_timeout.get().is_zero()
     }
 
     pub(super) fn is_stale(&self, now: Instant) -> bool {
