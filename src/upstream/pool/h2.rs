@@ -120,6 +120,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
             })
         },
     });
+    pool.connection_began();
     tokio::task::spawn_local(drive(Rc::clone(&conn), connection, heard, opening));
     Some(conn)
 }
@@ -152,7 +153,7 @@ async fn drive<B: RequestBody>(
     }
     conn.retire();
     if let Some(pool) = conn.pool.upgrade() {
-        pool.forget_shared(&conn);
+        pool.http2_ended(&conn);
     }
     if let Some(opening) = opening {
         opening.failed(ConnectError::Unreachable("the upstream closed the connection at once (HTTP/2)".into()));

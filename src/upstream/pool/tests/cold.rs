@@ -234,7 +234,7 @@ async fn a_connection_that_comes_for_a_request_that_is_gone_is_kept_for_the_next
         .await;
         let (pool, open) = tls_pool(&server, &authority);
         let mut sending = Box::pin(pool.send(get("/")));
-        poll_fn(|cx| Poll::Ready(assert!(sending.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
         until(|| open_connections(&open) == 1 && !pool.queue.is_opening()).await;
         // Given to a request that is never polled again.
         assert!(pool.checkout().is_none(), "{alpn}");
@@ -255,5 +255,33 @@ async fn an_upstream_that_closes_each_connection_at_once_fails_all_who_wait() {
         }
         assert!(server.accepted() <= 20, "{alpn}: {}", server.accepted());
         until(|| open_connections(&open) == 0).await;
+    }
+}
+
+#[test]
+fn a_worker_may_end_at_any_moment() {
+    for alpn in ["h2", "http/1.1"] {
+        let authority = Authority509::new();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap();
+        let (sending, server) = runtime.block_on(async {
+            let server = tls_server(&authority, &[alpn], |stream, _| async move {
+                let _stream = stream;
+                std::future::pending().await
+            })
+            .await;
+            let (pool, open) = tls_pool::<Empty<Bytes>>(&server, &authority);
+            let mut sending = Box::pin({
+                let pool = Rc::clone(&pool);
+                async move { pool.send(get("/")).await }
+            });
+            assert!(poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
+            until(|| open_connections(&open) == 1 && pool.checkout().is_none()).await;
+            (sending, server)
+        });
+        // What holds a connection may be dropped with the runtime, or after it, where nothing can be spawned.
+        drop(server);
+        drop(runtime);
+        drop(sending);
     }
 }
