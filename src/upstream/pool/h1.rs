@@ -55,6 +55,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream) -> hyp
         idle_since: Cell::new(Instant::now()),
         retires_at: pool.limits.retires_at(Instant::now()),
     });
+    pool.connection_began();
     tokio::task::spawn_local(drive(Rc::clone(&conn), connection));
     Ok(conn)
 }
@@ -74,7 +75,7 @@ async fn drive<B: RequestBody>(conn: Rc<Conn<B>>, mut connection: http1::Connect
     }
     conn.close();
     if let Some(pool) = conn.pool.upgrade() {
-        pool.forget_idle(&conn);
+        pool.http1_ended(&conn);
     }
 }
 
@@ -87,7 +88,7 @@ impl<B: RequestBody> Conn<B> {
 
     /// Whether it may wait for another request.
     pub(super) fn may_idle(&self, now: Instant) -> bool {
-        self.is_usable() && now < self.retires_at && !self.idle_timeout.get().is_zero()
+        now < self.retires_at && !self.idle_timeout.get().is_zero()
     }
 
     pub(super) fn is_stale(&self, now: Instant) -> bool {
