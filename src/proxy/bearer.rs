@@ -43,6 +43,8 @@ use crate::upstream::pool::UpstreamBody;
 /// A request that carries exactly one credential: ours. Only this module makes one, and only such a one is sent upstream.
 pub struct Authorized {
     request: Request<RequestBody>,
+    /// It asks for another protocol, which needs a connection of its own.
+    pub(super) upgrade: bool,
     /// The body's state, for who wants to know whether the client has sent it all.
     pub(super) kept: Option<Rc<Kept<ClientBody>>>,
 }
@@ -82,7 +84,7 @@ struct Head {
 impl Authorized {
     fn new(mut request: Request<RequestBody>, token: &LiveToken) -> Self {
         request.headers_mut().insert(AUTHORIZATION, token.header.clone());
-        Self { request, kept: None }
+        Self { request, upgrade: false, kept: None }
     }
 
     pub(super) fn into_request(self) -> Request<RequestBody> {
@@ -177,6 +179,7 @@ impl Bearing {
         let mut authorized = Authorized::new(request, token);
         authorized.kept = kept.clone();
         if let Some(UpgradeWish(protocol)) = wish {
+            authorized.upgrade = true;
             let headers = authorized.request.headers_mut();
             headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(http::header::UPGRADE, protocol.clone());

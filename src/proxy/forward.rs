@@ -114,7 +114,12 @@ impl Forward {
     async fn send(self, authorized: Authorized) -> Result<Response<UpstreamBody>, Attempted> {
         let kept = authorized.kept.clone();
         let limit = self.response_timeout;
-        let mut answer = pin!(self.pool.send(authorized.into_request()));
+        let mut answer = pin!(async {
+            match authorized.upgrade {
+                true => self.pool.send_upgrade(authorized.into_request()).await,
+                false => self.pool.send(authorized.into_request()).await,
+            }
+        });
         let mut deadline = Instant::now() + limit;
         loop {
             match tokio::time::timeout_at(deadline, &mut answer).await {
