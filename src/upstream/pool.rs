@@ -21,6 +21,7 @@
 //! Within a `LocalSet` or a `LocalRuntime`: connections are tasks on the worker's own thread.
 
 mod body;
+mod framing;
 mod h1;
 mod h2;
 mod queue;
