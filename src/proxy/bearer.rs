@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -275,7 +276,14 @@ impl Bearing {
         }
         let (mut parts, incoming) = response.into_parts();
         self.hygiene.response(&mut parts.headers);
+        // Each hop has its own version (RFC 9110 §2.5): said to be 1.0, it would be framed as 1.0.
+        parts.version = Version::HTTP_11;
+        let reason = parts.extensions.remove::<ReasonPhrase>();
         parts.extensions.clear();
+        // There only where it is not the usual one of its status.
+        if let Some(reason) = reason {
+            parts.extensions.insert(reason);
+        }
         Response::from_parts(parts, Body::upstream(incoming, self.idle_timeout).holding(place))
     }
 }
