@@ -17,6 +17,7 @@ use tracing::debug;
 use crate::upstream::connect::{Protocol, Stream};
 use crate::upstream::failure::SendFailure;
 
+use super::framing;
 use super::target::Target;
 use super::transport::{OnRead, Transport};
 use super::{Pool, RequestBody, UpstreamBody};
@@ -162,6 +163,10 @@ impl<B: RequestBody> Lease<B> {
         };
         match sent.await {
             Ok(response) => {
+                if let Err(kind) = framing::check(&response, false) {
+                    conn.close();
+                    return Err(SendFailure::unfit(kind, reused, Protocol::Http1));
+                }
                 conn.answered(response.headers());
                 Ok(response.map(UpstreamBody::http1))
             }
