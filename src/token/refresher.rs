@@ -20,6 +20,7 @@ pub(in crate::token) use self::command::{Command, Verdict};
 pub use self::command::{Identity, NotRefreshed, Refusal, Tokens, Unavailable};
 use crate::clock::Clock;
 use crate::config::RefreshConfig;
+use crate::fault;
 use crate::metrics::Metrics;
 use crate::token::endpoint::{Endpoint, Failure};
 use crate::token::journal::{self, Journal, Renewed, Rotation, Settings, Unpersisted};
@@ -304,6 +305,7 @@ impl Refresher {
                 Some(PersistAgain { what, at: Instant::now() + PERSIST_AGAIN.0, pause: PERSIST_AGAIN.0 });
         }
         self.adopt(*record, Some(trigger));
+        fault::point("published");
         self.live_verdict()
     }
 
