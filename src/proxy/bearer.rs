@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -43,6 +44,8 @@ use crate::upstream::pool::UpstreamBody;
 /// A request that carries exactly one credential: ours. Only this module makes one, and only such a one is sent upstream.
 pub struct Authorized {
     request: Request<RequestBody>,
+    /// It asks for another protocol, which needs a connection of its own.
+    pub(super) upgrade: bool,
     /// The body's state, for who wants to know whether the client has sent it all.
     pub(super) kept: Option<Rc<Kept<ClientBody>>>,
 }
@@ -82,7 +85,7 @@ struct Head {
 impl Authorized {
     fn new(mut request: Request<RequestBody>, token: &LiveToken) -> Self {
         request.headers_mut().insert(AUTHORIZATION, token.header.clone());
-        Self { request, kept: None }
+        Self { request, upgrade: false, kept: None }
     }
 
     pub(super) fn into_request(self) -> Request<RequestBody> {
@@ -177,6 +180,7 @@ impl Bearing {
         let mut authorized = Authorized::new(request, token);
         authorized.kept = kept.clone();
         if let Some(UpgradeWish(protocol)) = wish {
+            authorized.upgrade = true;
             let headers = authorized.request.headers_mut();
             headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(http::header::UPGRADE, protocol.clone());
@@ -269,7 +273,14 @@ impl Bearing {
         }
         let (mut parts, incoming) = response.into_parts();
         self.hygiene.response(&mut parts.headers);
+        // Each hop has its own version (RFC 9110 §2.5): said to be 1.0, it would be framed as 1.0.
+        parts.version = Version::HTTP_11;
+        let reason = parts.extensions.remove::<ReasonPhrase>();
         parts.extensions.clear();
+        // There only where it is not the usual one of its status.
+        if let Some(reason) = reason {
+            parts.extensions.insert(reason);
+        }
         Response::from_parts(parts, Body::upstream(incoming, self.idle_timeout).holding(place))
     }
 }

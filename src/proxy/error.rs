@@ -55,6 +55,8 @@ pub enum Broken {
     Incomplete,
     #[error("it is not valid HTTP")]
     Protocol,
+    #[error("it is in an unknown transfer coding")]
+    Coding,
 }
 
 /// RFC 9457 §3.1.
@@ -107,6 +109,9 @@ impl Failure {
                 (StatusCode::BAD_GATEWAY, "upstream-broken", "http_response_incomplete")
             }
             Self::Broken(Broken::Protocol) => (StatusCode::BAD_GATEWAY, "upstream-broken", "http_protocol_error"),
+            Self::Broken(Broken::Coding) => {
+                (StatusCode::BAD_GATEWAY, "upstream-broken", "http_response_transfer_coding")
+            }
             Self::TokenUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", "proxy_internal_error"),
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached"),
             Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),

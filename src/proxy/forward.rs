@@ -94,6 +94,7 @@ impl From<Attempted> for Failure {
         match failure.kind {
             FailureKind::Connect(error) => Self::Unreachable(error),
             FailureKind::Protocol | FailureKind::Tls | FailureKind::Reset(_) => Self::Broken(Broken::Protocol),
+            FailureKind::Coding => Self::Broken(Broken::Coding),
             FailureKind::RequestBody => Self::ClientGone,
             FailureKind::HandedBack
             | FailureKind::Refused
@@ -114,7 +115,12 @@ impl Forward {
     async fn send(self, authorized: Authorized) -> Result<Response<UpstreamBody>, Attempted> {
         let kept = authorized.kept.clone();
         let limit = self.response_timeout;
-        let mut answer = pin!(self.pool.send(authorized.into_request()));
+        let mut answer = pin!(async {
+            match authorized.upgrade {
+                true => self.pool.send_upgrade(authorized.into_request()).await,
+                false => self.pool.send(authorized.into_request()).await,
+            }
+        });
         let mut deadline = Instant::now() + limit;
         loop {
             match tokio::time::timeout_at(deadline, &mut answer).await {

@@ -67,7 +67,8 @@ impl<S> Layer<S> for InFlightLimit {
 impl<S> Service<Admitted> for Limit<S>
 where
     S: Service<Admitted, Response = Response<Body>, Error = Failure> + Clone + 'static,
-    S::Future: 'static,
+    // The same box, so that a request that finds a place at once pays for no second one.
+    S: Service<Admitted, Future = LocalBoxFuture<Result<Response<Body>, Failure>>>,
 {
     type Response = Response<Body>;
     type Error = Failure;
@@ -81,7 +82,7 @@ where
         match self.limit.at_once() {
             Ok(place) => {
                 admitted.hold(place);
-                Box::pin(self.inner.call(admitted))
+                self.inner.call(admitted)
             }
             Err(_) => {
                 let (limit, mut inner) = (self.limit.clone(), self.inner.clone());

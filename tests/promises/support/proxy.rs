@@ -52,6 +52,13 @@ impl Setup {
         self
     }
 
+    /// A variable that is not of the program's configuration.
+    #[allow(dead_code, reason = "used by the crash tests alone")]
+    pub fn raw(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
     pub fn unset(mut self, name: &str) -> Self {
         self.environment.retain(|(key, _)| key != &format!("BEARER_PROXY_{name}"));
         self
