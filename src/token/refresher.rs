@@ -31,7 +31,7 @@ use crate::token::{Generation, Outcome, Trigger, policy};
 /// How often the wall clock is looked at, so that a jump or a suspend is noticed.
 const TICK: Duration = Duration::from_secs(10);
 /// First and longest pause between two tries to store what could not be stored.
-const PERSIST_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+const PERSIST_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// How long a wrong configuration rests before it is tried again unasked (interface document §5).
 const MISCONFIGURED_REST: Duration = Duration::from_secs(15 * 60);
 
