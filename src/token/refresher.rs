@@ -321,7 +321,10 @@ impl Refresher {
         let Failure { outcome, error, retry_after } = failure;
         self.metrics.refresh(trigger, outcome, took);
         let had_first = self.has_first();
-        if let Some(record) = record {
+        // A peer's newer one may have been seen meanwhile.
+        if let Some(record) = record
+            && self.record.as_ref().is_none_or(|known| known.generation <= record.generation)
+        {
             self.record = Some(record);
         }
         let needs_login = self.record.as_ref().and_then(|record| record.needs_login.clone());
