@@ -38,3 +38,4 @@ mod a_disk_that_fails;
 mod a_holder_that_was_stopped;
 mod killed_at_every_step;
 mod owners_in_a_race;
+mod replicas;
