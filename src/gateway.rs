@@ -189,6 +189,7 @@ async fn start_tokens(
         clock,
         metrics: metrics.clone(),
         owner: owner(),
+        stopping: Arc::default(),
     };
     let (refresher, tokens) = Refresher::new(journal, live, config.refresh.clone(), identity);
     let grace = config.shutdown.grace.max(Duration::from_secs(1));

@@ -12,6 +12,7 @@
 //! token *may* have been spent, and `oauth.ambiguous_retry` says what follows.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -42,6 +43,8 @@ pub struct Journal {
     pub metrics: Metrics,
     /// This process among those that share the store.
     pub owner: String,
+    /// Set once nothing is to be begun any more: a shutdown waits for a call, and not for a peer's lease and a call after that.
+    pub stopping: Arc<AtomicBool>,
 }
 
 /// The store, made ready (the database's table) before it is first used, as soon as it can be.
@@ -139,15 +142,18 @@ impl Prepared {
 impl Journal {
     /// The same store, with what a changed configuration says. A rotation in flight ends with what it began with.
     pub fn with(&self, endpoint: Endpoint, settings: Settings) -> Self {
-        let Self { store, clock, metrics, owner, .. } = self;
+        let Self { store, clock, metrics, owner, stopping, .. } = self;
         let (store, clock, metrics, owner) = (store.clone(), clock.clone(), metrics.clone(), owner.clone());
-        Self { store, endpoint, settings, clock, metrics, owner }
+        Self { store, endpoint, settings, clock, metrics, owner, stopping: Arc::clone(stopping) }
     }
 
     /// One rotation. Must run to its end: spawn it, never drop it. `known` is the newest version that the process has seen.
     pub async fn rotate(&self, known: Option<Version>, trigger: Trigger) -> Rotation {
         let lease_for = self.settings.request_timeout + LEASE_MARGIN;
         let lease = loop {
+            if self.stopping.load(Ordering::Relaxed) {
+                return put_off(&StoreError::Unavailable("the proxy is stopping".into()), None);
+            }
             match self.observe("lease", self.store.lease(&self.owner, lease_for).await) {
                 Ok(Leased::Held(lease)) => break lease,
                 Ok(Leased::Busy { retry_in }) => tokio::time::sleep(retry_in).await,

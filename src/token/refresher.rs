@@ -8,6 +8,7 @@ mod command;
 mod scheduled;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::token::endpoint::{Endpoint, Failure};
 use crate::token::journal::{self, Journal, Renewed, Rotation, Settings, Unpersisted};
 use crate::token::live::{Live, LiveToken, View};
-use crate::token::store::{Record, Written};
+use crate::token::store::{Record, Version, Written};
 use crate::token::{Generation, Outcome, Trigger, policy};
 
 /// How often the wall clock is looked at, so that a jump or a suspend is noticed.
@@ -48,6 +49,8 @@ pub struct Refresher {
     attempts: Attempts,
     in_flight: Option<InFlight>,
     unpersisted: Option<PersistAgain>,
+    /// A refresh token that a person stored without an access token: whether it works is found out at once.
+    untried: Option<Version>,
     /// The monotonic end of the live token: it ends the token even where the wall clock was set back.
     monotonic_end: Option<Instant>,
     started_at: Timestamp,
@@ -57,6 +60,8 @@ pub struct Refresher {
 
 struct InFlight {
     trigger: Trigger,
+    /// The grant that was known when it began.
+    known: Option<Version>,
     /// A refusal caused or joined it.
     held: bool,
     began: Instant,
@@ -99,6 +104,7 @@ impl Refresher {
             config,
             in_flight: None,
             unpersisted: None,
+            untried: None,
             monotonic_end: None,
             jitter: policy::random(),
         };
@@ -183,8 +189,10 @@ impl Refresher {
         let journal = Arc::clone(&self.journal);
         let known = self.record.as_ref().map(Record::version);
         tracing::debug!(trigger = trigger.name(), "refresh begins");
+        self.untried = None;
         self.in_flight = Some(InFlight {
             trigger,
+            known,
             held: trigger == Trigger::Rejected,
             began: Instant::now(),
             // A task of its own: nothing that is dropped elsewhere can cancel a call whose bytes have left.
@@ -282,11 +290,20 @@ impl Refresher {
     // --- what follows ---
 
     fn end(&mut self, rotation: Rotation) {
-        let Some(InFlight { trigger, began, waiters, .. }) = self.in_flight.take() else { return };
+        let Some(InFlight { trigger, known, began, waiters, .. }) = self.in_flight.take() else { return };
         let took = began.elapsed();
+        let present = self.record.as_ref().map(Record::version);
+        let is_present = |tried: &Option<Box<Record>>| present == tried.as_ref().map_or(known, |it| Some(it.version()));
         let verdict = match rotation {
             Rotation::Renewed(renewed) => self.renewed(renewed, trigger, took),
+            // Another grant was seen while it was in flight: what it says is of the one before.
+            Rotation::Failed(failure, tried) if present != known && !is_present(&tried) => {
+                self.metrics.refresh(trigger, failure.outcome, took);
+                self.publish();
+                self.live_verdict()
+            }
             Rotation::Adopted(record) => {
+                tracing::info!(generation = record.generation.0, "another process has stored a newer grant");
                 self.metrics.refresh(Trigger::Peer, Outcome::Ok, took);
                 self.adopt(*record, Some(trigger));
                 self.live_verdict()
@@ -321,10 +338,7 @@ impl Refresher {
         let Failure { outcome, error, retry_after } = failure;
         self.metrics.refresh(trigger, outcome, took);
         let had_first = self.has_first();
-        // A peer's newer one may have been seen meanwhile.
-        if let Some(record) = record
-            && self.record.as_ref().is_none_or(|known| known.generation <= record.generation)
-        {
+        if let Some(record) = record {
             self.record = Some(record);
         }
         let needs_login = self.record.as_ref().and_then(|record| record.needs_login.clone());
@@ -373,7 +387,8 @@ impl Refresher {
                 self.attempts.forced(record.generation);
             }
         }
-        if made_by.is_none() && news && self.record.is_some() {
+        // With a refresh in flight it is most often our own that is seen first in the store.
+        if made_by.is_none() && news && self.record.is_some() && self.in_flight.is_none() {
             tracing::info!(generation = record.generation.0, "another process has stored a newer grant");
         }
         self.record = Some(record);
@@ -416,12 +431,9 @@ impl Refresher {
                 if bare {
                     // Whatever was given up, or waited for, was so for the old grant's sake.
                     self.attempts.succeeded();
+                    self.untried = Some(record.version());
                 }
                 self.adopt(record, None);
-                if bare && self.in_flight.is_none() {
-                    // A person stored a refresh token without an access token: find out at once whether it works.
-                    self.begin(Trigger::Manual);
-                }
             }
             Ok(Some(record)) if known.is_some_and(|known| known.version() == record.version()) => self.note(record),
             Ok(_) => {}
@@ -464,13 +476,10 @@ impl Refresher {
             }
             Ok(Written::Superseded(Some(theirs))) => {
                 tracing::warn!("another grant was stored meanwhile, and is used");
-                let bare = theirs.generation < record.generation;
+                // Less than ours: given by a person who knew nothing of ours.
+                self.untried = (theirs.generation < record.generation).then(|| theirs.version());
                 self.unpersisted = None;
                 self.adopt(*theirs, None);
-                if bare && !self.draining {
-                    // Given by a person who knew nothing of ours.
-                    self.begin(Trigger::Manual);
-                }
             }
             Ok(Written::Superseded(None) | Written::Fenced) => again.what.expect.version = None,
             Err(error) => {
@@ -483,7 +492,7 @@ impl Refresher {
     }
 
     async fn stop(mut self, grace: Duration) {
-        self.draining = true;
+        self.journal.stopping.store(true, Ordering::Relaxed);
         let end = Instant::now() + self.journal.settings.request_timeout + Duration::from_secs(5);
         if self.in_flight.is_some() {
             tracing::info!("a refresh is in flight: waiting for its end");

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Refresher;
 use crate::token::journal::Kind;
 use crate::token::live::LiveToken;
+use crate::token::store::Record;
 use crate::token::{Trigger, policy};
 
 impl Refresher {
@@ -43,6 +44,9 @@ impl Refresher {
             // Nobody can be asked. Where this is not known yet (no record, a call that stayed unclear too often), the rotation
             // finds it out and notes it.
             _ if self.record.as_ref().is_some_and(|record| record.needs_login.is_some()) => None,
+            _ if self.untried.is_some() && self.untried == self.record.as_ref().map(Record::version) => {
+                Some(Trigger::Manual)
+            }
             None => Some(Trigger::Startup),
             Some(token) if token.expired(now) && !self.made_here(token) => Some(Trigger::Startup),
             Some(token) if token.expired(now) => Some(Trigger::Scheduled),
