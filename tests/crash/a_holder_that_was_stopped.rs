@@ -54,6 +54,19 @@ async fn of_postgresql() {
     join_all(ALL.map(|meanwhile| story(Site::postgres(&server, format!("{meanwhile:?}")), meanwhile))).await;
 }
 
+/// Who waits for the lease has presented nothing, and does not begin to when it is told to stop.
+#[tokio::test]
+async fn is_not_waited_for_by_a_peer_that_is_told_to_stop() {
+    let stopped = Stopped::new(Site::File, Meanwhile::Nothing).await;
+    let mut peer = stopped.setup.again().start().await;
+    let began = tokio::time::Instant::now();
+    peer.signal(Signal::TERM);
+    assert!(peer.ended().await.success());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(peer.log().iter().any(|line| line.contains("a refresh is in flight")), "{:#?}", peer.log());
+    stopped.the_late_answer_counts(2).await.stop().await;
+}
+
 async fn story(site: Site, meanwhile: Meanwhile) {
     let stopped = Stopped::new(site, meanwhile).await;
     let _simulator = stopped.simulator.clone();

@@ -121,7 +121,9 @@ impl Replicas {
         }
         assert_eq!(pipe.all().iter().filter(|(_, step)| step == "called").count(), 1, "one brought the token to all");
         let random = Random::new("replicas");
-        let (seen, killed, logs, windows) = (Arc::default(), BTreeSet::new(), Vec::new(), Vec::new());
+        let ended = (0..REPLICAS * CLIENTS).map(|client| (client, 0)).collect();
+        let seen = Arc::new(Mutex::new(Seen { ended, ..Seen::default() }));
+        let (killed, logs, windows) = (BTreeSet::new(), Vec::new(), Vec::new());
         Self { simulator, setup, pipe, random, seen, processes, addresses, killed, logs, windows, lost: 0 }
     }
 
