@@ -64,13 +64,6 @@ impl Setup {
         self
     }
 
-    /// A variable that is not of the program's own kind.
-    #[allow(dead_code, reason = "for the tests that have fault points")]
-    pub fn raw(mut self, name: &str, value: impl ToString) -> Self {
-        self.environment.push((name.to_owned(), value.to_string()));
-        self
-    }
-
     /// Runs the program by this command, which must become it (`exec`) and not start it.
     #[allow(dead_code, reason = "for the tests that need a disk of their own")]
     pub fn under(mut self, wrapper: &[&str]) -> Self {
