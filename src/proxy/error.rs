@@ -28,6 +28,8 @@ pub enum Failure {
     RequestTimeout(Duration),
     #[error("the request's body is larger than guard.max_body_size ({0} bytes)")]
     BodyTooLarge(u64),
+    #[error("the request's head is larger than guard.max_header_size ({0} bytes)")]
+    HeadersTooLarge(usize),
     #[error("this host is not on guard.hosts")]
     Misdirected,
     #[error("CONNECT and TRACE are not supported")]
@@ -90,6 +92,9 @@ impl Failure {
             Self::NotAllowed => (StatusCode::FORBIDDEN, "not-allowed", "http_request_denied"),
             Self::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "http_request_error"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "http_request_error"),
+            Self::HeadersTooLarge(_) => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "http_request_error")
+            }
             Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "misdirected-request", "http_request_denied"),
             Self::MethodNotSupported => (StatusCode::NOT_IMPLEMENTED, "method-not-supported", "http_request_denied"),
             Self::Unreachable(error) => match error {
