@@ -42,6 +42,8 @@ pub enum Failure {
     TokenUnavailable(Unavailable),
     #[error("{0} requests are in flight already (upstream.max_in_flight)")]
     Overloaded(usize),
+    #[error("this gateway is shutting down")]
+    Draining,
     #[error("the upstream did not answer within {0:?}")]
     ResponseTimeout(Duration),
     #[error("the request has come back to the gateway that sent it (Via)")]
@@ -119,6 +121,7 @@ impl Failure {
             }
             Self::TokenUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", "proxy_internal_error"),
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached"),
+            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "proxy_internal_response"),
             Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),
             Self::Loop => (StatusCode::LOOP_DETECTED, "loop", "proxy_loop_detected"),
             // Nobody reads it; nginx's 499 would be an unregistered status.
@@ -130,7 +133,7 @@ impl Failure {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TokenUnavailable(Unavailable { retry_after, .. }) => Some(*retry_after),
-            Self::Overloaded(_) => Some(1),
+            Self::Overloaded(_) | Self::Draining => Some(1),
             _ => None,
         }
     }
