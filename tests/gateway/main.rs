@@ -27,5 +27,6 @@ mod body;
 mod client;
 mod matrix;
 mod origin;
+mod own_answers;
 mod raw;
 mod stage;

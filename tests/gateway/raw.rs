@@ -1,9 +1,10 @@
 //! A connection by the byte, for what no library would send or show.
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::Stream;
+use crate::client::{Stream, Whole};
 use crate::stage::within;
 
 pub struct Raw {
@@ -60,6 +61,21 @@ impl Raw {
             self.unread.split().freeze()
         })
         .await
+    }
+
+    /// A response with a known length.
+    pub async fn read_answer(&mut self) -> Whole {
+        let text = self.read_head().await;
+        let mut lines = text.trim_end().lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+        let body = self.read_exact(length).await;
+        Whole { status: status.unwrap_or_else(|| panic!("no status: {text}")), headers, body, trailers: None }
     }
 
     /// Ends this side; the other may still send.
