@@ -35,6 +35,7 @@ use super::headers::{Hygiene, UpgradeWish};
 use super::limit::Place;
 use super::refusal::Refusals;
 use super::replay::{Budget, Kept};
+use super::target::Prefix;
 use super::tunnel;
 use crate::metrics::{ReplayOutcome, ReplayReason, WorkerMetrics};
 use crate::token::live::LiveToken;
@@ -54,6 +55,7 @@ pub struct Authorized {
 pub struct Bearing {
     pub tokens: Tokens,
     pub hygiene: Hygiene,
+    pub prefix: Prefix,
     pub refusals: Refusals,
     pub budget: Budget,
     /// Bytes.
@@ -124,7 +126,8 @@ impl Bearing {
         let version = request.version();
         let wish = self.hygiene.request(request.headers_mut(), version);
         let downstream = wish.is_some().then(|| hyper::upgrade::on(&mut request));
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
+        parts.uri = self.prefix.before(parts.uri).ok_or(Failure::BadRequest("the request target is too long"))?;
         let large = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX) > self.replay_limit;
         let mut token = self.token(large).await?;
         let head = Head::of(&parts);
