@@ -19,6 +19,7 @@ mod a_restart_presents_nothing;
 mod an_expired_token_is_never_sent;
 mod commands_have_exit_codes;
 mod every_grant_works;
+mod readme_is_true;
 mod refusals_are_bounded;
 mod rotation_under_load_fails_nobody;
 mod secrets_stay_secret;
