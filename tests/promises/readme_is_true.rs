@@ -118,7 +118,7 @@ fn every_metric_that_is_named_exists_and_the_readme_names_all() {
         }
     }
     let readme = read("README.md");
-    let table = between(&readme, "<!-- metrics ", "<!-- /metrics -->");
+    let table = between(&readme, "<!-- metrics:", "<!-- /metrics -->");
     let listed: BTreeSet<_> = words(table, "bearer_proxy_", name_character).collect();
     assert_eq!(listed, metrics);
 }
@@ -192,7 +192,13 @@ fn every_deployment_is_valid() {
             let environment: Vec<_> = environment
                 .into_iter()
                 .map(|(name, value)| {
-                    if !name.ends_with("_FILE") || !name.starts_with("BEARER_PROXY_") {
+                    if name == "BEARER_PROXY_CONFIG" {
+                        return (
+                            name,
+                            value.replace("/etc/bearer-proxy", &root().join("deploy/systemd").display().to_string()),
+                        );
+                    }
+                    if !name.ends_with("_FILE") {
                         return (name, value);
                     }
                     let file = folder.path().join(&name);
