@@ -21,6 +21,7 @@ mod an_expired_token_is_never_sent;
 mod an_unclear_call_is_followed_up;
 mod commands_have_exit_codes;
 mod every_grant_works;
+mod readme_is_true;
 mod refusals_are_bounded;
 mod rotation_under_load_fails_nobody;
 mod secrets_stay_secret;
