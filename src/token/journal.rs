@@ -309,6 +309,14 @@ impl Journal {
         };
         match self.observe("note", self.store.write(expect, &record).await) {
             Ok(Written::Superseded(Some(theirs))) => return Rotation::Found(Ok(Some(theirs))),
+            // Stopped for longer than the lease: who has taken it over may have brought what was wanted.
+            Ok(Written::Fenced) => {
+                if let Ok(Some(theirs)) = self.observe("load", self.store.load().await)
+                    && theirs.generation > record.generation
+                {
+                    return Rotation::Found(Ok(Some(Box::new(theirs))));
+                }
+            }
             Ok(_) => {}
             // The intent stands: the next attempt takes this call for an unclear one, which loses nothing.
             Err(error) => tracing::warn!(%error, "the outcome of the refresh could not be noted"),

@@ -17,9 +17,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::commands::{import, run};
 use crate::judge::{Found, Judge};
 use crate::pipe::{Pipe, split, stop_at};
 use crate::postgres::Postgres;
@@ -255,8 +255,8 @@ impl Lane {
         let status = proxy.wait_for_status("needs a login", |status| status["state"] == "needs_login").await;
         let reason = status["reason"].as_str().unwrap().to_owned();
         assert!(reason.contains("that answer probably held the successor, and was lost"), "{reason}");
-        let address = proxy.admin_address();
-        let (exit, said, _) = self.command(&["status", "--json"], Some(address), "").await;
+        let beside = self.setup.again().set("ADMIN__LISTEN", proxy.admin_address());
+        let (exit, said, _) = run(&beside, &["status", "--json"], "").await;
         let said: Value = serde_json::from_str(&said).unwrap();
         assert_eq!((exit, &said["state"], &said["reason"]), (3, &json!("needs_login"), &json!(reason)));
 
@@ -266,8 +266,7 @@ impl Lane {
         });
         let input = if bare { grant.refresh_token } else { answer.to_string() };
         let began = Instant::now();
-        let (exit, _, error) = self.command(&["import"], None, &input).await;
-        assert_eq!(exit, 0, "{error}");
+        import(&self.setup, &input).await;
         let before = status["generation"].as_u64().unwrap();
         let renewed = |status: &Value| status["state"] == "valid" && status["generation"].as_u64().unwrap() > before;
         proxy.wait_for_status("valid again", renewed).await;
@@ -279,13 +278,6 @@ impl Lane {
         let steps = self.pipe.take(pid);
         assert_eq!(self.judge.after(&steps, self.site.document(&self.setup).await).await, Found::Living);
         took
-    }
-
-    /// A command beside the process, or on what it has left.
-    async fn command(&self, words: &[&str], admin: Option<SocketAddr>, input: &str) -> (i32, String, String) {
-        let setup = self.setup.again();
-        let setup = admin.map_or(setup.clone(), |address| setup.set("ADMIN__LISTEN", address));
-        run(setup.command(words), input).await
     }
 
     /// After all: the grant is whole, and it rotates.
@@ -346,18 +338,4 @@ async fn ask_for_a_refresh(admin: SocketAddr) -> TcpStream {
         .write_all(format!("POST /refresh HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n").as_bytes())
         .await;
     stream
-}
-
-/// Exit code, standard output, standard error.
-async fn run(mut command: Command, input: &str) -> (i32, String, String) {
-    use std::process::Stdio;
-
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A command that reads none may be done before it is written.
-    let _ = stdin.write_all(input.as_bytes()).await;
-    drop(stdin);
-    let output = child.wait_with_output().await.unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

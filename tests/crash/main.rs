@@ -27,9 +27,11 @@ mod support {
 #[path = "../support/postgres.rs"]
 mod postgres;
 
+mod commands;
 mod judge;
 mod pipe;
 mod random;
 mod site;
 
+mod a_holder_that_was_stopped;
 mod killed_at_every_step;

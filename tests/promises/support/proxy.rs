@@ -65,7 +65,6 @@ impl Setup {
     }
 
     /// Runs the program by this command, which must become it (`exec`) and not start it.
-    #[allow(dead_code, reason = "for the tests that need a disk of their own")]
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         self
