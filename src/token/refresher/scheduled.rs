@@ -64,9 +64,7 @@ impl Refresher {
             Some(_) if self.is_unproven() => Some(Trigger::Manual),
             // The call may have ended the live token, however long that has to live: what became of it is found out.
             Some(_) if self.is_unclear() => Some(if self.starting { Trigger::Startup } else { Trigger::Scheduled }),
-            // Nobody may come to refuse it again: one that is not ready is sent no requests.
-            Some(token) if token.is_refused() && self.attempts.failing() => Some(Trigger::Rejected),
-            Some(_) => None,
+            Some(token) => self.attempts.unfinished(token.is_refused()),
         }
     }
 
