@@ -1,7 +1,6 @@
 //! A process that is stopped in a token call for longer than its lease, and goes on: its late answer is committed if nothing came
 //! between, since it may hold the only living successor, and writes nothing otherwise.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bearer_proxy::simulator::{Latency, Options, Reuse, Simulator};
@@ -51,9 +50,8 @@ async fn of_the_file_store() {
 
 #[tokio::test]
 async fn of_postgresql() {
-    let server = Arc::new(Postgres::start());
-    let site = |meanwhile| Site::Postgres { server: Arc::clone(&server), name: format!("{meanwhile:?}") };
-    join_all(ALL.map(|meanwhile| story(site(meanwhile), meanwhile))).await;
+    let server = Postgres::start();
+    join_all(ALL.map(|meanwhile| story(Site::postgres(&server, format!("{meanwhile:?}")), meanwhile))).await;
 }
 
 async fn story(site: Site, meanwhile: Meanwhile) {

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bearer_proxy::simulator::{Latency, Options, Simulator};
@@ -115,9 +114,9 @@ async fn with_the_file_store() {
 #[tokio::test]
 async fn with_postgresql() {
     // A lease that was held by the dead has to run out: many grants, so that others die meanwhile.
-    let server = Arc::new(Postgres::start());
+    let server = Postgres::start();
     let kills = kills().div_ceil(2);
-    let lanes = (0..kills.min(50)).map(|lane| Site::Postgres { server: Arc::clone(&server), name: lane.to_string() });
+    let lanes = (0..kills.min(50)).map(|lane| Site::postgres(&server, lane));
     matrix("postgres", &POSTGRES, lanes.collect(), kills).await;
 }
 

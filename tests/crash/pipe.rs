@@ -24,6 +24,8 @@ pub struct Pipe {
     partial: String,
     /// The steps of each process, by its number.
     steps: BTreeMap<u32, Vec<String>>,
+    /// The steps of all, in the order in which they were reached.
+    all: Vec<(u32, String)>,
 }
 
 /// A bound for tests that fail, not a measure: longer than a lease that has to run out.
@@ -38,7 +40,7 @@ impl Pipe {
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path).unwrap();
         let ready = pipe::OpenOptions::new().open_receiver(path).unwrap();
-        Self { folder, file, ready, partial: String::new(), steps: BTreeMap::new() }
+        Self { folder, file, ready, partial: String::new(), steps: BTreeMap::new(), all: Vec::new() }
     }
 
     /// Has the program report here.
@@ -61,6 +63,12 @@ impl Pipe {
     pub fn take(&mut self, pid: u32) -> Vec<String> {
         self.read();
         self.steps.remove(&pid).unwrap_or_default()
+    }
+
+    /// The steps of all processes, in the order in which they were reached.
+    pub fn all(&mut self) -> &[(u32, String)] {
+        self.read();
+        &self.all
     }
 
     /// Waits until the process has reached the step so often.
@@ -106,7 +114,9 @@ impl Pipe {
         self.partial.push_str(std::str::from_utf8(bytes).unwrap());
         while let Some((line, rest)) = self.partial.split_once('\n') {
             let (pid, step) = line.split_once(' ').unwrap();
-            self.steps.entry(pid.parse().unwrap()).or_default().push(step.to_owned());
+            let pid = pid.parse().unwrap();
+            self.steps.entry(pid).or_default().push(step.to_owned());
+            self.all.push((pid, step.to_owned()));
             self.partial = rest.to_owned();
         }
     }

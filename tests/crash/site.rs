@@ -1,7 +1,5 @@
 //! Where a grant is stored, for tests that ask the same of each store.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use tokio_postgres::NoTls;
 
@@ -13,27 +11,24 @@ use crate::support::Setup;
 pub enum Site {
     File,
     Postgres {
-        server: Arc<Postgres>,
+        url: String,
         /// `store.name`.
         name: String,
     },
 }
 
 impl Site {
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::File => "file",
-            Self::Postgres { .. } => "postgres",
-        }
+    pub fn postgres(server: &Postgres, name: impl ToString) -> Self {
+        Self::Postgres { url: server.url(), name: name.to_string().replace(' ', "-") }
     }
 
     pub fn configure(&self, setup: Setup) -> Setup {
         match self {
             Self::File => setup,
-            Self::Postgres { server, name } => setup
+            Self::Postgres { url, name } => setup
                 .unset("STORE__PATH")
                 .set("STORE__KIND", "postgres")
-                .set("STORE__URL", server.url())
+                .set("STORE__URL", url)
                 .set("STORE__NAME", name),
         }
     }
@@ -42,8 +37,8 @@ impl Site {
     pub async fn document(&self, setup: &Setup) -> Option<Value> {
         let text = match self {
             Self::File => std::fs::read_to_string(setup.store()).ok()?,
-            Self::Postgres { server, name } => {
-                let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+            Self::Postgres { url, name } => {
+                let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
                 tokio::spawn(connection);
                 if client.query_one("SELECT to_regclass('bearer_proxy_grant') IS NULL", &[]).await.unwrap().get(0) {
                     return None;
