@@ -25,8 +25,11 @@ mod support {
 mod authority;
 mod body;
 mod client;
+mod faults;
+mod frames;
 mod matrix;
 mod origin;
 mod own_answers;
 mod raw;
 mod stage;
+mod wire;
