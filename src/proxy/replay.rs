@@ -68,6 +68,8 @@ struct Shared<B> {
     pieces: Pieces,
     end: End,
     progress: Progress,
+    /// Its length was known before it came.
+    sized: bool,
     /// The number of the attempt that may read.
     reader: u32,
     /// Of the attempt that read last: a revoked attempt is woken so that it notices.
@@ -111,6 +113,7 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
     /// The body's first attempt, and the right to another. `limit`: bytes.
     pub fn new(body: B, limit: usize, budget: &Budget) -> (Self, Attempt<B>) {
         let shared = Shared {
+            sized: body.size_hint().exact().is_some(),
             rest: body,
             pieces: Pieces::Whole { list: Vec::new(), bytes: 0 },
             end: End::NotYet,
@@ -209,8 +212,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
             End::Reached(..) | End::Failed => SizeHint::with_exact(0),
         };
         let mut hint = SizeHint::new();
+        // Framed as it was before: a replay that knew its length would have no place for trailers.
         // The upper bound first: a lower bound over the present upper one is a panic.
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(unsent)) {
+        if shared.sized
+            && let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(unsent))
+        {
             hint.set_upper(upper);
         }
         hint.set_lower(rest.lower().saturating_add(unsent));
