@@ -31,5 +31,6 @@ mod matrix;
 mod origin;
 mod own_answers;
 mod raw;
+mod replays;
 mod stage;
 mod wire;
