@@ -161,6 +161,11 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
         Some(self.attempt(number))
     }
 
+    /// There will be no replay: what is there goes with the next piece that comes, and nothing more is kept.
+    pub fn release(&self) {
+        self.shared.borrow_mut().limit = 0;
+    }
+
     fn attempt(&self, number: u32) -> Attempt<B> {
         Attempt { shared: Rc::clone(&self.shared), number, sent: 0, sent_bytes: 0, trailers_sent: false }
     }
