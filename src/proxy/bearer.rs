@@ -142,7 +142,13 @@ impl Bearing {
                 Ok(response) => {
                     self.metrics.upstream_head(began.elapsed());
                     match self.judge(&response, &token, kept.as_deref(), &mut state).await? {
-                        None => return Ok(self.pass_on(response, place, downstream)),
+                        None => {
+                            // The client may still be sending.
+                            if let Some(kept) = &kept {
+                                kept.release();
+                            }
+                            return Ok(self.pass_on(response, place, downstream));
+                        }
                         Some(newer) => {
                             token = newer;
                             discard(response);

@@ -46,6 +46,8 @@ pub enum Failure {
     Draining,
     #[error("the upstream did not answer within {0:?}")]
     ResponseTimeout(Duration),
+    #[error("the upstream took nothing of the request's body for longer than {0:?}")]
+    WriteTimeout(Duration),
     #[error("the request has come back to the gateway that sent it (Via)")]
     Loop,
     #[error("the client has gone")]
@@ -123,6 +125,7 @@ impl Failure {
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached"),
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "proxy_internal_response"),
             Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),
+            Self::WriteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "connection_write_timeout"),
             Self::Loop => (StatusCode::LOOP_DETECTED, "loop", "proxy_loop_detected"),
             // Nobody reads it; nginx's 499 would be an unregistered status.
             Self::ClientGone => (StatusCode::BAD_REQUEST, "client-gone", "http_request_error"),

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -87,19 +89,31 @@ impl Client {
     }
 
     /// Until the response's head.
-    pub async fn send(&mut self, mut request: Request<TestBody>) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn send(&mut self, request: Request<TestBody>) -> Result<Response<Incoming>, hyper::Error> {
+        self.begin(request).await.await
+    }
+
+    /// Sends, and leaves the waiting for the response's head to the caller.
+    pub async fn begin(
+        &mut self,
+        mut request: Request<TestBody>,
+    ) -> BoxFuture<'static, Result<Response<Incoming>, hyper::Error>> {
         match &mut self.sender {
             Sender::One(sender) => {
                 request.headers_mut().entry("host").or_insert_with(|| "localhost".parse().unwrap());
-                sender.ready().await?;
-                sender.send_request(request).await
+                match sender.ready().await {
+                    Ok(()) => sender.send_request(request).boxed(),
+                    Err(error) => ready(Err(error)).boxed(),
+                }
             }
             Sender::Two(sender) => {
                 let target = request.uri().path_and_query().unwrap();
                 let uri = Uri::builder().scheme(self.scheme).authority("localhost").path_and_query(target.clone());
                 *request.uri_mut() = uri.build().unwrap();
-                sender.ready().await?;
-                sender.send_request(request).await
+                match sender.ready().await {
+                    Ok(()) => sender.send_request(request).boxed(),
+                    Err(error) => ready(Err(error)).boxed(),
+                }
             }
         }
     }

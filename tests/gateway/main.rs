@@ -25,8 +25,12 @@ mod support {
 mod authority;
 mod body;
 mod client;
+mod faults;
+mod frames;
 mod matrix;
 mod origin;
 mod own_answers;
 mod raw;
+mod replays;
 mod stage;
+mod wire;

@@ -43,6 +43,16 @@ impl Raw {
         self.read_until("\r\n\r\n").await
     }
 
+    /// As [`Self::read_head`]; `None`: the other side has ended.
+    pub async fn try_read_head(&mut self) -> Option<String> {
+        loop {
+            if let Some(start) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                return Some(text(&self.unread.split_to(start + 4)));
+            }
+            self.stream.read_buf(&mut self.unread).await.ok().filter(|count| *count > 0)?;
+        }
+    }
+
     pub async fn read_exact(&mut self, count: usize) -> Bytes {
         within(async {
             while self.unread.len() < count {
