@@ -20,7 +20,7 @@ use crate::server::{self, Server};
 use crate::token::InvalidToken;
 use crate::token::endpoint::{Endpoint, EndpointError};
 use crate::token::fixed::Fixed;
-use crate::token::journal::{Journal, Settings};
+use crate::token::journal::{Journal, Prepared, Settings};
 use crate::token::live::Live;
 use crate::token::refresher::{Identity, Refresher, Tokens};
 use crate::token::store::{Store, StoreError};
@@ -150,6 +150,7 @@ impl Gateway {
         let shutdown = &self.config.shutdown;
         tracing::info!(delay = ?shutdown.delay, grace = ?shutdown.grace, "draining");
         self.tokens.drain();
+        self.shared.load().in_flight.drain();
         tokio::time::sleep(shutdown.delay).await;
         let drained = self.running.drain(shutdown.grace).await;
         if drained.aborted > 0 {
@@ -183,7 +184,7 @@ async fn start_tokens(
         return Err(StartError::NoEndpoint);
     };
     let journal = Journal {
-        store: Arc::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?),
+        store: Prepared::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?),
         endpoint,
         settings,
         clock,

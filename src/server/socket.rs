@@ -74,9 +74,10 @@ impl Socket {
             }
             let mut buf = ReadBuf::new(&mut bytes[usize::from(*end)..]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
-            match buf.filled().len() as u8 {
-                0 => return Poll::Ready(Ok(None)),
-                read => *end += read,
+            match u8::try_from(buf.filled().len()) {
+                Ok(read @ 1..) => *end = end.saturating_add(read),
+                // The buffer is shorter than any `u8`: only the end of the stream comes here.
+                Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
         }
     }
@@ -105,7 +106,7 @@ impl AsyncRead for Socket {
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
-                Signals::set(&this.signals.read);
+                this.signals.saw_read();
             } else if buf.remaining() > 0 {
                 Signals::set(&this.signals.eof);
             }
@@ -186,7 +187,11 @@ impl Signals {
         self.linger.store(false, Ordering::Relaxed);
     }
 
-    fn saw_write(&self, result: &Poll<io::Result<usize>>) {
+    pub(super) fn saw_read(&self) {
+        Self::set(&self.read);
+    }
+
+    pub(super) fn saw_write(&self, result: &Poll<io::Result<usize>>) {
         self.blocked.store(result.is_pending(), Ordering::Relaxed);
         if matches!(result, Poll::Ready(Ok(1..))) {
             Self::set(&self.wrote);
@@ -230,7 +235,7 @@ impl Prefix {
         let rest = &self.bytes[usize::from(self.start)..usize::from(self.end)];
         let moved = rest.len().min(buf.remaining());
         buf.put_slice(&rest[..moved]);
-        self.start += moved as u8;
+        self.start = self.start.saturating_add(u8::try_from(moved).unwrap_or(u8::MAX));
         moved > 0
     }
 }

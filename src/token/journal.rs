@@ -18,6 +18,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 pub use self::plan::{Kind, Plan, Settings, Which, binding_mismatch, plan, plan_stored};
@@ -37,13 +38,20 @@ const LEASE_LOST: &str = "another process has taken the lease over";
 
 /// Makes rotations against one store and one token endpoint.
 pub struct Journal {
-    pub store: Arc<Store>,
+    pub store: Prepared,
     pub endpoint: Endpoint,
     pub settings: Settings,
     pub clock: Clock,
     pub metrics: Metrics,
     /// This process among those that share the store.
     pub owner: String,
+}
+
+/// The store, made ready (the database's table) before it is first used, as soon as it can be.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    store: Arc<Store>,
+    done: Arc<OnceCell<()>>,
 }
 
 /// How a rotation ended.
@@ -72,13 +80,48 @@ pub struct Unpersisted {
     pub error: String,
 }
 
+// === impl Prepared ===
+
+impl Prepared {
+    pub fn new(store: Store) -> Self {
+        Self { store: Arc::new(store), done: Arc::default() }
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.done.get_or_try_init(|| self.store.prepare()).await.copied()
+    }
+
+    pub async fn load(&self) -> Result<Option<Record>, StoreError> {
+        self.ready().await?;
+        self.store.load().await
+    }
+
+    async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
+        self.ready().await?;
+        self.store.lease(owner, duration).await
+    }
+
+    async fn release(&self, lease: Lease) {
+        self.store.release(lease).await;
+    }
+
+    async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
+        self.ready().await?;
+        self.store.write(expect, record).await
+    }
+
+    pub async fn changed(&self) {
+        self.store.changed().await;
+    }
+}
+
 // === impl Journal ===
 
 impl Journal {
     /// The same store, with what a changed configuration says. A rotation in flight ends with what it began with.
     pub fn with(&self, endpoint: Endpoint, settings: Settings) -> Self {
         let Self { store, clock, metrics, owner, .. } = self;
-        let (store, clock, metrics, owner) = (Arc::clone(store), clock.clone(), metrics.clone(), owner.clone());
+        let (store, clock, metrics, owner) = (store.clone(), clock.clone(), metrics.clone(), owner.clone());
         Self { store, endpoint, settings, clock, metrics, owner }
     }
 
@@ -266,6 +309,14 @@ impl Journal {
         };
         match self.observe("note", self.store.write(expect, &record).await) {
             Ok(Written::Superseded(Some(theirs))) => return Rotation::Found(Ok(Some(theirs))),
+            // Stopped for longer than the lease: who has taken it over may have brought what was wanted.
+            Ok(Written::Fenced) => {
+                if let Ok(Some(theirs)) = self.observe("load", self.store.load().await)
+                    && theirs.generation > record.generation
+                {
+                    return Rotation::Found(Ok(Some(Box::new(theirs))));
+                }
+            }
             Ok(_) => {}
             // The intent stands: the next attempt takes this call for an unclear one, which loses nothing.
             Err(error) => tracing::warn!(%error, "the outcome of the refresh could not be noted"),

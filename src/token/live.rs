@@ -128,6 +128,11 @@ impl LiveToken {
         })
     }
 
+    /// Whether it was made of this. The generation alone does not tell: two processes can have come to the same one.
+    pub fn is(&self, generation: Generation, access: &Access) -> bool {
+        self.generation == generation && access.token.header().is_ok_and(|header| header == self.header)
+    }
+
     pub fn expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now) || self.ended.load(Ordering::Relaxed)
     }

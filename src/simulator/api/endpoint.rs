@@ -51,7 +51,7 @@ pub(super) async fn run(endpoint: Endpoint, admitted: Admitted, mut body: Upload
         Endpoint::Custom(answer) => answer,
         Endpoint::Delay(by) => {
             tokio::time::sleep(by).await;
-            Answer::json(200, &serde_json::json!({"delayed_ms": by.as_millis() as u64}))
+            Answer::json(200, &serde_json::json!({"delayed_ms": u64::try_from(by.as_millis()).unwrap_or(u64::MAX)}))
         }
         Endpoint::Echo => fixed::echo(&admitted, &trailers),
         Endpoint::EchoStream => {

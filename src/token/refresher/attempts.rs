@@ -81,9 +81,12 @@ impl Attempts {
         self.not_before(which).is_none_or(|at| at <= now)
     }
 
-    /// Whether the last attempt with the stored grant failed, and the next is still to come.
-    pub fn failing(&self) -> bool {
-        self.stored.until.is_some()
+    /// The trigger of the last attempt with the stored grant, if it failed and is to be tried again unasked (interface document
+    /// §5). `refused`: the live token is still refused; nobody may come to refuse it again, since who is not ready is sent no
+    /// requests.
+    pub fn unfinished(&self, refused: bool) -> Option<Trigger> {
+        let last = self.last_failure.as_ref().filter(|_| self.stored.until.is_some())?;
+        (refused || last.trigger != Trigger::Rejected).then_some(last.trigger)
     }
 
     /// When the next attempt comes, where the last one failed.
@@ -259,7 +262,7 @@ mod tests {
         let mut attempts = attempts(30);
         let now = Instant::now();
         attempts.rest(Which::First, Duration::from_secs(900), Timestamp::UNIX_EPOCH);
-        assert!(!attempts.ready(Which::First, now) && attempts.ready(Which::Stored, now) && !attempts.failing());
+        assert!(!attempts.ready(Which::First, now) && attempts.ready(Which::Stored, now));
         assert!(attempts.may_force(now).is_ok());
     }
 

@@ -72,6 +72,7 @@ impl Refresher {
         self.attempts.succeeded(in_flight.which);
         self.adopt(*record);
         fault::point("published");
+        fault::point("published");
     }
 
     /// Gives back why there is no new token.
@@ -87,7 +88,10 @@ impl Refresher {
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             error: Some(error.clone()),
         });
-        if let Some(record) = record {
+        // A peer's newer one may have been seen meanwhile.
+        if let Some(record) = record
+            && self.record.as_ref().is_none_or(|known| known.generation <= record.generation)
+        {
             self.read = true;
             self.unusable = None;
             self.record = Some(record);

@@ -36,7 +36,7 @@ impl Refresher {
         let token = ours.and_then(|record| {
             let access = record.access.as_ref()?;
             match &present.token {
-                Some(token) if token.generation == record.generation => Some(Arc::clone(token)),
+                Some(token) if token.is(record.generation, access) => Some(Arc::clone(token)),
                 _ => LiveToken::new(record.generation, access).ok().map(Arc::new),
             }
         });

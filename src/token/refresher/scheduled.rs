@@ -62,9 +62,9 @@ impl Refresher {
                 Some(Trigger::Scheduled)
             }
             Some(_) if self.is_unproven() => Some(Trigger::Manual),
-            // Nobody may come to refuse it again: one that is not ready is sent no requests.
-            Some(token) if token.is_refused() && self.attempts.failing() => Some(Trigger::Rejected),
-            Some(_) => None,
+            // The call may have ended the live token, however long that has to live: what became of it is found out.
+            Some(_) if self.is_unclear() => Some(if self.starting { Trigger::Startup } else { Trigger::Scheduled }),
+            Some(token) => self.attempts.unfinished(token.is_refused()),
         }
     }
 
@@ -76,6 +76,14 @@ impl Refresher {
     fn is_unproven(&self) -> bool {
         let present = self.record.as_ref().and_then(|record| record.refresh.as_ref());
         self.unproven.is_some_and(|unproven| present.is_some_and(|token| token.fingerprint() == unproven))
+    }
+
+    /// Whether a call with the present refresh token was announced, by this process or by one before it, and its end is not known.
+    fn is_unclear(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| {
+            let present = record.refresh.as_ref().map(|token| token.fingerprint());
+            record.intent.as_ref().is_some_and(|intent| Some(intent.fingerprint) == present)
+        })
     }
 
     /// How long the loop may sleep. What is due at `now` has been begun, or waits for an event; so only what comes later counts.

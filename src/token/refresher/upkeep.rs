@@ -16,7 +16,7 @@ use crate::token::journal::Unpersisted;
 use crate::token::store::{Expect, Record, StoreError, Version, Written};
 
 /// First and longest pause between two tries to store what could not be stored.
-const PERSIST_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+const PERSIST_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// The pause after the store could not be read.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -162,8 +162,9 @@ impl Refresher {
             record.generation = known.generation;
             // As a bare import into a document that could be read: the old token serves until the new one has worked.
             record.access = known.access.clone().filter(|_| known.binding == record.binding);
-            self.unproven = record.version().fingerprint;
         }
+        // Its access token may be an older one that a bare import has left there.
+        self.unproven = record.version().fingerprint;
         self.attempts.reset();
         self.adopt(record);
     }

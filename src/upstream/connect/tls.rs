@@ -46,7 +46,7 @@ impl TlsSetup {
         // The provider is named: the process-wide default would depend on who installed one first.
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-            .expect("the provider has cipher suites for both versions")
+            .map_err(|error| TlsError::new(ca_file.unwrap_or(Path::new("TLS")), error.to_string()))?
             .with_root_certificates(roots);
         let base = match cert {
             None => builder.with_no_client_auth(),
