@@ -20,7 +20,8 @@ mod news;
 mod outcome;
 mod publish;
 mod scheduled;
-#[cfg(all(test, feature = "simulator"))]
+#[cfg(test)]
+#[cfg(feature = "simulator")]
 mod tests;
 mod upkeep;
 

@@ -30,7 +30,7 @@ pub(super) struct PersistAgain {
 /// What came of a question.
 pub(super) enum Errand {
     /// With what was known when it was asked.
-    Looked(Option<Version>, Result<Option<Record>, StoreError>),
+    Looked(Option<Version>, Result<Option<Box<Record>>, StoreError>),
     Persisted(Result<Written, StoreError>),
     /// Its task did not end as it should.
     Lost,
@@ -73,7 +73,9 @@ impl Refresher {
             _ => {
                 self.look_at = None;
                 let known = self.record.as_ref().map(Record::version);
-                tokio::spawn(async move { Errand::Looked(known, journal.store.load().await) })
+                tokio::spawn(async move {
+                    Errand::Looked(known, journal.store.load().await.map(|found| found.map(Box::new)))
+                })
             }
         });
     }
@@ -86,7 +88,7 @@ impl Refresher {
                     // It may have been read before what has happened since.
                     self.look_at = Some(Instant::now());
                 } else {
-                    self.found(found);
+                    self.found(found.map(|record| record.map(|record| *record)));
                 }
             }
             Errand::Persisted(written) => self.persisted(written),
