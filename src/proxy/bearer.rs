@@ -85,7 +85,7 @@ impl Authorized {
         Self { request, kept: None }
     }
 
-    pub(super) fn into_request(self) -> Request<RequestBody> {
+    pub fn into_request(self) -> Request<RequestBody> {
         self.request
     }
 }
