@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Act, Fault, Kind, Latency, Options, Revocation, Simulator, Step};
+use bearer_proxy::simulator::{Act, Fault, Kind, Latency, Options, Revocation, Simulator, Step, TokenCall};
 use http::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -56,6 +56,8 @@ struct Replicas {
     /// Where each replica listens, for its clients; `None`: it was killed.
     addresses: Vec<watch::Sender<Option<SocketAddr>>>,
     killed: BTreeSet<u32>,
+    /// Of those that were killed.
+    logs: Vec<String>,
     /// While these last, a dead process's lease does.
     windows: Vec<(Instant, Instant)>,
     /// Killed between the server's commit and ours.
@@ -119,8 +121,8 @@ impl Replicas {
         }
         assert_eq!(pipe.all().iter().filter(|(_, step)| step == "called").count(), 1, "one brought the token to all");
         let random = Random::new("replicas");
-        let (seen, killed, windows) = (Arc::default(), BTreeSet::new(), Vec::new());
-        Self { simulator, setup, pipe, random, seen, processes, addresses, killed, windows, lost: 0 }
+        let (seen, killed, logs, windows) = (Arc::default(), BTreeSet::new(), Vec::new(), Vec::new());
+        Self { simulator, setup, pipe, random, seen, processes, addresses, killed, logs, windows, lost: 0 }
     }
 
     /// The token dies, and a refusal brings the next one to all.
@@ -159,6 +161,7 @@ impl Replicas {
         self.addresses[victim].send_replace(None);
         let process = self.processes.remove(victim);
         let pid = process.pid();
+        self.logs.extend(process.log());
         let _ = process.kill().await;
         let began = Instant::now();
         assert!(self.killed.insert(pid), "a process number came twice");
@@ -190,8 +193,7 @@ impl Replicas {
             if settled && generations.len() == 1 && self.is_alive() {
                 break;
             }
-            let log = || self.processes.iter().flat_map(|process| process.log()).collect::<Vec<_>>().join("\n");
-            assert!(Instant::now() < until, "not settled: {generations:?}\n{}", log());
+            assert!(Instant::now() < until, "not settled: {generations:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // A request that is to be replayed with the newest token must not find that one revoked too: a token that is refused
@@ -224,7 +226,22 @@ impl Replicas {
         *end = (*end).max(Instant::now() + AFTER_LEASE);
     }
 
+    /// Whether this was the last that a killed process has reported.
+    fn died_at(&self, pid: u32, place: usize, steps: &[(u32, String)]) -> bool {
+        self.killed.contains(&pid) && !steps[place + 1..].iter().any(|(later, _)| *later == pid)
+    }
+
+    /// All that all have said, but for the requests.
+    fn log(&self) -> String {
+        let all = self.logs.iter().cloned().chain(self.processes.iter().flat_map(Proxy::log));
+        let mut all: Vec<String> = all.filter(|line| !line.contains("proxy::observe")).collect();
+        // They begin with the time.
+        all.sort();
+        all.join("\n")
+    }
+
     fn judge(&mut self) {
+        let steps = self.pipe.all().to_vec();
         let seen = self.seen.lock().unwrap();
         let calls = self.simulator.with_ledger(|ledger| ledger.token_calls().to_vec());
         let mut arrived = calls.iter();
@@ -232,25 +249,34 @@ impl Replicas {
         let mut committed = BTreeSet::new();
         let mut calling: BTreeMap<u32, u64> = BTreeMap::new();
         let mut again = 0;
-        for (pid, step) in self.pipe.all() {
-            match step.as_str() {
-                "called" => {
-                    let serial = arrived.next().expect("each call arrives").refresh_token().unwrap();
-                    assert!(!committed.contains(&serial), "presented after its successor was committed");
-                    if let Some(earlier) = presented.insert(serial, *pid) {
-                        again += 1;
-                        assert!(
-                            self.killed.contains(&earlier),
-                            "presented twice, and {earlier} was not killed in the call"
-                        );
-                    }
-                    calling.insert(*pid, serial);
+        for (place, (pid, step)) in steps.iter().enumerate() {
+            let arrives = match step.as_str() {
+                "called" => true,
+                // Killed in the very act of sending: it has arrived if the next one, which is with the same token, is not alone.
+                "calling" if self.died_at(*pid, place, &steps) => {
+                    let mut next = arrived.clone().map(TokenCall::refresh_token);
+                    next.next() == next.next().filter(Option::is_some)
                 }
                 "committed" => {
                     committed.insert(calling.remove(pid).unwrap());
+                    false
                 }
-                _ => {}
+                _ => false,
+            };
+            if !arrives {
+                continue;
             }
+            let call = arrived.next().expect("each call arrives");
+            let serial = call.refresh_token().unwrap();
+            let last = &steps[place.saturating_sub(60)..=place];
+            let tell = || format!("{call:?} by {pid}: {last:?}\n{}", self.log());
+            assert!(!committed.contains(&serial), "presented after its successor was committed: {}", tell());
+            if let Some(earlier) = presented.insert(serial, *pid) {
+                again += 1;
+                let killed = self.killed.contains(&earlier) && calling.contains_key(&earlier);
+                assert!(killed, "presented twice, and {earlier} was not killed in the call: {}", tell());
+            }
+            calling.insert(*pid, serial);
         }
         assert_eq!(arrived.count(), 0, "calls that nobody reported");
         let answered = self.simulator.with_ledger(|ledger| ledger.answered_calls_per_refresh_token());
@@ -259,15 +285,15 @@ impl Replicas {
 
         let outside = |at: &Instant| !self.windows.iter().any(|(from, to)| (from..=to).contains(&at));
         let failures: Vec<_> = seen.failures.iter().filter(|(at, _)| self.lost == 0 || outside(at)).collect();
-        let log = || self.processes.iter().flat_map(Proxy::log).collect::<Vec<_>>().join("\n");
         assert!(
             failures.is_empty(),
-            "{} failures, the first {:?} outside of {:?}; {} lost\n{}",
+            "{} failures, {:?} to {:?}, outside of {:?}; {} lost\n{}",
             failures.len(),
-            &failures[..failures.len().min(3)],
+            failures.first(),
+            failures.last(),
             self.windows,
             self.lost,
-            log()
+            self.log()
         );
         let unexplained = seen.put_off.iter().filter(|at| outside(at)).count();
         assert_eq!(unexplained, 0, "503 while no dead process held the lease");
@@ -339,7 +365,7 @@ async fn converse(
                 StatusCode::SERVICE_UNAVAILABLE if answer.headers.contains_key("retry-after") => {
                     seen.put_off.push(Instant::now());
                 }
-                status => seen.failures.push((Instant::now(), format!("{status}: {}", answer.text()))),
+                status => seen.failures.push((Instant::now(), format!("{address}: {status}: {}", answer.text()))),
             }
         }
         // Many clients, not fast ones.
