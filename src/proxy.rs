@@ -18,7 +18,7 @@ pub mod limit;
 pub mod observe;
 pub mod refusal;
 pub mod replay;
-pub mod target;
+mod target;
 mod tunnel;
 
 use std::cell::RefCell;

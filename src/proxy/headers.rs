@@ -30,6 +30,8 @@ const PROXY_CONNECTION: &str = "proxy-connection";
 const X_PROXY_KEY: &str = "x-proxy-key";
 const X_REAL_IP: &str = "x-real-ip";
 const X_FORWARDED: &str = "x-forwarded-";
+/// To be written with `-` alone.
+const FRAMING: [&str; 3] = ["content-length", "proxy-authorization", "transfer-encoding"];
 const OVERRIDES: [&str; 8] = [
     "x-http-method-override",
     "x-http-method",
@@ -105,19 +107,21 @@ impl Hygiene {
             return !self.pass_cookies;
         }
         let name = name.as_str();
-        match name.as_bytes() {
-            [b'x', b'-' | b'_', ..] if name.contains('_') => self.is_for_this_gateway(&name.replace('_', "-")),
-            [b'x', b'-', ..] => self.is_for_this_gateway(name),
-            _ => false,
+        // CGI and its heirs (PHP) read `_` as `-`.
+        if name.contains('_') {
+            let dashed = name.replace('_', "-");
+            return FRAMING.contains(&dashed.as_str()) || self.names_client(&dashed);
         }
+        self.names_client(name)
     }
 
-    /// With `-` for `_`: CGI and its heirs (PHP) read both as the same field.
-    fn is_for_this_gateway(&self, name: &str) -> bool {
-        name == X_PROXY_KEY
-            || name == X_REAL_IP
-            || name.starts_with(X_FORWARDED)
-            || (self.strip_overrides && OVERRIDES.contains(&name))
+    /// Who the client is, or what it may, or what it means instead of method and path.
+    fn names_client(&self, name: &str) -> bool {
+        name.starts_with("x-")
+            && (name == X_PROXY_KEY
+                || name == X_REAL_IP
+                || name.starts_with(X_FORWARDED)
+                || (self.strip_overrides && OVERRIDES.contains(&name)))
     }
 }
 

@@ -31,6 +31,7 @@ mod matrix;
 mod origin;
 mod own_answers;
 mod raw;
+mod raw_http1;
 mod replays;
 mod stage;
 mod wire;

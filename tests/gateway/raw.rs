@@ -1,6 +1,6 @@
 //! A connection by the byte, for what no library would send or show.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -86,6 +86,28 @@ impl Raw {
         let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
         let body = self.read_exact(length).await;
         Whole { status: status.unwrap_or_else(|| panic!("no status: {text}")), headers, body, trailers: None }
+    }
+
+    /// Reads a final response over: its status, and the field `x-target`. `None`: there is none any more.
+    pub async fn read_status(&mut self) -> Option<(u16, String)> {
+        loop {
+            let head = self.try_read_head().await?;
+            let status: u16 = head.split(' ').nth(1)?.parse().ok()?;
+            let field = |name: &str| {
+                let lower = head.to_ascii_lowercase();
+                let start = lower.find(&format!("\r\n{name}: "))? + name.len() + 4;
+                Some(lower[start..].split('\r').next()?.to_owned())
+            };
+            if (100..200).contains(&status) {
+                continue;
+            }
+            let length = field("content-length").map_or(0, |length| length.parse().unwrap());
+            while self.unread.len() < length {
+                self.stream.read_buf(&mut self.unread).await.ok().filter(|count| *count > 0)?;
+            }
+            self.unread.advance(length);
+            return Some((status, field("x-target").unwrap_or_default()));
+        }
     }
 
     /// Ends this side; the other may still send.

@@ -1,13 +1,21 @@
 //! Heads that hyper accepts, and that another server could read in another way: refused before anything else is looked at.
 //!
-//! What hyper itself refuses (conflicting `Content-Length`, a last coding other than `chunked`, `Transfer-Encoding` in HTTP/1.0,
+//! What hyper mends, the server has watched for ([`Ambiguity`]). What hyper itself refuses (conflicting `Content-Length`, a last coding other than `chunked`, `Transfer-Encoding` in HTTP/1.0,
 //! folded lines, blanks before a colon, control characters) never comes here.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderMap, Request, Version};
 
+use crate::server::Ambiguity;
+
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
+    match request.extensions().get() {
+        None => {}
+        Some(Ambiguity::LengthAndCoding) => return Err("both Content-Length and Transfer-Encoding"),
+        Some(Ambiguity::Lengths) => return Err("more than one Content-Length"),
+        Some(Ambiguity::Fragment) => return Err("the request target has a fragment"),
+    }
     let (headers, authority) = (request.headers(), request.uri().authority());
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().map(http::HeaderValue::as_bytes);

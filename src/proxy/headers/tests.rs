@@ -37,6 +37,8 @@ fn fields_for_this_gateway_end_here() {
         ("x_real_ip", "1"),
         ("x-forwarded_for", "1"),
         ("x_http_method_override", "DELETE"),
+        ("content_length", "3"),
+        ("transfer_encoding", "chunked"),
         ("x-http-method-override", "DELETE"),
         ("x-original-url", "/admin"),
         ("x-rewrite-url", "/admin"),

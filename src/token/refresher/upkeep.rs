@@ -156,11 +156,6 @@ impl Refresher {
         record
             .taken
             .extend(known.taken.iter().filter(|taken| !record.taken.contains(taken)).copied().collect::<Vec<_>>());
-        let obtained = |record: &Record| record.access.as_ref().map(|access| access.obtained_at);
-        // An older access token is what a bare import has left there.
-        if obtained(&record) <= obtained(known) {
-            self.unproven = record.version().fingerprint;
-        }
         if record.access.is_some() {
             record.generation = known.generation.next();
         } else {
@@ -168,6 +163,8 @@ impl Refresher {
             // As a bare import into a document that could be read: the old token serves until the new one has worked.
             record.access = known.access.clone().filter(|_| known.binding == record.binding);
         }
+        // Its access token may be an older one that a bare import has left there.
+        self.unproven = record.version().fingerprint;
         self.attempts.reset();
         self.adopt(record);
     }
