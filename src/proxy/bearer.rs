@@ -90,7 +90,7 @@ impl Authorized {
         Self { request, upgrade: false, kept: None }
     }
 
-    pub(super) fn into_request(self) -> Request<RequestBody> {
+    pub fn into_request(self) -> Request<RequestBody> {
         self.request
     }
 }

@@ -58,7 +58,7 @@ impl Admitted {
         self.place = Some(place);
     }
 
-    pub(super) fn into_parts(self) -> (Request<Incoming>, Option<Place>) {
+    pub fn into_parts(self) -> (Request<Incoming>, Option<Place>) {
         (self.request, self.place)
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{RefreshConfig, SecretSource};
 use crate::token::endpoint::Endpoint;
 use crate::token::journal::Settings;
 use crate::token::live::{Live, LiveToken, View};
-use crate::token::status::{Facts, RefreshReport, State, Status};
+use crate::token::status::{Facts, State, Status};
 use crate::token::{Generation, Trigger};
 
 /// What the rest of the program holds of the token's journey.
@@ -239,7 +239,7 @@ impl Tokens {
             obtained_at: token.map(|token| token.obtained_at),
             expires_at: token.and_then(|token| token.expires_at),
             refresh_at: view.refresh_at,
-            last_refresh: view.last_refresh.as_ref().map(RefreshReport::from),
+            last_refresh: view.last_refresh.clone(),
             persisted: !view.unpersisted,
             store: self.identity.store.to_owned(),
             draining: view.draining,

@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::secret::Secret;
 use crate::simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Options, Simulator};
-use crate::token::journal::Kind;
+use crate::token::journal::{Kind, Prepared};
 use crate::token::live::{LiveToken, View};
 use crate::token::store::{Binding, Expect, Store, Written};
 use crate::token::{Access, AccessToken, RefreshToken};
@@ -123,7 +123,7 @@ impl World {
     fn refresher(&self) -> (Refresher, Tokens) {
         let clock = Clock::movable();
         let journal = Journal {
-            store: Arc::new(self.store()),
+            store: Prepared::new(self.store()),
             endpoint: self.endpoint(),
             settings: self.settings.clone(),
             clock: clock.clone(),
