@@ -6,7 +6,7 @@ use super::Kind::{Boolean, Choice, Count, Digests, File, Headers, List, Secret, 
 use super::Preset::{Computed, Profile, Unset, Value};
 use super::{Key, Kind, Preset};
 
-const ADDRESS_OR_OFF: &str = "`host:port`, `[::1]:port`, `unix:/path.sock` or `off`";
+const ADDRESS_OR_OFF: &str = "`IP:port`, `[::1]:port`, `unix:/path.sock` or `off`";
 const SECURE_URL: &str =
     "an `https` URL, or an `http` one to a loopback address, without user name, password and fragment";
 const CALLS_TOKEN_ENDPOINT: &[&str] = &["refresh_token", "client_credentials"];
@@ -19,7 +19,7 @@ const GIB: u64 = 1 << 30;
 #[rustfmt::skip] // A row a key.
 pub const KEYS: &[Key] = &[
     key("profile", Choice(&["passolution", "priava", "custom"]), Value("passolution"), "what one provider's servers differ in: the defaults of `[upstream]` and `[oauth]`"),
-    key("listen", TextOrList("one or a list of `host:port`, `[::1]:port` or `unix:/path.sock`"), Value("127.0.0.1:8080"), "where internal clients connect, by HTTP/1.1 or HTTP/2; the loopback, so that no other machine can use the grant").restart(),
+    key("listen", TextOrList("one or a list of `IP:port`, `[::1]:port` or `unix:/path.sock`"), Value("127.0.0.1:8080"), "where internal clients connect, by HTTP/1.1 or HTTP/2; the loopback, so that no other machine can use the grant").restart(),
     key("listen_mode", Text("an octal mode from `0` to `0777`, in quotes in the file"), Value("0660"), "mode of the unix sockets among `listen`: their owner and group may connect").restart(),
     key("via", Text("a token (RFC 9110 §5.6.2) of at most 128 characters"), Value("bearer-proxy"), "this gateway's name in `Via`; a request that comes back with it is a loop (508)"),
     //
