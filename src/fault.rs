@@ -1,28 +1,45 @@
-//! Fault points: the crash tests' way to see, and to stop at, each step of a rotation.
+//! Fault points: the crash tests' way to see, to stop at, and to fail each step of a rotation.
 //!
-//! In a build with the feature `fault-points`, each step is written as a line to the file that `FAULT_POINT_REPORT` names (a
-//! pipe), and the process stands still at the step that `FAULT_POINT_STOP` names, until the test kills or continues it. In every
-//! other build this is nothing.
+//! In a build with the feature `fault-points` the environment says what happens; in every other build this is nothing.
+//!
+//! | variable | |
+//! |---|---|
+//! | `FAULT_POINT_REPORT` | a pipe: each step is written there as it is reached, `<pid> <step>` a line |
+//! | `FAULT_POINT_STOP` | a step, or `<step> <n>`: the process stops itself when it comes there (for the n-th time), until the test continues or kills it |
+//! | `FAULT_POINT_FAIL` | a file: while it names a step, that step fails as on a broken disk |
 
-/// Reports that `step` has been reached.
+use std::io;
+
+#[cfg(feature = "fault-points")]
+mod points;
+
+/// `step` has been reached.
 #[cfg(not(feature = "fault-points"))]
 #[inline(always)]
 pub fn point(_step: &str) {}
 
-/// Reports that `step` has been reached, and stands still there if told to.
+/// `step`, an operation of a disk, is about to be made.
+///
+/// # Errors
+/// Never in this build.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub fn disk(_step: &str) -> io::Result<()> {
+    Ok(())
+}
+
+/// `step` has been reached: it is reported, and the process stops if told to.
 #[cfg(feature = "fault-points")]
 pub fn point(step: &str) {
-    use std::io::Write;
+    points::report(step);
+    points::stop(step);
+}
 
-    let Some(path) = std::env::var_os("FAULT_POINT_REPORT") else { return };
-    let report = std::fs::OpenOptions::new().append(true).open(path);
-    if let Ok(mut report) = report {
-        // A test that has gone away no longer judges: nothing to do about a failed report.
-        let _ = report.write_all(format!("{} {step}\n", std::process::id()).as_bytes());
-    }
-    if std::env::var("FAULT_POINT_STOP").is_ok_and(|stop| stop == step) {
-        loop {
-            std::thread::park();
-        }
-    }
+/// `step`, an operation of a disk, is about to be made.
+///
+/// # Errors
+/// The test wants it to fail.
+#[cfg(feature = "fault-points")]
+pub fn disk(step: &str) -> io::Result<()> {
+    points::fail(step)
 }

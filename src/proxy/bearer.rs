@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -34,6 +35,7 @@ use super::headers::{Hygiene, UpgradeWish};
 use super::limit::Place;
 use super::refusal::Refusals;
 use super::replay::{Budget, Kept};
+use super::target::Prefix;
 use super::tunnel;
 use crate::metrics::{ReplayOutcome, ReplayReason, WorkerMetrics};
 use crate::token::live::LiveToken;
@@ -43,6 +45,8 @@ use crate::upstream::pool::UpstreamBody;
 /// A request that carries exactly one credential: ours. Only this module makes one, and only such a one is sent upstream.
 pub struct Authorized {
     request: Request<RequestBody>,
+    /// It asks for another protocol, which needs a connection of its own.
+    pub(super) upgrade: bool,
     /// The body's state, for who wants to know whether the client has sent it all.
     pub(super) kept: Option<Rc<Kept<ClientBody>>>,
 }
@@ -51,6 +55,7 @@ pub struct Authorized {
 pub struct Bearing {
     pub tokens: Tokens,
     pub hygiene: Hygiene,
+    pub prefix: Prefix,
     pub refusals: Refusals,
     pub budget: Budget,
     /// Bytes.
@@ -82,7 +87,7 @@ struct Head {
 impl Authorized {
     fn new(mut request: Request<RequestBody>, token: &LiveToken) -> Self {
         request.headers_mut().insert(AUTHORIZATION, token.header.clone());
-        Self { request, kept: None }
+        Self { request, upgrade: false, kept: None }
     }
 
     pub(super) fn into_request(self) -> Request<RequestBody> {
@@ -121,7 +126,8 @@ impl Bearing {
         let version = request.version();
         let wish = self.hygiene.request(request.headers_mut(), version);
         let downstream = wish.is_some().then(|| hyper::upgrade::on(&mut request));
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
+        parts.uri = self.prefix.before(parts.uri).ok_or(Failure::BadRequest("the request target is too long"))?;
         let large = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX) > self.replay_limit;
         let mut token = self.token(large).await?;
         let head = Head::of(&parts);
@@ -136,7 +142,13 @@ impl Bearing {
                 Ok(response) => {
                     self.metrics.upstream_head(began.elapsed());
                     match self.judge(&response, &token, kept.as_deref(), &mut state).await? {
-                        None => return Ok(self.pass_on(response, place, downstream)),
+                        None => {
+                            // The client may still be sending.
+                            if let Some(kept) = &kept {
+                                kept.release();
+                            }
+                            return Ok(self.pass_on(response, place, downstream));
+                        }
                         Some(newer) => {
                             token = newer;
                             discard(response);
@@ -177,6 +189,7 @@ impl Bearing {
         let mut authorized = Authorized::new(request, token);
         authorized.kept = kept.clone();
         if let Some(UpgradeWish(protocol)) = wish {
+            authorized.upgrade = true;
             let headers = authorized.request.headers_mut();
             headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(http::header::UPGRADE, protocol.clone());
@@ -269,7 +282,14 @@ impl Bearing {
         }
         let (mut parts, incoming) = response.into_parts();
         self.hygiene.response(&mut parts.headers);
+        // Each hop has its own version (RFC 9110 §2.5): said to be 1.0, it would be framed as 1.0.
+        parts.version = Version::HTTP_11;
+        let reason = parts.extensions.remove::<ReasonPhrase>();
         parts.extensions.clear();
+        // There only where it is not the usual one of its status.
+        if let Some(reason) = reason {
+            parts.extensions.insert(reason);
+        }
         Response::from_parts(parts, Body::upstream(incoming, self.idle_timeout).holding(place))
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct Counted<S> {
 }
 
 /// One request in flight.
-struct Flight(Rc<Flights>);
+pub(super) struct Flight(Rc<Flights>);
 
 pin_project_lite::pin_project! {
     /// Until the response's head.
@@ -132,7 +132,7 @@ impl Flights {
         self.draining.since().is_some() && self.protocol == Protocol::Http1 && status != StatusCode::SWITCHING_PROTOCOLS
     }
 
-    fn begin(self: &Rc<Self>) -> Flight {
+    pub(super) fn begin(self: &Rc<Self>) -> Flight {
         self.in_flight.set(self.in_flight.get() + 1);
         self.served.set(true);
         // What was read up to here is this request's.

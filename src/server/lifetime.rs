@@ -212,3 +212,6 @@ impl Observed {
         self.closing = Some(Closing { since: Instant::now(), busy });
     }
 }
+
+#[cfg(test)]
+mod tests;

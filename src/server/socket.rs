@@ -106,7 +106,7 @@ impl AsyncRead for Socket {
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = result {
             if buf.filled().len() > before {
-                Signals::set(&this.signals.read);
+                this.signals.saw_read();
             } else if buf.remaining() > 0 {
                 Signals::set(&this.signals.eof);
             }
@@ -187,7 +187,11 @@ impl Signals {
         self.linger.store(false, Ordering::Relaxed);
     }
 
-    fn saw_write(&self, result: &Poll<io::Result<usize>>) {
+    pub(super) fn saw_read(&self) {
+        Self::set(&self.read);
+    }
+
+    pub(super) fn saw_write(&self, result: &Poll<io::Result<usize>>) {
         self.blocked.store(result.is_pending(), Ordering::Relaxed);
         if matches!(result, Poll::Ready(Ok(1..))) {
             Self::set(&self.wrote);

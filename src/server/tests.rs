@@ -33,6 +33,9 @@ mod tls;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 
+/// More than hyper's HTTP/2 client takes before it is read.
+const BURST: usize = 16 * 1024 * 1024;
+
 /// A server with a service that does what the path says, and a view of it.
 struct Fixture {
     running: Option<Running>,
@@ -52,6 +55,8 @@ struct App {
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
     Arrived,
+    /// What came through a tunnel whose other direction was closed.
+    Heard(String),
     /// A response body or a future was dropped before its end.
     Abandoned,
 }
@@ -136,7 +141,8 @@ impl App {
                 abandon.0 = None;
                 text("held")
             }
-            "/chunks" => self.chunks(),
+            "/chunks" => self.chunks(Bytes::from_static(b"first")),
+            "/burst" => self.chunks(Bytes::from(vec![b'-'; BURST])),
             "/endless" => self.endless(),
             "/worker" => text(self.worker.to_string()),
             "/echo" => text(request.into_body().collect().await.unwrap().to_bytes()),
@@ -148,17 +154,23 @@ impl App {
             "/upgrade" => {
                 let upgrade = hyper::upgrade::on(&mut request);
                 tokio::task::spawn_local(async move {
-                    let mut tunnel = TokioIo::new(upgrade.await.unwrap());
-                    let (mut read, mut write) = tokio::io::split(&mut tunnel);
+                    let tunnel = TokioIo::new(upgrade.await.unwrap());
+                    let (mut read, mut write) = tokio::io::split(tunnel);
                     let _ = tokio::io::copy(&mut read, &mut write).await;
                     let _ = write.shutdown().await;
                 });
-                Response::builder()
-                    .status(StatusCode::SWITCHING_PROTOCOLS)
-                    .header(header::CONNECTION, "upgrade")
-                    .header(header::UPGRADE, "echo")
-                    .body(empty())
-                    .unwrap()
+                switching_protocols()
+            }
+            "/upgrade-and-listen" => {
+                let upgrade = hyper::upgrade::on(&mut request);
+                tokio::task::spawn_local(async move {
+                    let mut tunnel = TokioIo::new(upgrade.await.unwrap());
+                    tunnel.shutdown().await.unwrap();
+                    let mut heard = String::new();
+                    tunnel.read_to_string(&mut heard).await.unwrap();
+                    let _ = self.events.send(Event::Heard(heard));
+                });
+                switching_protocols()
             }
             _ => text("ok"),
         })
@@ -173,11 +185,11 @@ impl App {
     }
 
     /// `first`, then, through the gate, 256 KiB and `last`.
-    fn chunks(&self) -> Response<Body> {
+    fn chunks(&self, first: Bytes) -> Response<Body> {
         let app = self.clone();
         let (sender, receiver) = mpsc::channel(1);
         tokio::task::spawn_local(async move {
-            let _ = sender.send(Bytes::from_static(b"first")).await;
+            let _ = sender.send(first).await;
             app.pass_gate().await;
             for _ in 0..16 {
                 let _ = sender.send(Bytes::from(vec![b'x'; 16 * 1024])).await;
@@ -229,8 +241,13 @@ fn text(text: impl Into<Bytes>) -> Response<Body> {
     Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync())
 }
 
-fn empty() -> Body {
-    http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
+fn switching_protocols() -> Response<Body> {
+    Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "echo")
+        .body(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync())
+        .unwrap()
 }
 
 fn streamed(chunks: mpsc::Receiver<Bytes>, abandon: Abandon) -> Response<Body> {

@@ -3,14 +3,6 @@
 //! The name is resolved at each connect, so that a retired connection's successor follows DNS. One time limit covers
 //! the whole, since a caller does not care which step is slow.
 
-mod dial;
-mod stream;
-mod tls;
-mod tunnel;
-
-pub use stream::Stream;
-pub use tls::TlsError;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +11,14 @@ use crate::config::{ClientCert, Origin, Outbound};
 
 use tls::TlsSetup;
 use tunnel::Tunnel;
+
+mod dial;
+mod stream;
+mod tls;
+mod tunnel;
+
+pub use stream::Stream;
+pub use tls::TlsError;
 
 /// Opens connections to one origin. A clone is a reference.
 #[derive(Clone)]

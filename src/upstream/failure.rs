@@ -50,6 +50,9 @@ pub enum FailureKind {
     Tls,
     #[error("the upstream's answer is not valid HTTP")]
     Protocol,
+    /// In a transfer coding other than `chunked` (RFC 9112 §7).
+    #[error("the upstream's answer has an unknown transfer coding")]
+    Coding,
     /// The request's own body failed or ended short: the downstream's doing.
     #[error("the request's body failed")]
     RequestBody,
@@ -66,6 +69,11 @@ impl<B> SendFailure<B> {
     pub(super) fn handed_back(request: Request<B>, reused: bool, protocol: Protocol) -> Box<Self> {
         let kind = FailureKind::HandedBack;
         Box::new(Self { kind, request: Some(request), reused, protocol: Some(protocol), source: None })
+    }
+
+    /// A response came, and is not fit to be passed on.
+    pub(super) fn unfit(kind: FailureKind, reused: bool, protocol: Protocol) -> Box<Self> {
+        Box::new(Self { kind, request: None, reused, protocol: Some(protocol), source: None })
     }
 
     /// `heard`: a byte of the response was read.

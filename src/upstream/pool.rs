@@ -20,18 +20,6 @@
 //!
 //! Within a `LocalSet` or a `LocalRuntime`: connections are tasks on the worker's own thread.
 
-mod body;
-mod h1;
-mod h2;
-mod queue;
-mod sweep;
-mod target;
-mod transport;
-mod upgrade;
-
-pub use body::UpstreamBody;
-pub use transport::OpenConnections;
-
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::rc::{Rc, Weak};
@@ -49,6 +37,19 @@ use super::failure::{FailureKind, SendFailure};
 use queue::Queue;
 use sweep::Limits;
 use target::Target;
+
+mod body;
+mod framing;
+mod h1;
+mod h2;
+mod queue;
+mod sweep;
+mod target;
+mod transport;
+mod upgrade;
+
+pub use body::UpstreamBody;
+pub use transport::OpenConnections;
 
 /// A request that a dying connection hands back goes to another this often; then the caller hears of it.
 const MAX_HANDED_BACK: usize = 3;
@@ -72,6 +73,8 @@ pub struct Pool<B: RequestBody> {
     /// HTTP/2 connections that take new requests.
     shared: RefCell<Vec<Rc<h2::Conn<B>>>>,
     queue: Queue<B>,
+    /// How many connections there are, busy ones included.
+    alive: Cell<usize>,
     /// The time of the last sweep: precise enough for idle times, and no request reads the clock.
     now: Cell<Instant>,
     sweeping: Cell<bool>,
@@ -98,6 +101,7 @@ impl<B: RequestBody> Pool<B> {
             idle: RefCell::default(),
             shared: RefCell::default(),
             queue: Queue::new(config.http),
+            alive: Cell::new(0),
             now: Cell::new(Instant::now()),
             sweeping: Cell::new(false),
             draining: Cell::new(false),
@@ -155,13 +159,7 @@ impl<B: RequestBody> Pool<B> {
             return Some(Slot::Http2(conn.lease()));
         }
         drop(shared);
-        let mut idle = self.idle.borrow_mut();
-        while let Some(conn) = idle.pop() {
-            if conn.is_usable() {
-                return Some(Slot::Http1(h1::Lease::new(conn)));
-            }
-        }
-        None
+        self.idle.borrow_mut().pop().map(|conn| Slot::Http1(h1::Lease::new(conn)))
     }
 
     /// Which protocols a connection of the pool may speak.
@@ -182,7 +180,6 @@ impl<B: RequestBody> Pool<B> {
             waiting.grant(Slot::Http1(h1::Lease::new(conn)));
             return;
         }
-        self.sweep_from_now_on();
         if self.draining.get() || !self.limits.may_idle(&conn, self.now.get(), self.idle.borrow().len()) {
             conn.close();
         } else {
@@ -199,11 +196,18 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    fn forget_idle(&self, conn: &Rc<h1::Conn<B>>) {
+    fn http1_ended(&self, conn: &Rc<h1::Conn<B>>) {
+        self.alive.set(self.alive.get() - 1);
         self.idle.borrow_mut().retain(|other| !Rc::ptr_eq(other, conn));
     }
 
-    fn forget_shared(&self, conn: &Rc<h2::Conn<B>>) {
+    fn http2_ended(&self, conn: &Rc<h2::Conn<B>>) {
+        self.alive.set(self.alive.get() - 1);
+        self.forget(conn);
+    }
+
+    /// Gives it no more requests.
+    fn forget(&self, conn: &Rc<h2::Conn<B>>) {
         self.shared.borrow_mut().retain(|other| !Rc::ptr_eq(other, conn));
     }
 }

@@ -13,12 +13,17 @@
 mod support;
 
 mod a_client_that_leaves_cancels_no_refresh;
+mod a_grant_that_could_not_be_stored;
+mod a_grant_that_needs_a_login_rests;
 mod a_herd_causes_one_refresh;
 mod a_reload_drops_no_request;
 mod a_restart_presents_nothing;
+mod a_store_that_fails_spends_no_token;
 mod an_expired_token_is_never_sent;
+mod an_unclear_call_is_followed_up;
 mod commands_have_exit_codes;
 mod every_grant_works;
+mod readme_is_true;
 mod refusals_are_bounded;
 mod rotation_under_load_fails_nobody;
 mod secrets_stay_secret;

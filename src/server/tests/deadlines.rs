@@ -193,3 +193,54 @@ async fn a_slow_reader_is_not_cut() {
     }
     assert!(proxy.events.try_recv().is_err());
 }
+
+#[tokio::test]
+async fn a_slow_http2_reader_is_not_reset() {
+    let mut proxy = Fixture::new(stall());
+    let (mut client, _connection) = proxy.http2().await;
+    let mut body = within(client.send_request(get("/endless"))).await.unwrap().into_body();
+    assert_eq!(proxy.event().await, Event::Arrived);
+    for _ in 0..8 {
+        tokio::time::sleep(SHORT / 2).await;
+        let mut read = 0;
+        while read < BURST / 4 {
+            read += within(body.frame()).await.unwrap().unwrap().into_data().unwrap().len();
+        }
+    }
+    assert!(proxy.events.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_for_the_upstream_is_not_reset() {
+    let proxy = Fixture::new(Limits { idle_timeout: SHORT, ..stall() });
+    let (mut client, _connection) = proxy.http2().await;
+    let mut body = within(client.send_request(get("/burst"))).await.unwrap().into_body();
+    // The client was slow, and is no more.
+    let mut read = 0;
+    while read < BURST {
+        read += within(body.frame()).await.unwrap().unwrap().into_data().unwrap().len();
+    }
+    // Twice as long as the client may stall.
+    for _ in 0..2 {
+        time_until_closed(&mut proxy.connect_and_ask().await).await;
+    }
+    proxy.open_gate();
+    assert!(within(body.collect()).await.unwrap().to_bytes().ends_with(b"last"));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_not_held_to_the_header_timeout() {
+    let mut proxy = Fixture::new(header());
+    let mut get = proxy.connect_and_ask().await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    let mut post = proxy.connect().await;
+    send(&mut post, "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n").await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    send(&mut post, "body").await;
+    assert!(response(&mut post).await.ends_with("body"));
+    for _ in 0..2 {
+        time_until_closed(&mut proxy.connect().await).await;
+    }
+    assert!(ask(&mut get, "/").await.ends_with("ok"));
+    assert!(ask(&mut post, "/").await.ends_with("ok"));
+}

@@ -68,6 +68,29 @@ async fn an_upgraded_connection_is_a_tunnel_with_two_ends() {
 }
 
 #[tokio::test]
+async fn a_tunnel_that_is_closed_in_one_direction_carries_the_other() {
+    let mut proxy = Fixture::new(limits());
+    let mut client = proxy.connect().await;
+    send(&mut client, UPGRADE.replace("/upgrade", "/upgrade-and-listen")).await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    assert!(String::from_utf8(rest(&mut client).await).unwrap().starts_with("HTTP/1.1 101 "));
+    send(&mut client, "still here").await;
+    within(client.shutdown()).await.unwrap();
+    assert_eq!(proxy.event().await, Event::Heard("still here".into()));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_close_its_side_is_cut() {
+    let proxy = Fixture::new(limits());
+    let mut client = proxy.connect().await;
+    send(&mut client, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(rest(&mut client).await.ends_with(b"ok"));
+    let start = Instant::now();
+    within(proxy.running().connections().at_most(|| 0)).await;
+    assert!(start.elapsed() < crate::server::stage::LINGER * 2);
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let proxy = Fixture::new(limits());
     let mut client = proxy.connect().await;

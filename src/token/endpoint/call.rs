@@ -11,8 +11,10 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -21,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
@@ -41,6 +44,15 @@ pub(super) struct Limits {
     pub(super) end_by: Instant,
 }
 
+/// The end of an exchange, by the time in which this process ran.
+///
+/// One that was stopped (SIGSTOP, a paused machine) finds its time to be over and the answer in its socket: it may be the only
+/// living successor, and is read. Once, so that a stop does not make a slow server's time longer than that.
+struct End {
+    by: Instant,
+    extended: bool,
+}
+
 /// An answer's head, and its body as far as it came.
 struct Answered {
     status: StatusCode,
@@ -55,6 +67,12 @@ struct Broken {
     sent: bool,
     why: String,
 }
+
+/// So late does a timer come only in a process that did not run.
+const STOPPED: Duration = Duration::from_millis(500);
+
+/// To read what has arrived meanwhile.
+const READ_LATE: Duration = Duration::from_secs(2);
 
 /// Of an answer's body; the largest known tokens are a few KiB.
 const MAX_BODY: usize = 1 << 20;
@@ -100,11 +118,12 @@ where
     let Limits { send_by, end_by } = limits;
     let io = TokioIo::new(Watched { io, sent: Arc::clone(&sent), send_by });
     let (mut sender, connection) = http1::handshake(io).await.map_err(|error| broken(chain(&error)))?;
+    let mut end = End { by: end_by, extended: false };
     let answer = async {
-        match timeout_at(end_by, sender.send_request(request)).await {
+        match end.before(sender.send_request(request)).await {
             Ok(Ok(response)) => {
                 let (head, body) = response.into_parts();
-                let (body, cut) = read(body, end_by).await;
+                let (body, cut) = read(body, &mut end).await;
                 Ok(Answered { status: head.status, headers: head.headers, body, cut })
             }
             Ok(Err(error)) => Err(broken(chain(&error))),
@@ -124,10 +143,10 @@ where
 }
 
 /// The body, and why it is not whole. It holds tokens: the buffer is zeroed, though hyper's own is out of reach.
-async fn read(mut body: Incoming, end_by: Instant) -> (Zeroizing<Vec<u8>>, Option<String>) {
+async fn read(mut body: Incoming, end: &mut End) -> (Zeroizing<Vec<u8>>, Option<String>) {
     let mut read = Zeroizing::new(Vec::with_capacity(16 * 1024));
     loop {
-        match timeout_at(end_by, body.frame()).await {
+        match end.before(body.frame()).await {
             Ok(Some(Ok(frame))) => {
                 let data = frame.into_data().unwrap_or_default();
                 if read.len() + data.len() > MAX_BODY {
@@ -155,11 +174,26 @@ fn chain(error: &hyper::Error) -> String {
     text
 }
 
+// === impl End ===
+
+impl End {
+    async fn before<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let mut work = pin!(work);
+        loop {
+            match timeout_at(self.by, &mut work).await {
+                Err(_) if !self.extended && self.by.elapsed() > STOPPED => {
+                    self.extended = true;
+                    self.by = Instant::now() + READ_LATE;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -205,5 +239,42 @@ mod tests {
         };
         let (Broken { sent, .. }, ()) = tokio::join!(broken(near, Instant::now() + MINUTE / 4), begun);
         assert!(sent);
+    }
+
+    /// What an exchange with a minute to its end makes of an answer in two pieces, the first of which comes after `late`.
+    async fn answered_after(late: Duration) -> Result<Vec<u8>, Broken> {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let answer = async {
+            far.read_u8().await.unwrap();
+            tokio::time::pause();
+            // The clock goes on at once, as it does for a process that was stopped.
+            tokio::time::advance(late).await;
+            far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{").await.unwrap();
+            tokio::task::yield_now().await;
+            far.write_all(b"}").await.unwrap();
+            tokio::time::resume();
+        };
+        let request = Request::post("/token").body(Full::new(Bytes::from_static(b"x"))).unwrap();
+        let limits = Limits { send_by: Instant::now() + MINUTE, end_by: Instant::now() + MINUTE };
+        let (answered, ()) = tokio::join!(exchange(near, request, limits), answer);
+        answered.map(|answered| {
+            assert_eq!(answered.cut, None);
+            answered.body.to_vec()
+        })
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_came_while_the_process_was_stopped_is_read() {
+        assert_eq!(answered_after(MINUTE / 2).await.map_err(|broken| broken.why), Ok(b"{}".to_vec()));
+        assert_eq!(answered_after(10 * MINUTE).await.map_err(|broken| broken.why), Ok(b"{}".to_vec()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_merely_slow_gets_no_more_time() {
+        let (near, _far) = tokio::io::duplex(4096);
+        let began = Instant::now();
+        let Broken { sent, why } = broken(near, began + MINUTE).await;
+        assert!(sent && why.contains("no answer in time"), "{why}");
+        assert!(began.elapsed() < MINUTE + STOPPED, "{:?}", began.elapsed());
     }
 }

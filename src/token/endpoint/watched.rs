@@ -13,6 +13,8 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::fault;
+
 pin_project! {
     /// A connection that notes when bytes are handed to it, and takes the first ones only in time.
     pub(super) struct Watched<T> {
@@ -36,7 +38,7 @@ impl<T: AsyncWrite> AsyncWrite for Watched<T> {
         let this = self.project();
         in_time(this.sent, *this.send_by)?;
         let written = this.io.poll_write(cx, buf);
-        this.sent.fetch_or(written.is_ready(), Ordering::Relaxed);
+        note(this.sent, &written);
         written
     }
 
@@ -48,7 +50,7 @@ impl<T: AsyncWrite> AsyncWrite for Watched<T> {
         let this = self.project();
         in_time(this.sent, *this.send_by)?;
         let written = this.io.poll_write_vectored(cx, bufs);
-        this.sent.fetch_or(written.is_ready(), Ordering::Relaxed);
+        note(this.sent, &written);
         written
     }
 
@@ -67,10 +69,21 @@ impl<T: AsyncWrite> AsyncWrite for Watched<T> {
 
 /// Whether a write may be made: the first only in time, those that follow it always.
 fn in_time(sent: &AtomicBool, send_by: Instant) -> io::Result<()> {
-    if sent.load(Ordering::Relaxed) || Instant::now() < send_by {
+    if sent.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    fault::point("calling");
+    if Instant::now() < send_by {
         return Ok(());
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "the time in which the token may be presented is over"))
+}
+
+/// Whether anything was sent, now that this came of a write.
+fn note(sent: &AtomicBool, written: &Poll<io::Result<usize>>) {
+    if written.is_ready() && !sent.swap(true, Ordering::Relaxed) {
+        fault::point("called");
+    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub enum Command {
     /// The upstream refused this generation on a replay.
     RefusedAgain(Generation),
     ReplayAccepted,
+    /// A request waits for a token: whatever is due is due now, not at the next tick.
+    Wanted,
     /// A person asks.
     Refresh(oneshot::Sender<Verdict>),
     /// The configuration has changed.
@@ -122,6 +124,9 @@ impl Tokens {
     /// The token for a request, waited for up to `refresh.wait`.
     pub async fn wait_for_token(&self, large: bool) -> Result<Arc<LiveToken>, Unavailable> {
         let clock = self.live.clock();
+        if self.live.view().unexpired(clock.now()).is_none() {
+            self.tell(Command::Wanted);
+        }
         let look = |view: &View| match find(view, clock.now(), large) {
             Found::Token(token) => Some(Ok(token)),
             Found::Soon => None,

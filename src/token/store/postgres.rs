@@ -29,6 +29,7 @@ use self::watch::Watch;
 use super::document::{self, Unreadable};
 use super::record::Meets;
 use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Record, Sealer, StoreError, Written};
+use crate::fault;
 use crate::secret::Secret;
 
 /// A row of a table.
@@ -278,8 +279,10 @@ impl Database {
             }
         };
         session.update(&self.name, attempt, &update).await?;
+        fault::point(update.changed());
         match session.commit().await {
             Ok(()) => {
+                fault::point(update.committed());
                 self.park(session);
                 Ok(answer)
             }

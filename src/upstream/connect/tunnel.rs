@@ -23,6 +23,15 @@ pub(super) struct Tunnel {
     request: Zeroizing<String>,
 }
 
+/// What the proxy said.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Incomplete,
+    Accepted,
+    Refused(u16),
+    Malformed,
+}
+
 // === impl Tunnel ===
 
 impl Tunnel {
@@ -33,10 +42,15 @@ impl Tunnel {
             return None;
         }
         let target = format!("{}:{}", origin.host(), origin.port());
-        let mut request = Zeroizing::new(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"));
+        // One allocation: growing it would leave copies of the credentials behind.
+        let credentials_length = credentials.as_ref().map_or(0, |credentials| 2 * credentials.expose().len());
+        let mut request = Zeroizing::new(String::with_capacity(128 + 2 * target.len() + credentials_length));
+        request.push_str(&format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"));
         if let Some(credentials) = credentials {
             let encoded = Zeroizing::new(STANDARD.encode(credentials.expose()));
-            request.push_str(&format!("Proxy-Authorization: Basic {}\r\n", *encoded));
+            request.push_str("Proxy-Authorization: Basic ");
+            request.push_str(&encoded);
+            request.push_str("\r\n");
         }
         request.push_str("\r\n");
         Some(Self { host: host.clone(), port: *port, request })
@@ -63,14 +77,6 @@ impl Tunnel {
             }
         }
     }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    Incomplete,
-    Accepted,
-    Refused(u16),
-    Malformed,
 }
 
 /// Reads the head of the proxy's answer; the reason phrase and the fields are of no use here.

@@ -17,6 +17,7 @@ use tracing::debug;
 use crate::upstream::connect::{Protocol, Stream};
 use crate::upstream::failure::SendFailure;
 
+use super::framing;
 use super::target::Target;
 use super::transport::{OnRead, Transport};
 use super::{Pool, RequestBody, UpstreamBody};
@@ -55,6 +56,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream) -> hyp
         idle_since: Cell::new(Instant::now()),
         retires_at: pool.limits.retires_at(Instant::now()),
     });
+    pool.connection_began();
     tokio::task::spawn_local(drive(Rc::clone(&conn), connection));
     Ok(conn)
 }
@@ -74,7 +76,7 @@ async fn drive<B: RequestBody>(conn: Rc<Conn<B>>, mut connection: http1::Connect
     }
     conn.close();
     if let Some(pool) = conn.pool.upgrade() {
-        pool.forget_idle(&conn);
+        pool.http1_ended(&conn);
     }
 }
 
@@ -87,7 +89,7 @@ impl<B: RequestBody> Conn<B> {
 
     /// Whether it may wait for another request.
     pub(super) fn may_idle(&self, now: Instant) -> bool {
-        self.is_usable() && now < self.retires_at && !self.idle_timeout.get().is_zero()
+        now < self.retires_at && !self.idle_timeout.get().is_zero()
     }
 
     pub(super) fn is_stale(&self, now: Instant) -> bool {
@@ -161,6 +163,10 @@ impl<B: RequestBody> Lease<B> {
         };
         match sent.await {
             Ok(response) => {
+                if let Err(kind) = framing::check(&response, false) {
+                    conn.close();
+                    return Err(SendFailure::unfit(kind, reused, Protocol::Http1));
+                }
                 conn.answered(response.headers());
                 Ok(response.map(UpstreamBody::http1))
             }

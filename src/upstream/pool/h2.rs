@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::upstream::connect::{ConnectError, Protocol, Stream};
-use crate::upstream::failure::{FailureKind, SendFailure};
+use crate::upstream::failure::SendFailure;
 
 use super::queue::Opening;
 use super::target::Target;
@@ -121,6 +121,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
             })
         },
     });
+    pool.connection_began();
     tokio::task::spawn_local(drive(Rc::clone(&conn), connection, heard, opening));
     Some(conn)
 }
@@ -153,7 +154,7 @@ async fn drive<B: RequestBody>(
     }
     conn.retire();
     if let Some(pool) = conn.pool.upgrade() {
-        pool.forget_shared(&conn);
+        pool.http2_ended(&conn);
     }
     if let Some(opening) = opening {
         opening.failed(ConnectError::Unreachable("the upstream closed the connection at once (HTTP/2)".into()));
@@ -168,9 +169,7 @@ impl<B: RequestBody> Conn<B> {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.open.get() < self.limit.get()
-            && !self.retired.get()
-            && self.sender.borrow().as_ref().is_some_and(|sender| !sender.is_closed())
+        self.open.get() < self.limit.get() && !self.retired.get()
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -258,17 +257,7 @@ impl<B: RequestBody> Lease<B> {
                 conn.reused.set(true);
                 Ok(response.map(|incoming| UpstreamBody::http2(incoming, stream)))
             }
-            Err(error) => {
-                let failure = SendFailure::from_hyper(error, false, reused, Protocol::Http2);
-                // hyper notices a GOAWAY only when a request comes: the next must not meet the same end.
-                if matches!(failure.kind, FailureKind::HandedBack | FailureKind::GoneAway)
-                    && let Some(pool) = conn.pool.upgrade()
-                {
-                    conn.retire();
-                    pool.forget_shared(&conn);
-                }
-                Err(failure)
-            }
+            Err(error) => Err(SendFailure::from_hyper(error, false, reused, Protocol::Http2)),
         }
     }
 }

@@ -150,7 +150,6 @@ async fn open<B: RequestBody>(pool: Weak<Pool<B>>, opening: Opening<B>) {
         Ok((stream, Protocol::Http2)) => {
             if let Some(conn) = h2::start(&pool, stream, opening).await {
                 pool.shared.borrow_mut().push(Rc::clone(&conn));
-                pool.sweep_from_now_on();
                 pool.share(&conn);
             }
         }

@@ -20,13 +20,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 /// After a burst, the connections beyond this are closed at once.
 const MAX_IDLE: usize = 256;
 
+/// An old connection that has been idle this long gets no successor.
 const UNWANTED: Duration = Duration::from_secs(10);
 
 /// How long connections live.
 pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
     age: Duration,
-    /// An old connection that has been idle this long gets no successor.
     unwanted: Duration,
     /// Between two sweeps.
     interval: Duration,
@@ -57,8 +57,9 @@ impl Limits {
 // === impl Pool ===
 
 impl<B: RequestBody> Pool<B> {
-    /// Begins to sweep, where nobody does. The pool's clock is right from here on.
-    pub(super) fn sweep_from_now_on(&self) {
+    /// There is one connection more. The pool's clock is right while there is one.
+    pub(super) fn connection_began(&self) {
+        self.alive.set(self.alive.get() + 1);
         if !self.sweeping.replace(true) {
             self.now.set(Instant::now());
             tokio::task::spawn_local(sweep(self.this.clone(), self.limits.interval));
@@ -87,7 +88,7 @@ impl<B: RequestBody> Pool<B> {
     pub(super) fn took_over(&self, conn: &Rc<h2::Conn<B>>) {
         if self.draining.get() {
             conn.retire();
-            self.forget_shared(conn);
+            self.forget(conn);
         } else {
             self.retire_shared(self.now.get());
         }
@@ -107,10 +108,6 @@ impl<B: RequestBody> Pool<B> {
             !(idle || old)
         });
     }
-
-    fn has_any(&self) -> bool {
-        !self.idle.borrow().is_empty() || !self.shared.borrow().is_empty()
-    }
 }
 
 async fn sweep<B: RequestBody>(pool: Weak<Pool<B>>, interval: Duration) {
@@ -118,7 +115,7 @@ async fn sweep<B: RequestBody>(pool: Weak<Pool<B>>, interval: Duration) {
         tokio::time::sleep(interval).await;
         let Some(pool) = pool.upgrade() else { return };
         pool.sweep();
-        if !pool.has_any() {
+        if pool.alive.get() == 0 {
             pool.sweeping.set(false);
             return;
         }

@@ -1,8 +1,9 @@
 //! A request's form on the wire: HTTP/1.1 wants origin-form and `Host`, HTTP/2 scheme and `:authority`.
 
-use http::header::{HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Request, Version};
+use http::{Method, Request, Version};
+use http_body::Body;
 
 use crate::config::Origin;
 
@@ -24,13 +25,16 @@ impl Target {
     }
 
     /// RFC 9112 §3.2.1 (origin-form), §3.2 (`Host`).
-    pub(super) fn fit_http1<B>(&self, request: &mut Request<B>) {
+    pub(super) fn fit_http1<B: Body>(&self, request: &mut Request<B>) {
         *request.version_mut() = Version::HTTP_11;
         if request.uri().authority().is_some() {
             let path = path_of(request);
             *request.uri_mut() = Uri::from(path);
         }
         request.headers_mut().insert(HOST, self.host.clone());
+        if has_unexpected_body(request) {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
 
     /// RFC 9113 §8.3.1: the pseudo-fields are made of the URI, and `Host` would say the same again.
@@ -43,24 +47,42 @@ impl Target {
         parts.authority = Some(self.authority.clone());
         *request.uri_mut() = Uri::from_parts(parts).expect("scheme, authority and path are all there");
         request.headers_mut().remove(HOST);
+        request.headers_mut().remove(TRANSFER_ENCODING);
     }
+}
+
+/// Whether hyper would leave the body out: that of a GET or HEAD whose length is not known, unless the head says that it is there.
+/// Such a body has no meaning, and is a part of the message all the same (RFC 9110 §9.3.1).
+fn has_unexpected_body<B: Body>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && !request.body().is_end_stream()
+        && request.body().size_hint().exact().is_none()
+        && !request.headers().contains_key(CONTENT_LENGTH)
 }
 
 fn path_of<B>(request: &mut Request<B>) -> PathAndQuery {
     let uri = std::mem::take(request.uri_mut());
-    uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"))
+    let target = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    // Of an absolute-form target with a query and no path (RFC 9112 §3.2.1): printed, it has one.
+    if target.as_str().starts_with('?') {
+        return PathAndQuery::try_from(target.to_string()).unwrap_or(target);
+    }
+    target
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::{Empty, StreamBody};
+
     use super::*;
 
     fn target() -> Target {
         Target::new(&Origin { scheme: Scheme::HTTPS, authority: Authority::from_static("api.example.com:8443") })
     }
 
-    fn request(uri: &str) -> Request<()> {
-        Request::builder().uri(uri).header(HOST, "client.example").body(()).unwrap()
+    fn request(uri: &str) -> Request<Empty<Bytes>> {
+        Request::builder().uri(uri).header(HOST, "client.example").body(Empty::new()).unwrap()
     }
 
     #[test]
@@ -98,8 +120,36 @@ mod tests {
 
     #[test]
     fn a_uri_without_a_path_gets_the_root() {
-        let mut request = request("https://other.example");
-        target().fit_http1(&mut request);
-        assert_eq!(request.uri().to_string(), "/");
+        for (uri, path) in [("https://other.example", "/"), ("https://other.example?x", "/?x")] {
+            let mut request = request(uri);
+            target().fit_http2(&mut request);
+            assert_eq!(request.uri().to_string(), format!("https://api.example.com:8443{path}"));
+            target().fit_http1(&mut request);
+            assert_eq!(request.uri().to_string(), path);
+        }
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_is_announced_where_hyper_would_leave_it_out() {
+        for (method, length, announced) in [
+            (Method::GET, None, true),
+            (Method::HEAD, None, true),
+            (Method::GET, Some("5"), false),
+            // Here hyper announces it by itself.
+            (Method::POST, None, false),
+        ] {
+            let frames = futures_util::stream::pending::<Result<http_body::Frame<Bytes>, hyper::Error>>();
+            let mut request = Request::builder().method(method.clone()).uri("/").body(StreamBody::new(frames)).unwrap();
+            if let Some(length) = length {
+                request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static(length));
+            }
+            target().fit_http1(&mut request);
+            assert_eq!(request.headers().contains_key(TRANSFER_ENCODING), announced, "{method} {length:?}");
+            target().fit_http2(&mut request);
+            assert!(!request.headers().contains_key(TRANSFER_ENCODING));
+        }
+        let mut empty = request("/");
+        target().fit_http1(&mut empty);
+        assert!(!empty.headers().contains_key(TRANSFER_ENCODING));
     }
 }

@@ -10,6 +10,7 @@ use hyper::client::conn::http1;
 use crate::upstream::connect::{ConnectError, Offer, Protocol};
 use crate::upstream::failure::SendFailure;
 
+use super::framing;
 use super::transport::{OnRead, Transport};
 use super::{Pool, RequestBody, UpstreamBody};
 
@@ -37,7 +38,10 @@ impl<B: RequestBody> Pool<B> {
         });
         self.target.fit_http1(&mut request);
         match sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(UpstreamBody::http1)),
+            Ok(response) => match framing::check(&response, true) {
+                Ok(()) => Ok(response.map(UpstreamBody::http1)),
+                Err(kind) => Err(SendFailure::unfit(kind, false, Protocol::Http1)),
+            },
             Err(error) => Err(SendFailure::from_hyper(error, heard.load(Ordering::Relaxed), false, Protocol::Http1)),
         }
     }

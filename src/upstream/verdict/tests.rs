@@ -21,6 +21,7 @@ fn every_failure() -> Vec<FailureKind> {
         F::Reset(8),
         F::Tls,
         F::Protocol,
+        F::Coding,
         F::RequestBody,
     ]
 }

@@ -24,9 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A program to be started: its environment is all that it gets.
 #[derive(Clone)]
 pub struct Setup {
+    /// The words before the program's own: a command that runs the one that it is given.
+    wrapper: Vec<String>,
     environment: Vec<(String, String)>,
     /// Shared by those that are started again on it.
     folder: Arc<TempDir>,
+}
+
+/// A program that was started, and may not have said yet where it listens.
+pub struct Started {
+    child: Child,
+    lines: watch::Receiver<Vec<String>>,
+    setup: Setup,
 }
 
 pub struct Proxy {
@@ -43,6 +52,8 @@ impl Setup {
         self
     }
 
+    /// A variable that is not of the program's configuration.
+    #[allow(dead_code, reason = "used by the crash tests alone")]
     pub fn raw(mut self, name: &str, value: impl ToString) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
         self
@@ -50,6 +61,12 @@ impl Setup {
 
     pub fn unset(mut self, name: &str) -> Self {
         self.environment.retain(|(key, _)| key != &format!("BEARER_PROXY_{name}"));
+        self
+    }
+
+    /// Runs the program by this command, which must become it (`exec`) and not start it.
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -74,11 +91,20 @@ impl Setup {
     }
 
     pub async fn start(self) -> Proxy {
-        let mut command = self.command(&["serve"]);
+        self.spawn().listening().await
+    }
+
+    pub fn spawn(self) -> Started {
+        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain([PROGRAM, "serve"]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env_clear().envs(self.environment.iter().cloned()).kill_on_drop(true);
+        if !self.wrapper.is_empty() {
+            command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, mut lines) = watch::channel(Vec::new());
+        let (sender, lines) = watch::channel(Vec::new());
         tokio::spawn(async move {
             let mut line = String::new();
             while stderr.read_line(&mut line).await.is_ok_and(|count| count > 0) {
@@ -86,6 +112,20 @@ impl Setup {
                 sender.send_modify(|lines: &mut Vec<String>| lines.push(text.trim_end().to_owned()));
             }
         });
+        Started { child, lines, setup: self }
+    }
+}
+
+impl Started {
+    pub async fn listening(mut self) -> Proxy {
+        let (address, admin) = self.addresses().await;
+        let Self { child, lines, setup } = self;
+        Proxy { child, address, admin, lines, setup: Some(setup) }
+    }
+
+    /// Where it listens, for clients and for its operators, once it has said so.
+    pub async fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
+        let lines = &mut self.lines;
         let addresses = async {
             loop {
                 let found = {
@@ -100,8 +140,19 @@ impl Setup {
                 }
             }
         };
-        let (address, admin) = timeout(PATIENCE, addresses).await.expect("the program did not say where it listens");
-        Proxy { child, address, admin, lines, setup: Some(self) }
+        timeout(PATIENCE, addresses).await.expect("the program did not say where it listens")
+    }
+}
+
+#[allow(dead_code, reason = "for the tests that kill it at its start")]
+impl Started {
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the program runs")
+    }
+
+    /// SIGKILL.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 }
 
@@ -124,7 +175,7 @@ impl Proxy {
     pub fn without_grant(simulator: &Simulator) -> Setup {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("grant.json").display().to_string();
-        Setup { environment: Vec::new(), folder: Arc::new(folder) }
+        Setup { wrapper: Vec::new(), environment: Vec::new(), folder: Arc::new(folder) }
             .set("LISTEN", "127.0.0.1:0")
             .set("ADMIN__LISTEN", "127.0.0.1:0")
             .set("LOG__FORMAT", "json")

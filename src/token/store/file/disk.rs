@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use crate::fault;
 use crate::token::store::StoreError;
 
 /// Far more than a grant document needs: something else lies there.
@@ -76,6 +77,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let _ = remove(&temporary);
         return Err(failed(error));
     }
+    fault::point("renamed");
     sync_folder(path)
 }
 
@@ -151,14 +153,20 @@ pub(super) fn unavailable(action: &str, path: &Path, error: &io::Error) -> Store
 fn create(path: &Path, document: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     give_to_owner(&file, document);
+    fault::disk("write")?;
     file.write_all(bytes)?;
-    file.sync_all()
+    fault::point("written");
+    fault::disk("flush")?;
+    file.sync_all()?;
+    fault::point("flushed");
+    Ok(())
 }
 
 /// A rename is on the disk when its folder is.
 fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let folder = folder(path);
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| unavailable("flush", folder, &error))
+    let flushed = fault::disk("flush folder").and_then(|()| File::open(folder)?.sync_all());
+    flushed.map_err(|error| unavailable("flush", folder, &error))
 }
 
 fn tighten(file: &File, path: &Path) {

@@ -135,6 +135,26 @@ impl Session {
     }
 }
 
+// === impl Update ===
+
+impl Update {
+    /// The fault point between the change and its commit.
+    pub(super) fn changed(&self) -> &'static str {
+        match self {
+            Self::Lease { .. } => "lease changed",
+            Self::Document(_) | Self::ReplaceDamaged(_) => "document changed",
+        }
+    }
+
+    /// The fault point after the commit.
+    pub(super) fn committed(&self) -> &'static str {
+        match self {
+            Self::Lease { .. } => "lease committed",
+            Self::Document(_) | Self::ReplaceDamaged(_) => "document committed",
+        }
+    }
+}
+
 // === impl Row ===
 
 impl Row {

@@ -1,5 +1,8 @@
 //! Many requests at once, and no connection yet.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
 
@@ -128,40 +131,51 @@ async fn a_request_that_is_dropped_does_not_take_the_connection_from_the_others(
 }
 
 #[tokio::test(flavor = "local")]
-async fn who_waits_for_a_new_connection_takes_one_that_comes_free() {
-    let authority = Authority509::new();
-    let acceptor = authority.acceptor("localhost", &["http/1.1"]);
-    let gate = Gate::default();
-    let server_gate = gate.clone();
-    let server = Server::start(move |tcp, number| {
-        let (acceptor, gate) = (acceptor.clone(), server_gate.clone());
-        async move {
-            if number > 0 {
-                // A handshake that never comes.
-                return std::future::pending().await;
+async fn who_waits_for_a_new_connection_takes_what_comes_free_first() {
+    for alpn in ["h2", "http/1.1"] {
+        let authority = Authority509::new();
+        let acceptor = authority.acceptor("localhost", &[alpn]);
+        let gate = Gate::default();
+        let server_gate = gate.clone();
+        let server = Server::start(move |tcp, number| {
+            let (acceptor, gate) = (acceptor.clone(), server_gate.clone());
+            async move {
+                if number > 0 {
+                    // A handshake that never comes.
+                    return std::future::pending().await;
+                }
+                let stream = acceptor.accept(tcp).await.unwrap();
+                if alpn == "h2" {
+                    let answer = move |exchange: Exchange| {
+                        let gate = gate.clone();
+                        async move {
+                            gate.wait().await;
+                            exchange.answer("ok");
+                        }
+                    };
+                    return serve_http2(stream, number, 1, answer).await;
+                }
+                let mut raw = Raw(stream);
+                while raw.head().await.is_some() {
+                    gate.wait().await;
+                    raw.answer("", "ok").await;
+                }
             }
-            let mut raw = Raw(acceptor.accept(tcp).await.unwrap());
-            while raw.head().await.is_some() {
-                gate.wait().await;
-                raw.answer("", "ok").await;
-            }
-        }
-    })
-    .await;
-    let (pool, _) = tls_pool(&server, &authority);
-    let first = tokio::task::spawn_local({
-        let pool = Rc::clone(&pool);
-        async move { fetch(&pool, "/").await }
-    });
-    until(|| server.accepted() == 1 && !pool.queue.is_opening()).await;
-    let second = tokio::task::spawn_local({
-        let pool = Rc::clone(&pool);
-        async move { fetch(&pool, "/").await }
-    });
-    until(|| server.accepted() == 2).await;
-    gate.open();
-    assert_eq!(within(first).await.unwrap(), "ok");
-    assert_eq!(within(second).await.unwrap(), "ok");
+        })
+        .await;
+        let (pool, _) = tls_pool(&server, &authority);
+        let ask = || {
+            let pool = Rc::clone(&pool);
+            tokio::task::spawn_local(async move { fetch(&pool, "/").await })
+        };
+        let first = ask();
+        until(|| server.accepted() == 1 && !pool.queue.is_opening()).await;
+        let second = ask();
+        until(|| server.accepted() == 2).await;
+        gate.open();
+        assert_eq!(within(first).await.unwrap(), "ok", "{alpn}");
+        assert_eq!(within(second).await.unwrap(), "ok", "{alpn}");
+    }
 }
 
 #[tokio::test(flavor = "local")]
@@ -200,5 +214,74 @@ async fn a_tls_alert_after_the_handshake_is_told_as_such() {
         let failure = failure(within(pool.send(get("/"))).await);
         assert_eq!((failure.kind, failure.reused), (FailureKind::Tls, false), "{alpn}");
         until(|| open_connections(&open) == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_that_comes_for_a_request_that_is_gone_is_kept_for_the_next() {
+    for alpn in ["h2", "http/1.1"] {
+        let authority = Authority509::new();
+        let server = tls_server(&authority, &[alpn], move |stream, number| async move {
+            if alpn == "h2" {
+                let answer = |exchange: Exchange| async move { exchange.answer("ok") };
+                return serve_http2(stream, number, 1, answer).await;
+            }
+            let mut raw = Raw(stream);
+            while raw.head().await.is_some() {
+                raw.answer("", "ok").await;
+            }
+        })
+        .await;
+        let (pool, open) = tls_pool(&server, &authority);
+        let mut sending = Box::pin(pool.send(get("/")));
+        assert!(poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
+        until(|| open_connections(&open) == 1 && !pool.queue.is_opening()).await;
+        // Given to a request that is never polled again.
+        assert!(pool.checkout().is_none(), "{alpn}");
+        drop(sending);
+        assert_eq!(fetch(&pool, "/").await, "ok");
+        assert_eq!(server.accepted(), 1, "{alpn}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_upstream_that_closes_each_connection_at_once_fails_all_who_wait() {
+    for alpn in ["h2", "http/1.1"] {
+        let authority = Authority509::new();
+        let server = tls_server(&authority, &[alpn], |stream, _| async move { drop(stream) }).await;
+        let (pool, open) = tls_pool(&server, &authority);
+        for outcome in outcomes(&pool, 20).await {
+            assert!(!failure(outcome).reused);
+        }
+        assert!(server.accepted() <= 20, "{alpn}: {}", server.accepted());
+        until(|| open_connections(&open) == 0).await;
+    }
+}
+
+#[test]
+fn a_worker_may_end_at_any_moment() {
+    for alpn in ["h2", "http/1.1"] {
+        let authority = Authority509::new();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap();
+        let (sending, server) = runtime.block_on(async {
+            let server = tls_server(&authority, &[alpn], |stream, _| async move {
+                let _stream = stream;
+                std::future::pending().await
+            })
+            .await;
+            let (pool, open) = tls_pool::<Empty<Bytes>>(&server, &authority);
+            let mut sending = Box::pin({
+                let pool = Rc::clone(&pool);
+                async move { pool.send(get("/")).await }
+            });
+            assert!(poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
+            until(|| open_connections(&open) == 1 && pool.checkout().is_none()).await;
+            (sending, server)
+        });
+        // What holds a connection may be dropped with the runtime, or after it, where nothing can be spawned.
+        drop(server);
+        drop(runtime);
+        drop(sending);
     }
 }

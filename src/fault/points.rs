@@ -1,0 +1,44 @@
+//! What a fault point does, in the build that has them.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Signal, getpid, kill_process};
+
+/// How often the step to stop at has been reached.
+static REACHED: AtomicU32 = AtomicU32::new(0);
+
+/// A stop takes hold of the thread that asked for it a moment after the others.
+const UNTIL_STOPPED: Duration = Duration::from_millis(50);
+
+pub(super) fn report(step: &str) {
+    let Some(path) = std::env::var_os("FAULT_POINT_REPORT") else { return };
+    if let Ok(mut report) = OpenOptions::new().append(true).open(path) {
+        // One write, so that the lines of several processes don't mix. A test that has gone away no longer judges.
+        let _ = report.write_all(format!("{} {step}\n", std::process::id()).as_bytes());
+    }
+}
+
+pub(super) fn stop(step: &str) {
+    let Ok(wanted) = std::env::var("FAULT_POINT_STOP") else { return };
+    let (name, times) = match wanted.rsplit_once(' ') {
+        Some((name, times)) if times.bytes().all(|byte| byte.is_ascii_digit()) => (name, times.parse().unwrap_or(1)),
+        _ => (wanted.as_str(), 1),
+    };
+    if name == step && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == times {
+        let _ = kill_process(getpid(), Signal::STOP);
+        #[allow(clippy::disallowed_methods, reason = "to stand still is what this is for")]
+        std::thread::sleep(UNTIL_STOPPED);
+    }
+}
+
+pub(super) fn fail(step: &str) -> io::Result<()> {
+    let Some(path) = std::env::var_os("FAULT_POINT_FAIL") else { return Ok(()) };
+    match fs::read_to_string(path) {
+        Ok(wanted) if wanted.trim() == step => Err(Errno::IO.into()),
+        _ => Ok(()),
+    }
+}

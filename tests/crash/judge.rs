@@ -1,0 +1,131 @@
+//! What a death has cost, by the server's ledger, the steps that the process reported, and what the store holds.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bearer_proxy::simulator::{Outcome, Presented, Simulator, TokenCall};
+use serde_json::Value;
+
+/// One grant after the other, on one store and one server of its own.
+pub struct Judge {
+    simulator: Simulator,
+    /// The refresh token that the present grant began with.
+    first: u64,
+    /// The calls that were judged already.
+    judged: usize,
+    /// The refresh tokens of whose successors the program has said that they are stored.
+    committed: BTreeSet<u64>,
+    lost: bool,
+}
+
+/// What the store holds after a death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The refresh token that the server takes.
+    Living,
+    /// Its parent, which the server has spent in this process's last call, and nothing of what came of it was committed.
+    Spent,
+}
+
+/// What a call that has arrived may take until it is decided: no test makes the server slower.
+const DECIDED: Duration = Duration::from_secs(10);
+/// What was written to a socket may be read only a moment after its writer's death.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
+
+impl Judge {
+    pub fn new(simulator: Simulator, first: u64) -> Self {
+        Self { simulator, first, judged: 0, committed: BTreeSet::new(), lost: false }
+    }
+
+    /// A new grant was given to the program.
+    pub fn given(&mut self, first: u64) {
+        self.first = first;
+        self.lost = false;
+    }
+
+    pub fn lost(&self) -> bool {
+        self.lost
+    }
+
+    /// # Panics
+    /// If anything was lost but in the one window, or a token was presented whose successor was committed.
+    pub async fn after(&mut self, steps: &[String], document: Option<Value>) -> Found {
+        let calls = self.calls(steps).await;
+        let tell = || format!("{steps:?}\n{calls:#?}");
+        let mut arrived = calls.iter();
+        let mut present = None;
+        for step in steps {
+            match step.as_str() {
+                "calling" => {
+                    present = arrived.next();
+                    let again =
+                        present.and_then(TokenCall::refresh_token).is_some_and(|it| self.committed.contains(&it));
+                    assert!(!again, "presented after its successor was committed: {}", tell());
+                }
+                "committed" => {
+                    let call = present.unwrap_or_else(|| panic!("committed without a call: {}", tell()));
+                    assert!(call.committed, "committed what the server did not: {}", tell());
+                    self.committed.insert(call.refresh_token().unwrap());
+                    present = None;
+                }
+                _ => {}
+            }
+        }
+        assert!(arrived.next().is_none(), "a call that was not reported: {}", tell());
+
+        let stored = self.stored(document.as_ref());
+        assert!(!self.committed.contains(&stored), "a pair was lost whose commit was acknowledged: {}", tell());
+        let (living, parent) = self.living();
+        if stored == living {
+            assert!(!self.lost, "what was lost came back: {}", tell());
+            // Also where the program did not live to say so.
+            self.committed.extend(parent);
+            return Found::Living;
+        }
+        assert_eq!(Some(stored), parent, "the store holds neither the living token nor its parent: {}", tell());
+        let in_the_window = self.lost || present.is_some_and(|call| call.committed);
+        assert!(in_the_window, "lost outside of the window between the server's commit and ours: {}", tell());
+        self.lost = true;
+        Found::Spent
+    }
+
+    /// The calls of the life whose steps these are, all of them decided: the server goes on when its client dies.
+    async fn calls(&mut self, steps: &[String]) -> Vec<TokenCall> {
+        let certain = steps.iter().filter(|step| *step == "called").count();
+        let judged = self.judged;
+        let decided = |calls: &[TokenCall]| {
+            calls.iter().all(|call| call.outcome != Outcome::Undecided && call.presented != Presented::Nothing)
+        };
+        let arrived = tokio::time::timeout(
+            DECIDED,
+            self.simulator.wait_until(|ledger| {
+                let calls = &ledger.token_calls()[judged..];
+                calls.len() >= certain && decided(calls)
+            }),
+        );
+        arrived.await.expect("a call was neither granted nor refused").unwrap();
+        if steps.iter().filter(|step| *step == "calling").count() > certain {
+            // Killed in the very act of sending. There is nothing to wait for if nothing has left.
+            tokio::time::sleep(ON_ITS_WAY).await;
+            self.simulator.wait_until(|ledger| decided(&ledger.token_calls()[judged..])).await.unwrap();
+        }
+        let calls = self.simulator.with_ledger(|ledger| ledger.token_calls()[judged..].to_vec());
+        self.judged += calls.len();
+        calls
+    }
+
+    /// The serial of the stored refresh token; before the first commit, of the one that is configured.
+    fn stored(&self, document: Option<&Value>) -> u64 {
+        let text = document.and_then(|document| document["refresh_token"].as_str());
+        text.map_or(self.first, |text| self.simulator.serial(text).expect("a token of this server"))
+    }
+
+    /// The newest refresh token of the present grant, and the one that it was exchanged for.
+    fn living(&self) -> (u64, Option<u64>) {
+        self.simulator.with_ledger(|ledger| {
+            let grant = ledger.issued().iter().find(|issued| issued.refresh == Some(self.first)).unwrap().grant;
+            let newest = ledger.issued().iter().rfind(|issued| issued.grant == grant).unwrap();
+            (newest.refresh.unwrap(), newest.parent)
+        })
+    }
+}

@@ -1,0 +1,340 @@
+//! The program killed at every step of a rotation, and at any moment: nothing is lost but what was on its way between the
+//! server's commit and ours, that is said, and a new grant brings the proxy back as it runs.
+//!
+//! `KILLS=2000` for the whole matrix; `SEED` for a run that was seen.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use bearer_proxy::simulator::{Latency, Options, Simulator};
+use futures_util::future::{Either, join_all, select};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::commands::{import, run};
+use crate::judge::{Found, Judge};
+use crate::pipe::{Pipe, split, stop_at};
+use crate::postgres::Postgres;
+use crate::random::Random;
+use crate::site::Site;
+use crate::support::{Proxy, Setup};
+
+/// How the program dies.
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    /// Stopped at this point of a rotation.
+    At(&'static str),
+    /// So long after a rotation began.
+    Later(Duration),
+    /// So long after the process was started.
+    Young(Duration),
+}
+
+/// One grant in one store, with one process after the other on it.
+struct Lane {
+    site: Site,
+    simulator: Simulator,
+    pipe: Pipe,
+    setup: Setup,
+    judge: Judge,
+}
+
+/// What came of all deaths in one kind of store.
+#[derive(Default)]
+struct Tally {
+    /// Deaths and losses, by the point of the death.
+    deaths: BTreeMap<&'static str, (u32, u32)>,
+    recovered: u32,
+    slowest: Duration,
+}
+
+const FILE: [&str; 14] = [
+    "leased",
+    "written",
+    "flushed",
+    "renamed",
+    "intended",
+    "calling",
+    "called",
+    "answered",
+    "written 2",
+    "flushed 2",
+    "renamed 2",
+    "committed",
+    "released",
+    "published",
+];
+
+const POSTGRES: [&str; 14] = [
+    "lease changed",
+    "lease committed",
+    "leased",
+    "document changed",
+    "document committed",
+    "intended",
+    "calling",
+    "called",
+    "answered",
+    "document changed 2",
+    "document committed 2",
+    "committed",
+    "released",
+    "published",
+];
+
+/// A rotation that is refused comes neither to a commit nor to a publication.
+const OF_SUCCESS: [&str; 2] = ["committed", "published"];
+
+/// A rotation and the start of a process take less, of which a random death is to meet every moment.
+const ROTATION: Duration = Duration::from_millis(60);
+const START: Duration = Duration::from_millis(80);
+
+/// What "within a second" is on a machine that does much else meanwhile.
+const SOON: Duration = Duration::from_secs(3);
+
+/// Half of them in each store.
+fn kills() -> usize {
+    std::env::var("KILLS").ok().map_or(100, |text| text.parse().unwrap())
+}
+
+#[tokio::test]
+async fn with_the_file_store() {
+    // Each process ends with its locks, so that the next one waits for nothing: more lanes would only wait for the processor.
+    let lanes = (0..4).map(|_| Site::File).collect();
+    matrix("file", &FILE, lanes, kills().div_ceil(2)).await;
+}
+
+#[tokio::test]
+async fn with_postgresql() {
+    // A lease that was held by the dead has to run out: many grants, so that others die meanwhile.
+    let server = Postgres::start();
+    let kills = kills().div_ceil(2);
+    let lanes = (0..kills.min(50)).map(|lane| Site::postgres(&server, lane));
+    matrix("postgres", &POSTGRES, lanes.collect(), kills).await;
+}
+
+async fn matrix(store: &str, points: &[&'static str], sites: Vec<Site>, kills: usize) {
+    let began = Instant::now();
+    let mut random = Random::new(&format!("{kills} kills, {store} store"));
+    let mut deaths: Vec<Death> = (0..kills)
+        .map(|number| match number % 4 {
+            place @ (0 | 1) => Death::At(points[(number / 4 * 2 + place) % points.len()]),
+            2 => Death::Later(random.duration(ROTATION)),
+            _ => Death::Young(random.duration(START)),
+        })
+        .collect();
+    random.shuffle(&mut deaths);
+    let (deaths, tally, random) = (RefCell::new(deaths), RefCell::new(Tally::default()), RefCell::new(random));
+    join_all(sites.into_iter().map(|site| async {
+        let mut lane = Lane::new(site).await;
+        loop {
+            let Some(death) = deaths.borrow_mut().pop() else { break };
+            if lane.judge.lost() && (!death.meets_a_refusal() || random.borrow_mut().coin()) {
+                let bare = random.borrow_mut().coin();
+                let took = lane.recover(bare).await;
+                tally.borrow_mut().recovery(took);
+            }
+            let was_lost = lane.judge.lost();
+            let found = lane.die(death).await;
+            tally.borrow_mut().death(death, !was_lost && found == Found::Spent);
+        }
+        if lane.judge.lost() {
+            let took = lane.recover(true).await;
+            tally.borrow_mut().recovery(took);
+        }
+        lane.end().await;
+    }))
+    .await;
+    let tally = tally.into_inner();
+    eprintln!("{store} store, {kills} kills in {:.0?}: {tally}", began.elapsed());
+    assert_eq!(tally.count(), (u32::try_from(kills).unwrap(), tally.recovered), "each loss was recovered from, once");
+}
+
+// === impl Death ===
+
+impl Death {
+    fn name(self) -> &'static str {
+        match self {
+            Self::At(point) => point,
+            Self::Later(_) => "any moment of a rotation",
+            Self::Young(_) => "any moment of a start",
+        }
+    }
+
+    /// Whether it comes although the refresh token is spent.
+    fn meets_a_refusal(self) -> bool {
+        !matches!(self, Self::At(point) if OF_SUCCESS.contains(&split(point).0))
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    async fn new(site: Site) -> Self {
+        let latency = Latency { before_commit: Duration::from_millis(4), after_commit: Duration::from_millis(4) };
+        let simulator = Simulator::start(Options { latency, rate_limit: None, ..Options::league8() }).await.unwrap();
+        let grant = simulator.grant();
+        let pipe = Pipe::new();
+        let setup = Proxy::without_grant(&simulator)
+            .set("OAUTH__REFRESH_TOKEN", grant.refresh_token)
+            .set("OAUTH__REQUEST_TIMEOUT", "5s")
+            // Until a dead holder's lease has run out.
+            .set("REFRESH__WAIT", "60s");
+        let judge = Judge::new(simulator.clone(), grant.refresh);
+        Self { setup: site.configure(setup), judge, site, simulator, pipe }
+    }
+
+    async fn die(&mut self, death: Death) -> Found {
+        let setup = self.pipe.report(self.setup.again());
+        let pid = match death {
+            Death::At(point) => self.stop_and_kill(stop_at(setup, point), point).await,
+            Death::Later(after) => self.kill_in_a_rotation(setup, after).await,
+            Death::Young(after) => {
+                let process = setup.spawn();
+                let pid = process.pid();
+                tokio::time::sleep(after).await;
+                process.kill().await;
+                pid
+            }
+        };
+        let steps = self.pipe.take(pid);
+        if let Death::At(point) = death {
+            assert_eq!(
+                steps.last().map(String::as_str),
+                Some(split(point).0),
+                "it did not stand still there: {steps:?}"
+            );
+        }
+        self.judge.after(&steps, self.site.document(&self.setup).await).await
+    }
+
+    async fn stop_and_kill(&mut self, setup: Setup, point: &'static str) -> u32 {
+        let mut process = setup.spawn();
+        let pid = process.pid();
+        let stopped = pin!(self.pipe.stopped(pid, point));
+        // The rotation of a start, of an unclear call's end for example, may come there before the process listens.
+        let asking = match select(stopped, pin!(process.addresses())).await {
+            Either::Left(_) => None,
+            Either::Right(((_, admin), stopped)) => {
+                let asking = ask_for_a_refresh(admin).await;
+                stopped.await;
+                Some(asking)
+            }
+        };
+        process.kill().await;
+        drop(asking);
+        pid
+    }
+
+    async fn kill_in_a_rotation(&mut self, setup: Setup, after: Duration) -> u32 {
+        let proxy = setup.start().await;
+        let pid = proxy.pid();
+        if !self.judge.lost() {
+            assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK, "{}", proxy.log().join("\n"));
+        }
+        let _asking = ask_for_a_refresh(proxy.admin_address()).await;
+        self.pipe.reached(pid, "leased", 1).await;
+        tokio::time::sleep(after).await;
+        proxy.kill().await;
+        pid
+    }
+
+    /// What is lost is said, by the program and its commands; a new grant brings it back as it runs. Gives back how long
+    /// that took. `bare`: a refresh token alone, not the server's whole answer.
+    async fn recover(&mut self, bare: bool) -> Duration {
+        let proxy = self.pipe.report(self.setup.again()).start().await;
+        let pid = proxy.pid();
+        let status = proxy.wait_for_status("needs a login", |status| status["state"] == "needs_login").await;
+        let reason = status["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains("that answer probably held the successor, and was lost"), "{reason}");
+        let beside = self.setup.again().set("ADMIN__LISTEN", proxy.admin_address());
+        let (exit, said, _) = run(&beside, &["status", "--json"], "").await;
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((exit, &said["state"], &said["reason"]), (3, &json!("needs_login"), &json!(reason)));
+
+        let grant = self.simulator.grant();
+        let answer = json!({
+            "access_token": grant.access_token, "refresh_token": grant.refresh_token, "token_type": "Bearer", "expires_in": 3600
+        });
+        let input = if bare { grant.refresh_token } else { answer.to_string() };
+        let began = Instant::now();
+        import(&self.setup, &input).await;
+        let before = status["generation"].as_u64().unwrap();
+        let renewed = |status: &Value| status["state"] == "valid" && status["generation"].as_u64().unwrap() > before;
+        proxy.wait_for_status("valid again", renewed).await;
+        let took = began.elapsed();
+        assert!(took < SOON, "{took:?} after the import");
+        assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
+        self.judge.given(grant.refresh);
+        proxy.stop().await;
+        let steps = self.pipe.take(pid);
+        assert_eq!(self.judge.after(&steps, self.site.document(&self.setup).await).await, Found::Living);
+        took
+    }
+
+    /// After all: the grant is whole, and it rotates.
+    async fn end(mut self) {
+        let proxy = self.pipe.report(self.setup.again()).start().await;
+        let pid = proxy.pid();
+        assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
+        let refreshed = proxy.refresh().await;
+        assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+        proxy.stop().await;
+        let steps = self.pipe.take(pid);
+        assert_eq!(self.judge.after(&steps, self.site.document(&self.setup).await).await, Found::Living);
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn death(&mut self, death: Death, lost: bool) {
+        let (deaths, losses) = self.deaths.entry(death.name()).or_default();
+        *deaths += 1;
+        *losses += u32::from(lost);
+    }
+
+    fn recovery(&mut self, took: Duration) {
+        self.recovered += 1;
+        self.slowest = self.slowest.max(took);
+    }
+
+    /// Deaths and losses.
+    fn count(&self) -> (u32, u32) {
+        self.deaths.values().fold((0, 0), |(deaths, losses), (more, lost)| (deaths + more, losses + lost))
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, losses) = self.count();
+        writeln!(
+            f,
+            "{losses} grants lost, all of them between the server's commit and ours; {} recovered as the proxy ran, the slowest \
+             in {:.0?}",
+            self.recovered, self.slowest
+        )?;
+        writeln!(f, "\n| killed at | kills | lost there |\n|---|---|---|")?;
+        for (point, (deaths, losses)) in &self.deaths {
+            writeln!(f, "| {point} | {deaths} | {losses} |")?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks, and waits for no answer. The connection lives as long as what is given back.
+async fn ask_for_a_refresh(admin: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    // The process may have stopped already.
+    let _ = stream
+        .write_all(format!("POST /refresh HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+        .await;
+    stream
+}

@@ -1,0 +1,41 @@
+//! What a rotation survives, on the built program with fault points: `cargo test --features fault-points --test crash`.
+//!
+//! Processes are killed and stopped at every step, their disk fails, their database goes. The judges are the simulated server's
+//! own ledger and the pipe on which the program reports each step as it reaches it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+#[path = "../promises/support"]
+mod support {
+    //! What the promises' tests use: the program as a process, and its clients.
+
+    #![allow(dead_code, reason = "these tests use a part of it")]
+
+    mod client;
+    mod proxy;
+
+    pub use client::{Answer, Client, request};
+    pub use proxy::{Proxy, Setup};
+}
+
+#[path = "../support/postgres.rs"]
+mod postgres;
+
+mod commands;
+mod judge;
+mod pipe;
+mod random;
+mod site;
+
+mod a_database_that_goes;
+mod a_disk_that_fails;
+mod a_holder_that_was_stopped;
+mod killed_at_every_step;
+mod owners_in_a_race;
+mod replicas;

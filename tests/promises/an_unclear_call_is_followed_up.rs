@@ -1,0 +1,100 @@
+//! A token call whose outcome is not known is not left at that: what `oauth.ambiguous_retry` allows is tried, and what comes of
+//! it is said, however long the live token has yet to live.
+
+use std::time::Duration;
+
+use bearer_proxy::simulator::{Fault, Kind, Latency, Options, Revocation, Simulator};
+use http::StatusCode;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::support::{Proxy, Setup, output};
+
+fn in_needs_login(status: &Value) -> bool {
+    status["state"] == "needs_login"
+}
+
+fn calls(simulator: &Simulator) -> usize {
+    simulator.with_ledger(|ledger| ledger.token_calls().len())
+}
+
+/// What `status` finds in the store: exit code and reason.
+async fn stored_status(setup: &Setup) -> (i32, String) {
+    let (exit, text, _) = output(setup.command(&["status", "--json"])).await;
+    let status: Value = serde_json::from_str(&text).unwrap();
+    (exit.code().unwrap(), status["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn until_clear_presents_again_until_the_server_says_what_became_of_it() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let proxy = Proxy::before(&simulator).start().await;
+    proxy.ready().await;
+    simulator.fault(Fault::call_lost().times(3));
+    assert_eq!(proxy.refresh().await.status, StatusCode::SERVICE_UNAVAILABLE);
+    proxy.wait_for_status("renewed", |status| status["generation"] == 2).await;
+    assert_eq!(calls(&simulator), 5);
+
+    simulator.fault(Fault::answer_lost());
+    assert_eq!(proxy.refresh().await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let status = proxy.wait_for_status("lost", in_needs_login).await;
+    assert!(status["reason"].as_str().unwrap().contains("probably held the successor, and was lost"), "{status}");
+    let setup = proxy.stop().await;
+    assert_eq!(stored_status(&setup).await, (3, status["reason"].as_str().unwrap().to_owned()));
+    assert_eq!(calls(&simulator), 7, "a clear no is final");
+}
+
+#[tokio::test]
+async fn once_and_never_end_where_they_say_and_say_so() {
+    for (retry, presentations) in [("once", 2), ("never", 1)] {
+        let simulator = Simulator::start(Options::league8()).await.unwrap();
+        let proxy = Proxy::before(&simulator).set("OAUTH__AMBIGUOUS_RETRY", retry).start().await;
+        proxy.ready().await;
+        let before = calls(&simulator);
+        simulator.fault(Fault::call_lost().forever());
+        proxy.refresh().await;
+        let status = proxy.wait_for_status("given up", in_needs_login).await;
+        let reason = status["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains("without a clear answer"), "{retry}: {reason}");
+        assert_eq!(status["generation"], 1);
+        // The old token was not ended, and is used to its own end.
+        assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
+        let setup = proxy.stop().await;
+        assert_eq!(stored_status(&setup).await, (3, reason));
+        assert_eq!(calls(&simulator), before + presentations, "{retry}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_a_dead_process_made_is_followed_up_by_the_next_one() {
+    let latency = Latency { after_commit: Duration::from_millis(300), ..Latency::default() };
+    let simulator = Simulator::start(Options { latency, ..Options::league8() }).await.unwrap();
+    let proxy = Proxy::before(&simulator).start().await;
+    proxy.ready().await;
+    let admin = proxy.admin_address();
+    let mut asking = TcpStream::connect(admin).await.unwrap();
+    let request = format!("POST /refresh HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n");
+    asking.write_all(request.as_bytes()).await.unwrap();
+    simulator.wait_until(|ledger| ledger.committed_calls() == 2).await.unwrap();
+
+    // The access token that is stored would be used for a year, and the server has ended it.
+    let proxy = proxy.kill().await.start().await;
+    let status = proxy.wait_for_status("lost", in_needs_login).await;
+    assert!(status["reason"].as_str().unwrap().contains("probably held the successor, and was lost"), "{status}");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_refresh_for_a_refusal_that_failed_is_tried_again_without_another_request() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let proxy = Proxy::before(&simulator).start().await;
+    proxy.ready().await;
+    simulator.revoke(Revocation::All(Kind::Access));
+    simulator.fault(Fault::throttled(Some("1")));
+    // Nobody sends requests to a proxy that is not ready.
+    assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(proxy.status().await["state"], "refused");
+    proxy.wait_for_status("renewed", |status| status["state"] == "valid" && status["generation"] == 2).await;
+    proxy.stop().await;
+}
