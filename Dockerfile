@@ -1,18 +1,25 @@
 # Two stages: a static binary, and nothing else in the image. Public roots are built into the binary; `outbound.ca_file` adds others.
+# `.ci/image` builds and tries the same without a container engine.
 
+# musl, Alpine's own, and not static glibc: its resolver is in the binary as a whole, whereas glibc's may load libraries of the very
+# version that it was built with, which an empty image has not.
 FROM rust:1.95-alpine AS build
 RUN apk add --no-cache build-base cmake perl linux-headers
 WORKDIR /src
-COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
-COPY src ./src
+# What .dockerignore lets through: not rust-toolchain.toml, since the image's compiler is the one, and developers' tools are not
+# needed here.
+COPY . .
 # musl is Alpine's default target: the binary is static.
 RUN cargo build --release --locked && install -D -m 0755 target/release/bearer-proxy /out/bearer-proxy \
  # The state folder, writable by the user that the image runs as: a volume that is mounted there inherits this.
- && install -d -m 0700 -o 65532 -g 65532 /out/state
+ && install -d -m 0700 -o 65532 -g 65532 /out/state \
+ # For `demo`, which keeps its grant there.
+ && install -d -m 1777 /out/tmp
 
 FROM scratch
 COPY --from=build /out/bearer-proxy /bearer-proxy
 COPY --from=build --chown=65532:65532 /out/state /var/lib/bearer-proxy
+COPY --from=build /out/tmp /tmp
 USER 65532:65532
 EXPOSE 8080
 VOLUME ["/var/lib/bearer-proxy"]

@@ -150,6 +150,7 @@ impl Gateway {
         let shutdown = &self.config.shutdown;
         tracing::info!(delay = ?shutdown.delay, grace = ?shutdown.grace, "draining");
         self.tokens.drain();
+        self.shared.load().in_flight.drain();
         tokio::time::sleep(shutdown.delay).await;
         let drained = self.running.drain(shutdown.grace).await;
         if drained.aborted > 0 {

@@ -148,6 +148,11 @@ impl Metrics {
         self.inner.refresh_duration.observe(duration.as_secs_f64());
     }
 
+    /// Another process's refresh was taken over. Its duration is in that one's metrics.
+    pub fn peer_refresh(&self) {
+        self.inner.refreshes.with_label_values(&[Trigger::Peer.name(), Outcome::Ok.name()]).inc();
+    }
+
     /// The store did something, or failed to.
     pub fn store_operation(&self, operation: &'static str, outcome: &'static str) {
         self.inner.store_operations.with_label_values(&[operation, outcome]).inc();

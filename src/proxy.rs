@@ -18,6 +18,7 @@ pub mod limit;
 pub mod observe;
 pub mod refusal;
 pub mod replay;
+pub mod target;
 mod tunnel;
 
 use std::cell::RefCell;
@@ -41,6 +42,7 @@ use self::limit::InFlightLimit;
 use self::observe::{ObserveLayer, Observer};
 use self::refusal::Refusals;
 use self::replay::Budget;
+use self::target::Prefix;
 use crate::config::Config;
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::token::refresher::Tokens;
@@ -102,6 +104,7 @@ fn stack(
     let bearing = Bearing {
         tokens: tokens.clone(),
         hygiene: Hygiene::new(config),
+        prefix: Prefix::new(&config.upstream.path_prefix),
         refusals: Refusals::new(config.upstream.refusal.clone()),
         budget: budget.clone(),
         replay_limit: config.upstream.replay_limit,

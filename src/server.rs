@@ -27,6 +27,7 @@ mod accept;
 mod connection;
 mod drain;
 mod flight;
+mod heads;
 mod http2;
 mod lifetime;
 mod limits;
@@ -41,6 +42,7 @@ mod transport;
 mod worker;
 
 pub use drain::Drained;
+pub use heads::Ambiguity;
 pub use limits::Limits;
 pub use load::Connections;
 pub use stream::Stream;

@@ -22,6 +22,8 @@ use crate::simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Kind, Options, Revocatio
 pub enum DemoError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("the demo can't keep its grant in {folder}: {error}; set TMPDIR to a folder that can be written", folder = .folder.display())]
+    Folder { folder: std::path::PathBuf, error: std::io::Error },
     #[error("the demo's own configuration is not valid: {0}")]
     Config(#[from] Errors),
     #[error("{0}")]
@@ -51,7 +53,7 @@ pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()
     let simulator =
         Simulator::start(Options { access_lifetime: SHORT_LIFE, rate_limit: None, ..Options::league8() }).await?;
     let folder = std::env::temp_dir().join(format!("bearer-proxy-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    std::fs::create_dir_all(&folder).map_err(|error| DemoError::Folder { folder: folder.clone(), error })?;
     let first = simulator.grant().refresh_token;
     let gateway = Gateway::start(configuration(&simulator, &folder, &first)?, Clock::system()).await;
     let gateway = match gateway {

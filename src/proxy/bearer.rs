@@ -35,6 +35,7 @@ use super::headers::{Hygiene, UpgradeWish};
 use super::limit::Place;
 use super::refusal::Refusals;
 use super::replay::{Budget, Kept};
+use super::target::Prefix;
 use super::tunnel;
 use crate::metrics::{ReplayOutcome, ReplayReason, WorkerMetrics};
 use crate::token::live::LiveToken;
@@ -54,6 +55,7 @@ pub struct Authorized {
 pub struct Bearing {
     pub tokens: Tokens,
     pub hygiene: Hygiene,
+    pub prefix: Prefix,
     pub refusals: Refusals,
     pub budget: Budget,
     /// Bytes.
@@ -88,7 +90,7 @@ impl Authorized {
         Self { request, upgrade: false, kept: None }
     }
 
-    pub(super) fn into_request(self) -> Request<RequestBody> {
+    pub fn into_request(self) -> Request<RequestBody> {
         self.request
     }
 }
@@ -124,7 +126,8 @@ impl Bearing {
         let version = request.version();
         let wish = self.hygiene.request(request.headers_mut(), version);
         let downstream = wish.is_some().then(|| hyper::upgrade::on(&mut request));
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
+        parts.uri = self.prefix.before(parts.uri).ok_or(Failure::BadRequest("the request target is too long"))?;
         let large = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX) > self.replay_limit;
         let mut token = self.token(large).await?;
         let head = Head::of(&parts);
@@ -139,7 +142,13 @@ impl Bearing {
                 Ok(response) => {
                     self.metrics.upstream_head(began.elapsed());
                     match self.judge(&response, &token, kept.as_deref(), &mut state).await? {
-                        None => return Ok(self.pass_on(response, place, downstream)),
+                        None => {
+                            // The client may still be sending.
+                            if let Some(kept) = &kept {
+                                kept.release();
+                            }
+                            return Ok(self.pass_on(response, place, downstream));
+                        }
                         Some(newer) => {
                             token = newer;
                             discard(response);

@@ -28,6 +28,8 @@ pub enum Failure {
     RequestTimeout(Duration),
     #[error("the request's body is larger than guard.max_body_size ({0} bytes)")]
     BodyTooLarge(u64),
+    #[error("the request's head is larger than guard.max_header_size ({0} bytes)")]
+    HeadersTooLarge(usize),
     #[error("this host is not on guard.hosts")]
     Misdirected,
     #[error("CONNECT and TRACE are not supported")]
@@ -40,8 +42,12 @@ pub enum Failure {
     TokenUnavailable(Unavailable),
     #[error("{0} requests are in flight already (upstream.max_in_flight)")]
     Overloaded(usize),
+    #[error("this gateway is shutting down")]
+    Draining,
     #[error("the upstream did not answer within {0:?}")]
     ResponseTimeout(Duration),
+    #[error("the upstream took nothing of the request's body for longer than {0:?}")]
+    WriteTimeout(Duration),
     #[error("the request has come back to the gateway that sent it (Via)")]
     Loop,
     #[error("the client has gone")]
@@ -90,6 +96,9 @@ impl Failure {
             Self::NotAllowed => (StatusCode::FORBIDDEN, "not-allowed", "http_request_denied"),
             Self::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "http_request_error"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "http_request_error"),
+            Self::HeadersTooLarge(_) => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "http_request_error")
+            }
             Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "misdirected-request", "http_request_denied"),
             Self::MethodNotSupported => (StatusCode::NOT_IMPLEMENTED, "method-not-supported", "http_request_denied"),
             Self::Unreachable(error) => match error {
@@ -114,7 +123,9 @@ impl Failure {
             }
             Self::TokenUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", "proxy_internal_error"),
             Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached"),
+            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "proxy_internal_response"),
             Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),
+            Self::WriteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "connection_write_timeout"),
             Self::Loop => (StatusCode::LOOP_DETECTED, "loop", "proxy_loop_detected"),
             // Nobody reads it; nginx's 499 would be an unregistered status.
             Self::ClientGone => (StatusCode::BAD_REQUEST, "client-gone", "http_request_error"),
@@ -125,7 +136,7 @@ impl Failure {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TokenUnavailable(Unavailable { retry_after, .. }) => Some(*retry_after),
-            Self::Overloaded(_) => Some(1),
+            Self::Overloaded(_) | Self::Draining => Some(1),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ use super::LocalBoxFuture;
 use super::bearer::Authorized;
 use super::body::{BoxError, ClientBody};
 use super::error::{Broken, Failure};
-use super::replay::{Attempt, Kept};
+use super::replay::{Attempt, Kept, Progress};
 use crate::config::UpstreamConfig;
 use crate::upstream::failure::{FailureKind, SendFailure};
 use crate::upstream::pool::{Pool, UpstreamBody};
@@ -35,6 +35,8 @@ pub enum Attempted {
     Failed(Box<SendFailure<RequestBody>>),
     /// No response head came in time: it may have been processed, and is not sent again.
     TimedOut(Duration),
+    /// The upstream took nothing more of the request's body.
+    Stalled(Duration),
 }
 
 /// Sends to the upstream.
@@ -42,6 +44,7 @@ pub enum Attempted {
 pub struct Forward {
     pool: Rc<Pool<RequestBody>>,
     response_timeout: Duration,
+    idle_timeout: Duration,
 }
 
 // === impl RequestBody ===
@@ -79,7 +82,7 @@ impl Attempted {
     pub fn may_resend(&self, method: &Method, whole: bool, resent: bool) -> bool {
         match self {
             Self::Failed(failure) => may_resend(failure.event(method, whole, resent)) == Verdict::Resend,
-            Self::TimedOut(_) => false,
+            Self::TimedOut(_) | Self::Stalled(_) => false,
         }
     }
 }
@@ -88,6 +91,7 @@ impl From<Attempted> for Failure {
     fn from(attempted: Attempted) -> Self {
         let failure = match attempted {
             Attempted::TimedOut(limit) => return Self::ResponseTimeout(limit),
+            Attempted::Stalled(limit) => return Self::WriteTimeout(limit),
             Attempted::Failed(failure) => failure,
         };
         tracing::debug!(kind = %failure.kind, reused = failure.reused, source = ?failure.source, "no answer from the upstream");
@@ -109,37 +113,40 @@ impl From<Attempted> for Failure {
 
 impl Forward {
     pub fn new(pool: Rc<Pool<RequestBody>>, config: &UpstreamConfig) -> Self {
-        Self { pool, response_timeout: config.response_timeout }
+        Self { pool, response_timeout: config.response_timeout, idle_timeout: config.idle_timeout }
     }
 
     async fn send(self, authorized: Authorized) -> Result<Response<UpstreamBody>, Attempted> {
         let kept = authorized.kept.clone();
-        let limit = self.response_timeout;
         let mut answer = pin!(async {
             match authorized.upgrade {
                 true => self.pool.send_upgrade(authorized.into_request()).await,
                 false => self.pool.send(authorized.into_request()).await,
             }
         });
-        let mut deadline = Instant::now() + limit;
+        // What is due is looked at only when the first deadline has passed, so that a request sets one timer.
+        let first = if kept.is_some() { self.response_timeout.min(self.idle_timeout) } else { self.response_timeout };
+        let mut deadline = Instant::now() + first;
         loop {
             match tokio::time::timeout_at(deadline, &mut answer).await {
                 Ok(answer) => return answer.map_err(Attempted::Failed),
-                Err(_) => match later(kept.as_deref(), limit) {
-                    Some(later) if later > Instant::now() => deadline = later,
-                    _ => return Err(Attempted::TimedOut(limit)),
-                },
+                Err(_) => deadline = self.later(kept.as_deref())?,
             }
         }
     }
-}
 
-/// The limit counts from the request's end: while the client still sends, another one (the body's idle limit) watches. Looked at
-/// only when the first deadline has passed, so that a request sets one timer.
-fn later(kept: Option<&Kept<ClientBody>>, limit: Duration) -> Option<Instant> {
-    match kept?.ended_at() {
-        None => Some(Instant::now() + limit),
-        Some(end) => Some(end + limit),
+    /// The limit on the response counts from the request's end. Before, the body's own limit counts: for the client while its next
+    /// piece is waited for (there the body watches itself), for the upstream while it takes nothing.
+    fn later(&self, kept: Option<&Kept<ClientBody>>) -> Result<Instant, Attempted> {
+        let Self { response_timeout, idle_timeout, .. } = *self;
+        let now = Instant::now();
+        let (due, outcome) = match kept.map(Kept::progress) {
+            None => (now, Attempted::TimedOut(response_timeout)),
+            Some(Progress::Ended(end)) => (end + response_timeout, Attempted::TimedOut(response_timeout)),
+            Some(Progress::Awaited) => return Ok(now + idle_timeout),
+            Some(Progress::Given(at)) => (at + idle_timeout, Attempted::Stalled(idle_timeout)),
+        };
+        if due > now { Ok(due) } else { Err(outcome) }
     }
 }
 

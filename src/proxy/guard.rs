@@ -3,6 +3,7 @@
 //! In this order: framing, host, loop, client key, allow-list, limits. Only this module makes an [`Admitted`], so that a request
 //! that was not guarded can't be forwarded.
 
+mod framing;
 mod path;
 
 use std::future::{Ready, ready};
@@ -13,7 +14,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use futures_util::future::Either;
 use http::header::{AUTHORIZATION, HOST, VIA};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::{Layer, Service};
@@ -57,7 +58,7 @@ impl Admitted {
         self.place = Some(place);
     }
 
-    pub(super) fn into_parts(self) -> (Request<Incoming>, Option<Place>) {
+    pub fn into_parts(self) -> (Request<Incoming>, Option<Place>) {
         (self.request, self.place)
     }
 }
@@ -72,12 +73,13 @@ impl Rules {
 
     fn admit(&self, request: Request<Incoming>) -> Result<Admitted, Failure> {
         let size = request.body().size_hint().lower();
-        self.judge(request.method(), request.uri(), request.headers(), size)?;
+        self.judge(&request, size)?;
         Ok(Admitted { request, place: None })
     }
 
     /// The verdict on a request's head. `size`: the bytes that its body is known to have at least.
-    fn judge(&self, method: &Method, uri: &http::Uri, headers: &HeaderMap, size: u64) -> Result<(), Failure> {
+    fn judge<B>(&self, request: &Request<B>, size: u64) -> Result<(), Failure> {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         if matches!(*method, Method::CONNECT | Method::TRACE) {
             return Err(Failure::MethodNotSupported);
         }
@@ -91,12 +93,16 @@ impl Rules {
         if uri.scheme_str().is_some_and(|scheme| !self.accepts_scheme(scheme)) {
             return Err(Failure::BadRequest("the request target has another scheme than this listener"));
         }
+        framing::check(request).map_err(Failure::BadRequest)?;
         self.check_host(uri, headers)?;
         if self.is_loop(headers) {
             return Err(Failure::Loop);
         }
         self.check_key(headers)?;
         self.check_allowed(method, path)?;
+        if head_size(request) > self.guard.max_header_size {
+            return Err(Failure::HeadersTooLarge(self.guard.max_header_size));
+        }
         match self.guard.max_body_size {
             Some(limit) if size > limit => Err(Failure::BodyTooLarge(limit)),
             _ => Ok(()),
@@ -108,18 +114,12 @@ impl Rules {
         scheme.eq_ignore_ascii_case("https") || (scheme.eq_ignore_ascii_case("http") && !self.tls)
     }
 
-    fn check_host(&self, uri: &http::Uri, headers: &HeaderMap) -> Result<(), Failure> {
-        let mut hosts = headers.get_all(HOST).iter();
-        let host = hosts.next();
-        if hosts.next().is_some() {
-            // RFC 9112 §3.2.
-            return Err(Failure::BadRequest("more than one Host"));
-        }
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
         let Some(accepted) = &self.guard.hosts else { return Ok(()) };
         let named = match uri.authority() {
             // An absolute-form target or `:authority` overrides `Host` (RFC 9112 §3.2.2).
             Some(authority) => Some(authority.host()),
-            None => host.and_then(|host| host.to_str().ok()).map(without_port),
+            None => headers.get(HOST).and_then(|host| host.to_str().ok()).map(without_port),
         };
         match named {
             Some(named) if accepted.iter().any(|host| same_host(host, named)) => Ok(()),
@@ -166,6 +166,14 @@ impl Rules {
         });
         if allowed { Ok(()) } else { Err(Failure::NotAllowed) }
     }
+}
+
+/// Bytes of the head as HTTP/1.1 writes it, whichever version it came in.
+fn head_size<B>(request: &Request<B>) -> usize {
+    let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + fields.sum::<usize>() + "\r\n".len()
 }
 
 fn without_port(host: &str) -> &str {

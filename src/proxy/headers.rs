@@ -30,6 +30,8 @@ const PROXY_CONNECTION: &str = "proxy-connection";
 const X_PROXY_KEY: &str = "x-proxy-key";
 const X_REAL_IP: &str = "x-real-ip";
 const X_FORWARDED: &str = "x-forwarded-";
+/// To be written with `-` alone.
+const FRAMING: [&str; 3] = ["content-length", "proxy-authorization", "transfer-encoding"];
 const OVERRIDES: [&str; 8] = [
     "x-http-method-override",
     "x-http-method",
@@ -63,11 +65,12 @@ impl Hygiene {
     /// the client wants to switch to, if it may.
     pub fn request(&self, headers: &mut HeaderMap, version: Version) -> Option<UpgradeWish> {
         let upgrade = (version == Version::HTTP_11 && named_in(headers, &CONNECTION, "upgrade"))
-            .then(|| headers.get(UPGRADE).cloned().map(UpgradeWish))
+            .then(|| UpgradeWish::of(headers))
             .flatten();
         let trailers = named_in(headers, &TE, "trailers");
         remove_named_by_connection(headers);
         remove_where(headers, |name| self.ends_here(name));
+        join_crumbs(headers);
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -104,11 +107,37 @@ impl Hygiene {
             return !self.pass_cookies;
         }
         let name = name.as_str();
+        // CGI and its heirs (PHP) read `_` as `-`.
+        if name.contains('_') {
+            let dashed = name.replace('_', "-");
+            return FRAMING.contains(&dashed.as_str()) || self.names_client(&dashed);
+        }
+        self.names_client(name)
+    }
+
+    /// Who the client is, or what it may, or what it means instead of method and path.
+    fn names_client(&self, name: &str) -> bool {
         name.starts_with("x-")
             && (name == X_PROXY_KEY
                 || name == X_REAL_IP
                 || name.starts_with(X_FORWARDED)
                 || (self.strip_overrides && OVERRIDES.contains(&name)))
+    }
+}
+
+// === impl UpgradeWish ===
+
+impl UpgradeWish {
+    /// `None` too where HTTP itself would run in the tunnel (`h2c`): its requests would pass no guard and carry no token of ours.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(UPGRADE).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+        let is_http = |protocol: &str| {
+            let name = protocol.split('/').next().unwrap_or_default().trim();
+            ["h2c", "h2", "http", "tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
+        };
+        let mut protocols = tokens(headers, &UPGRADE).peekable();
+        (protocols.peek().is_some() && !protocols.any(is_http)).then(|| Self(line.clone()))
     }
 }
 
@@ -143,6 +172,20 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
         .collect();
     for name in named {
         headers.remove(name);
+    }
+}
+
+/// HTTP/2 clients may send a cookie's parts as fields of their own; elsewhere it is one (RFC 9113 §8.2.3).
+fn join_crumbs(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if crumbs.nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Field values joined by valid bytes are one again.
+    if let Ok(mut cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        cookie.set_sensitive(true);
+        headers.insert(COOKIE, cookie);
     }
 }
 

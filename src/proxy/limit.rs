@@ -1,6 +1,7 @@
 //! A bound on requests in flight, over all workers: a short queue, then 503.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub struct InFlightLimit {
     places: Arc<Semaphore>,
     max: usize,
     queue: Duration,
+    draining: Arc<AtomicBool>,
 }
 
 /// A place among the requests in flight, given back when dropped.
@@ -39,7 +41,12 @@ impl InFlightLimit {
     /// At most `max` at once; the next waits up to `queue`.
     pub fn new(max: usize, queue: Duration) -> Self {
         let max = max.min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(max)), max, queue }
+        Self { places: Arc::new(Semaphore::new(max)), max, queue, draining: Arc::default() }
+    }
+
+    /// From now on who finds no place is told that it is for the drain's sake: to come again here is of no use.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     fn at_once(&self) -> Result<Place, TryAcquireError> {
@@ -49,6 +56,7 @@ impl InFlightLimit {
     async fn queue(self) -> Result<Place, Failure> {
         match tokio::time::timeout(self.queue, self.places.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Place { _permit: permit }),
+            Ok(Err(_)) | Err(_) if self.draining.load(Ordering::Relaxed) => Err(Failure::Draining),
             Ok(Err(_)) | Err(_) => Err(Failure::Overloaded(self.max)),
         }
     }

@@ -52,10 +52,27 @@ pub enum AttemptError<E> {
     Source(E),
 }
 
+/// Whose turn it is with the client's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The client's: its next piece is waited for.
+    Awaited,
+    /// The upstream's: it was given a piece then, and has not asked for the next.
+    Given(Instant),
+    /// It has ended.
+    Ended(Instant),
+}
+
+/// What a poll of an attempt gives.
+type Polled<E> = Poll<Option<Result<Frame<Bytes>, AttemptError<E>>>>;
+
 struct Shared<B> {
     rest: B,
     pieces: Pieces,
     end: End,
+    progress: Progress,
+    /// Its length was known before it came.
+    sized: bool,
     /// The number of the attempt that may read.
     reader: u32,
     /// Of the attempt that read last: a revoked attempt is woken so that it notices.
@@ -72,7 +89,7 @@ enum Pieces {
 
 enum End {
     NotYet,
-    Reached(Option<HeaderMap>, Instant),
+    Reached(Option<HeaderMap>),
     /// It ended in an error: what was kept is not the whole.
     Failed,
 }
@@ -99,9 +116,11 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
     /// The body's first attempt, and the right to another. `limit`: bytes.
     pub fn new(body: B, limit: usize, budget: &Budget) -> (Self, Attempt<B>) {
         let shared = Shared {
+            sized: body.size_hint().exact().is_some(),
             rest: body,
             pieces: Pieces::Whole { list: Vec::new(), bytes: 0 },
             end: End::NotYet,
+            progress: Progress::Given(Instant::now()),
             reader: 0,
             waker: None,
             limit,
@@ -125,12 +144,8 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
         matches!((&shared.pieces, &shared.end), (Pieces::Whole { .. }, End::NotYet | End::Reached(..)))
     }
 
-    /// When the client's body was read to its end.
-    pub fn ended_at(&self) -> Option<Instant> {
-        match self.shared.borrow().end {
-            End::Reached(_, at) => Some(at),
-            End::NotYet | End::Failed => None,
-        }
+    pub fn progress(&self) -> Progress {
+        self.shared.borrow().progress
     }
 
     /// Revokes the present attempt and begins another with the first byte; `None` where not everything was kept.
@@ -149,6 +164,11 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
         Some(self.attempt(number))
     }
 
+    /// There will be no replay: what is there goes with the next piece that comes, and nothing more is kept.
+    pub fn release(&self) {
+        self.shared.borrow_mut().limit = 0;
+    }
+
     fn attempt(&self, number: u32) -> Attempt<B> {
         Attempt { shared: Rc::clone(&self.shared), number, sent: 0, sent_bytes: 0, trailers_sent: false }
     }
@@ -165,79 +185,25 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
     type Data = Bytes;
     type Error = AttemptError<B::Error>;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AttemptError<B::Error>>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let mut shared = this.shared.borrow_mut();
+        let shared = Rc::clone(&this.shared);
+        let mut shared = shared.borrow_mut();
         if shared.reader != this.number {
             return Poll::Ready(Some(Err(AttemptError::Revoked)));
         }
-        if let Pieces::Whole { list, .. } = &shared.pieces
-            && let Some(piece) = list.get(this.sent)
-        {
-            this.sent += 1;
-            this.sent_bytes += piece.len() as u64;
-            return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
-        }
-        match &shared.end {
-            End::Reached(Some(trailers), _) if !this.trailers_sent => {
-                this.trailers_sent = true;
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
-            }
-            End::Reached(..) | End::Failed => return Poll::Ready(None),
-            End::NotYet => {}
-        }
-        match Pin::new(&mut shared.rest).poll_frame(cx) {
-            Poll::Pending => {
-                if !shared.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    shared.waker = Some(cx.waker().clone());
-                }
-                Poll::Pending
-            }
-            Poll::Ready(None) => {
-                shared.end = End::Reached(None, Instant::now());
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => {
-                shared.end = End::Failed;
-                shared.drop_pieces();
-                Poll::Ready(Some(Err(AttemptError::Source(error))))
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    if shared.keep(data) {
-                        this.sent += 1;
-                        this.sent_bytes += data.len() as u64;
-                    }
-                    if shared.rest.is_end_stream() {
-                        shared.end = End::Reached(None, Instant::now());
-                    }
-                } else if let Some(trailers) = frame.trailers_ref() {
-                    shared.end = End::Reached(Some(trailers.clone()), Instant::now());
-                    this.trailers_sent = true;
-                } else {
-                    // A kind of frame that is not known here passes, and can't be repeated.
-                    shared.drop_pieces();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-        }
+        let polled = this.poll_shared(&mut shared, cx);
+        shared.progress = match &polled {
+            Poll::Pending => Progress::Awaited,
+            Poll::Ready(Some(Ok(_))) if !this.has_ended(&shared) => Progress::Given(Instant::now()),
+            Poll::Ready(_) => Progress::Ended(Instant::now()),
+        };
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         let shared = self.shared.borrow();
-        if shared.reader != self.number {
-            return false;
-        }
-        let unsent = matches!(&shared.pieces, Pieces::Whole { list, .. } if self.sent < list.len());
-        match &shared.end {
-            _ if unsent => false,
-            End::Reached(trailers, _) => trailers.is_none() || self.trailers_sent,
-            End::NotYet => shared.rest.is_end_stream(),
-            End::Failed => false,
-        }
+        shared.reader == self.number && self.has_ended(&shared)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -251,12 +217,83 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
             End::Reached(..) | End::Failed => SizeHint::with_exact(0),
         };
         let mut hint = SizeHint::new();
+        // Framed as it was before: a replay that knew its length would have no place for trailers.
         // The upper bound first: a lower bound over the present upper one is a panic.
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(unsent)) {
+        if shared.sized
+            && let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(unsent))
+        {
             hint.set_upper(upper);
         }
         hint.set_lower(rest.lower().saturating_add(unsent));
         hint
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Attempt<B> {
+    fn poll_shared(&mut self, shared: &mut Shared<B>, cx: &mut Context<'_>) -> Polled<B::Error> {
+        if let Pieces::Whole { list, .. } = &shared.pieces
+            && let Some(piece) = list.get(self.sent)
+        {
+            self.sent += 1;
+            self.sent_bytes += piece.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
+        }
+        match &shared.end {
+            End::Reached(Some(trailers)) if !self.trailers_sent => {
+                self.trailers_sent = true;
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+            }
+            End::Reached(..) => return Poll::Ready(None),
+            // Never an end: what was cut would pass for whole.
+            End::Failed => return Poll::Ready(Some(Err(AttemptError::Revoked))),
+            End::NotYet => {}
+        }
+        match Pin::new(&mut shared.rest).poll_frame(cx) {
+            Poll::Pending => {
+                if !shared.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    shared.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                shared.end = End::Reached(None);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                shared.end = End::Failed;
+                shared.drop_pieces();
+                Poll::Ready(Some(Err(AttemptError::Source(error))))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    if shared.keep(data) {
+                        self.sent += 1;
+                        self.sent_bytes += data.len() as u64;
+                    }
+                    if shared.rest.is_end_stream() {
+                        shared.end = End::Reached(None);
+                    }
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    shared.end = End::Reached(Some(trailers.clone()));
+                    self.trailers_sent = true;
+                } else {
+                    // A kind of frame that is not known here passes, and can't be repeated.
+                    shared.drop_pieces();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    /// Whether nothing more comes.
+    fn has_ended(&self, shared: &Shared<B>) -> bool {
+        let unsent = matches!(&shared.pieces, Pieces::Whole { list, .. } if self.sent < list.len());
+        match &shared.end {
+            _ if unsent => false,
+            End::Reached(trailers) => trailers.is_none() || self.trailers_sent,
+            End::NotYet => shared.rest.is_end_stream(),
+            End::Failed => false,
+        }
     }
 }
 

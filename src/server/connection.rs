@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::flight::{Counted, Flights};
+use super::heads::Watched;
 use super::http2::Streams;
 use super::lifetime::{End, Lifetime};
 use super::limits::Limits;
@@ -46,7 +47,7 @@ const MAX_ERROR_RESETS: usize = 256;
 /// HTTP over one connection.
 #[expect(clippy::large_enum_variant, reason = "most connections are the large variant, and have no box this way")]
 pub(super) enum Http<S: Service> {
-    One(http1::UpgradeableConnection<TokioIo<Transport>, Counted<S>>),
+    One(http1::UpgradeableConnection<TokioIo<Watched>, Counted<S>>),
     Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, Streams>>),
 }
 
@@ -99,7 +100,6 @@ async fn handshake(tls: &Arc<Tls>, socket: Socket) -> io::Result<Box<tokio_rustl
 
 impl<S: Service> Http<S> {
     fn new(transport: Transport, service: Counted<S>, flights: &Rc<Flights>, limits: &Limits) -> Self {
-        let io = TokioIo::new(transport);
         match flights.protocol() {
             Protocol::Http1 => Self::One(
                 http1::Builder::new()
@@ -110,7 +110,7 @@ impl<S: Service> Http<S> {
                     .max_header_size(limits.max_head)
                     // Also the largest read, and what is held of a response before it must be flushed.
                     .max_buf_size(limits.max_head)
-                    .serve_connection(io, service)
+                    .serve_connection(TokioIo::new(Watched::new(transport)), service)
                     .with_upgrades(),
             ),
             Protocol::Http2 => {
@@ -122,7 +122,7 @@ impl<S: Service> Http<S> {
                     .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
                     .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
                     .max_local_error_reset_streams(MAX_ERROR_RESETS)
-                    .serve_connection(io, service);
+                    .serve_connection(TokioIo::new(transport), service);
                 Self::Two(Box::new(connection))
             }
         }

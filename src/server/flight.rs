@@ -16,6 +16,7 @@ use tower::util::Oneshot;
 
 use super::Service;
 use super::drain::Draining;
+use super::heads::Ambiguity;
 use super::protocol::Protocol;
 use super::socket::Signals;
 
@@ -24,8 +25,8 @@ pub(super) struct Flights {
     in_flight: Cell<u32>,
     /// Since when none is in flight.
     since: Cell<Instant>,
-    /// At least one request's head has come.
-    served: Cell<bool>,
+    /// How many requests' heads have come.
+    requests: Cell<u64>,
     /// What the response body that was polled last did.
     body: Cell<BodyPoll>,
     signals: Arc<Signals>,
@@ -87,7 +88,7 @@ impl Flights {
         Rc::new(Self {
             in_flight: Cell::new(0),
             since: Cell::new(Instant::now()),
-            served: Cell::new(false),
+            requests: Cell::new(0),
             body: Cell::default(),
             signals,
             protocol,
@@ -105,7 +106,7 @@ impl Flights {
     }
 
     pub(super) fn has_served(&self) -> bool {
-        self.served.get()
+        self.requests.get() > 0
     }
 
     pub(super) fn signals(&self) -> &Signals {
@@ -129,12 +130,18 @@ impl Flights {
     /// Whether a response has to say that it is the connection's last. A service may answer at once: then there is no moment
     /// between request and response in which hyper could be told.
     fn is_last(&self, status: StatusCode) -> bool {
-        self.draining.since().is_some() && self.protocol == Protocol::Http1 && status != StatusCode::SWITCHING_PROTOCOLS
+        let ends = self.draining.since().is_some() || self.ambiguity().is_some();
+        ends && self.protocol == Protocol::Http1 && status != StatusCode::SWITCHING_PROTOCOLS
+    }
+
+    /// Of the request whose head has come last.
+    fn ambiguity(&self) -> Option<Ambiguity> {
+        self.signals.ambiguity(self.requests.get())
     }
 
     pub(super) fn begin(self: &Rc<Self>) -> Flight {
         self.in_flight.set(self.in_flight.get() + 1);
-        self.served.set(true);
+        self.requests.set(self.requests.get() + 1);
         // What was read up to here is this request's.
         self.signals.forget_read();
         Flight(self.clone())
@@ -154,8 +161,11 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
     type Error = Infallible;
     type Future = Call<S>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let flight = Some(self.flights.begin());
+        if let Some(ambiguity) = self.flights.ambiguity() {
+            request.extensions_mut().insert(ambiguity);
+        }
         let mut service = self.service.borrow_mut();
         // Mostly it is ready at once, and neither a clone nor a wake-up is needed.
         let state = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {

@@ -3,12 +3,13 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::heads::Ambiguity;
 use super::load::Place;
 use super::protocol::{PREFACE, Protocol};
 use super::stream::Stream;
@@ -39,6 +40,8 @@ pub(super) struct Signals {
     shut: AtomicBool,
     /// After the end of this side, read on to the client's.
     linger: AtomicBool,
+    /// HTTP/1: the number of the first request whose head is to be refused, from 1 on, and why.
+    refused: OnceLock<(u64, Ambiguity)>,
 }
 
 #[derive(Default)]
@@ -198,6 +201,15 @@ impl Signals {
         }
     }
 
+    pub(super) fn refuse(&self, request: u64, ambiguity: Ambiguity) {
+        let _ = self.refused.set((request, ambiguity));
+    }
+
+    /// Why this request, and every later one of the connection, is to be refused.
+    pub(super) fn ambiguity(&self, request: u64) -> Option<Ambiguity> {
+        self.refused.get().filter(|(refused, _)| request >= *refused).map(|(_, ambiguity)| *ambiguity)
+    }
+
     fn is(flag: &AtomicBool) -> bool {
         flag.load(Ordering::Relaxed)
     }
@@ -223,6 +235,7 @@ impl Default for Signals {
             eof: AtomicBool::new(false),
             shut: AtomicBool::new(false),
             linger: AtomicBool::new(true),
+            refused: OnceLock::new(),
         }
     }
 }

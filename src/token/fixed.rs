@@ -56,7 +56,7 @@ impl Fixed {
         match command {
             Command::Refused(generation, reply) => self.answer(generation, reply),
             Command::Refresh(reply) => self.answer(self.generation, reply),
-            Command::RefusedAgain(_) | Command::ReplayAccepted | Command::Reconfigure(_) => {}
+            Command::RefusedAgain(_) | Command::ReplayAccepted | Command::Wanted | Command::Reconfigure(_) => {}
             Command::ReplaceSource(source) => {
                 self.source = source;
                 self.read();

@@ -11,6 +11,10 @@
 //! Between the server's commit and ours lies a window that nobody can close. The intent names it: who finds one knows that the
 //! token *may* have been spent, and `oauth.ambiguous_retry` says what follows.
 
+mod plan;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,16 +22,15 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+pub use self::plan::{Kind, Plan, Settings, Which, binding_mismatch, plan, plan_stored};
+use self::plan::{LOG_IN, plan_first};
 use crate::clock::Clock;
-use crate::config::{AmbiguousRetry, Config, GrantConfig, TokenEndpoint};
 use crate::fault;
 use crate::metrics::Metrics;
 use crate::token::endpoint::{Answer, Endpoint, Failure, Issued, Presented};
 use crate::token::policy;
-use crate::token::store::{
-    Binding, Expect, Intent, LastRefresh, Lease, Leased, Record, Store, StoreError, Version, Written,
-};
-use crate::token::{Access, InvalidToken, Outcome, RefreshToken, Trigger};
+use crate::token::store::{Expect, Intent, LastRefresh, Lease, Leased, Record, Store, StoreError, Version, Written};
+use crate::token::{Access, Generation, Outcome, RefreshToken, Trigger};
 
 /// Beside the call, what a lease must cover: the writes before and after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
@@ -54,32 +57,13 @@ pub struct Prepared {
     done: Arc<OnceCell<()>>,
 }
 
-/// What rotations depend on.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub kind: Kind,
-    pub binding: Binding,
-    pub request_timeout: Duration,
-    pub ambiguous_retry: AmbiguousRetry,
-    pub default_lifetime: Duration,
-}
-
-/// The two grants that are renewed at a token endpoint.
-#[derive(Clone, Debug)]
-pub enum Kind {
-    /// With the first refresh token of the configuration.
-    RefreshToken {
-        first: Option<RefreshToken>,
-    },
-    ClientCredentials,
-}
-
 /// How a rotation ended.
 #[derive(Debug)]
 pub enum Rotation {
     Renewed(Renewed),
-    /// The store holds a generation that this process had not seen: nothing was presented.
-    Adopted(Box<Record>),
+    /// Nothing was presented, or what came of it counts no more: what the store holds is not what this process knew, or forbids
+    /// it, or can't be read.
+    Found(Result<Option<Box<Record>>, StoreError>),
     /// No token; what the store holds now, where that is known.
     Failed(Failure, Option<Box<Record>>),
 }
@@ -97,18 +81,6 @@ pub struct Renewed {
 pub struct Unpersisted {
     pub expect: Expect,
     pub error: String,
-}
-
-/// What a rotation would do with what the store holds. A pure decision.
-#[derive(Debug, PartialEq)]
-pub enum Plan {
-    Present {
-        token: Option<RefreshToken>,
-        /// How often this token was presented before without a clear answer.
-        unclear: u32,
-    },
-    /// Only a person can help; the text says what happened and what to do.
-    NeedsLogin(String),
 }
 
 // === impl Prepared ===
@@ -132,6 +104,15 @@ impl Prepared {
         self.store.lease(owner, duration).await
     }
 
+    async fn release(&self, lease: Lease) {
+        self.store.release(lease).await;
+    }
+
+    async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
+        self.ready().await?;
+        self.store.write(expect, record).await
+    }
+
     pub async fn changed(&self) {
         self.store.changed().await;
     }
@@ -148,50 +129,55 @@ impl Journal {
     }
 
     /// One rotation. Must run to its end: spawn it, never drop it. `known` is the newest version that the process has seen.
-    pub async fn rotate(&self, known: Option<Version>, trigger: Trigger) -> Rotation {
+    pub async fn rotate(&self, known: Option<Version>, which: Which, trigger: Trigger) -> Rotation {
         let lease_for = self.settings.request_timeout + LEASE_MARGIN;
         let lease = loop {
             if self.stopping.load(Ordering::Relaxed) {
-                return put_off(&StoreError::Unavailable("the proxy is stopping".into()), None);
+                return put_off(StoreError::Unavailable("the proxy is stopping".into()), None);
             }
             match self.observe("lease", self.store.lease(&self.owner, lease_for).await) {
                 Ok(Leased::Held(lease)) => break lease,
                 Ok(Leased::Busy { retry_in }) => tokio::time::sleep(retry_in).await,
-                Err(error) => return put_off(&error, None),
+                Err(error) => return put_off(error, None),
             }
             // The holder's commit is worth more than its lease.
             if let Ok(Some(record)) = self.observe("load", self.store.load().await)
                 && known.is_some_and(|known| record.generation > known.generation)
             {
-                return Rotation::Adopted(Box::new(record));
+                return Rotation::Found(Ok(Some(Box::new(record))));
             }
         };
         fault::point("leased");
-        let rotation = self.rotate_leased(known, trigger, &lease).await;
-        self.store.store.release(lease).await;
+        let rotation = self.rotate_leased(known, which, trigger, &lease).await;
+        self.store.release(lease).await;
         fault::point("released");
         rotation
     }
 
-    async fn rotate_leased(&self, known: Option<Version>, trigger: Trigger, lease: &Lease) -> Rotation {
+    async fn rotate_leased(&self, known: Option<Version>, which: Which, trigger: Trigger, lease: &Lease) -> Rotation {
         let fence = lease.fence;
         let stored = match self.observe("load", self.store.load().await) {
             Ok(stored) => stored,
-            Err(error) => return put_off(&error, None),
+            Err(error) => return put_off(error, None),
         };
-        if let Some(record) = &stored
-            && known.is_none_or(|known| record.generation > known.generation)
-            && self.unspent(record)
-        {
-            return Rotation::Adopted(Box::new(record.clone()));
+        let found = |stored: Option<Record>| Rotation::Found(Ok(stored.map(Box::new)));
+        let stored_generation = stored.as_ref().map_or(Generation::default(), |record| record.generation);
+        if known.is_some_and(|known| stored_generation < known.generation) {
+            // The store was set back, and what it holds is probably spent; or a person replaced what could not be read.
+            return found(stored);
         }
-        let (token, unclear) = match plan(&self.settings, stored.as_ref()) {
-            Plan::Present { token, unclear } => (token, unclear),
-            Plan::NeedsLogin(reason) => return self.give_up(stored, fence, reason).await,
+        let news = known.is_none_or(|known| stored_generation > known.generation);
+        if news && stored.as_ref().is_some_and(|record| self.unspent(record)) {
+            return found(stored);
+        }
+        let plan = match which {
+            Which::First => plan_first(&self.settings, stored.as_ref()),
+            Which::Stored => Some(plan_stored(&self.settings, stored.as_ref())),
         };
+        let Some(Plan::Present { token, unclear }) = plan else { return found(stored) };
 
         let expect = Expect { version: stored.as_ref().map(Record::version), fence: Some(fence) };
-        let before = stored.unwrap_or_else(|| Record::empty(self.settings.binding.clone()));
+        let before = self.settings.before(stored);
         let mut announced = before.clone();
         if let Some(token) = &token {
             announced.intent = Some(Intent {
@@ -200,13 +186,11 @@ impl Journal {
                 fingerprint: token.fingerprint(),
                 presented: unclear.saturating_add(1),
             });
-            match self.observe("intend", self.store.store.write(expect, &announced).await) {
+            match self.observe("intend", self.store.write(expect, &announced).await) {
                 Ok(Written::Done) => fault::point("intended"),
-                Ok(Written::Superseded(Some(record))) => return Rotation::Adopted(record),
-                Ok(Written::Superseded(None) | Written::Fenced) => {
-                    return put_off(&StoreError::Unavailable(LEASE_LOST.into()), None);
-                }
-                Err(error) => return put_off(&error, Some(before)),
+                Ok(Written::Superseded(theirs)) => return Rotation::Found(Ok(theirs)),
+                Ok(Written::Fenced) => return put_off(StoreError::Unavailable(LEASE_LOST.into()), None),
+                Err(error) => return put_off(error, Some(before)),
             }
         }
         // Announced or not, from here on the store holds this version.
@@ -284,13 +268,13 @@ impl Journal {
 
     async fn commit(&self, expect: Expect, record: Record) -> Rotation {
         let record = Box::new(record);
-        match self.observe("commit", self.store.store.write(expect, &record).await) {
+        match self.observe("commit", self.store.write(expect, &record).await) {
             Ok(Written::Done) => {
                 fault::point("committed");
                 Rotation::Renewed(Renewed { record, unpersisted: None })
             }
             // Somebody put another grant there while we called: theirs counts, ours is not written over it.
-            Ok(Written::Superseded(Some(theirs))) => Rotation::Adopted(theirs),
+            Ok(Written::Superseded(Some(theirs))) => Rotation::Found(Ok(Some(theirs))),
             Ok(Written::Superseded(None) | Written::Fenced) => Rotation::Renewed(Renewed {
                 record,
                 unpersisted: Some(Unpersisted {
@@ -307,7 +291,7 @@ impl Journal {
 
     /// Tries a commit again that failed.
     pub async fn persist(&self, unpersisted: &Unpersisted, record: &Record) -> Result<Written, StoreError> {
-        self.observe("commit", self.store.store.write(unpersisted.expect, record).await)
+        self.observe("commit", self.store.write(unpersisted.expect, record).await)
     }
 
     async fn record_failure(&self, failed: Failed, failure: Failure) -> Rotation {
@@ -323,20 +307,20 @@ impl Journal {
             }
             Outcome::Rejected => {
                 let unclear = announced.intent.as_ref().is_some_and(|intent| intent.presented > 1);
-                (self.rejected(before, &token, unclear, last), Expect { version, fence: None })
+                (rejected(before, &token, unclear, last), Expect { version, fence: None })
             }
             Outcome::Ambiguous | Outcome::Ok => {
                 (Record { last_refresh: Some(last), ..announced }, Expect { version, fence: Some(fence) })
             }
         };
-        match self.observe("note", self.store.store.write(expect, &record).await) {
-            Ok(Written::Superseded(Some(theirs))) => return Rotation::Adopted(theirs),
+        match self.observe("note", self.store.write(expect, &record).await) {
+            Ok(Written::Superseded(Some(theirs))) => return Rotation::Found(Ok(Some(theirs))),
             // Stopped for longer than the lease: who has taken it over may have brought what was wanted.
             Ok(Written::Fenced) => {
                 if let Ok(Some(theirs)) = self.observe("load", self.store.load().await)
                     && theirs.generation > record.generation
                 {
-                    return Rotation::Adopted(Box::new(theirs));
+                    return Rotation::Found(Ok(Some(Box::new(theirs))));
                 }
             }
             Ok(_) => {}
@@ -344,46 +328,6 @@ impl Journal {
             Err(error) => tracing::warn!(%error, "the outcome of the refresh could not be noted"),
         }
         fault::point("noted");
-        Rotation::Failed(failure, Some(Box::new(record)))
-    }
-
-    /// The record after a clear no to `token`.
-    fn rejected(&self, before: Record, token: &RefreshToken, unclear: bool, last: LastRefresh) -> Record {
-        let said = last.error.clone().unwrap_or_default();
-        let fingerprint = token.fingerprint();
-        let mut record = Record { intent: None, last_refresh: Some(last), ..before };
-        let first_only = record.refresh.as_ref().is_some_and(|stored| stored != token);
-        if self.settings.first() == Some(token) && !record.taken.contains(&fingerprint) {
-            record.taken.push(fingerprint);
-        }
-        if first_only && record.binding == self.settings.binding {
-            // A first token that never worked leaves the grant that the store has as it was.
-            tracing::warn!(said, "oauth.refresh_token was refused; the stored grant stays in use");
-            return record;
-        }
-        let lost = if unclear {
-            " An earlier refresh had no clear answer: that answer probably held the successor, and was lost."
-        } else {
-            ""
-        };
-        record.needs_login = Some(format!(
-            "The token endpoint refused the refresh token: {said}.{lost} Log in again and store the new grant with `bearer-proxy import`."
-        ));
-        record
-    }
-
-    async fn give_up(&self, stored: Option<Record>, fence: u64, reason: String) -> Rotation {
-        let failure = Failure { outcome: Outcome::Rejected, error: reason.clone(), retry_after: None };
-        let Some(stored) = stored else { return Rotation::Failed(failure, None) };
-        // A mismatch of the configuration is not the grant's fault: it is said, and neither stored nor remembered.
-        if stored.binding != self.settings.binding || stored.needs_login.is_some() {
-            return Rotation::Failed(failure, Some(Box::new(stored)));
-        }
-        let expect = Expect { version: Some(stored.version()), fence: Some(fence) };
-        let record = Record { needs_login: Some(reason), ..stored };
-        if let Err(error) = self.observe("note", self.store.store.write(expect, &record).await) {
-            tracing::warn!(%error, "that the grant needs a login could not be noted");
-        }
         Rotation::Failed(failure, Some(Box::new(record)))
     }
 
@@ -403,134 +347,34 @@ struct Failed {
     last: LastRefresh,
 }
 
-/// Nothing was presented: the refresh is tried again later.
-fn put_off(error: &StoreError, stored: Option<Record>) -> Rotation {
-    let (outcome, error) = match error {
-        StoreError::Unavailable(error) => (Outcome::Transient, format!("put off, nothing was sent: {error}")),
-        // Waiting mends neither: a person has to.
-        StoreError::Damaged(error) | StoreError::WrongKey(error) => (Outcome::Rejected, error.clone()),
+/// Nothing was presented.
+fn put_off(error: StoreError, stored: Option<Record>) -> Rotation {
+    let StoreError::Unavailable(error) = error else {
+        // Waiting does not mend what can't be read: a person has to.
+        return Rotation::Found(Err(error));
     };
-    Rotation::Failed(Failure { outcome, error, retry_after: None }, stored.map(Box::new))
+    let error = format!("put off, nothing was sent: {error}");
+    Rotation::Failed(Failure { outcome: Outcome::Transient, error, retry_after: None }, stored.map(Box::new))
 }
 
-// === impl Settings ===
-
-impl Settings {
-    /// Of the configuration, with its grant's token endpoint.
-    ///
-    /// # Errors
-    /// `oauth.refresh_token` is no token.
-    pub fn of(config: &Config, endpoint: &TokenEndpoint) -> Result<Self, InvalidToken> {
-        let kind = match &config.oauth.grant {
-            GrantConfig::RefreshToken { first, .. } => {
-                let first = first.as_ref().map(|first| RefreshToken::parse(first.expose())).transpose()?;
-                Kind::RefreshToken { first }
-            }
-            GrantConfig::ClientCredentials { .. } | GrantConfig::Static { .. } => Kind::ClientCredentials,
-        };
-        let binding = Binding {
-            token_url: endpoint.url.to_string(),
-            client_id: endpoint.client_id.clone(),
-            upstream_origin: config.upstream.origin.to_string(),
-        };
-        Ok(Self {
-            kind,
-            binding,
-            request_timeout: endpoint.request_timeout,
-            ambiguous_retry: endpoint.ambiguous_retry,
-            default_lifetime: config.refresh.default_lifetime,
-        })
-    }
-
-    pub fn first(&self) -> Option<&RefreshToken> {
-        match &self.kind {
-            Kind::RefreshToken { first } => first.as_ref(),
-            Kind::ClientCredentials => None,
+/// The record after a clear no to `token`. Pure.
+fn rejected(before: Record, token: &RefreshToken, unclear: bool, last: LastRefresh) -> Record {
+    let said = last.error.clone().unwrap_or_default();
+    let mut record = Record { last_refresh: Some(last), ..before };
+    if record.refresh.as_ref() != Some(token) {
+        // It was the configuration's first one. It is not tried again, and the grant that the store has stays as it is,
+        // also where it is another server's.
+        record.taken.push(token.fingerprint());
+        if record.refresh.is_some() {
+            return record;
         }
     }
-
-    /// The configuration's first refresh token, if it was never taken before.
-    pub fn first_to_try(&self, stored: Option<&Record>) -> Option<&RefreshToken> {
-        self.first().filter(|first| {
-            let fingerprint = first.fingerprint();
-            !stored.is_some_and(|record| {
-                record.taken.contains(&fingerprint) || record.refresh.as_ref().is_some_and(|stored| *stored == **first)
-            })
-        })
-    }
-}
-
-/// Decides what is presented, from what the store holds.
-pub fn plan(settings: &Settings, stored: Option<&Record>) -> Plan {
-    if matches!(settings.kind, Kind::ClientCredentials) {
-        return Plan::Present { token: None, unclear: 0 };
-    }
-    if let Some(first) = settings.first_to_try(stored) {
-        return after_unclear(settings, stored, first).unwrap_or_else(|reason| match stored {
-            // The stored grant is better than none.
-            Some(record) if record.binding == settings.binding && record.refresh.is_some() => {
-                present_stored(settings, record)
-            }
-            _ => Plan::NeedsLogin(reason),
-        });
-    }
-    match stored {
-        None => Plan::NeedsLogin("No grant is stored. Log in and store one with `bearer-proxy import`.".into()),
-        Some(record) => match binding_mismatch(&record.binding, &settings.binding) {
-            Some(mismatch) => Plan::NeedsLogin(mismatch),
-            None => present_stored(settings, record),
-        },
-    }
-}
-
-fn present_stored(settings: &Settings, record: &Record) -> Plan {
-    match (&record.needs_login, &record.refresh) {
-        (Some(reason), _) => Plan::NeedsLogin(reason.clone()),
-        (None, None) => Plan::NeedsLogin(
-            "The stored grant has no refresh token. Log in and store one with `bearer-proxy import`.".into(),
-        ),
-        (None, Some(token)) => after_unclear(settings, Some(record), token).unwrap_or_else(Plan::NeedsLogin),
-    }
-}
-
-/// Whether `token` may be presented after what the intent in the store says of it.
-fn after_unclear(settings: &Settings, stored: Option<&Record>, token: &RefreshToken) -> Result<Plan, String> {
-    let unclear = stored
-        .and_then(|record| record.intent.as_ref())
-        .filter(|intent| intent.fingerprint == token.fingerprint())
-        .map_or(0, |intent| intent.presented);
-    let allowed = match settings.ambiguous_retry {
-        AmbiguousRetry::UntilClear => true,
-        AmbiguousRetry::Once => unclear <= 1,
-        AmbiguousRetry::Never => unclear == 0,
-    };
-    if allowed {
-        Ok(Plan::Present { token: Some(token.clone()), unclear })
+    let lost = if unclear {
+        " An earlier refresh had no clear answer: that answer probably held the successor, and was lost."
     } else {
-        Err(format!(
-            "The refresh token was presented {unclear} times without a clear answer, and oauth.ambiguous_retry forbids another. \
-             Log in again and store the new grant with `bearer-proxy import`."
-        ))
-    }
-}
-
-/// Says how a stored grant does not belong to the configured server; `None`: it does.
-pub fn binding_mismatch(stored: &Binding, configured: &Binding) -> Option<String> {
-    let parts = [
-        ("oauth.token_url", &stored.token_url, &configured.token_url),
-        ("oauth.client_id", &stored.client_id, &configured.client_id),
-        ("upstream.url", &stored.upstream_origin, &configured.upstream_origin),
-    ];
-    let differing: Vec<String> = parts
-        .into_iter()
-        .filter(|(_, stored, configured)| stored != configured)
-        .map(|(key, stored, configured)| format!("{key} was {stored} and is now {configured}"))
-        .collect();
-    (!differing.is_empty()).then(|| {
-        format!(
-            "The stored grant belongs to another server and is sent to nobody: {}. Undo the change, or log in and store a grant for \
-             the new one with `bearer-proxy import`.",
-            differing.join("; ")
-        )
-    })
+        ""
+    };
+    record.intent = None;
+    record.needs_login = Some(format!("The token endpoint refused the refresh token: {said}.{lost} {LOG_IN}"));
+    record
 }

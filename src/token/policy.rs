@@ -15,22 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use budget::Budget;
 
-use super::Outcome;
-use super::endpoint::GrantType;
-use crate::config::{AmbiguousRetry, Margin};
-
-/// What follows a token call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Commit and publish the new grant.
-    Adopt,
-    /// Present the same again after this wait.
-    RetryAfter(Duration),
-    /// The grant is over: only a person can get another.
-    NeedsLogin,
-    /// Keep the grant and present it again after this time, or earlier if the configuration changes or a person asks.
-    HoldFor(Duration),
-}
+use crate::config::Margin;
 
 /// Less would leave no room for a second attempt.
 const SHORTEST_MARGIN: Duration = Duration::from_secs(60);
@@ -48,9 +33,6 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
 
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(15 * 60);
-
-/// How long a misconfigured grant is left alone.
-const HOLD: Duration = Duration::from_secs(15 * 60);
 
 /// When a token that began its life at `obtained_at` ends it. What is beyond the calendar is its end.
 pub fn expires_at(obtained_at: Timestamp, lifetime: Duration) -> Timestamp {
@@ -87,35 +69,6 @@ pub fn backoff(before: u32, retry_after: Option<Duration>, chance: f64) -> Durat
 pub fn cooldown(base: Duration, before: u32) -> Duration {
     // A base above the limit is a person's choice, and is neither doubled nor cut.
     doubled(base, before, LONGEST_COOLDOWN.max(base))
-}
-
-/// What follows a call with this outcome.
-///
-/// `presented` is how often this refresh token was presented without a clear answer, this time included
-/// ([`Intent::presented`](super::store::Intent)). A call whose outcome nobody wrote down, because the process died, is
-/// [`Outcome::Ambiguous`]. `wait` is the [`backoff`] of this failure.
-pub fn after(outcome: Outcome, grant_type: GrantType, retry: AmbiguousRetry, presented: u32, wait: Duration) -> Next {
-    match (outcome, grant_type) {
-        (Outcome::Ok, _) => Next::Adopt,
-        (Outcome::Transient, _) => Next::RetryAfter(wait),
-        (Outcome::Misconfigured, _) => Next::HoldFor(HOLD),
-        // Nothing is spent by presenting client credentials, and no login would bring others.
-        (Outcome::Ambiguous, GrantType::ClientCredentials) => Next::RetryAfter(wait),
-        (Outcome::Rejected, GrantType::ClientCredentials) => Next::HoldFor(HOLD),
-        // A code is good for one presentation (RFC 6749 §4.1.2), and a server revokes what it issued for one that comes
-        // again.
-        (Outcome::Ambiguous, GrantType::Code) | (Outcome::Rejected, GrantType::Code | GrantType::RefreshToken) => {
-            Next::NeedsLogin
-        }
-        (Outcome::Ambiguous, GrantType::RefreshToken) => {
-            let again = match retry {
-                AmbiguousRetry::UntilClear => true,
-                AmbiguousRetry::Once => presented < 2,
-                AmbiguousRetry::Never => false,
-            };
-            if again { Next::RetryAfter(wait) } else { Next::NeedsLogin }
-        }
-    }
 }
 
 /// Chance, from 0 to 1. A generator that fails gives 1: the longest wait.

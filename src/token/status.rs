@@ -7,7 +7,7 @@ use crate::config::Margin;
 use crate::token::journal::{Plan, Settings, plan};
 use crate::token::refresher::Identity;
 use crate::token::store::{LastRefresh, Record};
-use crate::token::{Generation, Outcome, Trigger, policy};
+use crate::token::{Generation, policy};
 
 /// The state of the grant.
 ///
@@ -46,23 +46,13 @@ pub struct Status {
     pub obtained_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     pub refresh_at: Option<Timestamp>,
-    pub last_refresh: Option<RefreshReport>,
+    pub last_refresh: Option<LastRefresh>,
     pub persisted: bool,
     pub store: String,
     pub draining: bool,
     pub version: String,
     /// What happened and what to do, where a person is needed.
     pub reason: Option<String>,
-}
-
-/// `last_refresh` of the status document.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RefreshReport {
-    pub at: Timestamp,
-    pub trigger: Trigger,
-    pub outcome: Outcome,
-    pub duration_ms: u64,
-    pub error: Option<String>,
 }
 
 /// What the state follows from.
@@ -139,7 +129,7 @@ impl Status {
             obtained_at: access.map(|access| access.obtained_at),
             expires_at,
             refresh_at,
-            last_refresh: record.and_then(|record| record.last_refresh.as_ref()).map(RefreshReport::from),
+            last_refresh: record.and_then(|record| record.last_refresh.as_ref()).cloned(),
             persisted: true,
             store: identity.store.to_owned(),
             draining: false,
@@ -155,15 +145,6 @@ impl Status {
             State::NeedsLogin => self.obtained_at.is_some() && self.expires_at.is_none_or(|end| now < end),
             State::Starting | State::Refused | State::Expired => false,
         }
-    }
-}
-
-// === impl RefreshReport ===
-
-impl From<&LastRefresh> for RefreshReport {
-    fn from(last: &LastRefresh) -> Self {
-        let LastRefresh { at, trigger, outcome, duration_ms, error } = last;
-        Self { at: *at, trigger: *trigger, outcome: *outcome, duration_ms: *duration_ms, error: error.clone() }
     }
 }
 

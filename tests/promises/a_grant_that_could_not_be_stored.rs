@@ -105,7 +105,7 @@ async fn a_stop_stores_what_the_store_takes_at_last() {
     disk.mend(proxy.pid());
     assert!(proxy.ended().await.success());
     let log = proxy.log();
-    assert!(log.iter().any(|line| line.contains("the new grant is stored")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("the newest grant is stored")), "{log:#?}");
 
     let proxy = proxy.kill().await.start().await;
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
@@ -130,7 +130,10 @@ async fn another_grant_that_a_person_stores_meanwhile_counts() {
     let status =
         proxy.wait_for_status("adopted", |status| status["persisted"] == true && status["state"] == "valid").await;
     proxy
-        .wait_for_status("renewed", |status| status["generation"] == 2 && status["last_refresh"]["trigger"] == "manual")
+        .wait_for_status("renewed", |status| {
+            // It never goes back, though the stored document was of generation 1.
+            status["generation"].as_u64() > Some(2) && status["last_refresh"]["trigger"] == "manual"
+        })
         .await;
     assert_eq!(simulator.with_ledger(|ledger| ledger.calls_with(grant.refresh).count()), 1, "{status}");
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);

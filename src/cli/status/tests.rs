@@ -5,7 +5,7 @@ use crate::cli::tests::{config, nobody, proxy, valid};
 use crate::token::journal::Settings;
 use crate::token::live::View;
 use crate::token::new_grant::{Damaged, NewGrant};
-use crate::token::status::RefreshReport;
+use crate::token::store::LastRefresh;
 use crate::token::{Access, AccessToken, Generation, Outcome as Result5, RefreshToken, Trigger};
 
 const JSON: Options = Options { json: true };
@@ -103,7 +103,7 @@ fn a_person_reads_times_as_distances_and_no_control_characters() {
         obtained_at: Some("2026-11-21T02:00:00Z".parse().unwrap()),
         expires_at: Some("2026-11-22T02:30:10Z".parse().unwrap()),
         refresh_at: Some("2026-11-22T02:00:00Z".parse().unwrap()),
-        last_refresh: Some(RefreshReport {
+        last_refresh: Some(LastRefresh {
             at: "2026-11-22T01:59:58Z".parse().unwrap(),
             trigger: Trigger::Scheduled,
             outcome: Result5::Transient,

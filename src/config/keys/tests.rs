@@ -75,9 +75,9 @@ fn a_slip_is_answered_by_what_was_probably_meant() {
 fn the_markdown_has_a_row_a_key() {
     let text = keys_markdown();
     assert_eq!(text.lines().count(), KEYS.len() + 2);
-    assert!(
-        text.contains("\n| `upstream.connect_timeout` | `5s` | a duration from 10ms to 10m |  | DNS, TCP and TLS |\n")
-    );
+    assert!(text.contains(
+        "\n| `upstream.connect_timeout` | `5s` | a duration from 10ms to 10m |  | DNS, TCP and TLS together |\n"
+    ));
     assert!(text.contains("\n| `admin.key` (or `_file`) | – |"));
     let cells = |line: &str| line.replace("\\|", "").matches('|').count();
     assert!(text.lines().all(|line| cells(line) == 6), "{text}");

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use http::{HeaderName, Uri};
+use http::{HeaderName, Version};
 
 use super::*;
 use crate::config::{AllowRule, PathPattern, PatternSegment};
@@ -23,9 +23,12 @@ fn rules(change: impl FnOnce(&mut GuardConfig)) -> Rules {
 
 /// The problem type, or `ok`.
 fn verdict(rules: &Rules, method: Method, uri: &str, lines: &[(&str, &str)], size: u64) -> &'static str {
-    let headers: HeaderMap =
-        lines.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect();
-    match rules.judge(&method, &uri.parse::<Uri>().unwrap(), &headers, size) {
+    // HTTP/1.0 asks for no `Host`.
+    let mut request = Request::builder().version(Version::HTTP_10).method(method).uri(uri).body(()).unwrap();
+    for (name, value) in lines {
+        request.headers_mut().append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+    }
+    match rules.judge(&request, size) {
         Ok(()) => "ok",
         Err(failure) => failure.kind(),
     }
@@ -129,6 +132,15 @@ fn a_body_over_the_limit_is_refused_by_its_length() {
     let rules = rules(|guard| guard.max_body_size = Some(10));
     assert_eq!(verdict(&rules, Method::POST, "/", &[], 10), "ok");
     assert_eq!(verdict(&rules, Method::POST, "/", &[], 11), "body-too-large");
+}
+
+#[test]
+fn a_head_over_the_limit_is_refused() {
+    let rules = rules(|guard| guard.max_header_size = 100);
+    // "GET / HTTP/1.1", "x: …", and the empty line.
+    let fits = "v".repeat(100 - 16 - 5 - 2);
+    assert_eq!(verdict(&rules, Method::GET, "/", &[("x", &fits)], 0), "ok");
+    assert_eq!(verdict(&rules, Method::GET, "/?", &[("x", &fits)], 0), "headers-too-large");
 }
 
 #[test]

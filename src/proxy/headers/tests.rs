@@ -34,6 +34,11 @@ fn fields_for_this_gateway_end_here() {
         ("x-forwarded-proto", "https"),
         ("x-forwarded-anything", "1"),
         ("x-real-ip", "1"),
+        ("x_real_ip", "1"),
+        ("x-forwarded_for", "1"),
+        ("x_http_method_override", "DELETE"),
+        ("content_length", "3"),
+        ("transfer_encoding", "chunked"),
         ("x-http-method-override", "DELETE"),
         ("x-original-url", "/admin"),
         ("x-rewrite-url", "/admin"),
@@ -119,6 +124,36 @@ fn an_upgrade_is_a_wish_of_http_1_1_alone() {
         assert_eq!(hygiene().request(&mut headers(&given), version), wish, "{version:?}");
     }
     assert_eq!(hygiene().request(&mut headers(&[("upgrade", "websocket")]), Version::HTTP_11), None);
+}
+
+#[test]
+fn no_http_runs_in_a_tunnel() {
+    for (protocols, wish) in [
+        (&["websocket"][..], true),
+        (&["echo/1.0, websocket"], true),
+        (&["h2c"], false),
+        (&["H2C"], false),
+        (&["websocket, h2c"], false),
+        (&["HTTP/2.0"], false),
+        (&["TLS/1.3"], false),
+        (&[""], false),
+        (&["websocket", "h2c"], false),
+        (&["websocket", "websocket"], false),
+    ] {
+        let mut given = headers(&[("connection", "upgrade")]);
+        for protocol in protocols {
+            given.append("upgrade", HeaderValue::from_static(protocol));
+        }
+        assert_eq!(hygiene().request(&mut given, Version::HTTP_11).is_some(), wish, "{protocols:?}");
+        assert!(!given.contains_key("upgrade"));
+    }
+}
+
+#[test]
+fn a_cookies_crumbs_become_one_field() {
+    let mut kept = headers(&[("cookie", "a=1"), ("cookie", "b=2; c=3"), ("cookie", "d=4")]);
+    Hygiene { pass_cookies: true, ..hygiene() }.request(&mut kept, Version::HTTP_2);
+    assert_eq!(kept.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2; c=3; d=4"]);
 }
 
 #[test]

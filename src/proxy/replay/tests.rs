@@ -315,6 +315,32 @@ async fn size_hint_is_correct_across_replays() {
     assert_eq!(test.budget.left.load(Ordering::Relaxed), (1 << 20) - 4);
 }
 
+#[tokio::test]
+async fn a_released_body_goes_on_and_is_not_kept() {
+    let mut test = Test::new(64);
+    test.data("ab");
+    test.data("cd");
+    piece(&mut test.first).await;
+    let mut replay = test.kept.replay().unwrap();
+    test.kept.release();
+    // What the replay has not sent yet is still there.
+    assert_eq!(piece(&mut replay).await.unwrap(), "ab");
+    assert_eq!(piece(&mut replay).await.unwrap(), "cd");
+    assert_eq!(test.budget.left.load(Ordering::Relaxed), 1 << 20);
+    assert!(test.kept.replay().is_none());
+}
+
+#[tokio::test]
+async fn a_length_that_was_not_known_is_not_known_to_a_replay() {
+    let mut test = Test::new(64);
+    test.data("ab");
+    test.end();
+    piece(&mut test.first).await;
+    assert!(test.first.frame().await.is_none());
+    let replay = test.kept.replay().unwrap();
+    assert_eq!((replay.size_hint().lower(), replay.size_hint().exact()), (2, None));
+}
+
 proptest! {
     /// Whatever the chunks, the cap and the moment of refusal: a replay that is granted sends the client's bytes, each once.
     #[test]

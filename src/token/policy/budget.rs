@@ -35,6 +35,11 @@ impl Budget {
         left > 0
     }
 
+    /// Gives the last one back: it was not spent after all.
+    pub fn give_back(&mut self) {
+        self.spent.pop_back();
+    }
+
     fn forget(&mut self, now: Instant) {
         while self.spent.front().is_some_and(|at| now.saturating_duration_since(*at) >= HOUR) {
             self.spent.pop_front();
@@ -61,6 +66,15 @@ mod tests {
         for (minute, expected) in rows {
             assert_eq!(budget.take(start + minute * MINUTE), expected, "minute {minute}");
         }
+    }
+
+    #[test]
+    fn what_was_not_spent_is_given_back() {
+        let now = Instant::now();
+        let mut budget = Budget::new(1);
+        assert!(budget.take(now) && !budget.take(now));
+        budget.give_back();
+        assert!(budget.take(now) && !budget.take(now));
     }
 
     #[test]

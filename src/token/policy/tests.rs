@@ -103,37 +103,6 @@ fn a_cooldown_doubles_up_to_a_quarter_of_an_hour() {
 }
 
 #[test]
-fn what_follows_an_outcome() {
-    use AmbiguousRetry::{Never, Once, UntilClear};
-    use GrantType::{ClientCredentials, Code, RefreshToken};
-    use Outcome::{Ambiguous, Misconfigured, Ok, Rejected, Transient};
-    let wait = 3 * SECOND;
-    let (again, hold) = (Next::RetryAfter(wait), Next::HoldFor(15 * MINUTE));
-    let rows = [
-        (Ok, RefreshToken, Never, 9, Next::Adopt),
-        (Transient, RefreshToken, Never, 9, again),
-        (Transient, Code, Never, 1, again),
-        (Misconfigured, RefreshToken, Never, 9, hold),
-        (Misconfigured, Code, Once, 1, hold),
-        (Rejected, RefreshToken, UntilClear, 1, Next::NeedsLogin),
-        (Rejected, Code, UntilClear, 1, Next::NeedsLogin),
-        (Rejected, ClientCredentials, UntilClear, 1, hold),
-        (Ambiguous, RefreshToken, UntilClear, 1, again),
-        (Ambiguous, RefreshToken, UntilClear, u32::MAX, again),
-        (Ambiguous, RefreshToken, Once, 1, again),
-        (Ambiguous, RefreshToken, Once, 2, Next::NeedsLogin),
-        (Ambiguous, RefreshToken, Once, 3, Next::NeedsLogin),
-        (Ambiguous, RefreshToken, Never, 1, Next::NeedsLogin),
-        (Ambiguous, ClientCredentials, Never, 9, again),
-        (Ambiguous, Code, UntilClear, 1, Next::NeedsLogin),
-    ];
-    for (outcome, grant_type, retry, presented, expected) in rows {
-        let found = after(outcome, grant_type, retry, presented, wait);
-        assert_eq!(found, expected, "{outcome:?} {grant_type:?} {retry:?} {presented}");
-    }
-}
-
-#[test]
 fn chance_is_spread_from_nothing_to_one() {
     let drawn: Vec<f64> = std::iter::repeat_with(random).take(1000).collect();
     assert!(drawn.iter().all(|chance| (0.0..=1.0).contains(chance)));

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::config::RefreshConfig;
+use crate::token::journal::Which;
 use crate::token::policy::{self, Budget};
 use crate::token::store::LastRefresh;
 use crate::token::{Generation, Outcome, Trigger};
@@ -13,22 +14,23 @@ use crate::token::{Generation, Outcome, Trigger};
 /// The refresher's memory of what it tried.
 #[derive(Debug)]
 pub struct Attempts {
-    /// Failures in a row.
-    failures: u32,
-    pause: Pause,
+    /// A first token that can't be had rests by itself: the stored grant must not wait for it.
+    first: Backoff,
+    stored: Backoff,
     last_failure: Option<LastRefresh>,
     cooldown: Cooldown,
     budget: Budget,
     max_per_hour: u32,
+    /// That the budget is spent has been said.
+    said_spent: bool,
 }
 
-#[derive(Debug)]
-enum Pause {
-    None,
+#[derive(Debug, Default)]
+struct Backoff {
+    /// In a row.
+    failures: u32,
     /// Not before: by the monotonic clock, and as it is told to people.
-    Until(Instant, Timestamp),
-    /// Only a person, or a change of the store, ends it.
-    UntilChanged(String),
+    until: Option<(Instant, Timestamp)>,
 }
 
 /// Keeps a path that always refuses from burning one refresh token after the other (interface document §3, "Refusals").
@@ -49,18 +51,20 @@ struct Cooldown {
 impl Attempts {
     pub fn new(config: &RefreshConfig) -> Self {
         Self {
-            failures: 0,
-            pause: Pause::None,
+            first: Backoff::default(),
+            stored: Backoff::default(),
             last_failure: None,
             cooldown: Cooldown { base: config.cooldown, until: None, row: 0, forced: None, judged: None },
             budget: Budget::new(config.max_per_hour),
             max_per_hour: config.max_per_hour,
+            said_spent: false,
         }
     }
 
     /// Another configuration: what failed with the old one may work with this one.
     pub fn reconfigure(&mut self, config: &RefreshConfig) {
-        self.pause = Pause::None;
+        self.first = Backoff::default();
+        self.stored = Backoff::default();
         self.cooldown.base = config.cooldown;
         if self.max_per_hour != config.max_per_hour {
             self.max_per_hour = config.max_per_hour;
@@ -68,97 +72,88 @@ impl Attempts {
         }
     }
 
-    /// When the next unasked attempt may come; `Err`: not unless something changes.
-    pub fn not_before(&self) -> Result<Option<Instant>, ()> {
-        match &self.pause {
-            Pause::None => Ok(None),
-            Pause::Until(at, _) => Ok(Some(*at)),
-            Pause::UntilChanged(_) => Err(()),
-        }
+    /// When the next unasked attempt may come.
+    pub fn not_before(&self, which: Which) -> Option<Instant> {
+        self.backoff(which).until.map(|(at, _)| at)
     }
 
+    pub fn ready(&self, which: Which, now: Instant) -> bool {
+        self.not_before(which).is_none_or(|at| at <= now)
+    }
+
+    /// The trigger of the last attempt with the stored grant, if it failed and is to be tried again unasked (interface document
+    /// §5). `refused`: the live token is still refused; nobody may come to refuse it again, since who is not ready is sent no
+    /// requests.
+    pub fn unfinished(&self, refused: bool) -> Option<Trigger> {
+        let last = self.last_failure.as_ref().filter(|_| self.stored.until.is_some())?;
+        (refused || last.trigger != Trigger::Rejected).then_some(last.trigger)
+    }
+
+    /// When the next attempt comes, where the last one failed.
     pub fn retry_at(&self) -> Option<Timestamp> {
-        match self.pause {
-            Pause::Until(_, at) => Some(at),
-            Pause::None | Pause::UntilChanged(_) => None,
-        }
-    }
-
-    pub fn resting_reason(&self) -> Option<String> {
-        match &self.pause {
-            Pause::UntilChanged(reason) => Some(reason.clone()),
-            Pause::None | Pause::Until(..) => None,
-        }
+        [&self.first, &self.stored].into_iter().filter_map(|backoff| backoff.until).map(|(_, told)| told).min()
     }
 
     pub fn last_failure(&self) -> Option<LastRefresh> {
         self.last_failure.clone()
     }
 
-    /// The trigger of the last attempt, if it failed and is to be tried again unasked. `refused`: the live token still is.
-    pub fn unfinished(&self, refused: bool) -> Option<Trigger> {
-        let last = self.last_failure.as_ref()?;
-        let again = match (last.outcome, last.trigger) {
-            (Outcome::Rejected, _) => false,
-            // The call may have ended the token, whatever it was made for.
-            (Outcome::Ambiguous, _) => true,
-            (_, Trigger::Rejected) => refused,
-            _ => true,
-        };
-        again.then_some(last.trigger)
-    }
-
     /// Whether a refusal may cause a refresh now, and if not, why. Takes one from the budget if so.
     pub fn may_force(&mut self, now: Instant) -> Result<(), &'static str> {
-        match &self.pause {
-            Pause::UntilChanged(_) => return Err("the grant needs a login"),
-            Pause::Until(until, _) if now < *until => return Err("the last refresh failed, and the next one waits"),
-            Pause::Until(..) | Pause::None => {}
+        if !self.ready(Which::Stored, now) {
+            return Err("the last refresh failed, and the next one waits");
         }
         if self.cooldown.until.is_some_and(|until| now < until) {
             return Err("a token that was refreshed for a refusal was refused as well (refresh.cooldown)");
         }
-        if !self.budget.take(now) {
+        let spent = !self.budget.take(now);
+        if spent && !self.said_spent {
             tracing::warn!("refresh.max_per_hour is spent: refusals pass through to the clients");
-            return Err("refresh.max_per_hour is spent");
         }
-        Ok(())
+        self.said_spent = spent;
+        if spent { Err("refresh.max_per_hour is spent") } else { Ok(()) }
     }
 
-    pub fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) -> Duration {
-        let pause = policy::backoff(self.failures, retry_after, policy::random());
-        self.failures = self.failures.saturating_add(1);
-        self.rest(pause, now);
+    pub fn back_off(&mut self, which: Which, retry_after: Option<Duration>, now: Timestamp) -> Duration {
+        let backoff = self.backoff_mut(which);
+        let pause = policy::backoff(backoff.failures, retry_after, policy::random());
+        backoff.failures = backoff.failures.saturating_add(1);
+        self.rest(which, pause, now);
         pause
     }
 
-    pub fn rest(&mut self, pause: Duration, now: Timestamp) {
+    pub fn rest(&mut self, which: Which, pause: Duration, now: Timestamp) {
         let told = SignedDuration::try_from(pause).ok().and_then(|pause| now.checked_add(pause).ok()).unwrap_or(now);
-        self.pause = Pause::Until(Instant::now() + pause, told);
+        self.backoff_mut(which).until = Some((Instant::now() + pause, told));
     }
 
-    pub fn rest_until_changed(&mut self, reason: String) {
-        self.pause = Pause::UntilChanged(reason);
+    /// It ended without a token. One that spent nothing is given back to the budget: it is there to save refresh tokens, and an
+    /// outage of the token endpoint must not be followed by an hour of refusals.
+    pub fn failed(&mut self, last: LastRefresh) {
+        if (last.trigger, last.outcome) == (Trigger::Rejected, Outcome::Transient) {
+            self.budget.give_back();
+        }
+        self.last_failure = Some(last);
     }
 
-    pub fn retry_at_once(&mut self) {
-        self.pause = Pause::None;
+    /// There was a clear yes, or a clear no, after which there is nothing to try again.
+    pub fn settled(&mut self, which: Which) {
+        *self.backoff_mut(which) = Backoff::default();
     }
 
-    pub fn failed(&mut self, outcome: Outcome, error: &str, trigger: Trigger, took: Duration, now: Timestamp) {
-        self.last_failure = Some(LastRefresh {
-            at: now,
-            trigger,
-            outcome,
-            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            error: Some(error.to_owned()),
-        });
-    }
-
-    pub fn succeeded(&mut self) {
-        self.failures = 0;
-        self.pause = Pause::None;
+    /// There is a new grant, or a new token of the present one.
+    pub fn succeeded(&mut self, which: Which) {
+        self.settled(which);
+        if which == Which::First {
+            self.settled(Which::Stored);
+        }
         self.last_failure = None;
+    }
+
+    /// There is a new grant from elsewhere.
+    pub fn reset(&mut self) {
+        self.settled(Which::First);
+        self.succeeded(Which::Stored);
     }
 
     /// A refusal brought this generation.
@@ -186,6 +181,20 @@ impl Attempts {
     /// A replay was accepted: what is refused is not refused everywhere.
     pub fn replay_accepted(&mut self) {
         self.cooldown.row = 0;
+    }
+
+    fn backoff(&self, which: Which) -> &Backoff {
+        match which {
+            Which::First => &self.first,
+            Which::Stored => &self.stored,
+        }
+    }
+
+    fn backoff_mut(&mut self, which: Which) -> &mut Backoff {
+        match which {
+            Which::First => &mut self.first,
+            Which::Stored => &mut self.stored,
+        }
     }
 }
 
@@ -241,10 +250,38 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_backoff_holds_refusals_and_a_success_ends_it() {
         let mut attempts = attempts(30);
-        let pause = attempts.back_off(Some(Duration::from_secs(7)), Timestamp::UNIX_EPOCH);
+        let pause = attempts.back_off(Which::Stored, Some(Duration::from_secs(7)), Timestamp::UNIX_EPOCH);
         assert!(pause >= Duration::from_secs(7));
         assert!(attempts.may_force(Instant::now()).is_err());
-        attempts.succeeded();
+        attempts.succeeded(Which::Stored);
         assert!(attempts.may_force(Instant::now()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_token_rests_by_itself() {
+        let mut attempts = attempts(30);
+        let now = Instant::now();
+        attempts.rest(Which::First, Duration::from_secs(900), Timestamp::UNIX_EPOCH);
+        assert!(!attempts.ready(Which::First, now) && attempts.ready(Which::Stored, now));
+        assert!(attempts.may_force(now).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_spent_nothing_costs_nothing() {
+        let mut attempts = attempts(1);
+        let now = Instant::now();
+        let rows = [
+            (Trigger::Rejected, Outcome::Transient, true),
+            // Nothing was taken for it.
+            (Trigger::Scheduled, Outcome::Transient, false),
+            (Trigger::Rejected, Outcome::Ambiguous, false),
+        ];
+        for (trigger, outcome, given_back) in rows {
+            attempts.budget = Budget::new(1);
+            assert!(attempts.may_force(now).is_ok());
+            let at = Timestamp::UNIX_EPOCH;
+            attempts.failed(LastRefresh { at, trigger, outcome, duration_ms: 1, error: None });
+            assert_eq!(attempts.may_force(now).is_ok(), given_back, "{trigger:?} {outcome:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{RefreshConfig, SecretSource};
 use crate::token::endpoint::Endpoint;
 use crate::token::journal::Settings;
 use crate::token::live::{Live, LiveToken, View};
-use crate::token::status::{Facts, RefreshReport, State, Status};
+use crate::token::status::{Facts, State, Status};
 use crate::token::{Generation, Trigger};
 
 /// What the rest of the program holds of the token's journey.
@@ -39,6 +39,8 @@ pub enum Command {
     /// The upstream refused this generation on a replay.
     RefusedAgain(Generation),
     ReplayAccepted,
+    /// A request waits for a token: whatever is due is due now, not at the next tick.
+    Wanted,
     /// A person asks.
     Refresh(oneshot::Sender<Verdict>),
     /// The configuration has changed.
@@ -122,6 +124,9 @@ impl Tokens {
     /// The token for a request, waited for up to `refresh.wait`.
     pub async fn wait_for_token(&self, large: bool) -> Result<Arc<LiveToken>, Unavailable> {
         let clock = self.live.clock();
+        if self.live.view().unexpired(clock.now()).is_none() {
+            self.tell(Command::Wanted);
+        }
         let look = |view: &View| match find(view, clock.now(), large) {
             Found::Token(token) => Some(Ok(token)),
             Found::Soon => None,
@@ -234,7 +239,7 @@ impl Tokens {
             obtained_at: token.map(|token| token.obtained_at),
             expires_at: token.and_then(|token| token.expires_at),
             refresh_at: view.refresh_at,
-            last_refresh: view.last_refresh.as_ref().map(RefreshReport::from),
+            last_refresh: view.last_refresh.clone(),
             persisted: !view.unpersisted,
             store: self.identity.store.to_owned(),
             draining: view.draining,

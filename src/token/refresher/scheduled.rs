@@ -1,64 +1,119 @@
 //! When a refresh is due, unasked.
+//!
+//! Two clocks tell. The wall clock goes on through a suspend; the monotonic one is not disturbed when somebody sets the time. A
+//! refresh is due, and a token over, as soon as either says so.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Refresher;
-use crate::token::journal::Kind;
+use super::{Refresher, TICK};
+use crate::token::journal::{Plan, Which, plan_stored};
 use crate::token::live::LiveToken;
-use crate::token::store::Record;
 use crate::token::{Trigger, policy};
 
+/// Now, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) monotonic: Instant,
+    pub(super) wall: Timestamp,
+}
+
+/// When the live token is to be refreshed, and when it is over, on the monotonic clock as seen when it became live.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ends {
+    refresh: Option<Instant>,
+    life: Option<Instant>,
+}
+
 impl Refresher {
-    /// The trigger of the refresh that is due now.
-    pub(super) fn due(&self) -> Option<Trigger> {
-        match self.attempts.not_before() {
-            Ok(Some(at)) if Instant::now() < at => None,
-            Ok(_) => self.needed(self.clock.now()),
-            Err(()) => None,
-        }
+    pub(super) fn now(&self) -> Moment {
+        Moment { monotonic: Instant::now(), wall: self.clock.now() }
     }
 
-    /// How long the loop may sleep as far as the schedule is concerned. The wall clock may jump meanwhile: the loop looks at it
-    /// at every tick, however far away the next refresh is, so that no timer has to hold a year.
-    ///
-    /// `None`: no time makes a refresh due. What is due already has begun, or is not allowed to.
-    pub(super) fn due_at(&self, now: Instant) -> Option<Instant> {
-        match self.attempts.not_before() {
-            Ok(Some(at)) if at > now => return Some(at),
-            Ok(_) => {}
-            Err(()) => return None,
+    /// What is to be presented now, and why.
+    pub(super) fn due(&self, now: Moment) -> Option<(Which, Trigger)> {
+        if !self.may_begin() {
+            return None;
         }
-        let until = Duration::try_from(self.live.view().refresh_at?.duration_since(self.clock.now())).ok()?;
-        (!until.is_zero()).then(|| now + until.min(super::TICK))
+        let (settings, record) = (&self.journal.settings, self.record.as_ref());
+        if settings.first_to_try(record).is_some() && self.attempts.ready(Which::First, now.monotonic) {
+            return Some((Which::First, if self.starting { Trigger::Startup } else { Trigger::Manual }));
+        }
+        if !self.attempts.ready(Which::Stored, now.monotonic) {
+            return None;
+        }
+        let trigger = self.stored_due(now)?;
+        // While the store could not be read, the rotation finds out what it says.
+        let hopeless = self.read && matches!(plan_stored(settings, record), Plan::NeedsLogin(_));
+        (!hopeless).then_some((Which::Stored, trigger))
     }
 
-    fn needed(&self, now: Timestamp) -> Option<Trigger> {
+    fn stored_due(&self, now: Moment) -> Option<Trigger> {
         let view = self.live.view();
-        let settings = &self.journal.settings;
-        let first = settings.first_to_try(self.record.as_ref()).is_some();
+        let past = |at: Option<Instant>| at.is_some_and(|at| at <= now.monotonic);
         match &view.token {
-            _ if first => Some(Trigger::Startup),
-            // Nobody can be asked. Where this is not known yet (no record, a call that stayed unclear too often), the rotation
-            // finds it out and notes it.
-            _ if self.record.as_ref().is_some_and(|record| record.needs_login.is_some()) => None,
-            _ if self.untried.is_some() && self.untried == self.record.as_ref().map(Record::version) => {
-                Some(Trigger::Manual)
+            None if self.starting => Some(Trigger::Startup),
+            None => Some(Trigger::Manual),
+            Some(token) if token.expired(now.wall) && self.starting => Some(Trigger::Startup),
+            Some(token) if token.expired(now.wall) => Some(Trigger::Scheduled),
+            Some(_) if past(self.ends.refresh) || view.refresh_at.is_some_and(|at| at <= now.wall) => {
+                Some(Trigger::Scheduled)
             }
-            None => Some(Trigger::Startup),
-            Some(token) if token.expired(now) && !self.made_here(token) => Some(Trigger::Startup),
-            Some(token) if token.expired(now) => Some(Trigger::Scheduled),
-            Some(_) if view.refresh_at.is_some_and(|at| at <= now) => Some(Trigger::Scheduled),
-            // A token that was refused may not be asked for again: for its sake the proxy is not ready.
+            Some(_) if self.is_unproven() => Some(Trigger::Manual),
+            // The call may have ended the live token, however long that has to live: what became of it is found out.
+            Some(_) if self.is_unclear() => Some(if self.starting { Trigger::Startup } else { Trigger::Scheduled }),
             Some(token) => self.attempts.unfinished(token.is_refused()),
         }
     }
 
-    /// Whether the token came while this process ran.
-    fn made_here(&self, token: &LiveToken) -> bool {
-        token.obtained_at >= self.started_at
+    fn may_begin(&self) -> bool {
+        self.in_flight.is_none() && self.unpersisted.is_none() && self.live.view().needs_login.is_none()
+    }
+
+    /// Whether a person gave the refresh token, and it has brought nothing yet.
+    fn is_unproven(&self) -> bool {
+        let present = self.record.as_ref().and_then(|record| record.refresh.as_ref());
+        self.unproven.is_some_and(|unproven| present.is_some_and(|token| token.fingerprint() == unproven))
+    }
+
+    /// Whether a call with the present refresh token was announced, by this process or by one before it, and its end is not known.
+    fn is_unclear(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| {
+            let present = record.refresh.as_ref().map(|token| token.fingerprint());
+            record.intent.as_ref().is_some_and(|intent| Some(intent.fingerprint) == present)
+        })
+    }
+
+    /// How long the loop may sleep. What is due at `now` has been begun, or waits for an event; so only what comes later counts.
+    /// No timer has to hold a year: the clocks are looked at again at every tick.
+    pub(super) fn next_wake(&self, now: Moment) -> Instant {
+        let refresh_at = self.live.view().refresh_at;
+        let by_wall = refresh_at.and_then(|at| now.monotonic.checked_add(at.duration_since(now.wall).try_into().ok()?));
+        let refresh = [
+            self.attempts.not_before(Which::First),
+            self.attempts.not_before(Which::Stored),
+            by_wall,
+            self.ends.refresh,
+        ];
+        let refresh = refresh.into_iter().filter(|_| self.may_begin());
+        let errand = self.next_errand();
+        [self.ends.life, errand]
+            .into_iter()
+            .chain(refresh)
+            .flatten()
+            .filter(|at| *at > now.monotonic)
+            .fold(now.monotonic + TICK, Instant::min)
+    }
+
+    pub(super) fn tick(&mut self) {
+        if self.ends.life.is_some_and(|end| end <= Instant::now())
+            && let Some(token) = &self.live.view().token
+        {
+            token.end();
+        }
+        self.live.wake();
     }
 
     pub(super) fn refresh_at(&self, token: &LiveToken) -> Option<Timestamp> {
@@ -66,13 +121,13 @@ impl Refresher {
         token.expires_at.map(|end| policy::refresh_at(token.obtained_at, end, margin, self.jitter))
     }
 
-    /// Where on the monotonic clock the token ends, as seen now.
-    pub(super) fn monotonic_end_of(&self, token: &LiveToken) -> Option<Instant> {
-        let left = token.expires_at?.duration_since(self.clock.now());
-        Instant::now().checked_add(Duration::try_from(left).unwrap_or_default())
-    }
-
-    pub(super) fn is_client_credentials(&self) -> bool {
-        matches!(self.journal.settings.kind, Kind::ClientCredentials)
+    /// The ends of a token that becomes live now.
+    pub(super) fn ends_of(&self, token: &LiveToken) -> Ends {
+        let now = self.now();
+        let at = |wall: Timestamp| {
+            let left = Duration::try_from(wall.duration_since(now.wall)).unwrap_or_default();
+            now.monotonic.checked_add(left)
+        };
+        Ends { refresh: self.refresh_at(token).and_then(at), life: token.expires_at.and_then(at) }
     }
 }

@@ -62,7 +62,12 @@ fn has_unexpected_body<B: Body>(request: &Request<B>) -> bool {
 
 fn path_of<B>(request: &mut Request<B>) -> PathAndQuery {
     let uri = std::mem::take(request.uri_mut());
-    uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"))
+    let target = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    // Of an absolute-form target with a query and no path (RFC 9112 §3.2.1): printed, it has one.
+    if target.as_str().starts_with('?') {
+        return PathAndQuery::try_from(target.to_string()).unwrap_or(target);
+    }
+    target
 }
 
 #[cfg(test)]
@@ -115,9 +120,13 @@ mod tests {
 
     #[test]
     fn a_uri_without_a_path_gets_the_root() {
-        let mut request = request("https://other.example");
-        target().fit_http1(&mut request);
-        assert_eq!(request.uri().to_string(), "/");
+        for (uri, path) in [("https://other.example", "/"), ("https://other.example?x", "/?x")] {
+            let mut request = request(uri);
+            target().fit_http2(&mut request);
+            assert_eq!(request.uri().to_string(), format!("https://api.example.com:8443{path}"));
+            target().fit_http1(&mut request);
+            assert_eq!(request.uri().to_string(), path);
+        }
     }
 
     #[test]

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""What each layer costs: the stack built up one layer at a time, CPU and instructions per request at each height.
+
+Instructions are counted by perf, in user space, under the same load as the CPU time. With --callgrind they are simulated by
+valgrind instead, with a fixed number of requests: slower, for machines that do not count, and the same on each.
+"""
+
+import argparse
+
+from rig import counters, load, machine, origin, report
+from rig.process import Rig
+from rig.proxies import OURS, Proxies, versions
+
+HEIGHTS = {
+    "hyper": "bare hyper: TLS and the header",
+    "server": "+ listener, connection deadlines, drain",
+    "pool": "+ pool of upstream connections",
+    "guard": "+ guard",
+    "bearer": "+ header hygiene, live token, refusals, kept body, idle limits",
+    "forward": "+ limit on the wait for a response",
+    "limit": "+ bound on requests in flight",
+    "observe": "+ metrics, log of requests",
+    OURS: "the program: + reload, admin, refresher",
+}
+
+
+def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, callgrind=False):
+    """`{height: {"cpu_us", "instructions"}}`, medians of the rounds."""
+    setups = {height: proxies.ours(http=http) if height == OURS else proxies.layer(height, http) for height in HEIGHTS}
+    count = not callgrind and counters.perf_counts()
+    running = [proxies.start(height, setup) for height, setup in setups.items()]
+    cpu, instructions = ({height: [] for height in setups} for _ in range(2))
+    for round_number in range(rounds):
+        for one in running:
+            run = lambda wrapper=(), s=seconds: load.wrk(rig, one.port, size, connections, s, post, wrapper=wrapper)
+            if round_number == 0:
+                run(s=1)
+            cpu[one.name].append(load.cost(one.process, run).cpu_us)
+            if count:
+                instructions[one.name].append(counters.instructions(rig, one, run))
+    for one in running:
+        rig.stop(one.process)
+    if callgrind:
+        for height, setup in setups.items():
+            instructions[height].append(counters.callgrind(rig, setup, size, connections))
+    return {
+        height: {"cpu_us": load.middle(cpu[height]), "instructions": load.middle(instructions[height])} for height in setups
+    }
+
+
+def markdown(heights):
+    lines, below = [], None
+    for height, row in heights.items():
+        step = {key: None if below is None or row[key] is None else row[key] - below[key] for key in row}
+        lines.append(
+            [
+                height,
+                HEIGHTS[height],
+                report.whole(row["instructions"]),
+                signed(step["instructions"], ",.0f"),
+                report.number(row["cpu_us"]),
+                signed(step["cpu_us"], ".2f"),
+            ]
+        )
+        below = row
+    return report.table(["layer", "what it adds", "instructions", "more", "CPU, µs", "more"], lines, numbers_from=2)
+
+
+def signed(value, form):
+    return None if value is None else format(value, "+" + form)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--binary", required=True, help="bearer-proxy's release binary")
+    parser.add_argument("--layers", required=True, help="the release build of the example `layers`")
+    parser.add_argument("--http", default="2", help="the upstream's protocol: 1 or 2")
+    parser.add_argument("--size", default="1k")
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--post", type=int, default=0, metavar="BYTES")
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--callgrind", action="store_true", help="simulate instead of counting")
+    options = parser.parse_args()
+    with Rig() as rig:
+        proxies = Proxies(rig, origin.start(rig), options.binary, options.layers)
+        heights = measure(
+            rig, proxies, options.http, options.size, options.connections, options.seconds, options.rounds, options.post,
+            options.callgrind,
+        )
+    print(machine.sentence(machine.describe(), versions(options.binary)), "\n")
+    print(f"A request, HTTP/{options.http} upstream, {options.size}, {options.connections} connections:\n")
+    print(markdown(heights))
+
+
+if __name__ == "__main__":
+    main()

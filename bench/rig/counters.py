@@ -1,0 +1,50 @@
+"""Instructions a request: they repeat to about a hundredth where seconds do not."""
+
+import re
+import shutil
+import signal
+import subprocess
+
+from . import load
+from .process import PROXY_CPU, Rig
+
+
+def perf_counts():
+    """Whether this machine counts instructions; many virtual ones do not."""
+    if not shutil.which("perf"):
+        return False
+    out = subprocess.run(["perf", "stat", "-x,", "-e", "instructions:u", "true"], capture_output=True, text=True).stderr
+    return bool(re.search(r"^\d+,,instructions:u", out, re.M))
+
+
+def instructions(rig: Rig, running, run) -> float:
+    """In user space, while `run(wrapper)` runs wrk in perf's custody."""
+    out = rig.folder / "perf.csv"
+    wrapper = ["perf", "stat", "-x,", "-o", out, "-e", "instructions:u", "-p", running.process.pid]
+    requests = run(wrapper).requests
+    counted = re.search(r"^(\d+),,instructions:u", out.read_text(), re.M)
+    return int(counted.group(1)) / max(requests, 1)
+
+
+def callgrind(rig: Rig, setup, path, connections, requests=2000) -> float:
+    """In user space, by simulation: the difference of two runs, divided by the difference of their requests.
+
+    So the start is left out, and no counter of the machine is needed. Every thread is counted.
+    """
+    first, second = (collected(rig, setup, path, connections, count) for count in (requests, 2 * requests))
+    return (second - first) / requests
+
+
+def collected(rig: Rig, setup, path, connections, requests):
+    log = rig.folder / "callgrind.log"
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}", *map(str, setup.command)]
+    process = rig.spawn(command, PROXY_CPU)
+    if not process.answers(setup.port, 60):
+        raise RuntimeError(f"nothing listens under valgrind: {log.read_text()}")
+    answered = load.counted(setup.port, path, requests, connections)
+    process.popen.send_signal(signal.SIGTERM)
+    process.popen.wait(60)
+    rig.stop(process)
+    if answered.failed:
+        raise RuntimeError(f"{answered.failed} requests failed under valgrind")
+    return int(re.search(r"Collected : (\d+)", log.read_text()).group(1))

@@ -1,0 +1,148 @@
+"""Processes: started on given CPUs, measured from outside, ended with the rig."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# The proxy has a CPU to itself; origin and load share the other.
+PROXY_CPU, LOAD_CPU, ALL_CPUS = "0", "1", "0,1"
+
+# Where the system's packages put servers; it is not on every user's PATH.
+SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+
+
+def program(name):
+    """The path of an installed program, or None."""
+    return shutil.which(name, path=SEARCH)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def children(pid):
+    """A process and all its descendants: nginx works in one, a launcher's program is another."""
+    found, todo = [], [pid]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                todo += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+        except OSError:
+            pass  # It has ended.
+    return found
+
+
+class Process:
+    def __init__(self, popen):
+        self.popen = popen
+        self.pid = popen.pid
+
+    def threads(self):
+        """CPU seconds of each thread, by its number: nanoseconds in the scheduler's own count, not ticks."""
+        seconds = {}
+        for pid in children(self.pid):
+            try:
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    stat = Path(f"/proc/{pid}/task/{task}/schedstat").read_text()
+                    seconds[int(task)] = int(stat.split()[0]) / 1e9
+            except OSError:
+                pass
+        return seconds
+
+    def cpu_seconds(self):
+        return sum(self.threads().values())
+
+    def memory_kib(self, field):
+        """`VmRSS` (now) or `VmHWM` (the most so far), of the process and its descendants."""
+        total = 0
+        for pid in children(self.pid):
+            try:
+                total += int(re.search(rf"{field}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1))
+            except (OSError, AttributeError):
+                pass
+        return total
+
+    def answers(self, port, seconds=10):
+        """Waits until the port takes connections."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.popen.poll() is None:
+            with socket.socket() as s:
+                s.settimeout(0.2)
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    return True
+            time.sleep(0.02)
+        return False
+
+    def stop(self):
+        if self.popen.poll() is None:
+            self.popen.terminate()
+        try:
+            self.popen.wait(5)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+
+
+class Rig:
+    """A folder for configurations and logs, and all that runs in it. Ends everything when it is left."""
+
+    def __init__(self, keep=False):
+        self.keep = keep
+        self.processes = []
+
+    def __enter__(self):
+        # Told to end, Python would leave the processes behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        # nginx's workers are another user's.
+        self.folder.chmod(0o755)
+        self.log = open(self.folder / "log", "ab")
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes):
+            process.stop()
+        self.log.close()
+        if self.keep:
+            print(f"configurations and logs: {self.folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def run(self, *command, **options):
+        subprocess.run(command, check=True, cwd=self.folder, stdout=self.log, stderr=self.log, **options)
+
+    def spawn(self, command, cpus, environment=None):
+        popen = subprocess.Popen(
+            ["taskset", "-c", cpus, *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            cwd=self.folder,
+            env={**os.environ, **(environment or {})},
+        )
+        process = Process(popen)
+        self.processes.append(process)
+        return process
+
+    def stop(self, process):
+        self.processes.remove(process)
+        process.stop()
+
+    def tail(self):
+        return (self.folder / "log").read_text(errors="replace")[-2000:]

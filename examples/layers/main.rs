@@ -1,0 +1,99 @@
+//! The price of each layer: a proxy built up to a chosen height. `bench/layers.py` runs it at each and compares.
+//!
+//! ```text
+//! layers HEIGHT --config FILE
+//!
+//! hyper     hyper's server and client, TLS and the header: no pool, no limit, no timer, no count
+//! server    + this program's listener, connection deadlines, drain
+//! pool      + its pool of upstream connections
+//! guard     + what a request must meet
+//! bearer    + header hygiene, the live token, refusals, the body kept for a replay, idle limits of bodies
+//! forward   + the limit on the wait for a response
+//! limit     + the bound on requests in flight
+//! observe   + metrics and the log of requests: the whole stack, as `serve` runs it
+//! ```
+
+use std::error::Error;
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bearer_proxy::clock::Clock;
+use bearer_proxy::config::{Config, GrantConfig, Sources};
+use bearer_proxy::metrics::Metrics;
+use bearer_proxy::proxy::{self, Shared};
+use bearer_proxy::server::{Server, Service, WorkerContext, default_workers};
+use bearer_proxy::token::fixed::Fixed;
+use bearer_proxy::token::live::Live;
+use bearer_proxy::token::refresher::{Identity, Tokens};
+use bearer_proxy::upstream::connect::Connector;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+
+mod bare;
+mod partial;
+
+use bare::Bare;
+use partial::Parts;
+
+/// As in the program itself: the comparison is of what is above it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Outcome<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(height), Some("--config"), Some(file)) =
+        (arguments.next(), arguments.next().as_deref(), arguments.next())
+    else {
+        return Err("usage: layers HEIGHT --config FILE".into());
+    };
+    let sources = Sources::new(Some(PathBuf::from(file)), std::iter::empty::<(String, String)>());
+    let config = Arc::new(Config::load(&sources)?.config);
+    if height == "hyper" {
+        return Bare::new(&config)?.serve();
+    }
+    Builder::new_current_thread().enable_all().build()?.block_on(serve(&height, config))
+}
+
+async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
+    let metrics = Metrics::new();
+    let (origin, cert) = (config.upstream.origin.clone(), config.upstream.client_cert.as_ref());
+    let connector = Connector::new(origin, &config.outbound, cert, config.upstream.connect_timeout)?;
+    let shared = Shared::new(Arc::clone(&config), tokens(&config)?, metrics.clone(), connector);
+    let bare = Bare::new(&config)?;
+    let parts = move || Parts::new(&shared);
+    match height {
+        "server" => run(&config, move |_| bare.clone().client()).await,
+        "pool" => run(&config, move |_| parts().pool()).await,
+        "guard" => run(&config, move |_| parts().guard()).await,
+        "bearer" => run(&config, move |_| parts().bearer()).await,
+        "forward" => run(&config, move |_| parts().forward()).await,
+        "limit" => run(&config, move |_| parts().limit()).await,
+        "observe" => {
+            let shared = Arc::new(arc_swap::ArcSwap::from_pointee(parts().into_shared()));
+            run(&config, move |_| proxy::worker(Arc::clone(&shared), &metrics)).await
+        }
+        _ => Err(format!("there is no layer {height}").into()),
+    }
+}
+
+async fn run<S: Service>(config: &Config, make: impl Fn(&WorkerContext) -> S + Send + Sync + 'static) -> Outcome<()> {
+    let _running = Server::bind(config)?.start(default_workers(), make)?;
+    pending().await
+}
+
+fn tokens(config: &Config) -> Outcome<Tokens> {
+    let GrantConfig::Static { access_token } = &config.oauth.grant else {
+        return Err("the layers are measured with the static grant".into());
+    };
+    let live = Arc::new(Live::new(Clock::system()));
+    let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, Identity::of(config));
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        fixed.run(stopped).await;
+        drop(stop);
+    });
+    Ok(tokens)
+}

@@ -1,0 +1,168 @@
+//! Heads that hyper accepts, and that another server could read in another way: refused before anything else is looked at.
+//!
+//! What hyper mends, the server has watched for ([`Ambiguity`]). What hyper itself refuses (conflicting `Content-Length`, a last coding other than `chunked`, `Transfer-Encoding` in HTTP/1.0,
+//! folded lines, blanks before a colon, control characters) never comes here.
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderMap, Request, Version};
+
+use crate::server::Ambiguity;
+
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
+    match request.extensions().get() {
+        None => {}
+        Some(Ambiguity::LengthAndCoding) => return Err("both Content-Length and Transfer-Encoding"),
+        Some(Ambiguity::Lengths) => return Err("more than one Content-Length"),
+        Some(Ambiguity::Fragment) => return Err("the request target has a fragment"),
+    }
+    let (headers, authority) = (request.headers(), request.uri().authority());
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().map(http::HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        // RFC 9112 §3.2.
+        return Err("more than one Host");
+    }
+    if !host.is_none_or(is_host) {
+        return Err("Host is not a host and an optional port");
+    }
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        // RFC 9110 §4.2.4: a sign of a forged target.
+        return Err("the request target holds user information");
+    }
+    match request.version() {
+        Version::HTTP_2 => check_http2(headers, authority, host),
+        Version::HTTP_11 if host.is_none() => Err("no Host"),
+        _ => check_coding(headers),
+    }
+}
+
+/// RFC 9112 §6.1: another coding ends with this hop, and nobody here can undo it; repeated, `chunked` is read once by some servers
+/// and twice by others.
+fn check_coding(headers: &HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err("Transfer-Encoding is not exactly chunked"),
+    }
+}
+
+fn check_http2(headers: &HeaderMap, authority: Option<&Authority>, host: Option<&[u8]>) -> Result<(), &'static str> {
+    // RFC 9113 §8.1.1: h2 compares the first with the body; an HTTP/1 server might read another.
+    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err("more than one Content-Length");
+    }
+    // RFC 9113 §8.3.1.
+    match (authority, host) {
+        (None, None) => Err("neither :authority nor Host"),
+        (Some(authority), Some(host)) if !authority.as_str().as_bytes().eq_ignore_ascii_case(host) => {
+            Err(":authority and Host differ")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2), empty where the target has no authority.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if !value[colon..].contains(&b']') => (&value[..colon], &value[colon + 1..]),
+        _ => (value, &b""[..]),
+    };
+    let inner = match host {
+        [b'[', inner @ .., b']'] => {
+            return !inner.is_empty() && inner.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
+        }
+        name => name,
+    };
+    port.iter().all(u8::is_ascii_digit)
+        && inner.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn verdict(version: Version, uri: &str, lines: &[(&str, &str)]) -> Result<(), &'static str> {
+        let mut request = Request::builder().version(version).uri(uri).body(()).unwrap();
+        for (name, value) in lines {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers_mut().append(name, HeaderValue::from_str(value).unwrap());
+        }
+        check(&request)
+    }
+
+    #[test]
+    fn http1_heads() {
+        let host = ("host", "localhost");
+        for (version, uri, lines, sound) in [
+            (Version::HTTP_11, "/", &[host][..], true),
+            (Version::HTTP_11, "/", &[("host", "")], true),
+            (Version::HTTP_11, "/", &[], false),
+            (Version::HTTP_11, "http://localhost/", &[], false),
+            (Version::HTTP_11, "http://localhost/", &[("host", "other")], true),
+            (Version::HTTP_11, "http://me@localhost/", &[host], false),
+            (Version::HTTP_11, "/", &[host, host], false),
+            (Version::HTTP_10, "/", &[], true),
+            (Version::HTTP_10, "/", &[host, host], false),
+            (Version::HTTP_11, "/", &[host, ("transfer-encoding", "Chunked")], true),
+            (Version::HTTP_11, "/", &[host, ("transfer-encoding", "gzip, chunked")], false),
+            (Version::HTTP_11, "/", &[host, ("transfer-encoding", "chunked, chunked")], false),
+            (Version::HTTP_11, "/", &[host, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
+            (Version::HTTP_11, "/", &[host, ("transfer-encoding", "")], false),
+        ] {
+            assert_eq!(verdict(version, uri, lines).is_ok(), sound, "{version:?} {uri} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn http2_heads() {
+        let url = "http://localhost:8080/";
+        for (uri, lines, sound) in [
+            (url, &[][..], true),
+            (url, &[("host", "LOCALHOST:8080")], true),
+            (url, &[("host", "localhost")], false),
+            (url, &[("host", "other")], false),
+            ("/", &[("host", "localhost")], true),
+            ("/", &[], false),
+            (url, &[("content-length", "1")], true),
+            (url, &[("content-length", "1"), ("content-length", "1")], false),
+        ] {
+            assert_eq!(verdict(Version::HTTP_2, uri, lines).is_ok(), sound, "{uri} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for (host, sound) in [
+            ("localhost", true),
+            ("localhost:", true),
+            ("localhost:8080", true),
+            ("127.0.0.1:1", true),
+            ("[::1]", true),
+            ("[::1]:8080", true),
+            ("xn--nxasmq6b", true),
+            ("a%20b", true),
+            ("a b", false),
+            ("a,b", true),
+            ("a/b", false),
+            ("a?b", false),
+            ("a#b", false),
+            ("a\\b", false),
+            ("me@a", false),
+            ("a:b", false),
+            ("a:8:8", false),
+            ("http://a", false),
+            ("[", false),
+            ("[::1", false),
+            ("[]", false),
+            ("[::1]x", false),
+            ("::1", false),
+            ("\u{e9}", false),
+        ] {
+            assert_eq!(is_host(host.as_bytes()), sound, "{host}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What follows a rotation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::upkeep::PersistAgain;
+use super::{InFlight, Refresher, Verdict, answer};
+use crate::fault;
+use crate::token::endpoint::Failure;
+use crate::token::journal::{Renewed, Rotation, Which};
+use crate::token::store::{LastRefresh, Record, StoreError};
+use crate::token::{Outcome, policy};
+
+/// How long a wrong configuration rests before it is tried again unasked (interface document §5).
+const MISCONFIGURED_REST: Duration = Duration::from_secs(15 * 60);
+/// How many refresh tokens are remembered that a newer one took the place of.
+const PASSED: usize = 16;
+
+impl Refresher {
+    pub(super) fn end(&mut self, rotation: Rotation) {
+        let Some(mut in_flight) = self.in_flight.take() else { return };
+        let waiters = std::mem::take(&mut in_flight.waiters);
+        let reason = match rotation {
+            Rotation::Renewed(renewed) => {
+                self.renewed(renewed, &in_flight);
+                None
+            }
+            Rotation::Found(found) => {
+                let error = found.as_ref().err().map(ToString::to_string);
+                self.found_by_rotation(found.map(|record| record.map(|record| *record)), in_flight.which);
+                error
+            }
+            Rotation::Failed(failure, record) => Some(self.failed(failure, record.map(|record| *record), &in_flight)),
+        };
+        let view = self.live.view();
+        let newer = view.unexpired(self.clock.now()).filter(|token| token.generation > in_flight.before);
+        if in_flight.held
+            && let Some(token) = newer
+        {
+            self.attempts.forced(token.generation);
+        }
+        let verdict = match newer {
+            Some(token) => Verdict::Newer(Arc::clone(token)),
+            None => Verdict::PassOn(
+                reason
+                    .or_else(|| view.needs_login.clone())
+                    .unwrap_or_else(|| "the stored grant has changed meanwhile; ask again".to_owned()),
+            ),
+        };
+        for waiter in waiters {
+            answer(waiter, verdict.clone());
+        }
+    }
+
+    fn renewed(&mut self, renewed: Renewed, in_flight: &InFlight) {
+        let Renewed { record, unpersisted } = renewed;
+        let (trigger, outcome) = (in_flight.trigger.name(), Outcome::Ok.name());
+        self.metrics.refresh(in_flight.trigger, Outcome::Ok, in_flight.began.elapsed());
+        tracing::info!(trigger, outcome, generation = record.generation.0, "the token was refreshed");
+        if let Some(what) = unpersisted {
+            tracing::error!(
+                error = what.error,
+                "the new grant could not be stored: it is used from memory, stored as soon as possible, and lost if this process \
+                 is killed before"
+            );
+            self.unpersisted = Some(PersistAgain::after_failure(what.expect));
+        }
+        self.starting = false;
+        self.by_peer = false;
+        self.attempts.succeeded(in_flight.which);
+        self.adopt(*record);
+        fault::point("published");
+    }
+
+    /// Gives back why there is no new token.
+    fn failed(&mut self, failure: Failure, record: Option<Record>, in_flight: &InFlight) -> String {
+        let Failure { outcome, error, retry_after } = failure;
+        let (which, trigger) = (in_flight.which, in_flight.trigger);
+        let took = in_flight.began.elapsed();
+        self.metrics.refresh(trigger, outcome, took);
+        self.attempts.failed(LastRefresh {
+            at: self.clock.now(),
+            trigger,
+            outcome,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            error: Some(error.clone()),
+        });
+        // A peer's newer one may have been seen meanwhile.
+        if let Some(record) = record
+            && self.record.as_ref().is_none_or(|known| known.generation <= record.generation)
+        {
+            self.read = true;
+            self.unusable = None;
+            self.record = Some(record);
+        }
+        let (trigger, class) = (trigger.name(), outcome.name());
+        match outcome {
+            Outcome::Rejected if which == Which::First => {
+                self.attempts.settled(which);
+                tracing::error!(error, outcome = class, trigger, "oauth.refresh_token was refused");
+            }
+            Outcome::Rejected => {
+                self.attempts.settled(which);
+                tracing::error!(error, outcome = class, trigger, "the refresh token was refused");
+            }
+            Outcome::Misconfigured => {
+                self.attempts.rest(which, MISCONFIGURED_REST, self.clock.now());
+                tracing::error!(
+                    error,
+                    outcome = class,
+                    trigger,
+                    "the refresh was refused for a reason that lies in the configuration; the grant is kept"
+                );
+            }
+            Outcome::Transient | Outcome::Ambiguous | Outcome::Ok => {
+                let pause = self.attempts.back_off(which, retry_after, self.clock.now());
+                let retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                tracing::warn!(error, outcome = class, trigger, retry_in_ms, "the refresh failed");
+            }
+        }
+        self.publish();
+        error
+    }
+
+    /// Makes `record` the one that requests run on.
+    pub(super) fn adopt(&mut self, record: Record) {
+        let before = self.record.replace(record);
+        let version = |record: Option<&Record>| record.map(Record::version);
+        if version(before.as_ref()) != version(self.record.as_ref()) {
+            self.jitter = policy::random();
+            if let Some(fingerprint) = version(before.as_ref()).and_then(|version| version.fingerprint) {
+                self.passed.retain(|passed| *passed != fingerprint);
+                self.passed.push(fingerprint);
+                let surplus = self.passed.len().saturating_sub(PASSED);
+                self.passed.drain(..surplus);
+            }
+        }
+        self.publish();
+    }
+
+    /// A rotation came upon something that it did not expect, and under the lease: an intent is then no peer's call in flight, and
+    /// what it says of the grant counts.
+    fn found_by_rotation(&mut self, found: Result<Option<Record>, StoreError>, which: Which) {
+        let stored = found.as_ref().ok().cloned().flatten();
+        let before = self.record.clone();
+        self.found(found);
+        if let Some(stored) = stored
+            && self.record.as_ref().is_some_and(|known| known.version() == stored.version())
+        {
+            self.adopt(stored);
+        }
+        if self.record == before && self.due(self.now()).is_some() {
+            // It ought to be news. If it is none, the next attempt would find the same again, at once.
+            self.attempts.back_off(which, None, self.clock.now());
+        }
+    }
+
+    /// The store was read, or could not be.
+    pub(super) fn found(&mut self, found: Result<Option<Record>, StoreError>) {
+        match found {
+            Ok(stored) => {
+                self.read = true;
+                self.unusable = None;
+                self.take_up(stored);
+            }
+            Err(StoreError::Unavailable(error)) => {
+                tracing::warn!(error, "the stored grant could not be read");
+                self.look_at = Some(Instant::now() + super::upkeep::LOOK_AGAIN);
+            }
+            Err(StoreError::Damaged(error) | StoreError::WrongKey(error)) => self.unusable = Some(error),
+        }
+        self.publish();
+    }
+}

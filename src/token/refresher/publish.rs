@@ -1,0 +1,76 @@
+//! What the rest of the program sees of the grant.
+
+use std::sync::Arc;
+
+use super::Refresher;
+use crate::token::journal::{Plan, plan};
+use crate::token::live::{LiveToken, View};
+use crate::token::store::LastRefresh;
+use crate::token::{Generation, Trigger};
+
+impl Refresher {
+    /// Makes what is known now visible, and says in the log when a person is needed, or is not any more.
+    pub(super) fn publish(&mut self) {
+        let view = self.view();
+        let before = self.live.view();
+        let generation = |view: &View| view.token.as_ref().map(|token| token.generation);
+        if generation(&view) != generation(&before) {
+            self.ends = view.token.as_ref().map(|token| self.ends_of(token)).unwrap_or_default();
+        }
+        match (&before.needs_login, &view.needs_login) {
+            (said, Some(reason)) if said.as_ref() != Some(reason) => {
+                tracing::error!(reason, "the grant needs a login");
+            }
+            (Some(_), None) => tracing::info!("the grant needs no login any more"),
+            _ => {}
+        }
+        drop(before);
+        self.live.publish(view);
+    }
+
+    fn view(&self) -> View {
+        let present = self.live.view();
+        let needs_login = self.needs_login();
+        let record = self.record.as_ref();
+        let ours = record.filter(|record| record.binding == self.journal.settings.binding);
+        let token = ours.and_then(|record| {
+            let access = record.access.as_ref()?;
+            match &present.token {
+                Some(token) if token.is(record.generation, access) => Some(Arc::clone(token)),
+                _ => LiveToken::new(record.generation, access).ok().map(Arc::new),
+            }
+        });
+        View {
+            refresh_at: token.as_ref().and_then(|token| self.refresh_at(token)),
+            token,
+            generation: record.map_or(Generation::default(), |record| record.generation),
+            refreshing: self.in_flight.as_ref().map(|in_flight| in_flight.trigger),
+            held: self.in_flight.as_ref().is_some_and(|in_flight| in_flight.held),
+            retry_at: if needs_login.is_none() { self.attempts.retry_at() } else { None },
+            last_refresh: self.last_refresh(),
+            needs_login,
+            unpersisted: self.unpersisted.is_some(),
+            draining: self.draining,
+        }
+    }
+
+    fn last_refresh(&self) -> Option<LastRefresh> {
+        let stored = || {
+            let last = self.record.as_ref()?.last_refresh.clone()?;
+            Some(LastRefresh { trigger: if self.by_peer { Trigger::Peer } else { last.trigger }, ..last })
+        };
+        self.attempts.last_failure().or_else(stored)
+    }
+
+    /// Why nothing can be refreshed unless a person does something. It follows from what is stored and configured, and so ends by
+    /// itself when either changes.
+    fn needs_login(&self) -> Option<String> {
+        if self.unusable.is_some() || !self.read {
+            return self.unusable.clone();
+        }
+        match plan(&self.journal.settings, self.record.as_ref()) {
+            Plan::NeedsLogin(reason) => Some(reason),
+            Plan::Present { .. } => None,
+        }
+    }
+}

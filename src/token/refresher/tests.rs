@@ -1,0 +1,248 @@
+//! The refresher before a simulated server: real sockets, and time that passes only when a test says so.
+
+mod clocks;
+mod failures;
+mod refusals;
+mod stored;
+
+use http::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
+use url::Url;
+
+use super::*;
+use crate::config::{
+    AmbiguousRetry, ClientAuth, Margin, Outbound, StoreConfig, StoreKindConfig, TokenEndpoint, TokenFormat,
+};
+use crate::secret::Secret;
+use crate::simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Options, Simulator};
+use crate::token::journal::{Kind, Prepared};
+use crate::token::live::{LiveToken, View};
+use crate::token::store::{Binding, Expect, Store, Written};
+use crate::token::{Access, AccessToken, RefreshToken};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A server, a store, and processes on them.
+struct World {
+    simulator: Simulator,
+    store: Store,
+    settings: Settings,
+    config: RefreshConfig,
+    _still: StandStill,
+}
+
+/// One process.
+struct Process {
+    tokens: Tokens,
+    clock: Clock,
+    metrics: Metrics,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Virtual time that does not run ahead while a socket is waited for: tokio moves its paused clock when nothing else is left to
+/// do, but not while a blocking task runs. A test that hangs is let go after a while, and fails by its timeouts.
+struct StandStill {
+    _end: std::sync::mpsc::Sender<()>,
+}
+
+impl StandStill {
+    fn begin() -> Self {
+        let (end, wait) = std::sync::mpsc::channel();
+        tokio::time::pause();
+        tokio::task::spawn_blocking(move || wait.recv_timeout(Duration::from_secs(30)));
+        Self { _end: end }
+    }
+}
+
+impl Drop for StandStill {
+    fn drop(&mut self) {
+        tokio::time::resume();
+    }
+}
+
+impl World {
+    /// Nothing is stored, and the configuration has a first refresh token.
+    async fn new(options: Options) -> Self {
+        let still = StandStill::begin();
+        let simulator = Simulator::start(Options { rate_limit: None, ..options }).await.unwrap();
+        let store = memory().await;
+        let first = RefreshToken::parse(simulator.grant().refresh_token).unwrap();
+        let settings = Settings {
+            kind: Kind::RefreshToken { first: Some(first) },
+            binding: Binding {
+                token_url: simulator.token_url(),
+                client_id: CLIENT_ID.into(),
+                upstream_origin: simulator.origin(),
+            },
+            request_timeout: 30 * SECOND,
+            ambiguous_retry: AmbiguousRetry::UntilClear,
+            default_lifetime: HOUR,
+        };
+        let config = RefreshConfig {
+            margin: Margin::Share(0.2),
+            default_lifetime: HOUR,
+            wait: 10 * SECOND,
+            cooldown: MINUTE,
+            max_per_hour: 30,
+        };
+        Self { simulator, store, settings, config, _still: still }
+    }
+
+    /// With tokens that live for `life`.
+    async fn of(life: Duration) -> Self {
+        Self::new(Options { access_lifetime: life, ..Options::league8() }).await
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        let config = TokenEndpoint {
+            url: Url::parse(&self.simulator.token_url()).unwrap(),
+            client_id: CLIENT_ID.into(),
+            client_secret: Some(Secret::new(CLIENT_SECRET)),
+            format: TokenFormat::Json,
+            client_auth: ClientAuth::Body,
+            headers: HeaderMap::new(),
+            redirect_uri_on_refresh: None,
+            scope: None,
+            request_timeout: 30 * SECOND,
+            ambiguous_retry: AmbiguousRetry::UntilClear,
+        };
+        Endpoint::new(config, &Outbound { ca_file: None, proxy: None }).unwrap()
+    }
+
+    /// A second handle of the store.
+    fn store(&self) -> Store {
+        let Store::Memory(store) = &self.store else { panic!("the tests' store is in memory") };
+        Store::Memory(store.clone())
+    }
+
+    fn refresher(&self) -> (Refresher, Tokens) {
+        let clock = Clock::movable();
+        let journal = Journal {
+            store: Prepared::new(self.store()),
+            endpoint: self.endpoint(),
+            settings: self.settings.clone(),
+            clock: clock.clone(),
+            metrics: Metrics::new(),
+            owner: "one".into(),
+            stopping: Arc::default(),
+        };
+        let identity = Identity { grant: "refresh_token", profile: "passolution", store: "memory" };
+        Refresher::new(journal, Arc::new(Live::new(clock)), self.config.clone(), identity)
+    }
+
+    /// Starts a process; not yet looked at.
+    fn start(&self) -> Process {
+        let (refresher, tokens) = self.refresher();
+        let (clock, metrics) = (refresher.clock.clone(), refresher.metrics.clone());
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(refresher.run(stopped, SECOND));
+        Process { tokens, clock, metrics, stop, task }
+    }
+
+    /// A process that has its first token.
+    async fn started(&self) -> Process {
+        let process = self.start();
+        process.generation(1).await;
+        process
+    }
+
+    fn calls(&self) -> usize {
+        self.simulator.with_ledger(|ledger| ledger.token_calls().len())
+    }
+
+    /// How often each refresh token was presented at most.
+    fn presented_at_most(&self) -> usize {
+        self.simulator.with_ledger(|ledger| ledger.calls_per_refresh_token().into_values().max().unwrap_or_default())
+    }
+
+    async fn load(&self) -> Record {
+        self.store.load().await.unwrap().unwrap()
+    }
+
+    /// Puts another record in the place of what the store holds.
+    async fn replace(&self, record: &Record) {
+        let version = self.store.load().await.unwrap().as_ref().map(Record::version);
+        let written = self.store.write(Expect { version, fence: None }, record).await.unwrap();
+        assert!(matches!(written, Written::Done), "{written:?}");
+    }
+
+    /// A refresh token as a login gives it.
+    fn login(&self) -> RefreshToken {
+        RefreshToken::parse(self.simulator.grant().refresh_token).unwrap()
+    }
+}
+
+async fn memory() -> Store {
+    Store::open(&StoreConfig { kind: StoreKindConfig::Memory, keys: Vec::new() }, None).await.unwrap()
+}
+
+impl Process {
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.tokens.live().view())
+    }
+
+    fn at_hand(&self) -> Option<Arc<LiveToken>> {
+        self.tokens.at_hand(false)
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&View) -> bool) -> Arc<View> {
+        let waiting = self.tokens.live().wait_for(|view| holds(view).then(|| Arc::new(view.clone())));
+        match tokio::time::timeout(HOUR, waiting).await {
+            Ok(view) => view,
+            Err(_) => panic!("never {what}: {:?}", self.view()),
+        }
+    }
+
+    async fn generation(&self, number: u64) -> Arc<View> {
+        self.until("the generation", |view| view.generation() == Generation(number) && view.refreshing.is_none()).await
+    }
+
+    /// Lets the tasks that can run do so, up to the end of a refresh and of what follows it.
+    async fn settle(&self) {
+        loop {
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            if self.view().refreshing.is_none() {
+                return;
+            }
+            self.until("settled", |view| view.refreshing.is_none()).await;
+        }
+    }
+
+    /// Both clocks go on together, in steps.
+    async fn pass(&self, time: Duration, step: Duration) {
+        let mut left = time;
+        while !left.is_zero() {
+            let step = step.min(left);
+            left -= step;
+            self.clock.jump(SignedDuration::try_from(step).unwrap());
+            tokio::time::advance(step).await;
+            self.settle().await;
+        }
+    }
+
+    /// The wall clock alone jumps.
+    async fn jump(&self, by: SignedDuration) {
+        self.clock.jump(by);
+        // At the latest by then it is noticed; timers are as fine as a millisecond.
+        tokio::time::advance(TICK + SECOND / 1000).await;
+        self.settle().await;
+    }
+
+    fn count(&self, trigger: &str, outcome: &str) -> u64 {
+        let series = format!(r#"bearer_proxy_token_refreshes_total{{outcome="{outcome}",trigger="{trigger}"}} "#);
+        let text = self.metrics.render(&self.view());
+        text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+    }
+}

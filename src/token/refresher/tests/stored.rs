@@ -1,0 +1,258 @@
+//! What other processes, and persons, put into the store.
+
+use super::*;
+use crate::simulator::{Kind as Issued, Revocation};
+use crate::token::new_grant::{Damaged, NewGrant};
+
+impl World {
+    async fn import(&self, refresh: RefreshToken, access: Option<Access>) {
+        let grant = NewGrant { refresh, access };
+        grant.store(&self.store, &self.settings.binding, Damaged::Leave, MINUTE).await.unwrap();
+    }
+
+    /// With this first token in the configuration.
+    fn with_first(self, first: Option<RefreshToken>) -> Self {
+        Self { settings: Settings { kind: Kind::RefreshToken { first }, ..self.settings.clone() }, ..self }
+    }
+
+    fn presented(&self, token: &RefreshToken) -> usize {
+        let serial = self.simulator.serial(token.secret().expose()).unwrap();
+        self.simulator.with_ledger(|ledger| ledger.calls_with(serial).count())
+    }
+}
+
+fn access(text: &str) -> Access {
+    let now = Timestamp::now();
+    let token = AccessToken::parse(text).unwrap();
+    Access { token, obtained_at: now, expires_at: Some(now + SignedDuration::from_hours(1)) }
+}
+
+#[tokio::test]
+async fn a_peers_refresh_is_adopted_and_said_to_be_one() {
+    let world = World::of(HOUR).await;
+    let (one, other) = (world.started().await, world.started().await);
+    assert_eq!(world.calls(), 1);
+    assert!(one.tokens.refresh().await.is_ok());
+    let seen = other.generation(2).await;
+    assert_eq!(seen.last_refresh.as_ref().unwrap().trigger, Trigger::Peer);
+    assert_eq!((other.count("peer", "ok"), other.count("manual", "ok")), (1, 0));
+    assert_eq!((one.count("peer", "ok"), one.count("manual", "ok")), (0, 1));
+    assert_eq!(one.tokens.status().last_refresh.unwrap().trigger, Trigger::Manual);
+    // Its own next one is its own again.
+    assert!(other.tokens.refresh().await.is_ok());
+    assert_eq!(other.tokens.status().last_refresh.unwrap().trigger, Trigger::Manual);
+    assert_eq!((world.calls(), world.presented_at_most()), (3, 1));
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_herd_on_two_processes_causes_one_refresh() {
+    let world = World::of(HOUR).await;
+    let (one, other) = (world.started().await, world.started().await);
+    let (first, same) = (one.at_hand().unwrap(), other.at_hand().unwrap());
+    let told = tokio::join!(one.tokens.refused(&first), other.tokens.refused(&same), one.pass(SECOND, SECOND / 10));
+    assert!(matches!(told, (Ok(Refusal::Replay(_)), Ok(Refusal::Replay(_)), ())), "{told:?}");
+    assert_eq!(world.calls(), 2);
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn an_import_is_adopted_and_is_nobodys_refresh() {
+    let world = World::of(HOUR).await;
+    let process = world.started().await;
+    world.import(world.login(), Some(access("imported"))).await;
+    process.generation(2).await;
+    assert_eq!((world.calls(), process.count("peer", "ok")), (1, 0));
+    assert_eq!(process.tokens.status().last_refresh.unwrap().trigger, Trigger::Startup);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_bare_import_is_tried_until_it_is_clear() {
+    let world = World::of(DAY).await;
+    let process = world.started().await;
+    world.simulator.fault(Fault::throttled(None).times(3));
+    let token = world.login();
+    world.import(token.clone(), None).await;
+    process.pass(MINUTE, SECOND).await;
+    assert_eq!((process.view().generation(), world.presented(&token)), (Generation(2), 4));
+    assert_eq!((process.count("manual", "transient"), process.count("manual", "ok")), (3, 1));
+
+    // One that does not work is found out at once, and what lives goes on.
+    let bad = world.login();
+    world.simulator.revoke(Revocation::Refresh(world.simulator.serial(bad.secret().expose()).unwrap()));
+    world.import(bad.clone(), None).await;
+    process.until("refused", |view| view.needs_login.is_some() && view.refreshing.is_none()).await;
+    assert_eq!((process.at_hand().unwrap().generation, world.presented(&bad)), (Generation(2), 1));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_refresh_token_imported_again_is_tried_again() {
+    let world = World::of(DAY).await.with_first(None);
+    let process = world.start();
+    process.until("empty", |view| view.needs_login.is_some()).await;
+    let token = world.login();
+    world.simulator.fault(Fault::token(
+        crate::simulator::Step::BeforeCommit,
+        crate::simulator::Act::Error(crate::simulator::TokenError::RefreshToken(
+            crate::simulator::DeadRefresh::Expired,
+        )),
+    ));
+    world.import(token.clone(), None).await;
+    process.until("refused", |view| view.needs_login.as_ref().is_some_and(|reason| reason.contains("refused"))).await;
+    assert_eq!(process.count("startup", "rejected") + process.count("manual", "rejected"), 1);
+    world.import(token, None).await;
+    process.generation(1).await;
+    assert_eq!(process.tokens.status().state.name(), "valid");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_fell_behind_is_written_anew_and_no_spent_token_is_presented() {
+    let world = World::of(HOUR).await;
+    let process = world.started().await;
+    let old = world.load().await;
+    assert!(process.tokens.refresh().await.is_ok());
+    let newest = world.load().await;
+    world.replace(&old).await;
+    process.pass(SECOND, SECOND).await;
+    assert_eq!(world.load().await, newest);
+    process.pass(2 * HOUR, MINUTE).await;
+    assert_eq!(world.presented_at_most(), 1);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_rotation_does_not_follow_a_store_that_fell_behind() {
+    let world = World::of(HOUR).await;
+    let process = world.started().await;
+    let old = world.load().await;
+    assert!(process.tokens.refresh().await.is_ok());
+    // Asked before the change is noticed.
+    let (refreshed, ()) = tokio::join!(process.tokens.refresh(), world.replace(&old));
+    process.settle().await;
+    assert!(refreshed.is_ok() || process.tokens.refresh().await.is_ok());
+    assert_eq!(world.presented_at_most(), 1);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_grant_that_counts_anew_is_taken_under_the_next_number() {
+    let world = World::of(HOUR).await;
+    let process = world.started().await;
+    for _ in 0..3 {
+        assert!(process.tokens.refresh().await.is_ok());
+    }
+    let taken = world.load().await.taken;
+    // As `import --replace-damaged` writes it, which knows of no record before.
+    let fresh = Record {
+        generation: Generation(1),
+        refresh: Some(world.login()),
+        ..Record::empty(world.settings.binding.clone())
+    };
+    world.replace(&Record { access: Some(access("imported")), ..fresh.clone() }).await;
+    // The fifth, and refreshed at once: nobody knows whether the access token belongs to it.
+    process.generation(6).await;
+    assert_eq!((world.load().await.generation, world.load().await.taken), (Generation(6), taken));
+    // A bare one: the old access token serves until it has worked.
+    world.replace(&Record { generation: Generation(0), refresh: Some(world.login()), ..fresh }).await;
+    process.generation(7).await;
+    assert_eq!((world.load().await.generation, world.presented_at_most()), (Generation(7), 1));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_first_token_that_can_not_be_had_does_not_hold_the_stored_grant_up() {
+    let world = World::of(HOUR).await;
+    world.started().await.stop().await;
+    // It is another client's: kept, and tried again in a quarter of an hour.
+    let fault = crate::simulator::TokenError::RefreshToken(crate::simulator::DeadRefresh::NotLinked);
+    world.simulator.fault(Fault::token(crate::simulator::Step::BeforeCommit, crate::simulator::Act::Error(fault)));
+    let first = world.login();
+    let world = world.with_first(Some(first.clone()));
+    let process = world.start();
+    process.until("tried", |view| view.last_refresh.as_ref().is_some_and(|last| last.error.is_some())).await;
+    let refused = process.at_hand().unwrap();
+    assert_eq!(refused.generation, Generation(1));
+    assert!(matches!(process.tokens.refused(&refused).await, Ok(Refusal::Replay(_))), "the stored one is refreshed");
+    assert_eq!((process.view().generation(), world.presented(&first)), (Generation(2), 1));
+    process.pass(16 * MINUTE, MINUTE).await;
+    assert_eq!((process.view().generation(), world.presented(&first)), (Generation(3), 2), "and this one in its time");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_first_token_is_never_tried_again_and_the_stored_grant_stays_in_use() {
+    let world = World::of(HOUR).await;
+    world.started().await.stop().await;
+    let bad = world.login();
+    world.simulator.revoke(Revocation::Refresh(world.simulator.serial(bad.secret().expose()).unwrap()));
+    let world = world.with_first(Some(bad.clone()));
+    let process = world.start();
+    process
+        .until("refused", |view| view.last_refresh.as_ref().is_some_and(|last| last.outcome == Outcome::Rejected))
+        .await;
+    let status = process.tokens.status();
+    assert_eq!((status.state.name(), status.generation, status.reason), ("valid", Generation(1), None));
+    process.pass(HOUR, MINUTE).await;
+    assert_eq!(process.view().generation(), Generation(2));
+    process.stop().await;
+    let again = world.start();
+    again.generation(2).await;
+    again.pass(MINUTE, MINUTE).await;
+    assert_eq!(world.presented(&bad), 1);
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_first_token_whose_try_was_lost_is_presented_as_often_as_the_policy_says() {
+    let world = World::of(HOUR).await;
+    world.started().await.stop().await;
+    world.simulator.fault(Fault::answer_lost());
+    let first = world.login();
+    let world = world.with_first(Some(first.clone()));
+    let world =
+        World { settings: Settings { ambiguous_retry: AmbiguousRetry::Never, ..world.settings.clone() }, ..world };
+    let process = world.start();
+    process
+        .until("lost", |view| view.last_refresh.as_ref().is_some_and(|last| last.outcome == Outcome::Ambiguous))
+        .await;
+    assert_eq!(process.tokens.status().state.name(), "valid");
+    // The stored grant's own refreshes take the place of the intent that tells of it.
+    process.pass(3 * HOUR, MINUTE).await;
+    assert!(process.view().generation() >= Generation(3), "{:?}", process.view());
+    assert_eq!((world.presented(&first), world.presented_at_most()), (1, 1));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_grant_of_another_server_is_sent_to_nobody_and_outlives_a_bad_first_token() {
+    let world = World::of(HOUR).await;
+    world.started().await.stop().await;
+    let stored = world.load().await;
+    let ours = world.settings.clone();
+    let bad = world.login();
+    world.simulator.revoke(Revocation::All(Issued::Refresh));
+    let elsewhere = Binding { upstream_origin: "https://elsewhere.test".into(), ..ours.binding.clone() };
+    let kind = Kind::RefreshToken { first: Some(bad) };
+    let world = World { settings: Settings { binding: elsewhere, kind, ..ours.clone() }, ..world };
+    let process = world.start();
+    process.until("mismatched", |view| view.needs_login.is_some() && view.refreshing.is_none()).await;
+    assert!(process.tokens.status().reason.unwrap().contains("upstream.url was"));
+    assert!(process.at_hand().is_none());
+    process.pass(HOUR, MINUTE).await;
+    assert_eq!(world.calls(), 2, "the first exchange, and the bad first token");
+    process.stop().await;
+    let kept = world.load().await;
+    assert_eq!((kept.refresh, kept.binding, kept.needs_login), (stored.refresh, ours.binding.clone(), None));
+
+    // Undone, it works again.
+    let world = World { settings: ours, ..world };
+    let process = world.start();
+    process.generation(1).await;
+    assert_eq!(process.tokens.status().state.name(), "valid");
+    process.stop().await;
+}

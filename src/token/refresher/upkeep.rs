@@ -1,0 +1,224 @@
+//! What is asked of the store beside rotations: what it holds after a change, and to take what it has not taken yet.
+//!
+//! Disks and databases can hang, so each question is a task; there is one at a time, and none while a rotation is in flight, which
+//! asks for itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::news::News;
+use super::{Refresher, Trigger};
+use crate::token::Outcome;
+use crate::token::journal::Unpersisted;
+use crate::token::store::{Expect, Record, StoreError, Version, Written};
+
+/// First and longest pause between two tries to store what could not be stored.
+const PERSIST_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// The pause after the store could not be read.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The record is not stored yet.
+pub(super) struct PersistAgain {
+    expect: Expect,
+    at: Instant,
+    pause: Duration,
+}
+
+/// What came of a question.
+pub(super) enum Errand {
+    /// With what was known when it was asked.
+    Looked(Option<Version>, Result<Option<Box<Record>>, StoreError>),
+    Persisted(Result<Written, StoreError>),
+    /// Its task did not end as it should.
+    Lost,
+}
+
+// === impl PersistAgain ===
+
+impl PersistAgain {
+    pub(super) fn after_failure(expect: Expect) -> Self {
+        Self { expect, at: Instant::now() + PERSIST_AGAIN.0, pause: PERSIST_AGAIN.0 }
+    }
+
+    fn at_once(over: Option<Version>) -> Self {
+        Self { expect: Expect { version: over, fence: None }, at: Instant::now(), pause: PERSIST_AGAIN.0 }
+    }
+}
+
+// === impl Refresher ===
+
+impl Refresher {
+    /// When the next question is due that can be asked.
+    pub(super) fn next_errand(&self) -> Option<Instant> {
+        match &self.unpersisted {
+            _ if self.errand.is_some() || self.in_flight.is_some() => None,
+            Some(again) => Some(again.at),
+            None => self.look_at,
+        }
+    }
+
+    pub(super) fn run_errands(&mut self, now: Instant) {
+        if self.next_errand().is_none_or(|at| at > now) {
+            return;
+        }
+        let journal = Arc::clone(&self.journal);
+        self.errand = Some(match (&self.unpersisted, &self.record) {
+            (Some(again), Some(record)) => {
+                let (what, record) = (Unpersisted { expect: again.expect, error: String::new() }, record.clone());
+                tokio::spawn(async move { Errand::Persisted(journal.persist(&what, &record).await) })
+            }
+            _ => {
+                self.look_at = None;
+                let known = self.record.as_ref().map(Record::version);
+                tokio::spawn(async move {
+                    Errand::Looked(known, journal.store.load().await.map(|found| found.map(Box::new)))
+                })
+            }
+        });
+    }
+
+    pub(super) fn errand_done(&mut self, errand: Errand) {
+        match errand {
+            Errand::Looked(known, found) => {
+                let known_now = self.record.as_ref().map(Record::version);
+                if self.in_flight.is_some() || self.unpersisted.is_some() || known != known_now {
+                    // It may have been read before what has happened since.
+                    self.look_at = Some(Instant::now());
+                } else {
+                    self.found(found.map(|record| record.map(|record| *record)));
+                }
+            }
+            Errand::Persisted(written) => self.persisted(written),
+            Errand::Lost => self.look_at = Some(Instant::now() + LOOK_AGAIN),
+        }
+    }
+
+    /// The store holds `stored`.
+    pub(super) fn take_up(&mut self, stored: Option<Record>) {
+        let news = News::of(stored.as_ref(), self.record.as_ref(), &self.passed);
+        let over = stored.as_ref().map(Record::version);
+        match (news, stored) {
+            (News::None, _) | (News::Renewed | News::Changed | News::Renumber, None) => {}
+            (News::Renewed, Some(record)) => self.renewed_elsewhere(record),
+            (News::Changed, Some(record)) => self.changed_elsewhere(record),
+            (News::Behind, _) => {
+                tracing::warn!("the store does not hold the newest grant any more: it is stored again from memory");
+                self.unpersisted = Some(PersistAgain::at_once(over));
+            }
+            (News::Renumber, Some(record)) => {
+                tracing::info!("a new grant was stored in the place of one that could not be read");
+                self.renumber(record);
+                self.unpersisted = Some(PersistAgain::at_once(over));
+            }
+        }
+    }
+
+    fn renewed_elsewhere(&mut self, record: Record) {
+        let at_start = self.record.is_none();
+        let last = |record: Option<&Record>| record.and_then(|record| record.last_refresh.clone());
+        let refresh = last(Some(&record)).filter(|made| Some(made) != last(self.record.as_ref()).as_ref());
+        self.by_peer = !at_start && refresh.as_ref().is_some_and(|made| made.outcome == Outcome::Ok);
+        if refresh.is_some_and(|made| made.trigger == Trigger::Rejected) {
+            // Refused as well, it would be refused to a second process too.
+            self.attempts.forced(record.generation);
+        }
+        let generation = record.generation.0;
+        if self.by_peer {
+            self.metrics.peer_refresh();
+            let (trigger, outcome) = (Trigger::Peer.name(), Outcome::Ok.name());
+            tracing::info!(generation, trigger, outcome, "the token was refreshed by another process");
+        } else if !at_start {
+            tracing::info!(generation, "a new grant was stored");
+        }
+        self.attempts.reset();
+        self.adopt(record);
+    }
+
+    fn changed_elsewhere(&mut self, record: Record) {
+        let known = self.record.as_ref();
+        let given = known.is_some_and(|known| {
+            known.version() != record.version() || (known.needs_login.is_some() && record.needs_login.is_none())
+        });
+        if given {
+            tracing::info!("a new refresh token was stored");
+            self.unproven = record.version().fingerprint;
+            self.attempts.reset();
+        }
+        self.adopt(record);
+    }
+
+    /// Goes on counting where this process has come to.
+    fn renumber(&mut self, mut record: Record) {
+        let Some(known) = &self.record else { return };
+        record
+            .taken
+            .extend(known.taken.iter().filter(|taken| !record.taken.contains(taken)).copied().collect::<Vec<_>>());
+        if record.access.is_some() {
+            record.generation = known.generation.next();
+        } else {
+            record.generation = known.generation;
+            // As a bare import into a document that could be read: the old token serves until the new one has worked.
+            record.access = known.access.clone().filter(|_| known.binding == record.binding);
+        }
+        // Its access token may be an older one that a bare import has left there.
+        self.unproven = record.version().fingerprint;
+        self.attempts.reset();
+        self.adopt(record);
+    }
+
+    fn persisted(&mut self, written: Result<Written, StoreError>) {
+        let Some(again) = &mut self.unpersisted else { return };
+        match written {
+            Ok(Written::Done) => {
+                tracing::info!("the newest grant is stored");
+                self.unpersisted = None;
+            }
+            Ok(Written::Superseded(Some(theirs))) => {
+                tracing::warn!("another grant was stored meanwhile");
+                self.unpersisted = None;
+                self.found(Ok(Some(*theirs)));
+            }
+            Ok(Written::Superseded(None) | Written::Fenced) => again.expect = Expect { version: None, fence: None },
+            Err(error) => {
+                again.pause = (again.pause * 2).min(PERSIST_AGAIN.1);
+                again.at = Instant::now() + again.pause;
+                tracing::error!(%error, "the newest grant could still not be stored");
+            }
+        }
+        self.publish();
+    }
+
+    /// Before the process ends.
+    pub(super) async fn persist_to_the_end(mut self, grace: Duration) {
+        let end = Instant::now() + grace;
+        while let Some(again) = &self.unpersisted {
+            let at = again.at;
+            let tried = async {
+                if self.errand.is_none() {
+                    tokio::time::sleep_until(at).await;
+                    self.run_errands(Instant::now());
+                }
+                done(&mut self.errand).await
+            };
+            let Ok(errand) = tokio::time::timeout_at(end, tried).await else {
+                tracing::error!(
+                    "STOPPING WITH A GRANT THAT COULD NOT BE STORED: the stored refresh token is spent and its successor is lost; \
+                     log in again and store the new grant with `bearer-proxy import`"
+                );
+                return;
+            };
+            self.errand_done(errand);
+        }
+    }
+}
+
+/// The end of the errand; pending for ever where there is none.
+pub(super) async fn done(errand: &mut Option<JoinHandle<Errand>>) -> Errand {
+    let Some(task) = errand else { return std::future::pending().await };
+    let done = task.await.unwrap_or(Errand::Lost);
+    *errand = None;
+    done
+}

@@ -1,0 +1,215 @@
+//! Upstreams that speak HTTP/2 and take a request back, or its answer.
+
+use bytes::Bytes;
+use http::Method;
+use http_body_util::BodyExt;
+
+use super::start;
+use crate::body::full;
+use crate::client::{Client, Protocol, connect, get, request};
+use crate::frames::{DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, block, frame, goaway, reset};
+use crate::stage::within;
+use crate::support::Proxy;
+use crate::wire::{Log, Wire};
+
+const REFUSED_STREAM: u32 = 7;
+const INTERNAL_ERROR: u32 = 2;
+
+/// An upstream whose n-th connection does this with each request.
+async fn wire<F>(serve: impl Fn(Frames, usize, Log) -> F + Clone + Send + 'static) -> Wire
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Wire::start(move |stream, number, log| {
+        let serve = serve.clone();
+        async move {
+            if let Some(frames) = Frames::accept(Box::new(stream)).await {
+                serve(frames, number, log).await;
+            }
+        }
+    })
+    .await
+}
+
+fn answer(stream: u32) -> Bytes {
+    frame(HEADERS, END_STREAM | END_HEADERS, stream, &block(&[(":status", "200")]))
+}
+
+async fn clients(proxy: &Proxy) -> Client {
+    Client::over(connect(proxy.address(), None).await, Protocol::Http2, false).await
+}
+
+async fn start_http2(wire: &Wire) -> Proxy {
+    start(&wire.url(), |setup| setup.set("UPSTREAM__HTTP", "2")).await
+}
+
+/// Of a burst, those above the last stream that the upstream names are sent again; none is lost, none is done twice.
+#[tokio::test]
+async fn a_goaway_within_a_burst_is_seen_by_nobody() {
+    const BURST: usize = 20;
+    let wire = wire(|mut frames, number, log| async move {
+        let mut seen = Vec::new();
+        while let Some(Frame { stream, .. }) = frames.next_of(HEADERS).await {
+            seen.push(stream);
+            // The first connection takes one and three more, and goes when the burst is there.
+            if number > 1 || seen.len() <= 4 {
+                log.note("done");
+                frames.send(answer(stream)).await;
+            } else if seen.len() == 10 {
+                frames.send(goaway(seen[3], 0)).await;
+            }
+        }
+    })
+    .await;
+    let proxy = start_http2(&wire).await;
+    let mut client = clients(&proxy).await;
+    // From here on the upstream's SETTINGS are known, and the burst is not spread.
+    assert_eq!(client.ask(get("/")).await.status, 200);
+    let mut burst = Vec::new();
+    for number in 0..BURST {
+        let method = if number % 2 == 0 { Method::POST } else { Method::GET };
+        burst.push(client.begin(request(method, "/", full("body"))).await);
+    }
+    for sent in burst {
+        assert_eq!(within(sent).await.unwrap().status(), 200);
+    }
+    assert_eq!(wire.log().count("done"), BURST + 1);
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_sent_again_once_whatever_its_method() {
+    let wire = wire(|mut frames, _, log| async move {
+        let mut refused = 0;
+        while let Some(Frame { stream, .. }) = frames.next_of(HEADERS).await {
+            log.note("asked");
+            // One, then two in a row.
+            if [2, 4, 5].contains(&log.count("asked")) {
+                refused += 1;
+                frames.send(reset(stream, REFUSED_STREAM)).await;
+            } else {
+                frames.send(answer(stream)).await;
+            }
+        }
+        assert!(refused > 0);
+    })
+    .await;
+    let proxy = start_http2(&wire).await;
+    let mut client = clients(&proxy).await;
+    let statuses = [
+        client.ask(get("/")).await.status.as_u16(),
+        client.ask(request(Method::POST, "/", full("body"))).await.status.as_u16(),
+        client.ask(request(Method::POST, "/", full("body"))).await.status.as_u16(),
+        client.ask(request(Method::POST, "/", full("body"))).await.status.as_u16(),
+    ];
+    assert_eq!(statuses, [200, 200, 502, 200]);
+    assert_eq!(wire.log().count("asked"), 6);
+}
+
+#[tokio::test]
+async fn any_other_reset_is_told_and_nothing_is_sent_again() {
+    let wire = wire(|mut frames, _, log| async move {
+        while let Some(Frame { stream, .. }) = frames.next_of(HEADERS).await {
+            log.note("asked");
+            match log.count("asked") {
+                2 | 3 => frames.send(reset(stream, INTERNAL_ERROR)).await,
+                4 => return,
+                5 => {
+                    // It may have been processed: the last stream is this one.
+                    frames.send(goaway(stream, 0)).await;
+                    return;
+                }
+                _ => frames.send(answer(stream)).await,
+            }
+        }
+    })
+    .await;
+    let proxy = start_http2(&wire).await;
+    let mut client = clients(&proxy).await;
+    assert_eq!(client.ask(get("/")).await.status, 200);
+    for (method, error) in [
+        (Method::GET, "http_protocol_error"),
+        (Method::POST, "http_protocol_error"),
+        (Method::POST, "http_response_incomplete"),
+        (Method::POST, "http_response_incomplete"),
+    ] {
+        let answer = client.ask(request(method.clone(), "/", full("body"))).await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (502, "upstream-broken"), "{method} {error}");
+        assert_eq!(answer.field("proxy-status"), format!("bearer-proxy; error={error}"), "{method}");
+    }
+    assert_eq!(wire.log().count("asked"), 5);
+    assert_eq!(client.ask(get("/")).await.status, 200, "a new connection is found");
+}
+
+/// RFC 9113 §8.1.1: a malformed response is an error of its stream.
+#[tokio::test]
+async fn a_malformed_head_is_told() {
+    const HEADS: &[&[(&str, &str)]] = &[
+        &[],
+        &[("x-a", "b")],
+        &[(":status", "abc")],
+        &[(":status", "20")],
+        &[(":status", "200"), (":status", "200")],
+        &[("x-a", "b"), (":status", "200")],
+        &[(":status", "200"), ("X-Upper", "b")],
+        &[(":status", "200"), ("connection", "close")],
+        &[(":status", "200"), ("transfer-encoding", "chunked")],
+        &[(":status", "200"), ("upgrade", "x")],
+        &[(":status", "200"), ("keep-alive", "x")],
+        &[(":status", "200"), ("x-a", "b\r\nc: d")],
+        &[(":status", "200"), ("x-a", "b\0")],
+        &[(":status", "200"), ("x a", "b")],
+        &[(":status", "200"), ("content-length", "abc")],
+    ];
+    let wire = wire(|mut frames, _, log| async move {
+        while let Some(Frame { stream, .. }) = frames.next_of(HEADERS).await {
+            log.note("asked");
+            let head = HEADS.get(log.count("asked") - 1).copied().unwrap_or(&[(":status", "200")]);
+            frames.send(frame(HEADERS, END_STREAM | END_HEADERS, stream, &block(head))).await;
+        }
+    })
+    .await;
+    let proxy = start_http2(&wire).await;
+    let mut client = clients(&proxy).await;
+    for head in HEADS {
+        let answer = client.ask(request(Method::POST, "/", full("body"))).await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (502, "upstream-broken"), "{head:?}");
+    }
+    assert_eq!(client.ask(get("/")).await.status, 200);
+    assert_eq!(wire.log().count("asked"), HEADS.len() + 1);
+}
+
+#[tokio::test]
+async fn a_body_that_is_reset_or_of_another_length_is_cut_for_the_client() {
+    const HEAD: &[(&str, &str)] = &[(":status", "200"), ("content-length", "10")];
+    let wire = wire(|mut frames, _, log| async move {
+        while let Some(Frame { stream, .. }) = frames.next_of(HEADERS).await {
+            log.note("asked");
+            frames.send(frame(HEADERS, END_HEADERS, stream, &block(HEAD))).await;
+            match log.count("asked") {
+                1 => {
+                    frames.send(frame(DATA, 0, stream, b"hello")).await;
+                    frames.send(reset(stream, INTERNAL_ERROR)).await;
+                }
+                2 => frames.send(frame(DATA, END_STREAM, stream, b"hello")).await,
+                3 => frames.send(frame(DATA, END_STREAM, stream, b"hello world")).await,
+                4 => {
+                    frames.send(frame(DATA, 0, stream, b"hello")).await;
+                    return;
+                }
+                _ => frames.send(frame(DATA, END_STREAM, stream, b"helloworld")).await,
+            }
+        }
+    })
+    .await;
+    let proxy = start_http2(&wire).await;
+    for number in 1..=5 {
+        let mut client = clients(&proxy).await;
+        let response = within(client.send(get("/"))).await;
+        // Whether head and end are seen apart is a matter of time.
+        let whole = match response {
+            Ok(response) if response.status() == 200 => within(response.into_body().collect()).await.is_ok(),
+            _ => false,
+        };
+        assert_eq!(whole, number == 5, "{number}");
+    }
+}

@@ -1,0 +1,30 @@
+//! The proxy's own answers: each row of the interface's table, over both protocols.
+
+mod for_clients;
+mod for_operators;
+mod for_upstreams;
+
+use crate::client::{Protocol, Whole};
+
+const BOTH: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
+
+/// Status, the last word of the problem's type, and the error of RFC 9209.
+type Row = (u16, &'static str, &'static str);
+
+/// That it is this answer, and can't be taken for the upstream's. `retry`: whether it says when to come again.
+fn assert_own(answer: &Whole, (status, kind, error): Row, retry: bool, what: &str) {
+    let said = answer.text();
+    assert_eq!(answer.status.as_u16(), status, "{what}: {said}");
+    assert_eq!(answer.field("content-type"), "application/problem+json", "{what}: {said}");
+    let document: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(document["type"], format!("urn:bearer-proxy:{kind}"), "{what}: {said}");
+    assert_eq!(document["status"], status, "{what}");
+    assert!(document["title"].as_str().is_some_and(|title| !title.is_empty()), "{what}: {said}");
+    assert!(document["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}: {said}");
+    assert_eq!(answer.field("proxy-status"), format!("bearer-proxy; error={error}"), "{what}: {said}");
+    assert_eq!(answer.field("cache-control"), "no-store", "{what}");
+    assert_eq!(answer.field("content-length"), answer.body.len().to_string(), "{what}");
+    assert_eq!(answer.headers.contains_key("www-authenticate"), false, "{what}");
+    let seconds = answer.headers.get("retry-after").map(|value| value.to_str().unwrap().parse::<u64>().unwrap());
+    assert_eq!(seconds.is_some_and(|seconds| seconds >= 1), retry, "{what}: {seconds:?}");
+}

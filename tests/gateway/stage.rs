@@ -1,0 +1,104 @@
+//! One started program between a client and an [`Origin`].
+
+use std::time::Duration;
+
+use bearer_proxy::simulator::{Options, Simulator};
+
+use crate::authority::Authority;
+use crate::client::{Client, Protocol, Stream, connect};
+use crate::origin::Origin;
+use crate::raw::Raw;
+use crate::support::{Proxy, Setup};
+
+/// The token that the proxy adds.
+pub const TOKEN: &str = "the-token-of-the-tests";
+
+/// Longer than anything here should take: what never ends fails its test instead of hanging it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("not within the tests' patience")
+}
+
+/// Waits until it holds. Polls: for what has no event.
+pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let poll = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, poll).await.is_ok(), "never: {what}");
+}
+
+/// A proxy with a token that never changes, before this upstream.
+pub async fn before(url: &str) -> Setup {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    Proxy::without_grant(&simulator)
+        .set("UPSTREAM__URL", url)
+        .set("OAUTH__GRANT", "static")
+        .set("OAUTH__ACCESS_TOKEN", TOKEN)
+        .unset("OAUTH__TOKEN_URL")
+        .unset("OAUTH__CLIENT_ID")
+        .unset("OAUTH__CLIENT_SECRET")
+        .unset("STORE__PATH")
+}
+
+pub struct Stage {
+    pub origin: Origin,
+    pub proxy: Proxy,
+    pub up: Protocol,
+    authority: Option<Authority>,
+}
+
+impl Stage {
+    /// `tls`: on both sides.
+    pub async fn new(up: Protocol, tls: bool, configure: impl FnOnce(Setup) -> Setup) -> Self {
+        let authority = tls.then(Authority::new);
+        // An upgrade needs HTTP/1.1 beside HTTP/2.
+        let alpn: &[&str] = match up {
+            Protocol::Http1 => &["http/1.1"],
+            Protocol::Http2 => &["h2", "http/1.1"],
+        };
+        let acceptor = authority.as_ref().map(|authority| authority.acceptor(&["localhost"], alpn));
+        let origin = Origin::start(up, acceptor).await;
+        let mut setup = before(&origin.url()).await;
+        match &authority {
+            None => setup = setup.set("UPSTREAM__HTTP", if up == Protocol::Http2 { "2" } else { "1" }),
+            Some(authority) => {
+                let (cert, key) = authority.server_files(&["localhost"]);
+                setup = setup
+                    .set("OUTBOUND__CA_FILE", authority.ca_file().display())
+                    .set("OUTBOUND__PROXY", "off")
+                    .set("TLS__CERT_FILE", cert.display())
+                    .set("TLS__KEY_FILE", key.display());
+            }
+        }
+        let proxy = configure(setup).start().await;
+        proxy.ready().await;
+        Self { origin, proxy, up, authority }
+    }
+
+    /// HTTP/1.1 on both sides, without TLS.
+    pub async fn plain(configure: impl FnOnce(Setup) -> Setup) -> Self {
+        Self::new(Protocol::Http1, false, configure).await
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.authority.is_some()
+    }
+
+    pub async fn stream(&self, protocol: Protocol) -> Box<dyn Stream> {
+        let alpn = if protocol == Protocol::Http2 { "h2" } else { "http/1.1" };
+        let tls = self.authority.as_ref().map(|authority| authority.connector(&[alpn]));
+        connect(self.proxy.address(), tls).await
+    }
+
+    pub async fn client(&self, protocol: Protocol) -> Client {
+        Client::over(self.stream(protocol).await, protocol, self.is_tls()).await
+    }
+
+    /// HTTP/1 by the byte.
+    pub async fn raw(&self) -> Raw {
+        Raw::new(self.stream(Protocol::Http1).await)
+    }
+}
