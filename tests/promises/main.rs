@@ -14,12 +14,18 @@
 mod support;
 
 mod a_client_that_leaves_cancels_no_refresh;
+mod a_damaged_store_is_never_overwritten;
+mod a_first_token_replaces_the_grant_once_it_has_worked;
+mod a_grant_goes_to_no_other_server;
 mod a_grant_that_could_not_be_stored;
 mod a_grant_that_needs_a_login_rests;
 mod a_herd_causes_one_refresh;
+mod a_lost_answer_is_asked_for_again_by_policy;
+mod a_person_mends_what_only_a_person_can;
 mod a_reload_drops_no_request;
 mod a_restart_presents_nothing;
 mod a_store_that_fails_spends_no_token;
+mod a_wrong_client_secret_costs_no_grant;
 mod an_expired_token_is_never_sent;
 mod an_unclear_call_is_followed_up;
 mod commands_have_exit_codes;
@@ -31,3 +37,4 @@ mod rotation_under_load_fails_nobody;
 mod secrets_stay_secret;
 mod the_demo_works;
 mod the_drain_is_orderly;
+mod the_store_is_encrypted_by_its_keys;
