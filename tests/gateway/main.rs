@@ -32,6 +32,7 @@ mod origin;
 mod own_answers;
 mod raw;
 mod raw_http1;
+mod raw_http2;
 mod replays;
 mod stage;
 mod wire;
