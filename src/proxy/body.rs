@@ -4,6 +4,8 @@
 //! `guard.max_body_size` as well (413). [`Body`] is what the client gets: the upstream's body with its frames as they are, or a
 //! document of our own. A body that ends in an error is cut towards the other side too, never ended as if whole.
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::headers;
 use super::limit::Place;
 use super::observe::Exchange;
 use crate::upstream::pool::UpstreamBody;
@@ -38,6 +41,8 @@ pub enum ClientFault {
     TooLarge,
     #[error("the client's body broke off")]
     Broken,
+    #[error("the client's body is malformed")]
+    Malformed,
 }
 
 /// What the client gets.
@@ -104,9 +109,9 @@ impl http_body::Body for ClientBody {
                         None => return this.failed(ClientFault::TooLarge),
                     }
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(with_clean_trailers(frame))))
             }
-            Poll::Ready(Some(Err(_))) => this.failed(ClientFault::Broken),
+            Poll::Ready(Some(Err(error))) => this.failed(ClientFault::of(&error)),
             Poll::Ready(None) => Poll::Ready(None),
         }
     }
@@ -117,6 +122,19 @@ impl http_body::Body for ClientBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+// === impl ClientFault ===
+
+impl ClientFault {
+    /// hyper tells a connection's end from chunks that are none by the kind of the error beneath.
+    fn of(error: &hyper::Error) -> Self {
+        let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        match causes.find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Self::Malformed,
+            _ => Self::Broken,
+        }
     }
 }
 
@@ -170,7 +188,7 @@ impl http_body::Body for Body {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(frame) => {
                     idle.moved();
-                    Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+                    Poll::Ready(frame.map(|frame| frame.map(with_clean_trailers).map_err(BoxError::from)))
                 }
             },
         };
@@ -204,6 +222,13 @@ impl Drop for Body {
         let whole = self.is_end_stream();
         self.ended(!whole);
     }
+}
+
+fn with_clean_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        headers::trailers(trailers);
+    }
+    frame
 }
 
 // === impl Idle ===

@@ -50,7 +50,7 @@ pub enum Failure {
     WriteTimeout(Duration),
     #[error("the request has come back to the gateway that sent it (Via)")]
     Loop,
-    #[error("the client has gone")]
+    #[error("the request's body ended before its end")]
     ClientGone,
 }
 
@@ -127,8 +127,8 @@ impl Failure {
             Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),
             Self::WriteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "connection_write_timeout"),
             Self::Loop => (StatusCode::LOOP_DETECTED, "loop", "proxy_loop_detected"),
-            // Nobody reads it; nginx's 499 would be an unregistered status.
-            Self::ClientGone => (StatusCode::BAD_REQUEST, "client-gone", "http_request_error"),
+            // Read only by who has ended its side alone; nginx's 499 would be an unregistered status.
+            Self::ClientGone => (StatusCode::BAD_REQUEST, "bad-request", "http_request_error"),
         }
     }
 

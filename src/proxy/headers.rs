@@ -4,8 +4,8 @@
 //! replaced, never appended to.
 
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
-    TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -110,19 +110,19 @@ impl Hygiene {
         // CGI and its heirs (PHP) read `_` as `-`.
         if name.contains('_') {
             let dashed = name.replace('_', "-");
-            return FRAMING.contains(&dashed.as_str()) || self.names_client(&dashed);
+            return FRAMING.contains(&dashed.as_str()) || self.is_clients(&dashed);
         }
-        self.names_client(name)
+        self.is_clients(name)
     }
 
-    /// Who the client is, or what it may, or what it means instead of method and path.
-    fn names_client(&self, name: &str) -> bool {
-        name.starts_with("x-")
-            && (name == X_PROXY_KEY
-                || name == X_REAL_IP
-                || name.starts_with(X_FORWARDED)
-                || (self.strip_overrides && OVERRIDES.contains(&name)))
+    fn is_clients(&self, name: &str) -> bool {
+        is_clients(name) || (self.strip_overrides && name.starts_with("x-") && OVERRIDES.contains(&name))
     }
+}
+
+/// Who the client is, or what it may.
+fn is_clients(name: &str) -> bool {
+    name.starts_with("x-") && (name == X_PROXY_KEY || name == X_REAL_IP || name.starts_with(X_FORWARDED))
 }
 
 // === impl UpgradeWish ===
@@ -139,6 +139,16 @@ impl UpgradeWish {
         let mut protocols = tokens(headers, &UPGRADE).peekable();
         (protocols.peek().is_some() && !protocols.any(is_http)).then(|| Self(line.clone()))
     }
+}
+
+/// Makes a body's trailers, either way, into those that are forwarded. What frames a message, routes it or says who sent it is not
+/// for trailers (RFC 9110 §6.5.1): a server that merges them would take it all the same.
+pub fn trailers(trailers: &mut HeaderMap) {
+    remove_where(trailers, |name| {
+        let credential = *name == AUTHORIZATION || *name == COOKIE || *name == SET_COOKIE || *name == FORWARDED;
+        let framing = *name == CONTENT_LENGTH || *name == HOST || *name == TE || *name == TRAILER || *name == VIA;
+        is_hop_by_hop(name) || credential || framing || is_clients(&name.as_str().replace('_', "-"))
+    });
 }
 
 /// RFC 9110 §7.6.1. `Trailer` is not among them: hyper's HTTP/1 encoder sends the trailer fields that it names and no others.
@@ -168,7 +178,7 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter(|token| !["close", "keep-alive", "upgrade"].iter().any(|known| token.eq_ignore_ascii_case(known)))
         .filter_map(|token| HeaderName::try_from(token).ok())
-        .filter(|name| *name != http::header::CONTENT_LENGTH && *name != http::header::TRAILER)
+        .filter(|name| *name != CONTENT_LENGTH && *name != TRAILER)
         .collect();
     for name in named {
         headers.remove(name);

@@ -136,7 +136,9 @@ where
                 }
                 Err(failure) => {
                     tracing::debug!(kind = failure.kind(), %failure, "answered by the proxy");
-                    exchange.answer = Some((failure.status(), Source::Proxy));
+                    if !matches!(failure, Failure::ClientGone) {
+                        exchange.answer = Some((failure.status(), Source::Proxy));
+                    }
                     failure.response(&exchange.observer.via)
                 }
             };

@@ -10,13 +10,21 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
+pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
+pub const ACK: u8 = 0x1;
 pub const END_STREAM: u8 = 0x1;
 pub const END_HEADERS: u8 = 0x4;
-pub const ACK: u8 = 0x1;
+pub const PADDED: u8 = 0x8;
+/// With a priority.
+pub const PRIORITIZED: u8 = 0x20;
 
 /// One side of a connection.
 pub struct Frames(Box<dyn Stream>);
@@ -118,4 +126,30 @@ fn integer(block: &mut Vec<u8>, value: usize) {
         rest /= 128;
     }
     block.push(rest as u8);
+}
+
+/// The status of a response's head, by which it begins: an index, or a literal of three digits (RFC 7541 §6.1, §6.2, Appendix A).
+pub fn status(block: &[u8]) -> u16 {
+    const INDEXED: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+    // Changes of the table's size may come before.
+    let start = block.iter().position(|byte| byte & 0xe0 != 0x20).unwrap();
+    match block[start..] {
+        [first @ 0x88..=0x8e, ..] => INDEXED[usize::from(first - 0x88)],
+        [_, 3, a, b, c, ..] => [a, b, c].iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0')),
+        [_, length @ 0x82..=0x84, ref huffman @ ..] => digits(&huffman[..usize::from(length & 0x7f)]),
+        _ => panic!("no status in {block:?}"),
+    }
+}
+
+/// Three digits in Huffman's code: 0 to 2 have five bits, 3 to 9 six (RFC 7541, Appendix B).
+fn digits(huffman: &[u8]) -> u16 {
+    let bits = huffman.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte)) << (64 - huffman.len() * 8);
+    let (mut rest, mut status) = (bits, 0);
+    for _ in 0..3 {
+        let short = rest >> 59;
+        let (digit, length) = if short <= 2 { (short, 5) } else { ((rest >> 58) - 0x19 + 3, 6) };
+        status = status * 10 + digit as u16;
+        rest <<= length;
+    }
+    status
 }

@@ -26,6 +26,7 @@ mod support {
 mod authority;
 mod body;
 mod client;
+mod equality;
 mod faults;
 mod frames;
 mod matrix;
@@ -33,6 +34,7 @@ mod origin;
 mod own_answers;
 mod raw;
 mod raw_http1;
+mod raw_http2;
 mod replays;
 mod stage;
 mod wire;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::{BoxError, TestBody, empty, full};
-use crate::client::Protocol;
+use crate::client::{Protocol, Stream, connect};
 
 pub struct Origin {
     address: SocketAddr,
@@ -99,6 +99,11 @@ impl Origin {
         format!("{}://localhost:{}", self.scheme, self.address.port())
     }
 
+    /// Past the proxy; without TLS.
+    pub async fn stream(&self) -> Box<dyn Stream> {
+        connect(self.address, None).await
+    }
+
     pub fn host(&self) -> String {
         format!("localhost:{}", self.address.port())
     }
@@ -107,7 +112,7 @@ impl Origin {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Answers requests for this path, whatever their query.
+    /// Answers requests for this path, whatever their query; `*`: for all that have no other.
     pub fn on<F, A>(&self, path: &str, handler: F)
     where
         F: Fn(Arrived) -> A + Send + Sync + 'static,
@@ -177,7 +182,10 @@ async fn serve(
     connection: usize,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let handler = routes.lock().unwrap().get(request.uri().path()).cloned();
+        let handler = {
+            let routes = routes.lock().unwrap();
+            routes.get(request.uri().path()).or_else(|| routes.get("*")).cloned()
+        };
         async move {
             match handler {
                 Some(handler) => handler(Arrived { request, connection }).await.map_err(std::io::Error::other),

@@ -2,7 +2,7 @@
 //!
 //! The table is `raw_http1/requests.txt`.
 
-mod strict;
+pub mod strict;
 mod table;
 
 use std::time::Duration;

@@ -176,3 +176,23 @@ fn responses_lose_hop_by_hop_fields_and_cookies() {
     Hygiene { pass_cookies: true, ..hygiene() }.response(&mut with_cookies);
     assert_eq!(with_cookies.get_all("set-cookie").iter().count(), 2);
 }
+
+#[test]
+fn trailers_are_metadata_and_nothing_else() {
+    let mut kept = headers(&[
+        ("x-checksum", "1"),
+        ("server-timing", "a"),
+        ("authorization", "Bearer x"),
+        ("content-length", "3"),
+        ("transfer-encoding", "chunked"),
+        ("host", "evil.example"),
+        ("cookie", "a=1"),
+        ("set-cookie", "a=1"),
+        ("connection", "close"),
+        ("x-forwarded-for", "1"),
+        ("x_real_ip", "1"),
+        ("x-proxy-key", "1"),
+    ]);
+    trailers(&mut kept);
+    assert_eq!(lines(&kept), ["server-timing: a", "x-checksum: 1"]);
+}

@@ -53,6 +53,8 @@ async fn what_is_malformed_or_too_large_or_comes_back() {
         ("GET ftp://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n", bad_request),
         ("GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", bad_request),
         ("GET / HTTP/1.1\r\n\r\n", bad_request),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", bad_request),
+        ("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", bad_request),
         ("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", misdirected),
         ("GET / HTTP/1.1\r\nHost: localhost.evil.example:80\r\n\r\n", misdirected),
         ("GET / HTTP/1.0\r\n\r\n", misdirected),
