@@ -18,7 +18,7 @@ pub mod limit;
 pub mod observe;
 pub mod refusal;
 pub mod replay;
-mod target;
+pub mod target;
 mod tunnel;
 
 use std::cell::RefCell;

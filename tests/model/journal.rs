@@ -173,7 +173,8 @@ impl Protocol {
     fn note(&self, state: &mut State, who: usize, attempt: &Attempt, answer: Answer, store: Result<(), bool>) {
         let before = attempt.before;
         let exact = Match::Exact(before.version());
-        let rejected = answer == Answer::Rejected || self.is(Mutation::AmbiguousIsRefusal) && answer == Answer::Ambiguous;
+        let rejected =
+            answer == Answer::Rejected || self.is(Mutation::AmbiguousIsRefusal) && answer == Answer::Ambiguous;
         let fenced = !self.is(Mutation::NoteNotFenced) && !self.is(Mutation::NoLease);
         let (record, expect) = match answer {
             _ if rejected => {

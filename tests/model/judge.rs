@@ -37,8 +37,12 @@ pub enum Change {
     /// An intent, or the outcome of a call that brought nothing.
     Note,
     /// The new pair for what was presented under this record.
-    Commit { before: Record },
-    Import { seen: Record },
+    Commit {
+        before: Record,
+    },
+    Import {
+        seen: Record,
+    },
 }
 
 // === impl Invariant ===
@@ -131,7 +135,8 @@ impl State {
         let issued = self.server.tokens[usize::from(stored)];
         if issued.status == Status::Spent && !issued.lost {
             let from = |token: Token| self.server.tokens[usize::from(token)].from;
-            let held = self.replicas.iter().filter_map(|replica| replica.unstored()).any(|token| from(token) == Some(stored));
+            let held =
+                self.replicas.iter().filter_map(|replica| replica.unstored()).any(|token| from(token) == Some(stored));
             self.require(held, Invariant::NothingIsThrownAway);
         }
     }

@@ -46,7 +46,10 @@ pub enum Action {
     /// Its next step.
     Step(usize),
     /// Its next step, in which the store fails. `applied`: not before it has done what was asked.
-    StepFails { who: usize, applied: bool },
+    StepFails {
+        who: usize,
+        applied: bool,
+    },
     /// It is too late to call: nothing is sent.
     TooLate(usize),
     /// The request arrives and is answered.
@@ -62,7 +65,10 @@ pub enum Action {
     LookFails(usize),
     /// Tries the failed commit again.
     Persist(usize),
-    PersistFails { who: usize, applied: bool },
+    PersistFails {
+        who: usize,
+        applied: bool,
+    },
     Crash(usize),
     Restart(usize),
     /// And the store can't be read.
@@ -75,7 +81,9 @@ pub enum Action {
     Lapse,
     LogIn(GiftKind),
     Import,
-    ImportFails { applied: bool },
+    ImportFails {
+        applied: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,7 +103,8 @@ impl Protocol {
     fn initial(&self) -> State {
         let record =
             Record { generation: 1, refresh: STORED, access: 1, intent: None, needs_login: false, taken: false };
-        let token = |family| Issued { status: Status::Live, family, from: None, unclear: 0, lost: false, given_again: false };
+        let token =
+            |family| Issued { status: Status::Live, family, from: None, unclear: 0, lost: false, given_again: false };
         State {
             store: Store { record, lease: None },
             server: Server { tokens: vec![token(STORED), token(FIRST)], access: 1, orphans: Vec::new() },
@@ -142,7 +151,8 @@ impl Protocol {
                 }
             }
             Step::Leasing(known) => {
-                if self.can_lease(state) || known.is_some_and(|known| state.store.record.generation > known.generation) {
+                if self.can_lease(state) || known.is_some_and(|known| state.store.record.generation > known.generation)
+                {
                     actions.push(Action::Step(who));
                 }
                 if self.can_lease(state) && may(store) {
@@ -229,7 +239,8 @@ impl Protocol {
             Person::Waiting(_) => self.can_import(state).then_some(Action::Import),
             Person::Holding { .. } => Some(Action::Import),
         };
-        let waiting = state.person != Person::Away || replicas().any(|(_, replica)| matches!(replica.step, Step::Leasing(_)));
+        let waiting =
+            state.person != Person::Away || replicas().any(|(_, replica)| matches!(replica.step, Step::Leasing(_)));
         replicas().find_map(of).or(import).or_else(|| (waiting && self.may_tick(state)).then_some(Action::Tick))
     }
 

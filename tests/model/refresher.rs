@@ -31,9 +31,8 @@ impl Protocol {
         replica.step = Step::Idle;
         let looked = replica.looked && !self.is(Mutation::RotationGoesBack);
         let present = replica.record;
-        let outdated = |record: &Record| {
-            looked && present.is_some_and(|present| record.generation <= present.generation)
-        };
+        let outdated =
+            |record: &Record| looked && present.is_some_and(|present| record.generation <= present.generation);
         match outcome {
             Outcome::Renewed { record, .. } | Outcome::Adopted(record) if outdated(&record) => {}
             Outcome::Renewed { record, unpersisted } => {
@@ -95,7 +94,9 @@ impl Protocol {
 
     pub fn persist(&self, state: &mut State, who: usize, store: Result<(), bool>) {
         let replica = &state.replicas[who];
-        let (Some(expected), Some(record), holds) = (replica.unpersisted, replica.record, replica.holds) else { return };
+        let (Some(expected), Some(record), holds) = (replica.unpersisted, replica.record, replica.holds) else {
+            return;
+        };
         let matched = state.store.record.version() == expected;
         let before = Record { generation: expected.generation, refresh: expected.refresh, ..record };
         let expect = self.expect_of_commit(expected);

@@ -51,7 +51,9 @@ impl Protocol {
         if status != Status::Live && !together {
             if self.server == ServerKind::Strict {
                 let members = state.server.tokens.iter_mut().filter(|issued| issued.family == family);
-                members.filter(|issued| issued.status == Status::Live).for_each(|issued| issued.status = Status::Revoked);
+                members
+                    .filter(|issued| issued.status == Status::Live)
+                    .for_each(|issued| issued.status = Status::Revoked);
             }
             return Answer::Rejected;
         }
@@ -70,7 +72,14 @@ impl Protocol {
 
     pub fn issue(&self, state: &mut State, family: u8, from: Option<Token>) -> Token {
         let token = u8::try_from(state.server.tokens.len()).expect("few tokens");
-        state.server.tokens.push(Issued { status: Status::Live, family, from, unclear: 0, lost: false, given_again: false });
+        state.server.tokens.push(Issued {
+            status: Status::Live,
+            family,
+            from,
+            unclear: 0,
+            lost: false,
+            given_again: false,
+        });
         token
     }
 }

@@ -162,7 +162,10 @@ pub struct Attempt {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
-    Issued { refresh: Token, access: u8 },
+    Issued {
+        refresh: Token,
+        access: u8,
+    },
     /// Nothing was sent, or a clear "not now".
     Transient,
     Ambiguous,
@@ -183,13 +186,20 @@ pub enum Person {
     Away,
     Waiting(Gift),
     /// Leased and loaded: about to write.
-    Holding { gift: Gift, seen: Record, holds: bool },
+    Holding {
+        gift: Gift,
+        seen: Record,
+        holds: bool,
+    },
 }
 
 /// What a person has to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Gift {
-    Pair { refresh: Token, access: u8 },
+    Pair {
+        refresh: Token,
+        access: u8,
+    },
     /// A refresh token alone.
     Bare(Token),
     /// The refresh token that the store has already.

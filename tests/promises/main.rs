@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::cast_possible_truncation,
     reason = "a test that meets the unexpected has failed"
 )]
 
@@ -22,6 +23,7 @@ mod a_store_that_fails_spends_no_token;
 mod an_expired_token_is_never_sent;
 mod an_unclear_call_is_followed_up;
 mod commands_have_exit_codes;
+mod every_fault_of_the_token_endpoint;
 mod every_grant_works;
 mod readme_is_true;
 mod refusals_are_bounded;

@@ -34,6 +34,7 @@ impl Trouble {
 
 impl Disk {
     /// The folder, and the setup of a program that stores there; `None`: this machine does not let the test make one.
+    #[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
     pub fn new(trouble: Trouble, setup: Setup) -> Option<(Self, Setup)> {
         let folder = setup.folder().join("store");
         fs::create_dir(&folder).unwrap();

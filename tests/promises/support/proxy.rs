@@ -9,7 +9,7 @@ use std::time::Duration;
 use bearer_proxy::simulator::{CLIENT_ID, CLIENT_SECRET, Simulator};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -88,6 +88,23 @@ impl Setup {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).env_clear().envs(self.environment.iter().cloned()).kill_on_drop(true);
         command
+    }
+
+    /// What a command printed, and its exit code.
+    pub async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let (status, out, err) = output(self.command(arguments)).await;
+        (status.code().unwrap(), out, err)
+    }
+
+    /// `import` with this on its standard input.
+    #[allow(dead_code, reason = "the crash tests use it not")]
+    pub async fn import(&self, arguments: &[&str], input: &str) -> (i32, String, String) {
+        let mut command = self.command(&[&["import"], arguments].concat());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
     pub async fn start(self) -> Proxy {
@@ -253,6 +270,18 @@ impl Proxy {
         self.lines.borrow().clone()
     }
 
+    /// Waits for the first line of the JSON log that is as wanted.
+    #[allow(dead_code, reason = "not every target waits for a line")]
+    pub async fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> String {
+        let mut lines = self.lines.clone();
+        let is_wanted = |line: &&String| serde_json::from_str(line).is_ok_and(|line| wanted(&line));
+        let found = timeout(PATIENCE, lines.wait_for(|lines| lines.iter().any(|line| is_wanted(&line)))).await;
+        match found {
+            Ok(Ok(lines)) => lines.iter().find(is_wanted).unwrap().clone(),
+            _ => panic!("no line tells of {what}:\n{}", self.log().join("\n")),
+        }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id().expect("the program runs")
     }
@@ -282,6 +311,12 @@ impl Proxy {
 
     pub fn setup(&self) -> &Setup {
         self.setup.as_ref().unwrap()
+    }
+
+    /// The setup of commands that speak to this one.
+    #[allow(dead_code, reason = "the crash tests use it not")]
+    pub fn commands(&self) -> Setup {
+        self.setup().again().set("ADMIN__LISTEN", self.admin)
     }
 }
 

@@ -1,0 +1,87 @@
+//! Ways not to reach a token endpoint.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bearer_proxy::simulator::{Options, Simulator};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::rustls::ServerConfig;
+
+/// Where `oauth.token_url` points.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Place {
+    Server,
+    /// A port that refuses connections, and after the failure the way to the server.
+    ClosedPort,
+    UnknownName,
+    /// A server with a certificate that nobody trusts.
+    Distrusted,
+    /// A server that does not speak TLS.
+    NotTls,
+    /// The connection is reset in the handshake.
+    ResetAtOnce,
+}
+
+/// What stands at `oauth.token_url`.
+pub struct Front {
+    pub token_url: String,
+    address: Option<SocketAddr>,
+    _other: Option<Simulator>,
+    _task: Option<JoinHandle<()>>,
+}
+
+impl Front {
+    pub async fn of(place: Place, simulator: &Simulator) -> Self {
+        let mut front = Self { token_url: simulator.token_url(), address: None, _other: None, _task: None };
+        match place {
+            Place::Server => {}
+            Place::ClosedPort => {
+                // Free again once it is dropped.
+                let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+                front.token_url = format!("http://{address}/oauth/token");
+                front.address = Some(address);
+            }
+            Place::UnknownName => front.token_url = "https://token-endpoint.invalid/oauth/token".into(),
+            Place::Distrusted => {
+                let other = Simulator::start(Options { tls: Some(self_signed()), ..Options::league8() }).await.unwrap();
+                front.token_url = other.token_url();
+                front._other = Some(other);
+            }
+            Place::NotTls => front.token_url = simulator.token_url().replace("http://", "https://"),
+            Place::ResetAtOnce => {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                front.token_url = format!("https://{}/oauth/token", listener.local_addr().unwrap());
+                front._task = Some(tokio::spawn(async move {
+                    while let Ok((mut stream, _)) = listener.accept().await {
+                        let _ = stream.read_u8().await;
+                        stream.set_zero_linger().unwrap();
+                    }
+                }));
+            }
+        }
+        front
+    }
+
+    /// The port is a way to the server from now on.
+    pub async fn open(&self, simulator: &Simulator) {
+        let Some(address) = self.address else { return };
+        let listener = TcpListener::bind(address).await.unwrap();
+        let server = simulator.address();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut to = TcpStream::connect(server).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut to).await;
+            }
+        });
+    }
+}
+
+fn self_signed() -> Arc<ServerConfig> {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = signing_key.serialize_der().try_into().unwrap();
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key);
+    Arc::new(config.unwrap())
+}
