@@ -57,9 +57,4 @@ impl Feed {
     pub async fn fail(self) {
         let _ = self.0.send(Err("failed on purpose".into())).await;
     }
-
-    /// Whoever took the body has dropped it.
-    pub async fn dropped(&self) {
-        self.0.closed().await;
-    }
 }

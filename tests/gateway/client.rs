@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::body::{TestBody, empty, full};
+use crate::body::{TestBody, empty};
 use crate::stage::within;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +60,6 @@ pub async fn connect(address: SocketAddr, tls: Option<TlsConnector>) -> Box<dyn 
 
 pub fn get(path: &str) -> Request<TestBody> {
     request(Method::GET, path, empty())
-}
-
-pub fn post(path: &str, body: impl Into<Bytes>) -> Request<TestBody> {
-    request(Method::POST, path, full(body))
 }
 
 pub fn request(method: Method, path: &str, body: TestBody) -> Request<TestBody> {

@@ -38,6 +38,7 @@ pub struct Arrived {
 
 /// A request, read whole.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "printed where an assertion fails")]
 pub struct Seen {
     pub method: String,
     /// Path and query.

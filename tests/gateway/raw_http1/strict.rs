@@ -60,10 +60,6 @@ impl Strict {
         format!("http://{}", self.address)
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// The requests that have come since this was last asked.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.requests.lock().unwrap())
@@ -72,10 +68,6 @@ impl Strict {
     /// What came and was not well-formed, in all.
     pub fn violations(&self) -> Vec<Violation> {
         self.seen.violations.lock().unwrap().clone()
-    }
-
-    pub fn take_violations(&self) -> Vec<Violation> {
-        std::mem::take(&mut self.seen.violations.lock().unwrap())
     }
 }
 
