@@ -72,7 +72,6 @@ impl Refresher {
         self.attempts.succeeded(in_flight.which);
         self.adopt(*record);
         fault::point("published");
-        fault::point("published");
     }
 
     /// Gives back why there is no new token.
