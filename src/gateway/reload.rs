@@ -96,7 +96,7 @@ impl Gateway {
     }
 
     fn apply(&mut self, loaded: Loaded, logs: &Logs) -> Result<(), StartError> {
-        let Loaded { config, effective, .. } = loaded;
+        let Loaded { mut config, effective, .. } = loaded;
         // All that can fail comes first, so that nothing takes effect by halves.
         let upstream = &config.upstream;
         let cert = upstream.client_cert.as_ref();
@@ -104,8 +104,10 @@ impl Gateway {
         let tls = config.tls.as_ref().map(tls::Tls::load).transpose().map_err(crate::server::BindError::from)?;
         let settings = token_settings(&config)?;
 
+        let kept = keep_bound(&mut config, &self.config);
         let changes = effective.changes(&self.effective);
-        let (later, now): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.needs_restart);
+        let (later, now): (Vec<_>, Vec<_>) =
+            changes.iter().partition(|change| change.needs_restart || kept.contains(&change.key));
         let keys =
             |changes: &[&crate::config::Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>().join(", ");
         if !later.is_empty() {
@@ -141,6 +143,28 @@ impl Gateway {
         tracing::info!(keys = keys(&now), "the configuration was read again");
         Ok(())
     }
+}
+
+/// Listeners stay as they were bound until the next start, and so does what the configuration asks of them for the address's
+/// sake: one that is open now must not lose its key or its accepted hosts because the next one will not need them. Gives back the
+/// keys that were kept so.
+fn keep_bound(config: &mut Config, running: &Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    if config.listen != running.listen {
+        config.listen.clone_from(&running.listen);
+        config.guard.hosts.clone_from(&running.guard.hosts);
+        kept.push("guard.hosts");
+    }
+    if config.tls.is_some() != running.tls.is_some() {
+        config.tls.clone_from(&running.tls);
+        kept.extend(["tls.cert_file", "tls.key_file", "tls.client_ca_file"]);
+    }
+    let listens = |config: &Config| config.admin.as_ref().map(|admin| admin.listen.clone());
+    if listens(config) != listens(running) {
+        config.admin.clone_from(&running.admin);
+        kept.push("admin.key");
+    }
+    kept
 }
 
 #[cfg(test)]

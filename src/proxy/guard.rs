@@ -131,10 +131,10 @@ impl Rules {
         headers
             .get_all(VIA)
             .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|hop| hop.split_ascii_whitespace().nth(1))
-            .any(|name| name.eq_ignore_ascii_case(&self.via))
+            // Bytes: a comment may hold any, and must not hide the hops beside it.
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|hop| hop.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1))
+            .any(|name| name.eq_ignore_ascii_case(self.via.as_bytes()))
     }
 
     fn check_key(&self, headers: &HeaderMap) -> Result<(), Failure> {

@@ -34,6 +34,8 @@ pub struct Exchange {
     path: Option<PathAndQuery>,
     /// `None`: nothing was answered; the client has gone.
     answer: Option<(StatusCode, Source)>,
+    /// Why the proxy answered for itself: problem type and text.
+    failure: Option<(&'static str, String)>,
     cut: bool,
     _in_flight: InFlight,
 }
@@ -59,6 +61,7 @@ impl Exchange {
             method: method.clone(),
             path: uri.path_and_query().cloned().filter(|_| observer.log != LogRequests::None),
             answer: None,
+            failure: None,
             cut: false,
             _in_flight: observer.metrics.in_flight(),
             observer: Rc::clone(observer),
@@ -77,11 +80,14 @@ impl Exchange {
             LogRequests::Errors => source == Source::Proxy || status.is_server_error() || self.cut,
         };
         if wanted {
+            let (kind, error) = self.failure.as_ref().map(|(kind, error)| (*kind, error.as_str())).unzip();
             tracing::info!(
                 method = self.method.as_str(),
                 path = self.path.as_ref().map_or("-", PathAndQuery::path),
                 status = status.as_u16(),
                 source = source.name(),
+                kind,
+                error,
                 cut = self.cut,
                 duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 "request"
@@ -135,8 +141,10 @@ where
                     response
                 }
                 Err(failure) => {
-                    tracing::debug!(kind = failure.kind(), %failure, "answered by the proxy");
                     if !matches!(failure, Failure::ClientGone) {
+                        if exchange.observer.log != LogRequests::None {
+                            exchange.failure = Some((failure.kind(), failure.to_string()));
+                        }
                         exchange.answer = Some((failure.status(), Source::Proxy));
                     }
                     failure.response(&exchange.observer.via)

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bearer_proxy::simulator::{Options, Simulator};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{Client, Proxy};
+use crate::support::{Client, Proxy, request};
 
 /// The interface document's promise, and nothing on top.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -96,6 +96,27 @@ async fn a_key_that_needs_a_restart_is_named() {
     let named =
         |proxy: &Proxy| proxy.log().iter().any(|line| line.contains("listen_mode") && line.contains("next start"));
     until(&proxy, "the warning", async |proxy| named(proxy)).await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_listener_loses_no_guard_because_the_next_one_will_not_need_it() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let setup = Proxy::before(&simulator).unset("ADMIN__LISTEN").unset("LISTEN");
+    let (file, key) = (setup.folder().join("proxy.toml"), "0123456789abcdef0123456789abcdef");
+    write(&file, &format!("listen = \"127.0.0.1:0\"\n[admin]\nlisten = \"0.0.0.0:0\"\nkey = \"{key}\"\n"));
+    let proxy = setup.set("CONFIG", file.display()).start().await;
+    assert_eq!(proxy.admin(Method::GET, "/status").await.status, StatusCode::UNAUTHORIZED);
+    // By now only what is bound tells that the key and the hosts are needed.
+    write(&file, "listen = \"0.0.0.0:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n");
+    let named = |line: &String| {
+        line.contains("next start") && ["guard.hosts", "admin.key"].iter().all(|key| line.contains(key))
+    };
+    until(&proxy, "the warning", async |proxy| proxy.log().iter().any(named)).await;
+    assert_eq!(proxy.admin(Method::GET, "/status").await.status, StatusCode::UNAUTHORIZED);
+    let mut foreign = request(Method::GET, "/api/v2/version");
+    foreign.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("rebound.example"));
+    assert_eq!(proxy.http1().await.send(foreign).await.unwrap().status, StatusCode::MISDIRECTED_REQUEST);
     proxy.stop().await;
 }
 

@@ -80,6 +80,9 @@ fn a_request_that_comes_back_is_a_loop() {
     ] {
         assert_eq!(verdict(&rules(|_| {}), Method::GET, "/", &[("via", via)], 0), expected, "{via}");
     }
+    let commented = http::HeaderValue::from_bytes(b"1.1 a (\xe4), 1.1 bearer-proxy").unwrap();
+    let request = Request::builder().uri("/").header("host", "localhost").header("via", commented).body(()).unwrap();
+    assert!(matches!(rules(|_| {}).judge(&request, 0), Err(Failure::Loop)), "a comment of any bytes hides no hop");
 }
 
 #[test]
