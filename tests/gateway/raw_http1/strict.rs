@@ -103,7 +103,7 @@ async fn exchange(stream: &mut TcpStream, unread: &mut BytesMut, seen: &Seen) ->
     };
     let text = unread.split_to(end);
     unread.advance(2);
-    let head = Head::parse(&text).map_err(|what| format!("{what}: {}", text.escape_ascii()))?;
+    let mut head = Head::parse(&text).map_err(|what| format!("{what}: {}", text.escape_ascii()))?;
     let body = match head.framing {
         Framing::Length(length) => {
             while unread.len() < length {
@@ -124,6 +124,8 @@ async fn exchange(stream: &mut TcpStream, unread: &mut BytesMut, seen: &Seen) ->
         request.extend(body);
     }
     seen.requests.lock().unwrap().push(escape(&request));
+    // Enough to tell whose answer it is.
+    head.target.truncate(64);
     let close = if head.close { "Connection: close\r\n" } else { "" };
     let answer = format!("HTTP/1.1 200 OK\r\nX-Target: {}\r\n{close}Content-Length: 0\r\n\r\n", head.target);
     let _ = stream.write_all(answer.as_bytes()).await;
