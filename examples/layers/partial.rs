@@ -11,7 +11,6 @@ use bearer_proxy::proxy::forward::{Attempted, Forward};
 use bearer_proxy::proxy::guard::{Admitted, GuardLayer, Rules};
 use bearer_proxy::proxy::headers::Hygiene;
 use bearer_proxy::proxy::refusal::Refusals;
-use bearer_proxy::proxy::target::Prefix;
 use bearer_proxy::server::{BoxError, Service};
 use bearer_proxy::upstream::pool::{Pool, RequestBody, UpstreamBody};
 use bytes::Bytes;
@@ -109,7 +108,6 @@ impl Parts {
         BearerLayer(Rc::new(Bearing {
             tokens: tokens.clone(),
             hygiene: Hygiene::new(config),
-            prefix: Prefix::new(&config.upstream.path_prefix),
             refusals: Refusals::new(config.upstream.refusal.clone()),
             budget: budget.clone(),
             replay_limit: config.upstream.replay_limit,
