@@ -63,6 +63,9 @@ pub enum Progress {
     Ended(Instant),
 }
 
+/// What polling a body gives.
+type Polled<E> = Poll<Option<Result<Frame<Bytes>, AttemptError<E>>>>;
+
 struct Shared<B> {
     rest: B,
     pieces: Pieces,
@@ -182,10 +185,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
     type Data = Bytes;
     type Error = AttemptError<B::Error>;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AttemptError<B::Error>>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<B::Error> {
         let this = self.get_mut();
         let shared = Rc::clone(&this.shared);
         let mut shared = shared.borrow_mut();
@@ -230,11 +230,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Attempt<B> {
-    fn poll_shared(
-        &mut self,
-        shared: &mut Shared<B>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, AttemptError<B::Error>>>> {
+    fn poll_shared(&mut self, shared: &mut Shared<B>, cx: &mut Context<'_>) -> Polled<B::Error> {
         if let Pieces::Whole { list, .. } = &shared.pieces
             && let Some(piece) = list.get(self.sent)
         {

@@ -62,10 +62,6 @@ pub fn get(path: &str) -> Request<TestBody> {
     request(Method::GET, path, empty())
 }
 
-pub fn post(path: &str, body: impl Into<Bytes>) -> Request<TestBody> {
-    request(Method::POST, path, full(body))
-}
-
 pub fn request(method: Method, path: &str, body: TestBody) -> Request<TestBody> {
     Request::builder().method(method).uri(path).body(body).unwrap()
 }

@@ -24,7 +24,7 @@ fn assert_own(answer: &Whole, (status, kind, error): Row, retry: bool, what: &st
     assert_eq!(answer.field("proxy-status"), format!("bearer-proxy; error={error}"), "{what}: {said}");
     assert_eq!(answer.field("cache-control"), "no-store", "{what}");
     assert_eq!(answer.field("content-length"), answer.body.len().to_string(), "{what}");
-    assert_eq!(answer.headers.contains_key("www-authenticate"), false, "{what}");
+    assert!(!answer.headers.contains_key("www-authenticate"), "{what}");
     let seconds = answer.headers.get("retry-after").map(|value| value.to_str().unwrap().parse::<u64>().unwrap());
     assert_eq!(seconds.is_some_and(|seconds| seconds >= 1), retry, "{what}: {seconds:?}");
 }

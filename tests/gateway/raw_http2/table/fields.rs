@@ -1,7 +1,7 @@
 //! Fields and lengths (RFC 9113 §8.1.1, §8.2).
 
 use super::Verdict::{Answer, GoAway, Reset};
-use super::{GET, POST, PROTOCOL_ERROR, Row, get, post, row, whole};
+use super::{POST, PROTOCOL_ERROR, Row, get, post, row, whole};
 
 pub const ROWS: &[Row] = &[
     row("name-in-upper-case", "RFC 9113 §8.2.1", || get(&[("X-Upper", "b")]), GoAway(PROTOCOL_ERROR), &[]),

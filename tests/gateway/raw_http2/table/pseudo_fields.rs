@@ -1,7 +1,7 @@
 //! Pseudo-fields (RFC 9113 §8.3).
 
 use super::Verdict::{Answer, GoAway, Reset};
-use super::{GET, POST, PROTOCOL_ERROR, Row, get, head, raw, row, whole};
+use super::{POST, PROTOCOL_ERROR, Row, get, head, raw, row, whole};
 use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
 
 pub const ROWS: &[Row] = &[
