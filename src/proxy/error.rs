@@ -141,6 +141,12 @@ impl Failure {
         }
     }
 
+    /// Whether an HTTP/1 connection ends with the answer: who frames one message wrongly is not believed about the next
+    /// (RFC 9112 §6.3, §11.2).
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Self::BadRequest(_))
+    }
+
     /// The answer that the client gets. `via`: the gateway's name.
     pub fn response(&self, via: &str) -> Response<Body> {
         let (status, kind, error) = self.row();

@@ -6,8 +6,9 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use http::header::{CONNECTION, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -133,6 +134,7 @@ where
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let mut exchange = Exchange::new(&self.observer, request.method(), request.uri());
+        let is_http1 = request.version() < Version::HTTP_2;
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = match answer.await {
@@ -147,7 +149,11 @@ where
                         }
                         exchange.answer = Some((failure.status(), Source::Proxy));
                     }
-                    failure.response(&exchange.observer.via)
+                    let mut response = failure.response(&exchange.observer.via);
+                    if is_http1 && failure.ends_connection() {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    response
                 }
             };
             Ok(response.map(|body| body.ending(exchange)))

@@ -63,7 +63,7 @@ pub enum Progress {
     Ended(Instant),
 }
 
-/// What a poll of an attempt gives.
+/// What polling a body gives.
 type Polled<E> = Poll<Option<Result<Frame<Bytes>, AttemptError<E>>>>;
 
 struct Shared<B> {
@@ -185,7 +185,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
     type Data = Bytes;
     type Error = AttemptError<B::Error>;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<B::Error> {
         let this = self.get_mut();
         let shared = Rc::clone(&this.shared);
         let mut shared = shared.borrow_mut();

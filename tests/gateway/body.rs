@@ -40,7 +40,7 @@ pub fn pieces(pieces: &[Bytes], trailers: Option<HeaderMap>) -> TestBody {
 
 /// So many bytes that differ from place to place.
 pub fn pattern(length: usize) -> Bytes {
-    (0..length).map(|index| (index.wrapping_mul(31) >> 3) as u8).collect::<Vec<u8>>().into()
+    (0..length).map(|index| (index.wrapping_mul(31) >> 3).to_le_bytes()[0]).collect::<Vec<u8>>().into()
 }
 
 impl Feed {

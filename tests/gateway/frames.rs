@@ -117,15 +117,15 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 /// With a prefix of 7 bits (RFC 7541 §5.1).
 fn integer(block: &mut Vec<u8>, value: usize) {
     if value < 127 {
-        return block.push(value as u8);
+        return block.push(value.to_le_bytes()[0]);
     }
     block.push(127);
     let mut rest = value - 127;
     while rest >= 128 {
-        block.push((rest % 128) as u8 | 128);
+        block.push(rest.to_le_bytes()[0] | 128);
         rest /= 128;
     }
-    block.push(rest as u8);
+    block.push(rest.to_le_bytes()[0]);
 }
 
 /// The status of a response's head, by which it begins: an index, or a literal of three digits (RFC 7541 §6.1, §6.2, Appendix A).
@@ -148,7 +148,7 @@ fn digits(huffman: &[u8]) -> u16 {
     for _ in 0..3 {
         let short = rest >> 59;
         let (digit, length) = if short <= 2 { (short, 5) } else { ((rest >> 58) - 0x19 + 3, 6) };
-        status = status * 10 + digit as u16;
+        status = status * 10 + u16::try_from(digit).unwrap();
         rest <<= length;
     }
     status

@@ -26,6 +26,7 @@ mod support {
 mod authority;
 mod body;
 mod client;
+mod comparison;
 mod equality;
 mod faults;
 mod frames;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -32,8 +32,6 @@ pub struct Origin {
 /// A request, its body not read.
 pub struct Arrived {
     pub request: Request<Incoming>,
-    /// Counts from 1.
-    pub connection: usize,
 }
 
 /// A request, read whole.
@@ -45,11 +43,9 @@ pub struct Seen {
     pub target: String,
     /// `Host` or `:authority`.
     pub host: String,
-    pub version: Version,
     pub headers: HeaderMap,
     pub body: Bytes,
     pub trailers: Option<HeaderMap>,
-    pub connection: usize,
 }
 
 /// What has reached a route.
@@ -77,16 +73,16 @@ impl Origin {
                 loop {
                     let (tcp, _) = listener.accept().await.unwrap();
                     tcp.set_nodelay(true).unwrap();
-                    let number = connections.fetch_add(1, Ordering::Relaxed) + 1;
+                    connections.fetch_add(1, Ordering::Relaxed);
                     let (routes, tls) = (Arc::clone(&routes), tls.clone());
                     tokio::spawn(async move {
                         match tls {
-                            None => serve(tcp, protocol, routes, number).await,
+                            None => serve(tcp, protocol, routes).await,
                             Some(tls) => {
                                 let Ok(tls) = tls.accept(tcp).await else { return };
                                 let two = tls.get_ref().1.alpn_protocol() == Some(b"h2");
                                 let protocol = if two { Protocol::Http2 } else { Protocol::Http1 };
-                                serve(tls, protocol, routes, number).await;
+                                serve(tls, protocol, routes).await;
                             }
                         }
                     });
@@ -156,11 +152,9 @@ impl Arrived {
             method: head.method.to_string(),
             target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             host,
-            version: head.version,
             headers: head.headers,
             body: whole.to_bytes(),
             trailers,
-            connection: self.connection,
         })
     }
 }
@@ -176,12 +170,7 @@ pub fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
     headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
 }
 
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    protocol: Protocol,
-    routes: Routes,
-    connection: usize,
-) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, protocol: Protocol, routes: Routes) {
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = {
             let routes = routes.lock().unwrap();
@@ -189,7 +178,7 @@ async fn serve(
         };
         async move {
             match handler {
-                Some(handler) => handler(Arrived { request, connection }).await.map_err(std::io::Error::other),
+                Some(handler) => handler(Arrived { request }).await.map_err(std::io::Error::other),
                 None => {
                     let mut response = Response::new(full(format!("no route {}", request.uri().path())));
                     *response.status_mut() = StatusCode::NOT_FOUND;

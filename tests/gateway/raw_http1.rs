@@ -3,7 +3,7 @@
 //! The table is `raw_http1/requests.txt`.
 
 pub mod strict;
-mod table;
+pub mod table;
 
 use std::time::Duration;
 
@@ -43,10 +43,15 @@ async fn run(raw: &mut Raw, row: &Row, upstream: &Strict) -> Outcome {
     if !row.answers.is_empty() {
         raw.send(LAST).await;
     }
+    let mut last = false;
     while let Some((status, target)) = raw.read_status().await {
-        if target != "/last" {
-            answers.push(status);
+        match target.as_str() {
+            "/last" => last = true,
+            _ => answers.push(status),
         }
+    }
+    if answers.contains(&400) {
+        assert!(!last, "{}: the connection goes on after a message that was framed wrongly", row.name);
     }
     let seen = upstream.take().into_iter().filter(|seen| seen != "GET /last").collect();
     Outcome { answers, seen }

@@ -66,6 +66,15 @@ impl Strict {
     }
 
     /// What came and was not well-formed, in all.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What was not well-formed since this was last asked.
+    pub fn take_violations(&self) -> Vec<Violation> {
+        std::mem::take(&mut self.seen.violations.lock().unwrap())
+    }
+
     pub fn violations(&self) -> Vec<Violation> {
         self.seen.violations.lock().unwrap().clone()
     }
@@ -95,7 +104,7 @@ async fn exchange(stream: &mut TcpStream, unread: &mut BytesMut, seen: &Seen) ->
     };
     let text = unread.split_to(end);
     unread.advance(2);
-    let head = Head::parse(&text).map_err(|what| format!("{what}: {}", text.escape_ascii()))?;
+    let mut head = Head::parse(&text).map_err(|what| format!("{what}: {}", text.escape_ascii()))?;
     let body = match head.framing {
         Framing::Length(length) => {
             while unread.len() < length {
@@ -116,6 +125,8 @@ async fn exchange(stream: &mut TcpStream, unread: &mut BytesMut, seen: &Seen) ->
         request.extend(body);
     }
     seen.requests.lock().unwrap().push(escape(&request));
+    // Enough to tell whose answer it is.
+    head.target.truncate(64);
     let close = if head.close { "Connection: close\r\n" } else { "" };
     let answer = format!("HTTP/1.1 200 OK\r\nX-Target: {}\r\n{close}Content-Length: 0\r\n\r\n", head.target);
     let _ = stream.write_all(answer.as_bytes()).await;
