@@ -23,6 +23,7 @@ async fn no_output_holds_a_secret() {
     let setup = Proxy::without_grant(&simulator)
         .set("OAUTH__CLIENT_SECRET", SECRET)
         .set("OAUTH__REFRESH_TOKEN", &grant.refresh_token)
+        .set("ADMIN__KEY", ADMIN_KEY)
         .set("LOG__LEVEL", "trace")
         .set("LOG__REQUESTS", "all");
     let mut printed = Vec::new();
@@ -96,6 +97,45 @@ async fn no_output_holds_a_secret() {
     for canary in &canaries {
         for text in &printed {
             assert!(!text.contains(canary.as_str()), "{canary} stands in: {text}");
+        }
+    }
+}
+
+/// What opens the store, and what lets clients in: a run of its own, since the sealed store hides the tokens to be looked for.
+#[tokio::test]
+async fn no_output_holds_a_key() {
+    const STORE_KEY: &str = "Y2FuYXJ5LXN0b3JlLWtleS1vZi0zMi1ieXRlcy0tLS0=";
+    const CLIENT_KEY: &str = "canary-client-key-3b8e6d1f";
+    let digest = "5ff1b2ed3ab0dd6b66ef2ea5c7c2ad18bb1e5ebcfe3c0ad7c0f9a3a2dd8dd2cb";
+    let simulator = Simulator::start(Options::league9()).await.unwrap();
+    let grant = simulator.grant();
+    let proxy = Proxy::without_grant(&simulator)
+        .set("OAUTH__REFRESH_TOKEN", &grant.refresh_token)
+        .set("STORE__KEYS", STORE_KEY)
+        .set("GUARD__CLIENT_KEYS", digest)
+        .set("LOG__LEVEL", "trace")
+        .set("LOG__REQUESTS", "all")
+        .start()
+        .await;
+    proxy.ready().await;
+    let mut printed = vec![std::fs::read_to_string(proxy.setup().store()).unwrap()];
+    for name in ["x-proxy-key", "authorization"] {
+        let key = if name == "authorization" { format!("Bearer {CLIENT_KEY}") } else { CLIENT_KEY.to_owned() };
+        let request = Request::builder().uri("/api/v2/version").header(name, key).body(Full::default()).unwrap();
+        let answer = proxy.http1().await.send(request).await.unwrap();
+        assert_eq!(answer.problem(), "client-key-required", "the digest is another's");
+        printed.push(answer.text());
+    }
+    for path in ["/status", "/readyz", "/metrics"] {
+        printed.push(proxy.admin(Method::GET, path).await.text());
+    }
+    let (_, out, err) = output(proxy.setup().command(&["config"])).await;
+    printed.extend([out, err]);
+    printed.extend(proxy.log());
+    proxy.stop().await;
+    for canary in [STORE_KEY, CLIENT_KEY, &grant.refresh_token, &grant.access_token] {
+        for text in &printed {
+            assert!(!text.contains(canary), "{canary} stands in: {text}");
         }
     }
 }

@@ -70,6 +70,11 @@ impl Setup {
         self
     }
 
+    fn value(&self, name: &str) -> Option<&str> {
+        let name = format!("BEARER_PROXY_{name}");
+        self.environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+    }
+
     /// The same environment on the same folder.
     pub fn again(&self) -> Self {
         self.clone()
@@ -227,6 +232,9 @@ impl Proxy {
     pub async fn admin(&self, method: http::Method, path: &str) -> Answer {
         let mut request = super::request(method, path);
         request.headers_mut().insert("host", self.admin.to_string().parse().unwrap());
+        if let Some(key) = self.setup().value("ADMIN__KEY") {
+            request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
         Client::http1(self.admin).await.send(request).await.unwrap()
     }
 
