@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -51,6 +51,8 @@ pub struct LiveToken {
     pub header: HeaderValue,
     pub obtained_at: Timestamp,
     pub expires_at: Option<Timestamp>,
+    /// From here on it is not sent, though it has a moment to live.
+    last_sent_at: Option<Timestamp>,
     /// Refused by the upstream and accepted on no request since.
     refused: AtomicBool,
     /// Its life is over by the monotonic clock, whatever the wall clock says.
@@ -123,6 +125,7 @@ impl LiveToken {
             header: access.token.header()?,
             obtained_at: access.obtained_at,
             expires_at: access.expires_at,
+            last_sent_at: access.expires_at.map(|end| last_sent_at(access.obtained_at, end)),
             refused: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         })
@@ -133,8 +136,9 @@ impl LiveToken {
         self.generation == generation && access.token.header().is_ok_and(|header| header == self.header)
     }
 
+    /// Whether it may not be sent any more: a request takes its time to arrive, and must not arrive with an expired token.
     pub fn expired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|end| end <= now) || self.ended.load(Ordering::Relaxed)
+        self.last_sent_at.is_some_and(|end| end <= now) || self.ended.load(Ordering::Relaxed)
     }
 
     pub(in crate::token) fn end(&self) {
@@ -170,6 +174,12 @@ impl fmt::Debug for LiveToken {
     }
 }
 
+/// Two seconds before the end, or a twentieth of a life that is shorter than that makes sense of.
+fn last_sent_at(obtained_at: Timestamp, end: Timestamp) -> Timestamp {
+    let on_the_way = (end.duration_since(obtained_at) / 20).clamp(SignedDuration::ZERO, SignedDuration::from_secs(2));
+    end.checked_sub(on_the_way).unwrap_or(end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +196,14 @@ mod tests {
         tokio::task::yield_now().await;
         live.publish(View { needs_login: Some("log in".into()), ..View::default() });
         assert_eq!(waiter.await.unwrap(), "log in");
+    }
+
+    #[test]
+    fn a_token_is_not_sent_in_its_last_moment() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        for (life, sent_until) in [(0, 0), (20, 19), (40, 38), (3600, 3598), (31_536_000, 31_535_998)] {
+            assert_eq!(last_sent_at(at(0), at(life)), at(sent_until), "{life}");
+        }
     }
 
     #[test]
