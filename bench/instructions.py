@@ -42,7 +42,7 @@ def one(rig, proxies, work, options):
     size, connections, post = work
     setup = proxies.ours()
     if options.callgrind:
-        return counters.callgrind(rig, setup, size, connections)
+        return counters.callgrind(rig, setup, size, connections, post)
     running = proxies.start("bearer-proxy", setup)
     run = lambda wrapper=(), s=options.seconds: load.wrk(rig, running.port, size, connections, s, post, wrapper=wrapper)
     run(s=1)

@@ -42,7 +42,7 @@ def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, call
         rig.stop(one.process)
     if callgrind:
         for height, setup in setups.items():
-            instructions[height].append(counters.callgrind(rig, setup, size, connections))
+            instructions[height].append(counters.callgrind(rig, setup, size, connections, post))
     return {
         height: {"cpu_us": load.middle(cpu[height]), "instructions": load.middle(instructions[height])} for height in setups
     }

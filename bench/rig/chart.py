@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 300, 220, 52, 40, 44, 24
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 340, 200, 56, 40, 44, 24
+
+# Panels side by side.
+ROW = 2
 COLORS = ["#d1495b", "#6c7a89", "#2e86ab", "#3f8f4f", "#b07d2b"]
 STYLE = """text { font: 11px sans-serif; fill: #57606a } .title { font-weight: bold; font-size: 12px }
 .grid { stroke: #8c959f; stroke-opacity: .25 } .axis { stroke: #8c959f } polyline { fill: none; stroke-width: 2 }
@@ -13,7 +16,7 @@ STYLE = """text { font: 11px sans-serif; fill: #57606a } .title { font-weight: b
 
 @dataclass
 class Panel:
-    """`series`: {name: [y, ...]}, one y for each label of `ticks`. Both axes are logarithmic: x by its labels' even steps."""
+    """`series`: {name: [y, ...]}, one y for each label of `ticks`. y is logarithmic; x has its labels at even steps."""
 
     title: str
     x: str
@@ -24,20 +27,21 @@ class Panel:
 def svg(panels: list[Panel], y: str):
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
     color = {name: COLORS[i % len(COLORS)] for i, name in enumerate(names)}
-    total = len(panels) * (WIDTH + LEFT + GAP)
+    across, down = LEFT + WIDTH + GAP, TOP + HEIGHT + BOTTOM
+    width, height = ROW * across, math.ceil(len(panels) / ROW) * down
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {TOP + HEIGHT + BOTTOM + 20}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 20}" role="img">',
         f"<style>{STYLE}</style>",
     ]
     for i, panel in enumerate(panels):
-        parts.append(f'<g transform="translate({i * (WIDTH + LEFT + GAP) + LEFT} {TOP})">{draw(panel, color)}</g>')
-    at = LEFT
+        x, top = i % ROW * across + LEFT, i // ROW * down + TOP
+        parts.append(f'<g transform="translate({x} {top})">{draw(panel, color)}</g>')
+    at, bottom = LEFT, height + 8
     for name in names:
-        bottom = TOP + HEIGHT + BOTTOM + 8
         parts.append(f'<rect x="{at}" y="{bottom - 4}" width="18" height="3" fill="{color[name]}"/>')
         parts.append(f'<text x="{at + 24}" y="{bottom}">{escape(name)}</text>')
         at += 40 + 7 * len(name)
-    parts.append(f'<text x="{total - GAP}" y="{TOP + HEIGHT + BOTTOM + 8}" text-anchor="end">{escape(y)}</text></svg>')
+    parts.append(f'<text x="{width - GAP}" y="{bottom}" text-anchor="end">{escape(y)}</text></svg>')
     return "\n".join(parts) + "\n"
 
 
