@@ -21,6 +21,12 @@ use super::token_error::TokenError;
 use super::token_request::TokenRequest;
 use super::tokens::Fresh;
 
+/// A call whose body is being read. Dropped, it was aborted.
+struct Unread<'a> {
+    exchange: &'a Exchange,
+    seq: u64,
+}
+
 /// No token call of a client in its right mind is larger.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -38,14 +44,23 @@ pub(super) async fn serve(exchange: &Exchange, request: Request<Incoming>) -> Re
         Met::Nothing | Met::Act(_) => {}
     }
     let (head, body) = request.into_parts();
+    // Hyper drops this future where a client has gone whose request is not yet read.
+    let unread = Unread { exchange, seq };
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-        exchange.shared.change(|state| state.ledger.decide_call(seq, Outcome::Aborted));
         return reply(seq, Answer::html(413, "Payload Too Large"));
     };
+    std::mem::forget(unread);
     let call = TokenRequest::read(flavour, &head.headers, &body.to_bytes());
     // A task of its own: a client that leaves does not stop a server that has read the call.
     let settled = tokio::spawn(settle(exchange.clone(), seq, path, call)).await;
     settled.unwrap_or(Reply::Never)
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        let Self { exchange, seq } = *self;
+        exchange.shared.change(|state| state.ledger.decide_call(seq, Outcome::Aborted));
+    }
 }
 
 /// From the read call to its answer.

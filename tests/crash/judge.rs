@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Outcome, Presented, Simulator, TokenCall};
+use bearer_proxy::simulator::{Outcome, Simulator, TokenCall};
 use serde_json::Value;
 
 /// One grant after the other, on one store and one server of its own.
@@ -93,9 +93,7 @@ impl Judge {
     async fn calls(&mut self, steps: &[String]) -> Vec<TokenCall> {
         let certain = steps.iter().filter(|step| *step == "called").count();
         let judged = self.judged;
-        let decided = |calls: &[TokenCall]| {
-            calls.iter().all(|call| call.outcome != Outcome::Undecided && call.presented != Presented::Nothing)
-        };
+        let decided = |calls: &[TokenCall]| calls.iter().all(|call| call.outcome != Outcome::Undecided);
         let arrived = tokio::time::timeout(
             DECIDED,
             self.simulator.wait_until(|ledger| {
@@ -103,7 +101,10 @@ impl Judge {
                 calls.len() >= certain && decided(calls)
             }),
         );
-        arrived.await.expect("a call was neither granted nor refused").unwrap();
+        if arrived.await.is_err() {
+            let calls = self.simulator.with_ledger(|ledger| ledger.token_calls()[judged..].to_vec());
+            panic!("a call was neither granted, refused nor aborted: {steps:?}\n{calls:#?}");
+        }
         if steps.iter().filter(|step| *step == "calling").count() > certain {
             // Killed in the very act of sending. There is nothing to wait for if nothing has left.
             tokio::time::sleep(ON_ITS_WAY).await;

@@ -115,6 +115,8 @@ impl Postgres {
     /// Whether it came up; if not it has ended.
     fn launch(&mut self) -> bool {
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        // A new file: what is left of a killed server still writes into the old one, and would be taken for this one's words.
+        let _ = fs::remove_file(self.folder.path().join("log"));
         let log = fs::File::create(self.folder.path().join("log")).expect("a log");
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
@@ -124,7 +126,9 @@ impl Postgres {
         for option in &self.options {
             command.args(["-c", option]);
         }
-        let script = r#"exec 3<&0; "$@" </dev/null 3<&- & server=$!; read _ <&3; kill -INT $server; wait $server"#;
+        // Again and again: a server that is only starting ignores the first one.
+        let script = r#"exec 3<&0; "$@" </dev/null 3<&- & server=$!; read _ <&3
+            while kill -INT $server 2>&-; do sleep 0.1; done; wait $server"#;
         let mut shell = Command::new("sh")
             .args(["-c", script, "sh"])
             .arg(command.get_program())
