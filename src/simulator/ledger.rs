@@ -25,6 +25,7 @@ pub struct Ledger {
     requests: VecDeque<ApiRequest>,
     dropped_requests: u64,
     connections: u64,
+    connections_ended: u64,
     /// Requests that carried an expired token, those of the dropped rows too.
     expired_seen: u64,
     tick: u64,
@@ -42,6 +43,7 @@ impl Ledger {
             requests: VecDeque::new(),
             dropped_requests: 0,
             connections: 0,
+            connections_ended: 0,
             expired_seen: 0,
             tick: 0,
             capacity: capacity.max(1),
@@ -52,6 +54,11 @@ impl Ledger {
     pub(super) fn open_connection(&mut self) -> u64 {
         self.connections += 1;
         self.connections
+    }
+
+    /// Nothing more is read from it.
+    pub(super) fn end_connection(&mut self) {
+        self.connections_ended += 1;
     }
 
     pub(super) fn record_issued(&mut self, issued: Issued) {

@@ -26,7 +26,11 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         match listener.accept().await {
             Ok((tcp, _)) => {
                 let exchange = Exchange { line: shared.open_line(), shared: Arc::clone(&shared) };
-                tokio::spawn(connection(tcp, tls.clone(), exchange));
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    connection(tcp, tls, exchange.clone()).await;
+                    exchange.shared.change(|state| state.ledger.end_connection());
+                });
             }
             // Out of file descriptors, mostly: some will be closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,

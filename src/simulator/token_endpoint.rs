@@ -21,7 +21,7 @@ use super::token_error::TokenError;
 use super::token_request::TokenRequest;
 use super::tokens::Fresh;
 
-/// A call whose body is being read. Dropped, it was aborted.
+/// A call that is not read yet. Dropped, it is aborted: hyper drops the exchange of a client that has gone meanwhile.
 struct Unread<'a> {
     exchange: &'a Exchange,
     seq: u64,
@@ -37,23 +37,31 @@ pub(super) async fn serve(exchange: &Exchange, request: Request<Incoming>) -> Re
     }
     let seq = exchange.shared.change(|state| state.ledger.open_call(exchange.line.id, exchange.now()));
     let flavour = exchange.shared.read(|state| state.options.flavour);
-    match exchange.meet(Target::Token, Step::BeforeBody, &path, Some(Row::Call(seq))).await {
+    let meet = exchange.meet(Target::Token, Step::BeforeBody, &path, Some(Row::Call(seq)));
+    match Unread::until(meet, exchange, seq).await {
         Met::Answer(answer) => return reply(seq, answer),
         Met::Act(Act::Error(error)) => return reply(seq, error.answer(flavour, None)),
         Met::Gone => return Reply::Never,
         Met::Nothing | Met::Act(_) => {}
     }
     let (head, body) = request.into_parts();
-    // Hyper drops this future where a client has gone whose request is not yet read.
-    let unread = Unread { exchange, seq };
-    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+    let Ok(body) = Unread::until(Limited::new(body, MAX_BODY).collect(), exchange, seq).await else {
+        exchange.shared.change(|state| state.ledger.decide_call(seq, Outcome::Aborted));
         return reply(seq, Answer::html(413, "Payload Too Large"));
     };
-    std::mem::forget(unread);
     let call = TokenRequest::read(flavour, &head.headers, &body.to_bytes());
     // A task of its own: a client that leaves does not stop a server that has read the call.
     let settled = tokio::spawn(settle(exchange.clone(), seq, path, call)).await;
     settled.unwrap_or(Reply::Never)
+}
+
+impl<'a> Unread<'a> {
+    async fn until<T>(work: impl Future<Output = T>, exchange: &'a Exchange, seq: u64) -> T {
+        let unread = Self { exchange, seq };
+        let done = work.await;
+        std::mem::forget(unread);
+        done
+    }
 }
 
 impl Drop for Unread<'_> {

@@ -1,10 +1,11 @@
 //! What a death has cost, by the server's ledger, the steps that the process reported, and what the store holds.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use bearer_proxy::simulator::{Outcome, Simulator, TokenCall};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// One grant after the other, on one store and one server of its own.
 pub struct Judge {
@@ -26,11 +27,6 @@ pub enum Found {
     /// Its parent, which the server has spent in this process's last call, and nothing of what came of it was committed.
     Spent,
 }
-
-/// What a call that has arrived may take until it is decided: no test makes the server slower.
-const DECIDED: Duration = Duration::from_secs(10);
-/// What was written to a socket may be read only a moment after its writer's death.
-const ON_ITS_WAY: Duration = Duration::from_millis(50);
 
 impl Judge {
     pub fn new(simulator: Simulator, first: u64) -> Self {
@@ -89,26 +85,20 @@ impl Judge {
         Found::Spent
     }
 
-    /// The calls of the life whose steps these are, all of them decided: the server goes on when its client dies.
+    /// The calls of the life that is over, all of them decided: the server goes on with what it has read when its client dies.
     async fn calls(&mut self, steps: &[String]) -> Vec<TokenCall> {
-        let certain = steps.iter().filter(|step| *step == "called").count();
+        // Connections are accepted in the order in which they were made: once this one is answered, those of the dead were.
+        let mut last = TcpStream::connect(self.simulator.address()).await.unwrap();
+        last.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        last.read_to_end(&mut Vec::new()).await.unwrap();
         let judged = self.judged;
-        let decided = |calls: &[TokenCall]| calls.iter().all(|call| call.outcome != Outcome::Undecided);
-        let arrived = tokio::time::timeout(
-            DECIDED,
-            self.simulator.wait_until(|ledger| {
-                let calls = &ledger.token_calls()[judged..];
-                calls.len() >= certain && decided(calls)
-            }),
-        );
-        if arrived.await.is_err() {
+        let over = self.simulator.wait_until(|ledger| {
+            let decided = |call: &TokenCall| call.outcome != Outcome::Undecided;
+            ledger.open_connections() == 0 && ledger.token_calls()[judged..].iter().all(decided)
+        });
+        if over.await.is_err() {
             let calls = self.simulator.with_ledger(|ledger| ledger.token_calls()[judged..].to_vec());
             panic!("a call was neither granted, refused nor aborted: {steps:?}\n{calls:#?}");
-        }
-        if steps.iter().filter(|step| *step == "calling").count() > certain {
-            // Killed in the very act of sending. There is nothing to wait for if nothing has left.
-            tokio::time::sleep(ON_ITS_WAY).await;
-            self.simulator.wait_until(|ledger| decided(&ledger.token_calls()[judged..])).await.unwrap();
         }
         let calls = self.simulator.with_ledger(|ledger| ledger.token_calls()[judged..].to_vec());
         self.judged += calls.len();

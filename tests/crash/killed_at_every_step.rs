@@ -46,6 +46,8 @@ struct Lane {
     judge: Judge,
     /// Until when the last one that died keeps its lease from others.
     leased_until: Instant,
+    /// The last one that died has noted that a login is needed: the next one presents nothing.
+    rests: bool,
 }
 
 /// What came of all deaths in one kind of store.
@@ -142,7 +144,7 @@ async fn matrix(store: &str, points: &[&'static str], sites: Vec<Site>, kills: u
         let mut lane = Lane::new(site).await;
         loop {
             let Some(death) = deaths.borrow_mut().pop() else { break };
-            if lane.judge.lost() && (!death.meets_a_refusal() || random.borrow_mut().coin()) {
+            if lane.rests || lane.judge.lost() && (!death.meets_a_refusal() || random.borrow_mut().coin()) {
                 let bare = random.borrow_mut().coin();
                 let took = lane.recover(bare).await;
                 tally.borrow_mut().recovery(took);
@@ -194,7 +196,7 @@ impl Lane {
             // Until a dead holder's lease has run out.
             .set("REFRESH__WAIT", "60s");
         let judge = Judge::new(simulator.clone(), grant.refresh);
-        Self { setup: site.configure(setup), judge, site, simulator, pipe, leased_until: Instant::now() }
+        Self { setup: site.configure(setup), judge, site, simulator, pipe, leased_until: Instant::now(), rests: false }
     }
 
     async fn die(&mut self, death: Death) -> Found {
@@ -223,7 +225,9 @@ impl Lane {
         if times("lease changed") > times("released") {
             self.leased_until = Instant::now() + LEASE;
         }
-        self.judge.after(&steps, self.site.document(&self.setup).await).await
+        let document = self.site.document(&self.setup).await;
+        self.rests = document.as_ref().is_some_and(|document| document["needs_login"].is_string());
+        self.judge.after(&steps, document).await
     }
 
     async fn stop_and_kill(&mut self, setup: Setup, point: &'static str) -> u32 {
@@ -285,6 +289,7 @@ impl Lane {
         assert!(took < leased + SOON, "{took:?} after the import, which had to wait for {leased:?}");
         assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
         self.judge.given(grant.refresh);
+        self.rests = false;
         proxy.stop().await;
         let steps = self.pipe.take(pid);
         assert_eq!(self.judge.after(&steps, self.site.document(&self.setup).await).await, Found::Living);

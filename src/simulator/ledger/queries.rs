@@ -22,6 +22,11 @@ impl Ledger {
         &self.token_calls
     }
 
+    /// How many of the connections that were accepted have not ended.
+    pub fn open_connections(&self) -> u64 {
+        self.connections - self.connections_ended
+    }
+
     /// The calls that presented this refresh token.
     pub fn calls_with(&self, refresh: u64) -> impl Iterator<Item = &TokenCall> {
         self.token_calls.iter().filter(move |call| call.refresh_token() == Some(refresh))
