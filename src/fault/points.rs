@@ -3,16 +3,13 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Signal, getpid, kill_process};
+use signal_hook::consts::SIGSTOP;
+use signal_hook::low_level::raise;
 
 /// How often the step to stop at has been reached.
 static REACHED: AtomicU32 = AtomicU32::new(0);
-
-/// A stop takes hold of the thread that asked for it a moment after the others.
-const UNTIL_STOPPED: Duration = Duration::from_millis(50);
 
 pub(super) fn report(step: &str) {
     let Some(path) = std::env::var_os("FAULT_POINT_REPORT") else { return };
@@ -29,9 +26,8 @@ pub(super) fn stop(step: &str) {
         _ => (wanted.as_str(), 1),
     };
     if name == step && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == times {
-        let _ = kill_process(getpid(), Signal::STOP);
-        #[allow(clippy::disallowed_methods, reason = "to stand still is what this is for")]
-        std::thread::sleep(UNTIL_STOPPED);
+        // Sent to this very thread, which therefore goes no further; sent to the process, it may reach another one first.
+        let _ = raise(SIGSTOP);
     }
 }
 
