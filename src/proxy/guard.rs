@@ -19,7 +19,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
-use self::path::plain;
+pub(crate) use self::path::plain;
 use super::error::Failure;
 use super::limit::Place;
 use crate::config::{Config, GuardConfig, ListenAddress};
