@@ -96,6 +96,10 @@ pub(super) fn decode(bytes: &[u8], sealer: &Sealer) -> Result<Record, Unreadable
         Some(sealed) => serde_json::from_slice(&sealer.open(&sealed)?),
     }
     .map_err(|error| damaged(&error))?;
+    // What is sealed has a number of its own.
+    if document.format != FORMAT {
+        return Err(Unreadable::Newer(document.format));
+    }
     Record::try_from(document)
 }
 
