@@ -4,6 +4,8 @@
 //! that was not guarded can't be forwarded.
 
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod path;
 
 use std::future::{Ready, ready};

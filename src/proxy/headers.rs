@@ -228,5 +228,7 @@ fn accepts_anything(headers: &HeaderMap) -> bool {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,8 @@
 
 mod document;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
