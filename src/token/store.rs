@@ -39,6 +39,9 @@ pub use postgres::schema;
 pub use record::{Binding, Expect, Intent, LastRefresh, Record, Version};
 pub use seal::Sealer;
 
+#[cfg(test)]
+pub(in crate::token) use document::tests::records;
+
 use crate::config::{StoreConfig, StoreKindConfig};
 
 /// Where the grant lives.

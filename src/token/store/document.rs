@@ -226,4 +226,4 @@ impl<'de> Deserialize<'de> for SecretText {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

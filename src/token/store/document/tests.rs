@@ -25,7 +25,8 @@ fn last_refreshes() -> impl Strategy<Value = LastRefresh> {
         .prop_map(|(at, trigger, outcome, duration_ms, error)| LastRefresh { at, trigger, outcome, duration_ms, error })
 }
 
-fn records() -> impl Strategy<Value = Record> {
+/// Any record at all.
+pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
     let access =
         (tokens(), timestamps(), prop::option::of(timestamps())).prop_map(|(token, obtained_at, expires_at)| Access {
             token: AccessToken::parse(token).unwrap(),
