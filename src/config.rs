@@ -23,6 +23,8 @@ mod effective;
 mod environment;
 mod error;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod header;
 mod keys;
 mod load;

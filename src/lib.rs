@@ -41,6 +41,9 @@ pub mod token;
 pub mod admin;
 pub mod clock;
 pub mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod metrics;
 pub mod telemetry;

@@ -40,13 +40,7 @@ fn line(entry: &Entry) -> String {
         Some(header) => format!("{}.{}", entry.key.short_name(), quoted_name(header)),
         None => entry.key.short_name().to_owned(),
     };
-    // A comment ends with its line, and a path may have a line break.
-    let place: String = entry
-        .place
-        .to_string()
-        .chars()
-        .flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] })
-        .collect();
+    let place = &entry.place;
     match &entry.shown {
         Shown::Bare(value) => format!("{name} = {value}  # {place}\n"),
         Shown::Text(value) => format!("{name} = {}  # {place}\n", quoted(value)),

@@ -24,7 +24,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The file that was named; its secrets' files are a [`ConfigError::Rule`].
-    #[error("file {path}: cannot be read: {reason}", path = .path.display())]
+    #[error("file {path}: cannot be read: {reason}", path = one_line(.path.display()))]
     Unreadable { path: PathBuf, reason: String },
     /// Without the line's text, which could be a secret's.
     #[error("{place} column {column}: not TOML: {reason}")]
@@ -58,6 +58,12 @@ pub struct Warning {
 #[error("{0}")]
 pub(super) struct Malformed(pub Cow<'static, str>);
 
+/// A text that stays on its line: a path may hold a line break.
+pub(super) fn one_line(text: impl fmt::Display) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    text.to_string().chars().map(escaped).collect()
+}
+
 fn hint(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|suggestion| format!("; {suggestion}")).unwrap_or_default()
 }
@@ -87,7 +93,7 @@ impl fmt::Display for Place {
         match self {
             Self::Default => f.write_str("default"),
             Self::Profile(profile) => write!(f, "profile {}", profile.name()),
-            Self::File { path, line } => write!(f, "file {} line {line}", path.display()),
+            Self::File { path, line } => write!(f, "file {} line {line}", one_line(path.display())),
             Self::Environment(name) => write!(f, "environment {name}"),
         }
     }

@@ -1,9 +1,11 @@
 //! Path patterns, and the two kinds of rule that are made of them: what clients may ask for, and what counts as a refusal.
 //!
-//! A pattern is matched segment by segment on the path as it stands in the request, still percent-encoded. An encoding that a
-//! rule did not foresee therefore does not match, which on an allow-list is the safe side.
+//! A pattern is matched segment by segment: of an allow-list on the path as everybody reads it, percent-decoded, so that each
+//! spelling of a segment is the same to a rule; of a refusal on the path of `Location` as it stands.
 
 use http::{Method, StatusCode};
+
+use crate::proxy::guard::plain;
 
 /// A path pattern: `*` is one segment, `**` any number of segments, none included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub enum PatternError {
     Segment,
     #[error("has a `*` that is not a whole segment")]
     Star,
+    #[error("has a segment that is refused in every request, since it can be read in two ways")]
+    Ambiguous,
     #[error("is not a method and a path")]
     Rule,
     #[error("names a method in lower case, and methods are told apart by case (RFC 9110 §9.1)")]
@@ -85,6 +89,17 @@ impl PathPattern {
             });
         }
         Ok(Self(segments))
+    }
+
+    /// With its segments as [`plain`] makes a path's.
+    fn plain(mut self) -> Result<Self, PatternError> {
+        for segment in &mut self.0 {
+            if let PatternSegment::Literal(text) = segment {
+                let read = plain(&format!("/{text}")).ok_or(PatternError::Ambiguous)?;
+                *text = read.trim_start_matches('/').to_owned();
+            }
+        }
+        Ok(self)
     }
 
     /// Whether the pattern covers the whole of `path`, which has neither query nor fragment.
@@ -152,7 +167,7 @@ impl AllowRule {
             _ if method.bytes().any(|byte| byte.is_ascii_lowercase()) => return Err(PatternError::Method),
             _ => Some(Method::from_bytes(method.as_bytes()).map_err(|_| PatternError::Rule)?),
         };
-        Ok(Self { method, path: PathPattern::parse(path)? })
+        Ok(Self { method, path: PathPattern::parse(path)?.plain()? })
     }
 }
 

@@ -4,6 +4,8 @@
 //! that was not guarded can't be forwarded.
 
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod path;
 
 use std::future::{Ready, ready};
@@ -19,7 +21,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
-use self::path::plain;
+pub(crate) use self::path::plain;
 use super::error::Failure;
 use super::limit::Place;
 use crate::config::{Config, GuardConfig, ListenAddress};

@@ -132,6 +132,8 @@ impl UpgradeWish {
     fn of(headers: &HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(UPGRADE).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+        // It is passed on as it stands: an upstream must not find more in it than was looked at.
+        line.to_str().ok()?;
         let is_http = |protocol: &str| {
             let name = protocol.split('/').next().unwrap_or_default().trim();
             ["h2c", "h2", "http", "tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
@@ -147,7 +149,8 @@ pub fn trailers(trailers: &mut HeaderMap) {
     remove_where(trailers, |name| {
         let credential = *name == AUTHORIZATION || *name == COOKIE || *name == SET_COOKIE || *name == FORWARDED;
         let framing = *name == CONTENT_LENGTH || *name == HOST || *name == TE || *name == TRAILER || *name == VIA;
-        is_hop_by_hop(name) || credential || framing || is_clients(&name.as_str().replace('_', "-"))
+        let dashed = name.as_str().replace('_', "-");
+        is_hop_by_hop(name) || credential || framing || FRAMING.contains(&dashed.as_str()) || is_clients(&dashed)
     });
 }
 
@@ -208,9 +211,10 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     headers
         .get_all(name)
         .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|member| member.split(';').next().unwrap_or_default().trim())
+        // Bytes: a member that is no token must not hide those beside it.
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|member| member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
+        .filter_map(|member| std::str::from_utf8(member).ok())
         .filter(|member| !member.is_empty())
 }
 
@@ -224,5 +228,7 @@ fn accepts_anything(headers: &HeaderMap) -> bool {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,8 @@
 mod call;
 mod classify;
 mod document;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod mask;
 mod request;
 mod retry_after;

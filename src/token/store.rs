@@ -21,6 +21,8 @@
 
 mod document;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -36,6 +38,9 @@ use tokio::time::Instant;
 pub use postgres::schema;
 pub use record::{Binding, Expect, Intent, LastRefresh, Record, Version};
 pub use seal::Sealer;
+
+#[cfg(test)]
+pub(in crate::token) use document::tests::records;
 
 use crate::config::{StoreConfig, StoreKindConfig};
 

@@ -76,6 +76,11 @@ fn an_allow_rule_is_a_method_and_a_path() {
         ("GET a", PatternError::Relative),
         ("GET **/a", PatternError::Relative),
         ("GET /a /b", PatternError::Character),
+        ("GET /a%2Fb", PatternError::Ambiguous),
+        ("GET /a%25", PatternError::Ambiguous),
+        ("GET /a%zz", PatternError::Ambiguous),
+        ("GET /a\\b", PatternError::Ambiguous),
+        ("GET /..;x", PatternError::Ambiguous),
     ] {
         assert_eq!(AllowRule::parse(text), Err(expected), "{text}");
     }

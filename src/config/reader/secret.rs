@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Reader, known};
 use crate::config::SecretSource;
-use crate::config::error::Malformed;
+use crate::config::error::{Malformed, one_line};
 use crate::config::file;
 use crate::config::settings::Raw;
 use crate::secret::Secret;
@@ -69,7 +69,7 @@ impl Reader {
     /// One newline at the end is not a part of the secret: editors and `echo` add it.
     fn content_of(&mut self, name: &'static str, path: PathBuf) -> Option<Secret> {
         self.files.push(path.clone());
-        let shown = path.display();
+        let shown = one_line(path.display());
         match file::read(&path) {
             Ok(text) => {
                 let text =

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::bearer;
 use crate::config::address;
-use crate::config::error::{Malformed, Place};
+use crate::config::error::{Malformed, Place, one_line};
 use crate::config::reader::Reader;
 use crate::config::settings::Raw;
 use crate::config::{AdminConfig, AllowRule, GuardConfig, ListenAddress, ServerTls};
@@ -108,6 +108,7 @@ fn collisions(
     all.extend(probes.map(|address| ("probes.listen", address)));
     for (at, (name, address)) in all.iter().enumerate() {
         if let Some((other, taken)) = all[..at].iter().find(|(_, taken)| taken.collides(address)) {
+            let (address, taken) = (one_line(address), one_line(taken));
             reader.reject(
                 name,
                 format!("`{address}` can't be had beside `{taken}` of {other}; choose another port or path"),

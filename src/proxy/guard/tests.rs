@@ -131,6 +131,24 @@ fn only_what_is_on_the_allow_list_passes() {
 }
 
 #[test]
+fn a_rule_may_spell_a_segment_in_any_encoding() {
+    let rule = |text| AllowRule::parse(text).unwrap();
+    let rules = rules(|guard| guard.allow = Some(vec![rule("GET /a%20b/*"), rule("GET /%C3%A4"), rule("GET /%61ny/")]));
+    for (path, expected) in [
+        ("/a%20b/c", "ok"),
+        ("/%61%20b/c", "ok"),
+        ("/a+b/c", "not-allowed"),
+        ("/%C3%A4", "ok"),
+        ("/%c3%a4", "ok"),
+        ("/%C3%A5", "not-allowed"),
+        ("/any/", "ok"),
+        ("/any", "not-allowed"),
+    ] {
+        assert_eq!(verdict(&rules, Method::GET, path, &[], 0), expected, "{path}");
+    }
+}
+
+#[test]
 fn a_body_over_the_limit_is_refused_by_its_length() {
     let rules = rules(|guard| guard.max_body_size = Some(10));
     assert_eq!(verdict(&rules, Method::POST, "/", &[], 10), "ok");

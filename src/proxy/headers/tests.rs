@@ -85,6 +85,23 @@ fn what_connection_names_is_dropped_but_for_framing() {
 }
 
 #[test]
+fn a_member_that_is_no_token_hides_none_beside_it() {
+    let beside = |token: &[u8]| HeaderValue::from_bytes(&[token, b", \xff"].concat()).unwrap();
+    let mut kept = headers(&[("x-secret", "1"), ("accept", "a/b")]);
+    kept.insert(CONNECTION, beside(b"x-secret"));
+    kept.insert(TE, beside(b"trailers"));
+    hygiene().request(&mut kept, Version::HTTP_11);
+    assert_eq!(lines(&kept), ["accept: a/b", "te: trailers", "tenantregion: EU", "via: 1.1 gw"]);
+    let mut answered = headers(&[("x-secret", "1")]);
+    answered.insert(CONNECTION, beside(b"x-secret"));
+    hygiene().response(&mut answered);
+    assert!(answered.is_empty(), "{answered:?}");
+    let mut wish = headers(&[("connection", "upgrade")]);
+    wish.insert(UPGRADE, beside(b"websocket"));
+    assert_eq!(hygiene().request(&mut wish, Version::HTTP_11), None, "what is not understood is not asked for");
+}
+
+#[test]
 fn te_is_made_anew() {
     for (te, expected) in [("trailers", true), ("gzip, Trailers;q=1", true), ("gzip", false), ("trailersx", false)] {
         let mut kept = headers(&[("te", te), ("connection", "te")]);
@@ -192,6 +209,9 @@ fn trailers_are_metadata_and_nothing_else() {
         ("x-forwarded-for", "1"),
         ("x_real_ip", "1"),
         ("x-proxy-key", "1"),
+        ("content_length", "3"),
+        ("transfer_encoding", "chunked"),
+        ("proxy_authorization", "Basic x"),
     ]);
     trailers(&mut kept);
     assert_eq!(lines(&kept), ["server-timing: a", "x-checksum: 1"]);

@@ -74,22 +74,29 @@ impl Mask {
         limited(&self.printable(text))
     }
 
-    /// Printable ASCII, without the secrets.
+    /// Printable ASCII, without the secrets: as they were sent, and as blanks of another kind make them look.
     fn printable(&self, text: &str) -> String {
+        let text = self.without_secrets(text);
+        // Nothing is dropped, so that no secret grows together.
+        let printable: String = text
+            .chars()
+            .map(|c| match c {
+                c if c.is_whitespace() => ' ',
+                c if c.is_ascii_graphic() => c,
+                _ => '?',
+            })
+            .collect();
+        self.without_secrets(&printable).into_owned()
+    }
+
+    fn without_secrets<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         for secret in &self.secrets {
             if text.contains(secret.as_str()) {
                 text = Cow::Owned(text.replace(secret.as_str(), MASKED));
             }
         }
-        // Nothing is dropped, so that no secret grows together.
-        text.chars()
-            .map(|c| match c {
-                c if c.is_whitespace() => ' ',
-                c if c.is_ascii_graphic() => c,
-                _ => '?',
-            })
-            .collect()
+        text
     }
 }
 
@@ -134,6 +141,15 @@ mod tests {
         for (text, expected) in rows {
             assert_eq!(mask().remote(text), expected);
             assert_eq!(mask().local(text), expected);
+        }
+    }
+
+    #[test]
+    fn other_blanks_make_no_secret_of_what_was_none() {
+        let config = TokenEndpoint { client_secret: Some(Secret::new("pass word")), ..config("https://as.test/token") };
+        let mask = Mask::new(Presented::ClientCredentials, &config);
+        for text in ["got pass word", "got pass\tword", "got pass\u{a0}word"] {
+            assert_eq!(mask.remote(text), "got ***", "{text:?}");
         }
     }
 

@@ -1,3 +1,5 @@
+mod recovery;
+
 use jiff::Timestamp;
 
 use super::*;

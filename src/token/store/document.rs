@@ -96,6 +96,10 @@ pub(super) fn decode(bytes: &[u8], sealer: &Sealer) -> Result<Record, Unreadable
         Some(sealed) => serde_json::from_slice(&sealer.open(&sealed)?),
     }
     .map_err(|error| damaged(&error))?;
+    // What is sealed has a number of its own.
+    if document.format != FORMAT {
+        return Err(Unreadable::Newer(document.format));
+    }
     Record::try_from(document)
 }
 
@@ -222,4 +226,4 @@ impl<'de> Deserialize<'de> for SecretText {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -11,6 +11,8 @@ use super::*;
 use crate::config::StoreKey;
 use crate::token::{Access, AccessToken, Generation, RefreshToken};
 
+mod histories;
+
 #[cfg(feature = "postgres")]
 #[path = "../../../tests/support/postgres.rs"]
 pub(super) mod server;

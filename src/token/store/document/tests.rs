@@ -25,7 +25,8 @@ fn last_refreshes() -> impl Strategy<Value = LastRefresh> {
         .prop_map(|(at, trigger, outcome, duration_ms, error)| LastRefresh { at, trigger, outcome, duration_ms, error })
 }
 
-fn records() -> impl Strategy<Value = Record> {
+/// Any record at all.
+pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
     let access =
         (tokens(), timestamps(), prop::option::of(timestamps())).prop_map(|(token, obtained_at, expires_at)| Access {
             token: AccessToken::parse(token).unwrap(),
@@ -157,6 +158,10 @@ fn a_newer_format_is_told_apart_from_damage() {
     let error = decode(br#"{"format":2,"generation":"somehow else"}"#, &sealer(&[])).unwrap_err();
     assert_eq!(error, Unreadable::Newer(2));
     assert!(error.to_string().contains("newer version (format 2; this one reads 1)"), "{error}");
+    let newer = whole().replace("\"format\":1", "\"format\":2").into_bytes();
+    let sealed = sealer(&[1]).seal(Zeroizing::new(newer)).unwrap().unwrap();
+    let sealed = to_json(&SealedEnvelope { format: FORMAT, sealed }).unwrap();
+    assert_eq!(decode(&sealed, &sealer(&[1])), Err(Unreadable::Newer(2)));
 }
 
 #[test]

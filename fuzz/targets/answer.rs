@@ -1,0 +1,5 @@
+//! An answer of the token endpoint: see `bearer_proxy::fuzzing`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bearer_proxy::fuzzing::answer(data));

@@ -1,0 +1,5 @@
+//! Header hygiene, both directions: see `bearer_proxy::fuzzing`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bearer_proxy::fuzzing::headers(data));

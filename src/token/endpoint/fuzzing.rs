@@ -1,0 +1,169 @@
+//! Any answer has a class, shows no secret, and ends no grant without a clear word on it.
+//!
+//! An input is a message whose first line is a status, a grant type and, where the body was cut, a third word:
+//!
+//! ```text
+//! 400 refresh_token
+//! Content-Type: application/json
+//!
+//! {"error":"invalid_grant"}
+//! ```
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde_json::Value;
+use url::form_urlencoded::byte_serialize;
+
+use super::classify::{Received, classify};
+use super::mask::Mask;
+use super::request::basic;
+use super::{Answer, GrantType, Issued, Presented};
+use crate::config::{AmbiguousRetry, ClientAuth, TokenEndpoint, TokenFormat};
+use crate::fuzzing::Message;
+use crate::secret::Secret;
+use crate::token::{Outcome, RefreshToken};
+
+/// What was presented. Neither may come back out, in none of the forms that were on the wire.
+const TOKEN: &str = "canary+token/==";
+const SECRET: &str = "canary & secret";
+
+pub fn answer(data: &[u8]) {
+    let Message { line, headers, body } = Message::read(data);
+    let mut words = line.split(' ');
+    let Some(status) = words.next().and_then(|status| StatusCode::from_bytes(status.as_bytes()).ok()) else { return };
+    let grant_type = match words.next() {
+        Some("client_credentials") => GrantType::ClientCredentials,
+        Some("code") => GrantType::Code,
+        _ => GrantType::RefreshToken,
+    };
+    let cut = words.next().map(|_| "reset");
+    let whole = judged(status, &headers, body, cut, grant_type);
+    if cut.is_some() {
+        return;
+    }
+    for at in [body.len() / 3, body.len() / 2, body.len().saturating_sub(1)] {
+        let part = judged(status, &headers, &body[..at], Some("reset"), grant_type);
+        match (&whole, &part) {
+            (_, Answer::Failed(part)) if part.outcome == Outcome::Ambiguous => {}
+            (Answer::Failed(whole), Answer::Failed(part)) => assert_eq!(part.outcome, whole.outcome, "cut at {at}"),
+            (Answer::Issued(whole), Answer::Issued(part)) => {
+                assert_eq!((&part.access, &part.refresh), (&whole.access, &whole.refresh), "cut at {at}");
+            }
+            _ => unreachable!("cut at {at}, {whole:?} is {part:?}"),
+        }
+    }
+}
+
+/// The class of an answer, which keeps what a class promises.
+fn judged(status: StatusCode, headers: &HeaderMap, body: &[u8], cut: Option<&str>, grant_type: GrantType) -> Answer {
+    let (Some(mask), Ok(now)) = (mask(), "2026-11-22T02:00:00Z".parse::<Timestamp>()) else { unreachable!() };
+    let answer = classify(Received { status, headers, body, cut }, grant_type, now, &mask);
+    match &answer {
+        Answer::Issued(issued) => {
+            assert!(status.is_success(), "{status}");
+            is_usable(issued);
+        }
+        Answer::Failed(failure) => {
+            assert!(failure.outcome != Outcome::Ok);
+            assert!(failure.error.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{}", failure.error);
+            assert!(failure.error.len() < 2000, "{}", failure.error);
+            shows_nothing(&failure.error, headers, body);
+            if failure.outcome == Outcome::Rejected {
+                assert!(grant_type != GrantType::ClientCredentials, "no login could mend it");
+                assert!(status.is_client_error(), "{status}");
+                assert!(!matches!(status.as_u16(), 408 | 419 | 425 | 429), "{status}");
+                assert!(is_clear_no(body), "{}", failure.error);
+            }
+            let bounds = Duration::from_secs(1)..=Duration::from_secs(300);
+            assert!(failure.retry_after.is_none_or(|wait| bounds.contains(&wait)), "{:?}", failure.retry_after);
+        }
+    }
+    answer
+}
+
+fn mask() -> Option<Mask> {
+    let config = TokenEndpoint {
+        url: "https://as.test/token".parse().ok()?,
+        client_id: "7".to_owned(),
+        client_secret: Some(Secret::new(SECRET)),
+        format: TokenFormat::Form,
+        client_auth: ClientAuth::Basic,
+        headers: HeaderMap::new(),
+        redirect_uri_on_refresh: None,
+        scope: None,
+        request_timeout: Duration::from_secs(30),
+        ambiguous_retry: AmbiguousRetry::Once,
+    };
+    Some(Mask::new(Presented::RefreshToken(&RefreshToken::parse(TOKEN).ok()?), &config))
+}
+
+fn is_usable(Issued { access, refresh, lifetime }: &Issued) {
+    for token in [Some(access.secret()), refresh.as_ref().map(RefreshToken::secret)].into_iter().flatten() {
+        let text = token.expose();
+        assert!(!text.is_empty() && text.bytes().all(|byte| (0x21..0x7f).contains(&byte)), "{text:?}");
+    }
+    assert!(access.header().is_ok());
+    let ten_years = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    assert!(lifetime.is_none_or(|lifetime| !lifetime.is_zero() && lifetime <= ten_years), "{lifetime:?}");
+}
+
+/// Neither what was presented nor the tokens of the body are in an error's text.
+fn shows_nothing(error: &str, headers: &HeaderMap, body: &[u8]) {
+    let encoded = |secret: &str| byte_serialize(secret.as_bytes()).collect::<String>();
+    let presented =
+        [TOKEN.into(), encoded(TOKEN), SECRET.into(), encoded(SECRET), basic("7", &Secret::new(SECRET)).to_string()];
+    for secret in presented {
+        assert!(!error.contains(&secret), "{error}");
+    }
+    let Ok(Value::Object(members)) = serde_json::from_slice(body) else { return };
+    for name in ["access_token", "refresh_token"] {
+        let Some(token) = members.get(name).and_then(Value::as_str) else { continue };
+        // Words of ours look like tokens too, but have no digits.
+        if token.len() < 8
+            || !token.bytes().all(|byte| byte.is_ascii_graphic())
+            || !token.contains(|c: char| c.is_ascii_digit())
+        {
+            continue;
+        }
+        // A short text that the server says aloud is taken for a word; a long one never.
+        let quotes = |value: &Value| value.as_str().is_some_and(|text| text.contains(token));
+        let said = members.iter().any(|(other, value)| other != name && quotes(value));
+        let in_head =
+            headers.values().any(|value| value.as_bytes().windows(token.len()).any(|part| part == token.as_bytes()));
+        if !in_head && (token.len() > 40 || !said) {
+            assert!(!error.contains(token), "{name} in {error}");
+        }
+    }
+}
+
+/// Whether the server speaks of the grant itself: by other means than the program's.
+fn is_clear_no(body: &[u8]) -> bool {
+    const LEAGUE: &str = "The refresh token is invalid.";
+    let mut values =
+        serde_json::Deserializer::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).into_iter::<Value>();
+    if let Some(Ok(Value::Object(members))) = values.next() {
+        let is = |name, text| members.get(name).and_then(Value::as_str).is_some_and(|found| found.trim() == text);
+        let says = members.get("error").and_then(Value::as_str).unwrap_or_default();
+        return !is("hint", "Token is not linked to client")
+            && (says == "invalid_grant" || (says == "invalid_request" && is("error_description", LEAGUE)));
+    }
+    // What a strict parser refuses: the word must stand there all the same, be it written in escapes.
+    let text = unescaped(&String::from_utf8_lossy(body));
+    text.contains("invalid_grant") || (text.contains("invalid_request") && text.contains(LEAGUE))
+}
+
+/// With `\u0061` as `a`.
+fn unescaped(text: &str) -> String {
+    let mut parts = text.split("\\u");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        match code.and_then(char::from_u32) {
+            Some(c) => plain.extend([c.to_string().as_str(), &part[4..]]),
+            None => plain.push_str(part),
+        }
+    }
+    plain
+}
