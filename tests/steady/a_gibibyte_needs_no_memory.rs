@@ -165,7 +165,9 @@ fn what_arrives_otherwise_than_sent_is_noticed() {
         received
     };
     assert!(take(&[&piece[..1000], &piece[1000..], &piece[..7]]).is_whole(65_528));
-    for wrong in [vec![&piece[..1000], &piece[1001..]], vec![&piece[..1000], &piece[999..]], vec![&piece[1..], &piece[..1]]] {
+    for wrong in
+        [vec![&piece[..1000], &piece[1001..]], vec![&piece[..1000], &piece[999..]], vec![&piece[1..], &piece[..1]]]
+    {
         assert!(!take(&wrong).is_whole(65_521));
     }
 }

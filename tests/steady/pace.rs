@@ -2,6 +2,7 @@
 //! due, so that a pause counts for all whom it met.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Pace {
     stop: watch::Sender<bool>,
     thread: std::thread::JoinHandle<Vec<Timed>>,
+    opened: Arc<AtomicUsize>,
 }
 
 /// When a request was due, and how long it took; `None`: it failed.
@@ -31,17 +33,25 @@ pub struct Timed {
 struct Idle {
     address: SocketAddr,
     clients: Arc<Mutex<Vec<(Protocol, Client)>>>,
+    opened: Arc<AtomicUsize>,
 }
 
 impl Pace {
     pub fn start(address: SocketAddr, path: &'static str, per_second: u32) -> Self {
         let (stop, stopped) = watch::channel(false);
+        let opened = Arc::new(AtomicUsize::new(0));
+        let idle = Idle { address, clients: Arc::default(), opened: Arc::clone(&opened) };
         // A thread of its own: what else the test does must not pass for the proxy's latency.
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(ask(address, path, per_second, stopped))
+            runtime.block_on(ask(idle, path, per_second, stopped))
         });
-        Self { stop, thread }
+        Self { stop, thread, opened }
+    }
+
+    /// How many connections it has; it closes none.
+    pub fn connections(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// After the last answer; closes the connections.
@@ -51,8 +61,7 @@ impl Pace {
     }
 }
 
-async fn ask(address: SocketAddr, path: &'static str, per_second: u32, mut stopped: watch::Receiver<bool>) -> Vec<Timed> {
-    let idle = Idle { address, clients: Arc::default() };
+async fn ask(idle: Idle, path: &'static str, per_second: u32, mut stopped: watch::Receiver<bool>) -> Vec<Timed> {
     let mut all = JoinSet::new();
     let start = Instant::now();
     for number in 0.. {
@@ -80,7 +89,10 @@ impl Idle {
         };
         let mut client = match taken {
             Some((_, client)) => client,
-            None => Client::over(connect(self.address, None).await, protocol, false).await,
+            None => {
+                self.opened.fetch_add(1, Ordering::Relaxed);
+                Client::over(connect(self.address, None).await, protocol, false).await
+            }
         };
         let Ok(response) = client.send(get(path)).await else { return false };
         let whole = crate::client::read(response).await;

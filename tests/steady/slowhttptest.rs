@@ -20,27 +20,45 @@ pub async fn needed() {
 
 impl SlowHttpTest {
     /// So many connections by this mode (`-H`, `-B`, `-X`) to this path, which last until the server ends them, and at most so
-    /// many seconds.
-    pub fn start(mode: &'static str, address: SocketAddr, path: &str, count: usize, seconds: u64) -> Self {
+    /// many seconds. 100 come in a second.
+    pub fn start(mode: &'static str, address: SocketAddr, path: &str, count: u32, seconds: u64) -> Self {
         let mut command = Command::new("slowhttptest");
         command
-            .args([mode, "-c", &count.to_string(), "-r", &count.to_string(), "-l", &seconds.to_string()])
+            .args([mode, "-c", &count.to_string(), "-r", "100", "-l", &seconds.to_string()])
             .args(["-u", &format!("http://{address}{path}")])
             .args(options(mode))
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(if mode == "-X" { Stdio::null() } else { Stdio::piped() })
             .stderr(Stdio::null())
             .kill_on_drop(true);
         Self { mode, child: command.spawn().unwrap() }
     }
 
-    /// What it said when it ended.
+    /// What it said when it had no connection left.
+    ///
+    /// Not of `-X`, which goes on reading over what its ended connections have left it, five bytes a second.
     pub async fn ended(mut self) -> String {
         let mut text = String::new();
         BufReader::new(self.child.stdout.take().unwrap()).read_to_string(&mut text).await.unwrap();
         self.child.wait().await.unwrap();
         format!("{}: {}", self.mode, verdict(&text))
     }
+
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+/// How many connections to or from this port the kernel has (`/proc/net/tcp`): what is closed and still holds data among them,
+/// TIME-WAIT and the listener not.
+pub fn connections(port: u16) -> usize {
+    const TIME_WAIT: &str = "06";
+    const LISTEN: &str = "0A";
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = format!(":{port:04X}");
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| ![TIME_WAIT, LISTEN].contains(&row[3]) && row[1..3].iter().any(|end| end.ends_with(&port)))
+        .count()
 }
 
 fn options(mode: &str) -> &'static [&'static str] {
@@ -49,8 +67,8 @@ fn options(mode: &str) -> &'static [&'static str] {
         "-H" => &["-i", "1"],
         // A body of which a piece comes, and then none for longer than any limit.
         "-B" => &["-s", "8192", "-i", "200"],
-        // Half a kilobyte each second, by a window of one: what was on its way as it ended is read over in seconds.
-        "-X" => &["-w", "512", "-y", "1024", "-n", "1", "-z", "512"],
+        // Five bytes each second, of a small window.
+        "-X" => &["-w", "512", "-y", "1024", "-n", "1", "-z", "5"],
         _ => panic!("no such mode: {mode}"),
     }
 }
