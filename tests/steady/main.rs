@@ -51,6 +51,8 @@ mod pace;
 mod pattern;
 mod scale;
 mod slowhttptest;
+mod unruly;
 
 mod a_gibibyte_needs_no_memory;
+mod an_unruly_upstream_loses_nothing;
 mod slow_clients_disturb_nobody;
