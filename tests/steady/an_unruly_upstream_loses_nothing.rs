@@ -27,6 +27,9 @@ use crate::unruly::ledger::Ledger;
 const HTTP1: usize = 16;
 const HTTP2: usize = 4;
 
+/// What it takes a proxy to notice the end of a connection.
+const NOTICED: Duration = Duration::from_millis(5);
+
 /// A proxy before an upstream, and the clients' account.
 struct Scene {
     name: &'static str,
@@ -60,8 +63,8 @@ async fn an_unruly_upstream_loses_nothing() {
     for (name, ledger, asked) in timeout(duration() + LIMIT * 2, all.join_all()).await.expect("clients hang") {
         for (asked, outcome) in asked {
             let attempts = ledger.attempts(asked.id);
-            let lost = ledger.was_reset_between(asked.began, asked.ended);
-            if let Some(why) = judge(&asked, &outcome, &attempts, lost) {
+            let losses = ledger.losses(asked.began - NOTICED, asked.ended);
+            if let Some(why) = judge(&asked, &outcome, &attempts, losses) {
                 wrong.push(format!("{name}: {why}: {asked:?}, {outcome:?}, {attempts:?}"));
             }
             let method = if asked.is_post { "POST" } else { "GET" };

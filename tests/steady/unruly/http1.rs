@@ -38,6 +38,7 @@ pub async fn serve(tcp: TcpStream, upstream: Upstream) {
     let mut reused = false;
     // Now and then before a request can come.
     if upstream.below(50) == 0 {
+        upstream.ledger.lost();
         return wire.end(upstream.end(), &upstream).await;
     }
     while let Some(head) = wire.head().await {
@@ -73,10 +74,12 @@ pub async fn serve(tcp: TcpStream, upstream: Upstream) {
             Deed::Vanish | Deed::CutHead => return wire.end(upstream.end(), &upstream).await,
             _ => return wire.end(End::Fin, &upstream).await,
         }
+        upstream.ledger.done(entry);
         reused = true;
         // An idle connection goes just when it may be used again.
         if last || upstream.below(8) == 0 {
             sleep(Duration::from_millis(upstream.below(30) as u64)).await;
+            upstream.ledger.strike(&[entry]);
             return wire.end(upstream.end(), &upstream).await;
         }
     }
@@ -133,9 +136,9 @@ impl Wire {
         if how == End::Reset {
             self.tcp.set_zero_linger().unwrap();
             // Before it happens, so that nothing is lost that is not accounted for; and after.
-            upstream.ledger.reset();
+            upstream.ledger.lost();
             drop(self);
-            return upstream.ledger.reset();
+            return upstream.ledger.lost();
         }
         let _ = self.tcp.shutdown().await;
         let meanwhile = async {

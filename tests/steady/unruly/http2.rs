@@ -58,7 +58,7 @@ pub async fn serve(tcp: TcpStream, upstream: Upstream) {
             biased;
             () = conn.reset.notified() => {
                 drop(connection);
-                return conn.upstream.ledger.reset();
+                return conn.upstream.ledger.lost();
             }
             next = connection.accept() => next,
         };
@@ -104,6 +104,7 @@ impl Conn {
     /// Goes once those that it still processes have had their time.
     fn go_away(self: &Arc<Self>, state: &mut State, last: u32) {
         state.gone = Some(last);
+        self.upstream.ledger.lost();
         self.control.goaway(last);
         let conn = Arc::clone(self);
         tokio::spawn(async move {
@@ -117,12 +118,10 @@ impl Conn {
         state.closed = true;
         let ledger = &self.upstream.ledger;
         ledger.strike(&state.entries);
+        ledger.lost();
         match how {
             End::Fin => self.control.fin(),
-            End::Reset => {
-                ledger.reset();
-                self.reset.notify_one();
-            }
+            End::Reset => self.reset.notify_one(),
         }
     }
 
@@ -130,7 +129,8 @@ impl Conn {
         let (request, mut respond) = arrived;
         let unread = matches!(deed, Deed::Abort | Deed::Vanish) && self.upstream.coin();
         if deed == Deed::Refuse {
-            return respond.send_reset(Reason::REFUSED_STREAM);
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return self.upstream.ledger.done(entry);
         }
         if !unread {
             let mut body = request.into_body();

@@ -9,31 +9,32 @@ const TIMEOUT: (u16, &str, &str) = (504, "upstream-timeout", "http_response_time
 /// A connection that was closed before its first frame.
 const UNREACHABLE: (u16, &str, &str) = (502, "upstream-unreachable", "destination_ip_unroutable");
 
-/// What is wrong with it. `lost`: a connection was reset meanwhile, and this may have been on it unseen.
-pub fn judge(asked: &Asked, outcome: &Outcome, attempts: &[Attempt], lost: bool) -> Option<String> {
+/// What is wrong with it. `losses`: how many connections ended meanwhile; this may have been on one of them unseen.
+pub fn judge(asked: &Asked, outcome: &Outcome, attempts: &[Attempt], losses: usize) -> Option<String> {
     let applied = attempts.iter().filter(|attempt| attempt.applied).count();
-    let (last, before) = match attempts.split_last() {
-        Some((last, before)) => (Some(*last), before),
-        None => (None, &[][..]),
-    };
     if asked.is_post && applied > 1 {
         return Some(format!("it was applied {applied} times"));
     }
     if attempts.len() > 2 {
         return Some("it was sent again more than once".into());
     }
-    if asked.is_post && before.iter().any(|attempt| !was_refused(attempt.deed)) {
+    if asked.is_post && attempts.iter().filter(|attempt| !was_refused(attempt.deed)).count() > 1 {
         return Some("it was sent again though it may have been processed".into());
     }
+    // A GOAWAY that it was seen to meet is not another.
+    let lost = losses > attempts.iter().filter(|attempt| attempt.deed == Deed::GoAway).count();
+    // In whatever order: of two connections, either may be read first.
     let fits = match outcome {
-        Outcome::Whole => last.is_some_and(|last| last.deed == Deed::Answer && last.applied),
-        Outcome::Cut => last.is_some_and(|last| {
-            last.struck || matches!(last.deed, Deed::CutBody | Deed::TearBody | Deed::StallBody | Deed::AbortBody)
+        Outcome::Whole => attempts.iter().any(|attempt| attempt.deed == Deed::Answer && attempt.applied),
+        Outcome::Cut => attempts.iter().any(|attempt| {
+            attempt.struck || matches!(attempt.deed, Deed::CutBody | Deed::TearBody | Deed::StallBody | Deed::AbortBody)
         }),
         Outcome::Problem(status, kind, error) => {
             let problem = (*status, kind.as_str(), error.as_str());
             let unseen = lost && [INCOMPLETE, UNREACHABLE].contains(&problem);
-            let named = last.is_some_and(|last| causes(&last).contains(&problem));
+            let named = attempts
+                .iter()
+                .any(|attempt| causes(attempt.deed).contains(&problem) || (attempt.struck && problem == INCOMPLETE));
             if named && !lost && is_missed(asked, attempts) {
                 return Some("it was not sent again".into());
             }
@@ -45,9 +46,8 @@ pub fn judge(asked: &Asked, outcome: &Outcome, attempts: &[Attempt], lost: bool)
 }
 
 /// The problems that follow from what was done.
-fn causes(attempt: &Attempt) -> &'static [(u16, &'static str, &'static str)] {
-    match attempt.deed {
-        _ if attempt.struck => &[INCOMPLETE],
+fn causes(deed: Deed) -> &'static [(u16, &'static str, &'static str)] {
+    match deed {
         Deed::Vanish | Deed::CutHead | Deed::TearBody | Deed::Late | Deed::Refuse | Deed::GoAway => &[INCOMPLETE],
         Deed::Nonsense | Deed::Abort | Deed::AbortBody => &[PROTOCOL],
         Deed::Stall | Deed::StallHead => &[TIMEOUT],
@@ -64,7 +64,7 @@ fn was_refused(deed: Deed) -> bool {
 fn is_missed(asked: &Asked, attempts: &[Attempt]) -> bool {
     let [only] = attempts else { return false };
     let idle = only.reused && matches!(only.deed, Deed::Vanish | Deed::Late) && !asked.is_post;
-    idle || (was_refused(only.deed) && !asked.is_large())
+    !only.struck && (idle || (was_refused(only.deed) && !asked.is_large()))
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
                 }
             }
             let asked = Asked { id: 1, is_post, size: 20, began: now, ended: now };
-            judge(&asked, outcome, &ledger.attempts(1), false).is_none()
+            judge(&asked, outcome, &ledger.attempts(1), 0).is_none()
         };
         for (is_post, deeds, outcome, expected) in [
             (true, &[(Deed::Answer, true)][..], whole.clone(), true),

@@ -63,8 +63,8 @@ pub struct Ledger(Arc<Mutex<Book>>);
 #[derive(Default)]
 struct Book {
     attempts: HashMap<u64, Vec<Attempt>>,
-    /// When a connection was reset: what was on its way was lost unseen.
-    resets: Vec<Instant>,
+    /// When a connection was reset, or said that it goes: what was on its way may never be seen here.
+    losses: Vec<Instant>,
 }
 
 /// What an answer needs to leave this process, at most.
@@ -96,19 +96,21 @@ impl Ledger {
         }
     }
 
-    pub fn reset(&self) {
-        self.0.lock().unwrap().resets.push(Instant::now());
+    /// A connection ends, or says that it does.
+    pub fn lost(&self) {
+        self.0.lock().unwrap().losses.push(Instant::now());
     }
 
     pub fn attempts(&self, id: u64) -> Vec<Attempt> {
         self.0.lock().unwrap().attempts.get(&id).cloned().unwrap_or_default()
     }
 
-    pub fn was_reset_between(&self, start: Instant, end: Instant) -> bool {
+    /// How many connections were lost in this time.
+    pub fn losses(&self, start: Instant, end: Instant) -> usize {
         let book = self.0.lock().unwrap();
         // The times are in order.
-        let from = book.resets.partition_point(|reset| *reset < start);
-        book.resets.get(from).is_some_and(|reset| *reset <= end)
+        let [from, to] = [start, end].map(|time| book.losses.partition_point(|loss| *loss < time));
+        to - from
     }
 
     fn change(&self, entry: Entry, change: impl FnOnce(&mut Attempt)) {
