@@ -68,7 +68,7 @@ async fn a_gibibyte_needs_no_memory() {
         }
     }
     let each = size >> 20;
-    figure(&format!("16 bodies of {each} MiB up and down: at most {} more, {:.0?}", mib(most), began.elapsed()));
+    figure(&format!("{each} MiB up and down: {} more", mib(most)), &format!("16 bodies in {:.0?}", began.elapsed()));
 }
 
 /// How far the present body is, at its two ends.

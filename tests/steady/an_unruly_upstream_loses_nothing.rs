@@ -77,15 +77,10 @@ async fn an_unruly_upstream_loses_nothing() {
     let sum =
         |what: &str| counts.iter().filter(|(name, _)| name.ends_with(what)).map(|(_, count)| count).sum::<usize>();
     let memory: Vec<_> = scenes.iter().map(|scene| Memory::of(scene.proxy.pid()).resident()).map(mib).collect();
-    figure(&format!(
-        "an unruly upstream for {:?}: {} requests, {} failed, {} sent again, {} without their cause; RSS {}",
-        duration(),
-        sum("asked"),
-        sum("asked") - sum("whole"),
-        sum("again"),
-        wrong.len(),
-        memory.join(" and "),
-    ));
+    figure(
+        &format!("unruly {:?}: {} requests, {} without a cause", duration(), sum("asked"), wrong.len()),
+        &format!("{} failed, {} sent again; RSS {}", sum("asked") - sum("whole"), sum("again"), memory.join(" and ")),
+    );
     assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
     // What was not met was not tested.
     for what in ["whole", "cut", "again", "http_response_incomplete", "http_protocol_error", "http_response_timeout"] {

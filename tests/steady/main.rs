@@ -56,3 +56,4 @@ mod unruly;
 mod a_gibibyte_needs_no_memory;
 mod an_unruly_upstream_loses_nothing;
 mod slow_clients_disturb_nobody;
+mod the_ceiling_of_memory_holds;

@@ -101,10 +101,10 @@ impl Idle {
     }
 }
 
-/// The duration that this share of the requests did not exceed.
-pub fn quantile(timed: &[Timed], share: f64) -> Duration {
+/// The duration that so many in a hundred did not exceed.
+pub fn quantile(timed: &[Timed], percent: usize) -> Duration {
     let mut took: Vec<Duration> = timed.iter().filter_map(|timed| timed.took).collect();
     took.sort();
-    let rank = (took.len() as f64 * share).ceil() as usize;
+    let rank = (took.len() * percent).div_ceil(100);
     took[rank.clamp(1, took.len()) - 1]
 }

@@ -37,12 +37,12 @@ pub async fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().await
 }
 
-/// What was measured: to standard error, and a line of the file `FIGURES`.
-pub fn figure(text: &str) {
-    eprintln!("{text}");
+/// What was measured: to standard error, and in short a line of the file `FIGURES`.
+pub fn figure(short: &str, text: &str) {
+    eprintln!("{short}: {text}");
     if let Ok(path) = std::env::var("FIGURES") {
         let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{text}").unwrap();
+        writeln!(file, "{short}").unwrap();
     }
 }
 

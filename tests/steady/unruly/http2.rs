@@ -26,6 +26,11 @@ const WEIGHTS: &[(Deed, usize)] = &[
     (Deed::Vanish, 3),
 ];
 
+const MAX_STREAMS: u32 = 50;
+
+/// Room for every body whole: those that are not read must not stop the others on their connection.
+const STREAM_WINDOW: u32 = 512 * 1024;
+
 type Arrived = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// One connection.
@@ -51,7 +56,13 @@ struct State {
 pub async fn serve(tcp: TcpStream, upstream: Upstream) {
     tcp.set_zero_linger().unwrap();
     let (tap, control) = Tap::new(tcp);
-    let Ok(mut connection) = h2::server::Builder::new().max_concurrent_streams(50).handshake(tap).await else { return };
+    let made = h2::server::Builder::new()
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
+        .handshake(tap)
+        .await;
+    let Ok(mut connection) = made else { return };
     let conn = Arc::new(Conn { upstream, control, reset: Notify::new(), state: Mutex::default() });
     loop {
         let next = tokio::select! {
