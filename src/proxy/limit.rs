@@ -1,4 +1,6 @@
 //! A bound on requests in flight, over all workers: a short queue, then 503.
+//!
+//! The queue is bounded as well: who waits holds a head, and one HTTP/2 client can let hundreds wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,8 @@ use super::guard::Admitted;
 #[derive(Clone, Debug)]
 pub struct InFlightLimit {
     places: Arc<Semaphore>,
+    /// Room to wait in.
+    waiting: Arc<Semaphore>,
     max: usize,
     queue: Duration,
     draining: Arc<AtomicBool>,
@@ -38,10 +42,11 @@ pub struct Limit<S> {
 // === impl InFlightLimit ===
 
 impl InFlightLimit {
-    /// At most `max` at once; the next waits up to `queue`.
+    /// At most `max` at once; as many again may wait, up to `queue` each.
     pub fn new(max: usize, queue: Duration) -> Self {
         let max = max.min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(max)), max, queue, draining: Arc::default() }
+        let [places, waiting] = [max, max].map(|count| Arc::new(Semaphore::new(count)));
+        Self { places, waiting, max, queue, draining: Arc::default() }
     }
 
     /// From now on who finds no place is told that it is for the drain's sake: to come again here is of no use.
@@ -54,10 +59,14 @@ impl InFlightLimit {
     }
 
     async fn queue(self) -> Result<Place, Failure> {
-        match tokio::time::timeout(self.queue, self.places.acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Place { _permit: permit }),
-            Ok(Err(_)) | Err(_) if self.draining.load(Ordering::Relaxed) => Err(Failure::Draining),
-            Ok(Err(_)) | Err(_) => Err(Failure::Overloaded(self.max)),
+        let turn = async {
+            let _waits = self.waiting.try_acquire().ok()?;
+            tokio::time::timeout(self.queue, Arc::clone(&self.places).acquire_owned()).await.ok()?.ok()
+        };
+        match turn.await {
+            Some(permit) => Ok(Place { _permit: permit }),
+            None if self.draining.load(Ordering::Relaxed) => Err(Failure::Draining),
+            None => Err(Failure::Overloaded(self.max)),
         }
     }
 }
@@ -100,5 +109,36 @@ where
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_wait_as_are_in_flight_and_the_next_is_told_at_once() {
+        let limit = InFlightLimit::new(2, Duration::from_secs(5));
+        let first = limit.at_once().unwrap();
+        let _second = limit.at_once().unwrap();
+        assert!(limit.at_once().is_err());
+        let mut waiting = [0; 2].map(|_| Box::pin(limit.clone().queue()));
+        assert!(waiting.iter_mut().all(|waits| waits.as_mut().now_or_never().is_none()));
+        assert!(matches!(limit.clone().queue().now_or_never(), Some(Err(Failure::Overloaded(2)))));
+        // A place that becomes free makes room for another that waits.
+        drop(first);
+        let [served, late] = waiting;
+        let _served = served.await.unwrap();
+        assert!(limit.clone().queue().now_or_never().is_none());
+        assert!(matches!(late.await, Err(Failure::Overloaded(2))));
+    }
+
+    #[tokio::test]
+    async fn without_a_queue_nobody_waits() {
+        let limit = InFlightLimit::new(1, Duration::ZERO);
+        let _only = limit.at_once().unwrap();
+        assert!(matches!(limit.clone().queue().await, Err(Failure::Overloaded(1))));
     }
 }

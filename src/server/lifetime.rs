@@ -118,6 +118,9 @@ impl<S: Service> Future for Lifetime<S> {
             let now = Instant::now();
             if due.is_some_and(|due| due <= now) {
                 if !this.observed.ends_gracefully(stage) {
+                    if let Stage::Blocked(_) = stage {
+                        this.observed.flights.signals().reset();
+                    }
                     return Poll::Ready(End::Cut(stage));
                 }
                 this.observed.close();

@@ -40,6 +40,8 @@ pub(super) struct Signals {
     shut: AtomicBool,
     /// After the end of this side, read on to the client's.
     linger: AtomicBool,
+    /// End with a reset: see [`Signals::reset`].
+    reset: AtomicBool,
     /// HTTP/1: the number of the first request whose head is to be refused, from 1 on, and why.
     refused: OnceLock<(u64, Ambiguity)>,
 }
@@ -97,6 +99,16 @@ impl Socket {
             if read.is_err() || buf.filled().is_empty() {
                 return Poll::Ready(());
             }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if Signals::is(&self.signals.reset)
+            && let Err(error) = self.stream.reset_on_close()
+        {
+            tracing::debug!(%error, "a connection could not be reset");
         }
     }
 }
@@ -190,6 +202,12 @@ impl Signals {
         self.linger.store(false, Ordering::Relaxed);
     }
 
+    /// Throw away, with the connection, what the client has not taken. Closed in order, it would stay in the kernel, megabytes a
+    /// connection, for as long as the client likes to take a byte now and then.
+    pub(super) fn reset(&self) {
+        Self::set(&self.reset);
+    }
+
     pub(super) fn saw_read(&self) {
         Self::set(&self.read);
     }
@@ -235,6 +253,7 @@ impl Default for Signals {
             eof: AtomicBool::new(false),
             shut: AtomicBool::new(false),
             linger: AtomicBool::new(true),
+            reset: AtomicBool::new(false),
             refused: OnceLock::new(),
         }
     }

@@ -30,6 +30,14 @@ impl Stream {
         Ok(Self::Tcp(stream))
     }
 
+    /// Makes its close a reset. A unix socket holds nothing after its close.
+    pub(super) fn reset_on_close(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_zero_linger(),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
     /// Takes it out of this runtime.
     pub(super) fn detach(self) -> io::Result<Detached> {
         match self {

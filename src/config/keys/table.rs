@@ -42,7 +42,7 @@ pub const KEYS: &[Key] = &[
     key("upstream.idle_timeout", duration(10 * MS, DAY), Value("60s"), "between two pieces of a body, either way; also of an upgraded connection, and of a client that does not read"),
     key("upstream.connection_age", duration(10 * MS, DAY), Value("5m"), "a connection is retired after this, so that DNS changes are followed"),
     key("upstream.max_in_flight", count(1, 1_000_000), Value("1024"), "requests forwarded at once: bounds memory, and what a stalled upstream can pile up"),
-    key("upstream.queue_timeout", duration(0, 10 * MIN), Value("1s"), "how long the next request waits for its turn, then it gets 503: a burst passes, an overload is told"),
+    key("upstream.queue_timeout", duration(0, 10 * MIN), Value("1s"), "how long the next request waits for its turn, then it gets 503: a burst passes, an overload is told; as many wait as may be in flight, and further ones get it at once"),
     key("upstream.replay_limit", size(0, GIB), Value("256KiB"), "request body kept for a replay; a larger one is streamed and not replayed"),
     key("upstream.replay_budget", size(0, 64 * GIB), Value("64MiB"), "all bodies kept for replay together: bounds memory"),
     //

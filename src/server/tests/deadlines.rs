@@ -165,6 +165,9 @@ async fn a_client_that_does_not_read_is_cut() {
     send(&mut client, "GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(proxy.event().await, Event::Arrived);
     assert_eq!(proxy.event().await, Event::Abandoned);
+    // Nothing waits in the kernel until it does: the end is a reset, not an end behind all that was sent.
+    let error = within(client.read_to_end(&mut Vec::new())).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

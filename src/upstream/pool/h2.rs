@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::upstream::connect::{ConnectError, Protocol, Stream};
-use crate::upstream::failure::SendFailure;
+use crate::upstream::failure::{FailureKind, SendFailure};
 
 use super::queue::Opening;
 use super::target::Target;
@@ -257,7 +257,17 @@ impl<B: RequestBody> Lease<B> {
                 conn.reused.set(true);
                 Ok(response.map(|incoming| UpstreamBody::http2(incoming, stream)))
             }
-            Err(error) => Err(SendFailure::from_hyper(error, false, reused, Protocol::Http2)),
+            Err(error) => {
+                let failure = SendFailure::from_hyper(error, false, reused, Protocol::Http2);
+                // hyper tells its user nothing of a GOAWAY; whoever meets it first tells the others, and does not come back.
+                if matches!(failure.kind, FailureKind::GoneAway | FailureKind::HandedBack) {
+                    conn.retire();
+                    if let Some(pool) = conn.pool.upgrade() {
+                        pool.forget(&conn);
+                    }
+                }
+                Err(failure)
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A program to be started: its environment is all that it gets.
 #[derive(Clone)]
 pub struct Setup {
+    program: String,
     /// The words before the program's own: a command that runs the one that it is given.
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
@@ -70,6 +71,13 @@ impl Setup {
         self
     }
 
+    /// Another build of the program than cargo's for the tests.
+    #[allow(dead_code, reason = "used where a debug build would measure itself")]
+    pub fn program(mut self, path: impl Into<String>) -> Self {
+        self.program = path.into();
+        self
+    }
+
     fn value(&self, name: &str) -> Option<&str> {
         let name = format!("BEARER_PROXY_{name}");
         self.environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
@@ -90,7 +98,7 @@ impl Setup {
 
     /// A command of the program, in this environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&self.program);
         command.args(arguments).env_clear().envs(self.environment.iter().cloned()).kill_on_drop(true);
         command
     }
@@ -117,7 +125,7 @@ impl Setup {
     }
 
     pub fn spawn(self) -> Started {
-        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain([PROGRAM, "serve"]).collect();
+        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain([&*self.program, "serve"]).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).env_clear().envs(self.environment.iter().cloned()).kill_on_drop(true);
         if !self.wrapper.is_empty() {
@@ -197,7 +205,8 @@ impl Proxy {
     pub fn without_grant(simulator: &Simulator) -> Setup {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("grant.json").display().to_string();
-        Setup { wrapper: Vec::new(), environment: Vec::new(), folder: Arc::new(folder) }
+        let (wrapper, environment) = (Vec::new(), Vec::new());
+        Setup { program: PROGRAM.to_owned(), wrapper, environment, folder: Arc::new(folder) }
             .set("LISTEN", "127.0.0.1:0")
             .set("ADMIN__LISTEN", "127.0.0.1:0")
             .set("LOG__FORMAT", "json")

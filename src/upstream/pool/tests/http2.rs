@@ -248,6 +248,40 @@ async fn after_a_goaway_requests_go_to_a_new_connection_and_those_in_flight_are_
     until(|| open_connections(&open) == 1).await;
 }
 
+/// The repetition is the only one that a request has: not to be spent on the same connection.
+#[tokio::test(flavor = "local")]
+async fn who_met_a_goaway_goes_to_another_connection() {
+    const BURST: usize = 5;
+    let server = Server::start(|stream, number| async move {
+        let mut frames = Frames(stream);
+        frames.begin().await;
+        let mut streams = Vec::new();
+        while let Some(stream) = frames.await_frame(HEADERS).await {
+            streams.push(stream);
+            match number {
+                // Not even one was answered, and the first is still being processed.
+                0 if streams.len() == BURST => frames.goaway(u8::try_from(streams[0]).unwrap(), 0).await,
+                0 => {}
+                _ => frames.answer(stream).await,
+            }
+        }
+    })
+    .await;
+    let (pool, _) = pool(&server, HTTP2);
+    let answered = Rc::new(Cell::new(0));
+    for _ in 0..BURST {
+        let (pool, answered) = (Rc::clone(&pool), Rc::clone(&answered));
+        tokio::task::spawn_local(async move {
+            let failure = failure(pool.send(get("/")).await);
+            assert_eq!(failure.kind, FailureKind::GoneAway);
+            assert_eq!(fetch(&pool, "/").await, "");
+            answered.set(answered.get() + 1);
+        });
+    }
+    until(|| answered.get() == BURST - 1).await;
+    assert_eq!(server.accepted(), 2);
+}
+
 #[tokio::test(flavor = "local")]
 async fn a_connection_that_closes_while_idle_is_not_used_again() {
     let server = Server::start(|stream, _| async move {
