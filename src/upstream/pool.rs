@@ -39,6 +39,7 @@ use sweep::Limits;
 use target::Target;
 
 mod body;
+mod field;
 mod framing;
 mod h1;
 mod h2;

@@ -45,7 +45,7 @@ pub(super) struct Lease<B: RequestBody>(Option<Rc<Conn<B>>>);
 pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream) -> hyper::Result<Rc<Conn<B>>> {
     let heard = Arc::new(AtomicBool::new(false));
     let transport = Transport::new(stream, Protocol::Http1, &pool.connections, OnRead::Note(Arc::clone(&heard)));
-    let (sender, connection) = http1::Builder::new().handshake(transport).await?;
+    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(transport)).await?;
     let conn = Rc::new(Conn {
         pool: pool.this.clone(),
         sender: RefCell::new(Some(sender)),

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
@@ -20,6 +21,7 @@ use tracing::debug;
 use crate::upstream::connect::{ConnectError, Protocol, Stream};
 use crate::upstream::failure::{FailureKind, SendFailure};
 
+use super::field::{FieldWriter, StandIns};
 use super::queue::Opening;
 use super::target::Target;
 use super::transport::{OnRead, Transport};
@@ -51,6 +53,7 @@ pub(super) struct Conn<B: RequestBody> {
     pool: Weak<Pool<B>>,
     /// Dropping it is how hyper's connection is told to end, once its streams have.
     sender: RefCell<Option<SendRequest<B>>>,
+    fields: StandIns,
     /// Streams in use, those included that are leased and not yet sent.
     open: Cell<usize>,
     limit: Cell<usize>,
@@ -83,6 +86,8 @@ struct Local;
 pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, opening: Opening<B>) -> Option<Rc<Conn<B>>> {
     let (tell, heard) = oneshot::channel();
     let transport = Transport::new(stream, Protocol::Http2, &pool.connections, OnRead::Tell(Some(tell)));
+    let fields = StandIns::default();
+    let io = TokioIo::new(FieldWriter::new(transport, fields.clone()));
     let made = http2::Builder::new(Local)
         .timer(TokioTimer::new())
         .initial_max_send_streams(1)
@@ -93,7 +98,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
         .keep_alive_timeout(PING_TIMEOUT)
         // An idle connection is closed before a NAT would forget it; a ping would be a wake-up for nothing.
         .keep_alive_while_idle(false)
-        .handshake(transport)
+        .handshake(io)
         .await;
     let (sender, connection) = match made {
         Ok(made) => made,
@@ -105,6 +110,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
     let conn = Rc::new_cyclic(|this: &Weak<Conn<B>>| Conn {
         pool: pool.this.clone(),
         sender: RefCell::new(Some(sender)),
+        fields,
         open: Cell::new(0),
         limit: Cell::new(1),
         opened: Cell::new(false),
@@ -128,7 +134,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
 
 async fn drive<B: RequestBody>(
     conn: Rc<Conn<B>>,
-    mut connection: http2::Connection<TokioIo<Transport>, B, Local>,
+    mut connection: http2::Connection<TokioIo<FieldWriter<Transport>>, B, Local>,
     heard: oneshot::Receiver<()>,
     opening: Opening<B>,
 ) {
@@ -246,10 +252,14 @@ impl<B: RequestBody> Lease<B> {
         mut request: Request<B>,
     ) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
         let Self { conn, stream } = self;
+        let value;
         target.fit_http2(&mut request);
         let reused = conn.reused.get();
         let sent = match conn.sender.borrow_mut().as_mut() {
-            Some(sender) => sender.try_send_request(request),
+            Some(sender) => {
+                value = conn.fields.put(request.headers_mut());
+                sender.try_send_request(request)
+            }
             None => return Err(SendFailure::handed_back(request, reused, Protocol::Http2)),
         };
         match sent.await {
@@ -258,7 +268,11 @@ impl<B: RequestBody> Lease<B> {
                 Ok(response.map(|incoming| UpstreamBody::http2(incoming, stream)))
             }
             Err(error) => {
-                let failure = SendFailure::from_hyper(error, false, reused, Protocol::Http2);
+                let mut failure = SendFailure::from_hyper(error, false, reused, Protocol::Http2);
+                // Handed back, it goes to another connection, where this one's stand-in means nothing.
+                if let (Some(request), Some(value)) = (&mut failure.request, value) {
+                    request.headers_mut().insert(AUTHORIZATION, value);
+                }
                 // hyper tells its user nothing of a GOAWAY; whoever meets it first tells the others, and does not come back.
                 if matches!(failure.kind, FailureKind::GoneAway | FailureKind::HandedBack) {
                     conn.retire();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll};
 
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
@@ -73,13 +72,8 @@ impl Drop for Open {
 // === impl Transport ===
 
 impl Transport {
-    pub(super) fn new(
-        stream: Stream,
-        protocol: Protocol,
-        connections: &OpenConnections,
-        on_read: OnRead,
-    ) -> TokioIo<Self> {
-        TokioIo::new(Self { stream, on_read, _open: connections.open(protocol) })
+    pub(super) fn new(stream: Stream, protocol: Protocol, connections: &OpenConnections, on_read: OnRead) -> Self {
+        Self { stream, on_read, _open: connections.open(protocol) }
     }
 }
 

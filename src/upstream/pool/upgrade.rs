@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request, Response};
 use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 
 use crate::upstream::connect::{ConnectError, Offer, Protocol};
 use crate::upstream::failure::SendFailure;
@@ -23,7 +24,7 @@ impl<B: RequestBody> Pool<B> {
         };
         let heard = Arc::new(AtomicBool::new(false));
         let transport = Transport::new(stream, Protocol::Http1, &self.connections, OnRead::Note(Arc::clone(&heard)));
-        let (mut sender, connection) = match http1::Builder::new().handshake(transport).await {
+        let (mut sender, connection) = match http1::Builder::new().handshake(TokioIo::new(transport)).await {
             Ok(made) => made,
             Err(error) => {
                 let error = ConnectError::Unreachable(error.to_string());
