@@ -266,32 +266,57 @@ impl Journal {
         }
     }
 
-    async fn commit(&self, expect: Expect, record: Record) -> Rotation {
-        let record = Box::new(record);
-        match self.observe("commit", self.store.write(expect, &record).await) {
-            Ok(Written::Done) => {
-                fault::point("committed");
-                Rotation::Renewed(Renewed { record, unpersisted: None })
+    async fn commit(&self, mut expect: Expect, mut record: Record) -> Rotation {
+        let unpersisted = loop {
+            match self.observe("commit", self.store.write(expect, &record).await) {
+                Ok(Written::Done) => {
+                    fault::point("committed");
+                    break None;
+                }
+                Ok(Written::Superseded(Some(theirs))) => match renumbered(&record, &theirs, expect) {
+                    Some(again) => (record, expect.version) = (again, Some(theirs.version())),
+                    // Somebody put another grant there while we called: theirs counts, ours is not written over it.
+                    None => return Rotation::Found(Ok(Some(theirs))),
+                },
+                Ok(Written::Superseded(None) | Written::Fenced) => {
+                    let error = "the stored grant has vanished".into();
+                    break Some(Unpersisted { expect: Expect { version: None, fence: None }, error });
+                }
+                Err(error) => break Some(Unpersisted { expect, error: error.to_string() }),
             }
-            // Somebody put another grant there while we called: theirs counts, ours is not written over it.
-            Ok(Written::Superseded(Some(theirs))) => Rotation::Found(Ok(Some(theirs))),
-            Ok(Written::Superseded(None) | Written::Fenced) => Rotation::Renewed(Renewed {
-                record,
-                unpersisted: Some(Unpersisted {
-                    expect: Expect { version: None, fence: None },
-                    error: "the stored grant has vanished".into(),
-                }),
-            }),
-            Err(error) => Rotation::Renewed(Renewed {
-                record,
-                unpersisted: Some(Unpersisted { expect, error: error.to_string() }),
-            }),
-        }
+        };
+        Rotation::Renewed(Renewed { record: Box::new(record), unpersisted })
     }
 
     /// Tries a commit again that failed.
-    pub async fn persist(&self, unpersisted: &Unpersisted, record: &Record) -> Result<Written, StoreError> {
-        self.observe("commit", self.store.write(unpersisted.expect, record).await)
+    pub async fn persist(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
+        self.observe("commit", self.store.write(expect, record).await)
+    }
+
+    /// Stores a grant under the number that this process has given it. Under the lease: what a peer has noted since, when it
+    /// presented it, must stay.
+    pub async fn renumber(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
+        match self.observe("lease", self.store.lease(&self.owner, LEASE_MARGIN).await)? {
+            Leased::Held(lease) => {
+                let written = self.renumber_leased(expect, record, lease.fence).await;
+                self.store.release(lease).await;
+                written
+            }
+            Leased::Busy { .. } => Err(StoreError::Unavailable("another process has the lease".into())),
+        }
+    }
+
+    async fn renumber_leased(&self, expect: Expect, record: &Record, fence: u64) -> Result<Written, StoreError> {
+        let stored = self.observe("load", self.store.load().await)?;
+        if stored.as_ref().map(Record::version) != expect.version {
+            return Ok(Written::Superseded(stored.map(Box::new)));
+        }
+        let (intent, needs_login) = stored.map(|stored| (stored.intent, stored.needs_login)).unwrap_or_default();
+        let record = Record { intent, needs_login, ..record.clone() };
+        match self.observe("commit", self.store.write(Expect { fence: Some(fence), ..expect }, &record).await)? {
+            Written::Fenced => Err(StoreError::Unavailable(LEASE_LOST.into())),
+            written => Ok(written),
+        }
     }
 
     async fn record_failure(&self, failed: Failed, failure: Failure) -> Rotation {
@@ -355,6 +380,20 @@ fn put_off(error: StoreError, stored: Option<Record>) -> Rotation {
     };
     let error = format!("put off, nothing was sent: {error}");
     Rotation::Failed(Failure { outcome: Outcome::Transient, error, retry_after: None }, stored.map(Box::new))
+}
+
+/// What is to be stored where `theirs` was found in the place of what `ours` was to follow: `ours` under a newer number, if `theirs`
+/// is what was presented, under a number that a process has given it since. Then `ours` is its only living successor. Pure.
+pub fn renumbered(ours: &Record, theirs: &Record, expected: Expect) -> Option<Record> {
+    let presented = expected.version.and_then(|version| version.fingerprint)?;
+    let holds = |record: &Record| record.version().fingerprint == Some(presented);
+    if !holds(theirs) || holds(ours) {
+        return None;
+    }
+    let mut record = ours.clone();
+    record.generation = ours.generation.max(theirs.generation.next());
+    record.taken.extend(theirs.taken.iter().filter(|taken| !ours.taken.contains(taken)));
+    Some(record)
 }
 
 /// The record after a clear no to `token`. Pure.

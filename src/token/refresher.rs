@@ -36,6 +36,7 @@ use tokio::time::Instant;
 use self::attempts::Attempts;
 pub(in crate::token) use self::command::{Command, Verdict};
 pub use self::command::{Identity, NotRefreshed, Refusal, Tokens, Unavailable};
+pub use self::news::News;
 use self::scheduled::{Ends, Moment};
 use self::upkeep::{Errand, PersistAgain};
 use crate::clock::Clock;

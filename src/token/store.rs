@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 #[cfg(feature = "postgres")]
 pub use postgres::schema;
-pub use record::{Binding, Expect, Intent, LastRefresh, Record, Version};
+pub use record::{Binding, Expect, Intent, LastRefresh, Meets, Record, Version};
 pub use seal::Sealer;
 
 #[cfg(test)]

@@ -51,3 +51,32 @@ fn a_clear_no_ends_the_grant_that_was_presented_and_no_other() {
         assert_eq!(reason.contains("was lost"), needs_login && unclear, "{reason}");
     }
 }
+
+#[test]
+fn an_answer_follows_what_was_presented_under_whatever_number_and_nothing_else() {
+    let stored = |generation, text: &str| Record { generation: Generation(generation), ..record(Some(text)) };
+    let expected = |text: Option<&str>| Expect { version: Some(record(text).version()), fence: None };
+    let ours = stored(4, "new");
+    // what the store holds instead of what was expected, what we have: the number that it then gets
+    let rows = [
+        (stored(5, "old"), &ours, expected(Some("old")), Some(6)),
+        // A store that was set back: no generation goes back with it.
+        (stored(1, "old"), &ours, expected(Some("old")), Some(4)),
+        (stored(3, "imported"), &ours, expected(Some("old")), None),
+        // The server has given no new refresh token: a peer's answer is as good.
+        (stored(4, "old"), &stored(4, "old"), expected(Some("old")), None),
+        // `client_credentials`
+        (record(None), &record(None), expected(None), None),
+        (stored(5, "old"), &ours, Expect { version: None, fence: None }, None),
+    ];
+    for (number, (theirs, ours, expected, generation)) in rows.into_iter().enumerate() {
+        let again = renumbered(ours, &theirs, expected);
+        assert_eq!(again.as_ref().map(|record| record.generation.0), generation, "row {number}");
+        assert!(again.is_none_or(|record| record.refresh == ours.refresh), "row {number}");
+    }
+    let taken = |text: &str| token(text).fingerprint();
+    let theirs = Record { taken: vec![taken("one"), taken("two")], ..stored(5, "old") };
+    let ours = Record { taken: vec![taken("two"), taken("three")], ..ours };
+    let again = renumbered(&ours, &theirs, expected(Some("old"))).unwrap();
+    assert_eq!(again.taken, [taken("two"), taken("three"), taken("one")]);
+}

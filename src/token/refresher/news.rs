@@ -9,7 +9,7 @@ use crate::token::store::Record;
 
 /// What the store holds, to who knows something already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub enum News {
     /// What is known.
     None,
     /// Another process's refresh, or a person's grant with its access token.
@@ -26,7 +26,7 @@ pub(super) enum News {
 
 impl News {
     /// `passed`: the refresh tokens that the known one took the place of.
-    pub(super) fn of(stored: Option<&Record>, known: Option<&Record>, passed: &[Fingerprint]) -> Self {
+    pub fn of(stored: Option<&Record>, known: Option<&Record>, passed: &[Fingerprint]) -> Self {
         let (Some(stored), Some(known)) = (stored, known) else {
             return match (stored, known) {
                 (Some(_), _) => Self::Renewed,

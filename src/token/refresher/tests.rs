@@ -3,6 +3,7 @@
 mod clocks;
 mod failures;
 mod refusals;
+mod renumbered;
 mod stored;
 
 use http::HeaderMap;

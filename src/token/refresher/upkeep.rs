@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::news::News;
 use super::{Refresher, Trigger};
 use crate::token::Outcome;
-use crate::token::journal::Unpersisted;
+use crate::token::journal::renumbered;
 use crate::token::store::{Expect, Record, StoreError, Version, Written};
 
 /// First and longest pause between two tries to store what could not be stored.
@@ -25,6 +25,8 @@ pub(super) struct PersistAgain {
     expect: Expect,
     at: Instant,
     pause: Duration,
+    /// The stored grant gets another number, and no successor.
+    renumbers: bool,
 }
 
 /// What came of a question.
@@ -40,11 +42,12 @@ pub(super) enum Errand {
 
 impl PersistAgain {
     pub(super) fn after_failure(expect: Expect) -> Self {
-        Self { expect, at: Instant::now() + PERSIST_AGAIN.0, pause: PERSIST_AGAIN.0 }
+        Self { expect, at: Instant::now() + PERSIST_AGAIN.0, pause: PERSIST_AGAIN.0, renumbers: false }
     }
 
-    fn at_once(over: Option<Version>) -> Self {
-        Self { expect: Expect { version: over, fence: None }, at: Instant::now(), pause: PERSIST_AGAIN.0 }
+    fn at_once(over: Option<Version>, renumbers: bool) -> Self {
+        let expect = Expect { version: over, fence: None };
+        Self { expect, at: Instant::now(), pause: PERSIST_AGAIN.0, renumbers }
     }
 }
 
@@ -67,8 +70,13 @@ impl Refresher {
         let journal = Arc::clone(&self.journal);
         self.errand = Some(match (&self.unpersisted, &self.record) {
             (Some(again), Some(record)) => {
-                let (what, record) = (Unpersisted { expect: again.expect, error: String::new() }, record.clone());
-                tokio::spawn(async move { Errand::Persisted(journal.persist(&what, &record).await) })
+                let (expect, renumbers, record) = (again.expect, again.renumbers, record.clone());
+                tokio::spawn(async move {
+                    Errand::Persisted(match renumbers {
+                        true => journal.renumber(expect, &record).await,
+                        false => journal.persist(expect, &record).await,
+                    })
+                })
             }
             _ => {
                 self.look_at = None;
@@ -106,12 +114,12 @@ impl Refresher {
             (News::Changed, Some(record)) => self.changed_elsewhere(record),
             (News::Behind, _) => {
                 tracing::warn!("the store does not hold the newest grant any more: it is stored again from memory");
-                self.unpersisted = Some(PersistAgain::at_once(over));
+                self.unpersisted = Some(PersistAgain::at_once(over, false));
             }
             (News::Renumber, Some(record)) => {
                 tracing::info!("a new grant was stored in the place of one that could not be read");
                 self.renumber(record);
-                self.unpersisted = Some(PersistAgain::at_once(over));
+                self.unpersisted = Some(PersistAgain::at_once(over, true));
             }
         }
     }
@@ -175,6 +183,13 @@ impl Refresher {
             Ok(Written::Done) => {
                 tracing::info!("the newest grant is stored");
                 self.unpersisted = None;
+            }
+            Ok(Written::Superseded(Some(theirs)))
+                if let Some(record) = self.record.as_ref().and_then(|ours| renumbered(ours, &theirs, again.expect)) =>
+            {
+                again.expect.version = Some(theirs.version());
+                again.at = Instant::now();
+                self.adopt(record);
             }
             Ok(Written::Superseded(Some(theirs))) => {
                 tracing::warn!("another grant was stored meanwhile");

@@ -68,7 +68,7 @@ pub struct Expect {
 
 /// What a write meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meets {
+pub enum Meets {
     /// The expected version: write.
     Expected,
     /// The very record that is to be written: an earlier attempt got through although its answer was lost.
@@ -103,7 +103,7 @@ impl Record {
 
 impl Expect {
     /// The compare of the compare-and-set. The fence is each store's own to check.
-    pub(super) fn meets(&self, present: Option<&Record>, wanted: &Record) -> Meets {
+    pub fn meets(&self, present: Option<&Record>, wanted: &Record) -> Meets {
         if present.map(Record::version) == self.version {
             Meets::Expected
         } else if present == Some(wanted) {

@@ -1,0 +1,135 @@
+//! The program's own decisions, asked by the model: what is presented, what a write meets, what is news. They can't drift apart
+//! from it, since they are not written here.
+
+use std::time::Duration;
+
+use bearer_proxy::config::AmbiguousRetry;
+use bearer_proxy::token::journal::{Kind, Plan, Settings, plan_stored, renumbered};
+use bearer_proxy::token::refresher::News;
+use bearer_proxy::token::store::{self, Binding, Expect, Intent, Meets, Record};
+use bearer_proxy::token::{Access, AccessToken, Fingerprint, Generation, RefreshToken};
+
+use crate::state::{Grant, MANY, Token, Tokens, Version, all, only};
+
+/// Each record that can occur, made once: a digest for each state would take most of the time.
+pub struct Decisions {
+    records: Vec<Record>,
+    versions: Vec<store::Version>,
+    fingerprints: Vec<Fingerprint>,
+    /// Of each record, how often its token was presented before without a clear answer; `None`: it is not presented.
+    plans: Vec<Option<u8>>,
+}
+
+/// More tokens and generations than any model here has.
+const TOKENS: u8 = 8;
+const GENERATIONS: u8 = 10;
+
+impl Decisions {
+    pub fn new(ambiguous_retry: AmbiguousRetry) -> Self {
+        let settings = Settings {
+            kind: Kind::RefreshToken { first: None },
+            binding: binding(),
+            request_timeout: Duration::from_secs(30),
+            ambiguous_retry,
+            default_lifetime: Duration::from_secs(3600),
+        };
+        let records: Vec<Record> = grants().map(record).collect();
+        let plan = |record: &Record| match plan_stored(&settings, Some(record)) {
+            Plan::Present { token, unclear } => {
+                assert_eq!(token, record.refresh, "what is stored is what is presented");
+                Some(u8::try_from(unclear).unwrap().min(MANY))
+            }
+            Plan::NeedsLogin(_) => None,
+        };
+        Self {
+            plans: records.iter().map(plan).collect(),
+            versions: records.iter().map(Record::version).collect(),
+            fingerprints: (0..TOKENS).map(|token| refresh(token).fingerprint()).collect(),
+            records,
+        }
+    }
+
+    /// How often the token was presented before; `None`: only a person can help.
+    pub fn plan(&self, stored: Grant) -> Option<u8> {
+        self.plans[index(stored)]
+    }
+
+    pub fn meets(&self, expected: Version, present: Grant, wanted: Grant) -> Meets {
+        self.expect(expected).meets(Some(&self.records[index(present)]), &self.records[index(wanted)])
+    }
+
+    /// What is to be stored where `theirs` was found in the place of what `ours` was to follow.
+    pub fn renumbered(&self, ours: Grant, theirs: Grant, expected: Version) -> Option<Grant> {
+        let record = renumbered(&self.records[index(ours)], &self.records[index(theirs)], self.expect(expected))?;
+        Some(Grant { generation: record.generation.0.try_into().unwrap(), ..ours })
+    }
+
+    fn expect(&self, Version { generation, token }: Version) -> Expect {
+        let grant = Grant { generation, token, presented: 0, needs_login: false };
+        Expect { version: Some(self.versions[index(grant)]), fence: None }
+    }
+
+    pub fn news(&self, stored: Grant, known: Option<Grant>, passed: Tokens) -> News {
+        let passed: Vec<_> = all()
+            .filter(|token| passed & only(*token) != 0)
+            .map(|token| self.fingerprints[usize::from(token)])
+            .collect();
+        let known = known.map(|known| &self.records[index(known)]);
+        News::of(Some(&self.records[index(stored)]), known, &passed)
+    }
+}
+
+fn grants() -> impl Iterator<Item = Grant> {
+    let numbers = 0..usize::from(GENERATIONS) * usize::from(TOKENS) * usize::from(MANY + 1) * 2;
+    numbers.map(|number| {
+        let part = |below: usize, of: u8| u8::try_from(number / below % usize::from(of)).unwrap();
+        let (tokens, counts) = (usize::from(TOKENS), usize::from(MANY + 1));
+        Grant {
+            needs_login: part(1, 2) == 1,
+            presented: part(2, MANY + 1),
+            token: part(2 * counts, TOKENS),
+            generation: part(2 * counts * tokens, GENERATIONS),
+        }
+    })
+}
+
+/// The place of [`grants`].
+fn index(grant: Grant) -> usize {
+    let Grant { generation, token, presented, needs_login } = grant;
+    let [generation, token, presented] = [generation, token, presented].map(usize::from);
+    ((generation * usize::from(TOKENS) + token) * usize::from(MANY + 1) + presented) * 2 + usize::from(needs_login)
+}
+
+fn record(grant: Grant) -> Record {
+    let token = refresh(grant.token);
+    let intent = (grant.presented > 0).then(|| Intent {
+        owner: "replica".into(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        fingerprint: token.fingerprint(),
+        presented: grant.presented.into(),
+    });
+    let access = AccessToken::parse(format!("access-{}", grant.generation)).unwrap();
+    Record {
+        generation: Generation(grant.generation.into()),
+        access: Some(Access { token: access, obtained_at: jiff::Timestamp::UNIX_EPOCH, expires_at: None }),
+        refresh: Some(token),
+        intent,
+        needs_login: grant.needs_login.then(|| "refused".into()),
+        ..Record::empty(binding())
+    }
+}
+
+fn refresh(token: Token) -> RefreshToken {
+    RefreshToken::parse(format!("refresh-{token}")).unwrap()
+}
+
+fn binding() -> Binding {
+    Binding { token_url: "t".into(), client_id: "c".into(), upstream_origin: "u".into() }
+}
+
+#[test]
+fn each_grant_has_a_record_of_its_own() {
+    for (place, grant) in grants().enumerate() {
+        assert_eq!(index(grant), place);
+    }
+}

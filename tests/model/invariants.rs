@@ -1,0 +1,201 @@
+//! What must hold in every state, and what must be possible.
+
+use bearer_proxy::config::AmbiguousRetry;
+use stateright::{Model, Property};
+
+use crate::actions::{Action, Store};
+use crate::protocol::{Protocol, Reuse};
+use crate::state::{Answer, Memory, Phase, State, only};
+
+type Condition<const N: usize> = fn(&Protocol<N>, &State<N>) -> bool;
+
+/// A server that revokes families makes it possible, and `never` does not.
+pub const KILLED: &str = "a peer's presentation kills a successor that a living process has";
+pub const NOT_KILLED: &str = "no successor is killed";
+
+/// What holds always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invariant {
+    /// A refresh token whose place in the store has been taken is never presented again, nor one that the process itself has
+    /// passed. One race is left, and named in [`possible`].
+    SpentIsSpent,
+    /// A token is presented after an intent that the store has acknowledged, which counts this presentation and each earlier
+    /// one that had no clear answer.
+    Announced,
+    /// While a call is under way, nobody presents its token, unless the caller was stopped beyond its lease.
+    OneAtATime,
+    /// A write replaces only what its writer has seen, and no generation is followed by a smaller one: no commit and no note
+    /// replaces a successor or an imported grant, and no import a successor.
+    NeverBack,
+    /// As long as the grant is not over, the store's intent counts at least the presentations without a clear answer.
+    Counted,
+    /// A successor that reached a living process is stored, or that process has it and goes on trying; or a person's grant took
+    /// its place.
+    NothingIsLost,
+    /// A process uses what was stored, or what the store has been asked to take and did not acknowledge.
+    StoredBeforeUsed,
+    /// Store and processes say that a grant is over only if the server would refuse it.
+    OverIsOver,
+    /// From every state, once nothing fails any more, a new generation comes, or the grant is over, or the policy forbids to
+    /// try again.
+    GoodWeatherHelps,
+}
+
+use Invariant::*;
+
+pub const ALL: [Invariant; 9] = [
+    SpentIsSpent,
+    Announced,
+    OneAtATime,
+    NeverBack,
+    Counted,
+    NothingIsLost,
+    StoredBeforeUsed,
+    OverIsOver,
+    GoodWeatherHelps,
+];
+
+// === impl Invariant ===
+
+impl Invariant {
+    pub fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            SpentIsSpent => "what is spent is not presented",
+            Announced => "a presentation is announced, and counted",
+            OneAtATime => "one call at a time",
+            NeverBack => "the store never goes back",
+            Counted => "the store knows of each unclear call",
+            NothingIsLost => "what was answered is not lost",
+            StoredBeforeUsed => "what is used is stored",
+            OverIsOver => "a grant that is called over is over",
+            GoodWeatherHelps => "good weather leads on",
+        }
+    }
+
+    fn property<const N: usize>(self) -> Property<Protocol<N>> {
+        let intact: Condition<N> = match self {
+            SpentIsSpent => |_, s| s.books.broken & SpentIsSpent.bit() == 0,
+            Announced => |_, s| s.books.broken & Announced.bit() == 0,
+            OneAtATime => |_, s| s.books.broken & OneAtATime.bit() == 0,
+            NeverBack => |_, s| s.books.broken & NeverBack.bit() == 0,
+            Counted => |_, s| s.books.broken & Counted.bit() == 0,
+            NothingIsLost => |_, s| s.books.broken & NothingIsLost.bit() == 0,
+            StoredBeforeUsed => |_, s| s.books.broken & StoredBeforeUsed.bit() == 0,
+            OverIsOver => |_, s| s.books.broken & OverIsOver.bit() == 0,
+            GoodWeatherHelps => |protocol, s| s.books.broken != 0 || protocol.good_weather(s),
+        };
+        Property::always(self.name(), intact)
+    }
+}
+
+/// What a state breaks by what it is. What only a step can break is noted in the step.
+pub fn broken<const N: usize>(s: &State<N>) -> u8 {
+    let owed = |token| s.books.owed & only(token) != 0;
+    let memories = || s.replicas.iter().map(|replica| replica.memory);
+    let known = || memories().filter_map(|memory| memory.known);
+    let unstored = |memory: Memory| memory.unpersisted.is_none() && memory.known.is_some_and(|known| owed(known.token));
+    let rows = [
+        (Counted, !s.stored.needs_login && s.stored.presented < s.books.unclear),
+        (NothingIsLost, s.books.owed & !s.held() != 0),
+        (StoredBeforeUsed, s.books.owed != 0 && memories().any(unstored)),
+        (OverIsOver, known().chain([s.stored]).any(|grant| grant.needs_login && s.is_live(grant.token))),
+    ];
+    rows.into_iter().filter(|(_, broken)| *broken).fold(0, |bits, (invariant, _)| bits | invariant.bit())
+}
+
+/// What happens in some state, or a rule would hold because nothing ever comes of it.
+pub fn possible<const N: usize>(protocol: &Protocol<N>) -> Vec<(&'static str, Condition<N>)> {
+    let mut possible: Vec<(_, Condition<N>)> = vec![
+        ("a token is rotated", |_, s| s.stored.generation > 0 && !s.is_imported(s.stored.token)),
+        ("a late answer is stored", |protocol, s| protocol.commits(s, |replica, _, _| !replica.holds && s.leased)),
+        ("what could not be stored is stored later", |protocol, s| {
+            (0..N).any(|r| {
+                let next = protocol.after(s, Action::Persist(r, Store::Answers));
+                s.replicas[r].phase == Phase::Idle && next.stored.generation > s.stored.generation
+            })
+        }),
+    ];
+    if protocol.tokens > 1 {
+        possible.push(("an imported grant is rotated", |_, s| {
+            s.is_imported(s.stored.token) && s.books.imported.count_ones() > 1
+        }));
+        possible.push(("an import takes the place of an answer on its way", |_, s| {
+            let replaced = |token| !s.is_imported(token) && s.is_imported(s.stored.token);
+            let answered = |phase| matches!(phase, Phase::Answered { answer: Answer::Issued(t), .. } if replaced(t));
+            s.replicas.iter().any(|replica| answered(replica.phase))
+        }));
+    }
+    if protocol.ambiguous_retry != AmbiguousRetry::UntilClear {
+        possible.push(("the policy forbids another try", |protocol, s| {
+            !s.stored.needs_login && protocol.decisions.plan(s.stored).is_none()
+        }));
+    }
+    if protocol.ambiguous_retry != AmbiguousRetry::Never {
+        possible.extend(after_an_unclear_call());
+        // A loss outside of the window, and the server's choice.
+        possible.extend((protocol.reuse == Reuse::Revokes).then_some((KILLED, kills as Condition<N>)));
+    }
+    possible
+}
+
+/// What happens where a token is presented again.
+fn after_an_unclear_call<const N: usize>() -> [(&'static str, Condition<N>); 4] {
+    [
+        ("the grant is over", |_, s| s.stored.needs_login),
+        ("who finds the intent of one that died before its call succeeds", |protocol, s| {
+            protocol.commits(s, |_, announced, unclear| announced >= 2 && unclear == 1)
+        }),
+        ("who finds the intent of a lost request succeeds", |protocol, s| {
+            protocol.commits(s, |_, announced, unclear| announced == 2 && unclear == 2)
+        }),
+        // The race that is left: between the intent of the present holder and its call, an earlier one's answer is stored
+        // that came later than its lease's end, or that the store would not take before.
+        ("a holder is overtaken by an earlier one's answer", |_, s| {
+            let overtaken = |phase| matches!(phase, Phase::Intended { overtaken: true, .. });
+            s.replicas.iter().any(|replica| replica.holds && overtaken(replica.phase))
+        }),
+    ]
+}
+
+/// A presentation has killed a successor that a living process has.
+fn kills<const N: usize>(_: &Protocol<N>, s: &State<N>) -> bool {
+    s.books.owed & !s.server.live != 0
+}
+
+// === impl Protocol ===
+
+impl<const N: usize> Model for Protocol<N> {
+    type State = State<N>;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<Self::State> {
+        vec![State::initial()]
+    }
+
+    fn actions(&self, state: &Self::State, actions: &mut Vec<Self::Action>) {
+        if state.books.broken == 0 {
+            self.possible(state, actions);
+        }
+    }
+
+    fn next_state(&self, state: &Self::State, action: Self::Action) -> Option<Self::State> {
+        Some(self.after(state, action)).filter(|next| next != state)
+    }
+
+    fn within_boundary(&self, state: &Self::State) -> bool {
+        state.server.issued <= self.tokens + 1
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties: Vec<_> = ALL.into_iter().map(Invariant::property).collect();
+        properties.push(Property::always(NOT_KILLED, |protocol, s| !kills(protocol, s)));
+        if self.mutation.is_none() {
+            properties.extend(possible(self).into_iter().map(|(name, condition)| Property::sometimes(name, condition)));
+        }
+        properties
+    }
+}

@@ -1,0 +1,65 @@
+//! Mistakes that somebody could make in the protocol, and which invariant notices each.
+
+use bearer_proxy::config::AmbiguousRetry::{self, Once, UntilClear};
+
+use crate::invariants::Invariant::{self, *};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    NoIntent,
+    /// An intent is written by who has lost the lease.
+    AnIntentIsNotFenced,
+    /// Who finds an intent presents as if nothing had happened.
+    AnIntentCountsAnew,
+    /// A clear answer is taken for one on earlier calls too.
+    AClearAnswerForgetsEarlierCalls,
+    /// What the process knows is presented, not what the store holds.
+    NoLoadUnderTheLease,
+    /// The call is made however late it is.
+    NoSendBy,
+    TheLeaseIsShorterThanTheCall,
+    /// Whoever has the lease by now loses it too.
+    TheReleaseIsNotFenced,
+    ADeadHoldersLeaseNeverEnds,
+    /// A late answer is thrown away.
+    ACommitNeedsTheLease,
+    ACommitDoesNotCompare,
+    /// All writes compare the generation, and not the refresh token.
+    GenerationsAloneAreCompared,
+    ARefusalDoesNotCompare,
+    AnImportDoesNotCompare,
+    /// The commit failed: the pair is dropped.
+    AFailedCommitIsNotTriedAgain,
+    /// A rotation begins while a pair is unpersisted, with what the store holds.
+    AnUnstoredPairIsForgottenByTheNextRotation,
+    PublishedBeforeTheCommit,
+    AnUnclearAnswerIsTakenForANo,
+    /// A grant gets another number while a peer is presenting it.
+    ARenumberingNeedsNoLease,
+    /// What was presented is stored under another number by now: the answer is taken for superseded.
+    ARenumberedTokenIsAnother,
+}
+
+/// What is changed, under which policy, and what notices it. A mutation without a row is a warning: nothing constructs it.
+pub const TABLE: &[(Mutation, AmbiguousRetry, Invariant)] = &[
+    (Mutation::NoIntent, UntilClear, Announced),
+    (Mutation::AnIntentIsNotFenced, UntilClear, Counted),
+    (Mutation::AnIntentCountsAnew, Once, Announced),
+    (Mutation::AClearAnswerForgetsEarlierCalls, UntilClear, Counted),
+    (Mutation::NoLoadUnderTheLease, UntilClear, Announced),
+    (Mutation::NoSendBy, UntilClear, SpentIsSpent),
+    (Mutation::TheLeaseIsShorterThanTheCall, UntilClear, OneAtATime),
+    (Mutation::TheReleaseIsNotFenced, UntilClear, OneAtATime),
+    (Mutation::ADeadHoldersLeaseNeverEnds, UntilClear, GoodWeatherHelps),
+    (Mutation::ACommitNeedsTheLease, UntilClear, NothingIsLost),
+    (Mutation::ACommitDoesNotCompare, UntilClear, NeverBack),
+    (Mutation::GenerationsAloneAreCompared, UntilClear, NeverBack),
+    (Mutation::ARefusalDoesNotCompare, UntilClear, NeverBack),
+    (Mutation::AnImportDoesNotCompare, UntilClear, NeverBack),
+    (Mutation::AFailedCommitIsNotTriedAgain, UntilClear, NothingIsLost),
+    (Mutation::AnUnstoredPairIsForgottenByTheNextRotation, UntilClear, SpentIsSpent),
+    (Mutation::PublishedBeforeTheCommit, UntilClear, StoredBeforeUsed),
+    (Mutation::AnUnclearAnswerIsTakenForANo, UntilClear, OverIsOver),
+    (Mutation::ARenumberingNeedsNoLease, UntilClear, Counted),
+    (Mutation::ARenumberedTokenIsAnother, UntilClear, NothingIsLost),
+];

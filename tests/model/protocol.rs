@@ -1,0 +1,150 @@
+//! The steps of `token/journal` and `token/refresher`, one by one. Each `await` there at which the world can change is a border
+//! between two steps here.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Mutex;
+
+use bearer_proxy::config::AmbiguousRetry;
+
+use crate::actions::Action;
+use crate::decisions::Decisions;
+use crate::invariants::broken;
+use crate::mutations::Mutation;
+use crate::state::{Answer, Phase, Replica, State, Token, only};
+
+/// The protocol with `N` replicas.
+pub struct Protocol<const N: usize> {
+    pub decisions: Decisions,
+    pub ambiguous_retry: AmbiguousRetry,
+    pub reuse: Reuse,
+    /// How many refresh tokens the server issues before the world ends.
+    pub tokens: u8,
+    pub mutation: Option<Mutation>,
+    /// The states of which it is known that good weather helps.
+    pub good: Mutex<HashSet<State<N>>>,
+}
+
+/// What a server does when a spent token comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// It says no (league).
+    IsRefused,
+    /// It also kills what descends from that token (RFC 9700).
+    Revokes,
+}
+
+impl<const N: usize> Protocol<N> {
+    pub fn new(ambiguous_retry: AmbiguousRetry, reuse: Reuse, tokens: u8) -> Self {
+        let decisions = Decisions::new(ambiguous_retry);
+        Self { decisions, ambiguous_retry, reuse, tokens, mutation: None, good: Mutex::default() }
+    }
+
+    pub fn with(self, mutation: Mutation) -> Self {
+        Self { mutation: Some(mutation), ..self }
+    }
+
+    pub fn is(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    pub fn after(&self, state: &State<N>, action: Action) -> State<N> {
+        let mut next = *state;
+        match action {
+            Action::Lease(r) => {
+                next.leased = true;
+                next.replicas[r].holds = true;
+                next.replicas[r].phase = Phase::Leased;
+            }
+            Action::Load { replica, expired } => self.load(&mut next, replica, expired),
+            Action::Intend(r, store) => self.intend(&mut next, r, store),
+            Action::Call(r) => self.call(&mut next, r),
+            Action::Serve(r, serving) => self.serve(&mut next, r, serving),
+            Action::Record(r, store) => self.record(&mut next, r, store),
+            Action::Release(r) => {
+                if next.replicas[r].holds || self.is(Mutation::TheReleaseIsNotFenced) {
+                    next.leased = false;
+                }
+                next.replicas[r].holds = false;
+                next.replicas[r].phase = Phase::Idle;
+            }
+            Action::FailToRelease(r) => {
+                next.replicas[r].holds = false;
+                next.replicas[r].phase = Phase::Idle;
+            }
+            Action::Look(r) => self.take_up(&mut next, r, state.stored),
+            Action::Persist(r, store) => self.persist(&mut next, r, store),
+            Action::Crash(r) => next.crash(r),
+            Action::LeaseEnds => self.end_lease(&mut next),
+            Action::ImportReads => self.read_for_import(&mut next),
+            Action::ImportWrites { bare } => self.import(&mut next, bare),
+            Action::Publish(r) => {
+                if let Phase::Answered { before, answer: Answer::Issued(token) } = next.replicas[r].phase {
+                    next.replicas[r].memory.adopt(before.successor(token));
+                }
+            }
+        }
+        next.forget();
+        next.books.broken |= broken(&next);
+        next
+    }
+}
+
+impl<const N: usize> State<N> {
+    fn crash(&mut self, r: usize) {
+        let before = self.held();
+        self.replicas[r] = Replica::default();
+        // What it alone had is lost with it, and nobody could have helped that.
+        self.books.owed &= !(before & !self.held());
+    }
+
+    /// Makes one of states with the same future. Which replica is which makes no difference. Who knows a generation that the store
+    /// has left behind does what one does that knows none. Of the passed tokens, only the stored one is ever asked for.
+    fn forget(&mut self) {
+        for memory in self.replicas.iter_mut().map(|replica| &mut replica.memory) {
+            memory.passed &= only(self.stored.token);
+            memory.known =
+                memory.known.filter(|known| memory.unpersisted.is_some() || known.generation >= self.stored.generation);
+        }
+        for phase in self.replicas.iter_mut().map(|replica| &mut replica.phase) {
+            match phase {
+                Phase::Loaded(before)
+                | Phase::Intended { before, .. }
+                | Phase::Called { before, .. }
+                | Phase::Answered { before, .. }
+                    if before.token != self.stored.token =>
+                {
+                    before.presented = 0;
+                }
+                _ => {}
+            }
+            match phase {
+                Phase::Loaded(before)
+                | Phase::Answered { before, answer: Answer::No | Answer::Nothing | Answer::Unclear }
+                    if before.generation < self.stored.generation =>
+                {
+                    (before.generation, before.token) = (0, 0);
+                }
+                _ => {}
+            }
+        }
+        self.replicas.sort_unstable();
+    }
+
+    pub fn issue(&mut self, imported: bool) -> Token {
+        let token = self.server.issued;
+        self.server.issued += 1;
+        self.server.live |= only(token);
+        if imported {
+            self.books.imported |= only(token);
+        }
+        token
+    }
+}
+
+impl<const N: usize> fmt::Debug for Protocol<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ambiguous_retry, reuse, tokens, .. } = self;
+        write!(f, "{ambiguous_retry:?}, reuse {reuse:?}, {tokens} tokens issued")
+    }
+}

@@ -1,0 +1,229 @@
+//! What there is at one moment: the store, the server, a person, the replicas, and the judge's books.
+
+/// A refresh token, by its number: 0 is the first grant's.
+pub type Token = u8;
+
+/// A set of refresh tokens.
+pub type Tokens = u8;
+
+/// What the store holds, without what decides nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Grant {
+    pub generation: u8,
+    pub token: Token,
+    /// Of the intent, if there is one: how often the token was presented without a clear answer, up to [`MANY`].
+    pub presented: u8,
+    pub needs_login: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    pub generation: u8,
+    pub token: Token,
+}
+
+/// So often, or more often: what is presented without end has finitely many states.
+pub const MANY: u8 = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State<const N: usize> {
+    pub stored: Grant,
+    /// Somebody has the lease, or has died with it.
+    pub leased: bool,
+    pub server: Server,
+    pub person: Person,
+    /// In order, as it makes no difference which is which.
+    pub replicas: [Replica; N],
+    pub books: Books,
+}
+
+/// The authorization server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// The refresh tokens that it would take.
+    pub live: Tokens,
+    /// How many it has issued.
+    pub issued: u8,
+}
+
+/// Who has logged in and imports that grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Person {
+    /// Has a new grant to give, or not yet.
+    Ready,
+    /// Has read what the store holds, under the lease; `holds`: and still has it.
+    Importing {
+        seen: Version,
+        holds: bool,
+    },
+    Done,
+}
+
+/// A process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Replica {
+    pub phase: Phase,
+    /// Its lease is the present one. A fence is a number so that a store can tell this; here it is told.
+    pub holds: bool,
+    pub memory: Memory,
+}
+
+/// What a crash takes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Memory {
+    /// The newest grant that it knows, and uses. Intents left out: here a rotation may be due at any time.
+    pub known: Option<Grant>,
+    /// The tokens that the known one took the place of.
+    pub passed: Tokens,
+    /// What is known is not stored; what the store is expected to hold.
+    pub unpersisted: Option<Version>,
+}
+
+/// How far its rotation is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    #[default]
+    Idle,
+    Leased,
+    Loaded(Grant),
+    /// The intent is stored; `before`: what the store held.
+    Intended {
+        before: Grant,
+        /// Meanwhile, another took the store's token away by a commit without the lease (the judge's mark).
+        overtaken: bool,
+    },
+    /// The request has left.
+    Called {
+        before: Grant,
+        /// The lease ended first, so the process must have been stopped (the judge's mark).
+        late: bool,
+    },
+    /// What came of the call is known to it, and to nobody else.
+    Answered {
+        before: Grant,
+        answer: Answer,
+    },
+    /// The lease is to be given back.
+    Ending,
+}
+
+/// What a replica makes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Answer {
+    Issued(Token),
+    /// Certainly nothing was spent: transient, misconfigured, or never sent.
+    Nothing,
+    /// Ambiguous.
+    Unclear,
+    /// Rejected.
+    No,
+}
+
+/// What the judge knows, and none of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Books {
+    /// How often the stored token was presented without a clear answer, up to [`MANY`].
+    pub unclear: u8,
+    /// Issued and answered to a living replica; neither stored since, nor lost with that process, nor replaced by a person.
+    pub owed: Tokens,
+    /// Of the grant that a person gave, and its successors.
+    pub imported: Tokens,
+    /// The rules of [`super::invariants`] that a step has broken.
+    pub broken: u8,
+}
+
+// === impl Grant ===
+
+impl Grant {
+    pub fn version(self) -> Version {
+        Version { generation: self.generation, token: self.token }
+    }
+
+    pub fn successor(self, token: Token) -> Self {
+        Self { generation: self.generation + 1, token, presented: 0, needs_login: false }
+    }
+}
+
+// === impl State ===
+
+impl<const N: usize> State<N> {
+    /// A grant is stored, and no replica has looked yet.
+    pub fn initial() -> Self {
+        Self {
+            stored: Grant { generation: 0, token: 0, presented: 0, needs_login: false },
+            leased: false,
+            server: Server { live: only(0), issued: 1 },
+            person: Person::Ready,
+            replicas: [Replica::default(); N],
+            books: Books::default(),
+        }
+    }
+
+    /// What a replica has where nobody else can find it.
+    pub fn held(&self) -> Tokens {
+        self.replicas.iter().map(Replica::holds_alone).fold(0, |all, held| all | held)
+    }
+
+    pub fn is_imported(&self, token: Token) -> bool {
+        self.books.imported & only(token) != 0
+    }
+
+    pub fn is_live(&self, token: Token) -> bool {
+        self.server.live & only(token) != 0
+    }
+
+    /// `theirs` was found where `ours` was to be stored: nothing is lost if a person has wanted it so.
+    pub fn gave_way(&mut self, ours: Token, theirs: Token) {
+        if self.is_imported(theirs) && !self.is_imported(ours) {
+            self.books.owed &= !only(ours);
+        }
+    }
+}
+
+// === impl Replica ===
+
+impl Replica {
+    fn holds_alone(&self) -> Tokens {
+        let in_memory = self.memory.known.filter(|_| self.memory.unpersisted.is_some());
+        let answered = match self.phase {
+            Phase::Answered { answer: Answer::Issued(token), .. } => only(token),
+            _ => 0,
+        };
+        in_memory.map_or(answered, |known| answered | only(known.token))
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// Makes `grant` the one in use.
+    pub fn adopt(&mut self, grant: Grant) {
+        let grant = Grant { presented: 0, ..grant };
+        if let Some(before) = self.known.replace(grant)
+            && before.version() != grant.version()
+        {
+            self.passed |= only(before.token);
+        }
+    }
+
+    /// What is not stored is the stored grant under another number, and no successor.
+    pub fn renumbers(&self) -> bool {
+        matches!((self.unpersisted, self.known), (Some(seen), Some(known)) if seen.token == known.token)
+    }
+
+    /// What a failed rotation says of the stored grant.
+    pub fn note(&mut self, grant: Grant) {
+        if self.known.is_none_or(|known| known.generation <= grant.generation) {
+            self.known = Some(Grant { presented: 0, ..grant });
+        }
+    }
+}
+
+/// Every token that there may be.
+pub fn all() -> impl Iterator<Item = Token> {
+    0..8
+}
+
+pub fn only(token: Token) -> Tokens {
+    1 << token
+}

@@ -1,0 +1,78 @@
+//! The store: one grant, compared and set, and one lease.
+
+use bearer_proxy::token::store::Meets;
+
+use crate::actions::Store;
+use crate::invariants::Invariant;
+use crate::mutations::Mutation;
+use crate::protocol::Protocol;
+use crate::state::{Grant, Person, Phase, State, Version, only};
+
+/// The store's answer.
+pub enum Written {
+    Done,
+    Superseded(Grant),
+    Fenced,
+}
+
+/// A write. An intent and a note need the lease, a commit does not.
+pub struct Write {
+    /// What it is to replace.
+    pub seen: Version,
+    pub wanted: Grant,
+    /// `false`: it needs a lease that is not the present one.
+    pub may: bool,
+    pub compares: bool,
+}
+
+impl<const N: usize> Protocol<N> {
+    /// `None`: the store's answer was lost, or it could not do it.
+    pub fn write(&self, s: &mut State<N>, write: &Write, store: Store) -> Option<Written> {
+        if store == Store::Fails {
+            return None;
+        }
+        let written = if write.may { self.compare_and_set(s, write) } else { Written::Fenced };
+        (store == Store::Answers).then_some(written)
+    }
+
+    fn compare_and_set(&self, s: &mut State<N>, write: &Write) -> Written {
+        let expected = match write.seen {
+            _ if !write.compares => s.stored.version(),
+            seen if self.is(Mutation::GenerationsAloneAreCompared) => Version { token: s.stored.token, ..seen },
+            seen => seen,
+        };
+        match self.decisions.meets(expected, s.stored, write.wanted) {
+            Meets::Wanted => return Written::Done,
+            Meets::Other => return Written::Superseded(s.stored),
+            Meets::Expected => {}
+        }
+        let back = write.seen != s.stored.version() || write.wanted.generation < s.stored.generation;
+        if back && write.wanted != s.stored {
+            s.books.broken |= Invariant::NeverBack.bit();
+        }
+        if write.wanted.token != s.stored.token {
+            s.books.unclear = 0;
+            for replica in s.replicas.iter_mut().filter(|replica| replica.holds) {
+                if let Phase::Intended { overtaken, .. } = &mut replica.phase {
+                    *overtaken = true;
+                }
+            }
+        }
+        s.books.owed &= !only(write.wanted.token);
+        s.stored = write.wanted;
+        Written::Done
+    }
+
+    pub fn end_lease(&self, s: &mut State<N>) {
+        s.leased = false;
+        for replica in s.replicas.iter_mut().filter(|replica| replica.holds) {
+            replica.holds = false;
+            if let Phase::Called { late, .. } = &mut replica.phase {
+                *late = !self.is(Mutation::TheLeaseIsShorterThanTheCall);
+            }
+        }
+        if let Person::Importing { holds, .. } = &mut s.person {
+            *holds = false;
+        }
+    }
+}
