@@ -1,0 +1,299 @@
+//! Below h2: its bytes as they are, but for the header blocks, in which the stand-ins give way to what they stand for.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::StandIns;
+
+/// A connection below h2: what passes is written as it is, but for the stand-ins in header blocks.
+pub(in crate::upstream::pool) struct FieldWriter<T> {
+    io: T,
+    fields: StandIns,
+    part: Part,
+    /// Taken from h2, and not yet written.
+    out: Vec<u8>,
+    /// How much of it is.
+    gone: usize,
+}
+
+/// Where in h2's bytes the writer is (RFC 9113 §4.1).
+enum Part {
+    /// So many bytes of a frame, or of the preface, are left that pass.
+    Pass(usize),
+    FrameHead(Vec<u8>),
+    /// A HEADERS frame, and the CONTINUATION frames that belong to it.
+    Block {
+        /// Of the HEADERS frame.
+        head: FrameHead,
+        /// The block without its frames' heads.
+        block: Vec<u8>,
+        /// Of the present frame.
+        left: usize,
+        /// The present frame is the block's last.
+        last: bool,
+    },
+    /// Between the frames of a block.
+    Continuation {
+        head: FrameHead,
+        block: Vec<u8>,
+        next: Vec<u8>,
+    },
+}
+
+#[derive(Clone, Copy)]
+struct FrameHead {
+    kind: u8,
+    flags: u8,
+    stream: [u8; 4],
+}
+
+const PREFACE: usize = 24;
+const FRAME_HEAD: usize = 9;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+/// What every peer takes (RFC 9113 §4.2).
+const MAX_FRAME: usize = 16_384;
+
+/// What is taken from h2 before it is written: as much as fits into two TLS records.
+const MAX_OUT: usize = 32 * 1024;
+/// What is written from where it is rather than copied.
+const LARGE: usize = 8 * 1024;
+
+// === impl FrameHead ===
+
+impl FrameHead {
+    /// With its payload's length.
+    fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
+        let [high, middle, low, kind, flags, a, b, c, d] = *bytes else { return None };
+        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        Some((Self { kind, flags, stream: [a, b, c, d] }, length))
+    }
+
+    fn write(self, length: usize, out: &mut Vec<u8>) {
+        let Self { kind, flags, stream: [a, b, c, d] } = self;
+        let byte = |shift: u32| u8::try_from(length >> shift & 0xff).unwrap_or_default();
+        out.extend_from_slice(&[byte(16), byte(8), byte(0), kind, flags, a, b, c, d]);
+    }
+
+    fn ends_headers(self) -> bool {
+        self.flags & END_HEADERS != 0
+    }
+}
+
+// === impl FieldWriter ===
+
+impl<T> FieldWriter<T> {
+    pub(in crate::upstream::pool) fn new(io: T, fields: StandIns) -> Self {
+        Self { io, fields, part: Part::Pass(PREFACE), out: Vec::new(), gone: 0 }
+    }
+
+    /// Takes from the front of `bytes`, up to where there is enough to write or a large piece passes. Gives back how much, and how
+    /// much of what follows passes as it is.
+    fn take(&mut self, bytes: &[u8]) -> (usize, usize) {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.out.len() < MAX_OUT {
+            self.part = match std::mem::replace(&mut self.part, Part::Pass(0)) {
+                Part::Pass(0) => Part::FrameHead(Vec::with_capacity(FRAME_HEAD)),
+                Part::Pass(left) => {
+                    let passing = left.min(rest.len());
+                    if passing >= LARGE {
+                        self.part = Part::Pass(left);
+                        return (bytes.len() - rest.len(), passing);
+                    }
+                    self.out.extend_from_slice(front(&mut rest, passing));
+                    Part::Pass(left - passing)
+                }
+                Part::FrameHead(mut head) => {
+                    head.extend_from_slice(front(&mut rest, FRAME_HEAD - head.len()));
+                    match FrameHead::parse(&head) {
+                        None => Part::FrameHead(head),
+                        Some((head, left)) if head.kind == HEADERS => {
+                            self.within(head, Vec::with_capacity(left), left, head.ends_headers())
+                        }
+                        Some((_, left)) => {
+                            self.out.extend_from_slice(&head);
+                            Part::Pass(left)
+                        }
+                    }
+                }
+                Part::Block { head, mut block, left, last } => {
+                    let piece = front(&mut rest, left);
+                    block.extend_from_slice(piece);
+                    self.within(head, block, left - piece.len(), last)
+                }
+                Part::Continuation { head, block, mut next } => {
+                    next.extend_from_slice(front(&mut rest, FRAME_HEAD - next.len()));
+                    match FrameHead::parse(&next) {
+                        None => Part::Continuation { head, block, next },
+                        Some((next, left)) => self.within(head, block, left, next.ends_headers()),
+                    }
+                }
+            };
+        }
+        (bytes.len() - rest.len(), 0)
+    }
+
+    /// So much of a block's present frame is still to come.
+    fn within(&mut self, head: FrameHead, block: Vec<u8>, left: usize, last: bool) -> Part {
+        match (left, last) {
+            (0, true) => {
+                self.write_block(head, &block);
+                Part::Pass(0)
+            }
+            (0, false) => Part::Continuation { head, block, next: Vec::with_capacity(FRAME_HEAD) },
+            (left, last) => Part::Block { head, block, left, last },
+        }
+    }
+
+    fn write_block(&mut self, head: FrameHead, block: &[u8]) {
+        let head = FrameHead { flags: head.flags | END_HEADERS, ..head };
+        let start = self.out.len();
+        head.write(0, &mut self.out);
+        self.fields.resolve(block, &mut self.out);
+        let length = self.out.len() - start - FRAME_HEAD;
+        if length <= MAX_FRAME {
+            let mut whole = Vec::with_capacity(FRAME_HEAD);
+            head.write(length, &mut whole);
+            if let Some(place) = self.out.get_mut(start..start + FRAME_HEAD) {
+                place.copy_from_slice(&whole);
+            }
+            return;
+        }
+        // The value has made it too long for one frame, or h2 had to divide it already.
+        let block = self.out.split_off(start + FRAME_HEAD);
+        self.out.truncate(start);
+        let mut pieces = block.chunks(MAX_FRAME).enumerate().peekable();
+        while let Some((number, piece)) = pieces.next() {
+            let kind = if number == 0 { HEADERS } else { CONTINUATION };
+            let flags = if number == 0 { head.flags & !END_HEADERS } else { 0 };
+            let flags = if pieces.peek().is_none() { flags | END_HEADERS } else { flags };
+            FrameHead { kind, flags, ..head }.write(piece.len(), &mut self.out);
+            self.out.extend_from_slice(piece);
+        }
+    }
+}
+
+/// Takes up to `count` bytes off the front.
+fn front<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (front, rest) = bytes.split_at(count.min(bytes.len()));
+    *bytes = rest;
+    front
+}
+
+impl<T: AsyncWrite + Unpin> FieldWriter<T> {
+    /// Writes what was taken.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.gone < self.out.len() {
+            let left = self.out.get(self.gone..).unwrap_or_default();
+            match ready!(Pin::new(&mut self.io).poll_write(cx, left))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.gone += written,
+            }
+        }
+        self.out.clear();
+        self.gone = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what was taken and `passing` behind it, as one; gives back how much of `passing` is gone.
+    fn poll_out_with(&mut self, cx: &mut Context<'_>, passing: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = self.out.len() - self.gone;
+        let written = {
+            let pieces = [IoSlice::new(self.out.get(self.gone..).unwrap_or_default()), IoSlice::new(passing)];
+            let io = Pin::new(&mut self.io);
+            if taken == 0 { io.poll_write(cx, passing) } else { io.poll_write_vectored(cx, &pieces) }
+        };
+        let written = ready!(written)?;
+        self.gone += written.min(taken);
+        if self.gone == self.out.len() {
+            self.out.clear();
+            self.gone = 0;
+        }
+        let passed = written.saturating_sub(taken);
+        if let Part::Pass(left) = &mut self.part {
+            *left -= passed;
+        }
+        Poll::Ready(Ok(passed))
+    }
+
+    fn poll_take<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Poll<io::Result<usize>> {
+        let mut taken = 0;
+        for piece in pieces {
+            // More is taken only when there is room for it: h2 has to feel how fast the peer reads.
+            if self.out.len() >= MAX_OUT {
+                match self.poll_out(cx)? {
+                    Poll::Ready(()) => {}
+                    Poll::Pending if taken > 0 => return Poll::Ready(Ok(taken)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            let (count, passing) = self.take(piece);
+            taken += count;
+            if passing > 0 {
+                let passing = piece.get(count..count + passing).unwrap_or_default();
+                return match self.poll_out_with(cx, passing) {
+                    Poll::Ready(Ok(passed)) if taken + passed > 0 => Poll::Ready(Ok(taken + passed)),
+                    // What was taken first had to go, and the next call goes on.
+                    Poll::Ready(Ok(_)) => {
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Pending if taken > 0 => Poll::Ready(Ok(taken)),
+                    Poll::Pending => Poll::Pending,
+                };
+            }
+            if count < piece.len() {
+                break;
+            }
+        }
+        // At once, as it would be without this: the preface, for one, is followed by no flush. What the peer does not take yet goes
+        // with the next call.
+        let _ = self.poll_out(cx)?;
+        Poll::Ready(Ok(taken))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for FieldWriter<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for FieldWriter<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_take(cx, std::iter::once(buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_take(cx, bufs.iter().map(|piece| &**piece))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_out(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_out(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
