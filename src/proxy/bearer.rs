@@ -10,13 +10,13 @@
 //! 401 …       again      –                   –            passed on as it came
 //! ```
 
+use std::future::ready;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -44,7 +44,7 @@ use crate::upstream::pool::UpstreamBody;
 
 /// A request that carries exactly one credential: ours. Only this module makes one, and only such a one is sent upstream.
 pub struct Authorized {
-    request: Request<RequestBody>,
+    pub(super) request: Request<RequestBody>,
     /// It asks for another protocol, which needs a connection of its own.
     pub(super) upgrade: bool,
     /// The body's state, for who wants to know whether the client has sent it all.
@@ -82,6 +82,20 @@ struct Head {
     fields: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// A request before its first attempt.
+struct Prepared {
+    head: Head,
+    /// The head's own, for the first attempt.
+    headers: Option<HeaderMap>,
+    /// Until the token is there.
+    incoming: Option<Incoming>,
+    /// Its body is too large to be kept.
+    large: bool,
+    place: Option<Place>,
+    wish: Option<UpgradeWish>,
+    downstream: Option<OnUpgrade>,
+}
+
 // === impl Authorized ===
 
 impl Authorized {
@@ -108,20 +122,18 @@ impl Bearing {
         token.map_err(Failure::TokenUnavailable)
     }
 
-    fn keep(&self, incoming: Incoming, large: bool) -> (RequestBody, Option<Rc<Kept<ClientBody>>>) {
-        if incoming.is_end_stream() {
+    fn keep(&self, incoming: Option<Incoming>, large: bool) -> (RequestBody, Option<Rc<Kept<ClientBody>>>) {
+        let Some(incoming) = incoming.filter(|incoming| !incoming.is_end_stream()) else {
             return (RequestBody::Empty, None);
-        }
+        };
         let body = ClientBody::new(incoming, self.idle_timeout, self.max_body_size);
         let (kept, attempt) =
             if large { Kept::streamed(body, &self.budget) } else { Kept::new(body, self.replay_limit, &self.budget) };
         (RequestBody::Attempt(attempt), Some(Rc::new(kept)))
     }
 
-    async fn exchange<S>(self: Rc<Self>, mut upstream: S, admitted: Admitted) -> Result<Response<Body>, Failure>
-    where
-        S: Service<Authorized, Response = Response<UpstreamBody>, Error = Attempted>,
-    {
+    /// What needs neither a token nor the upstream.
+    fn prepare(&self, admitted: Admitted) -> Result<Prepared, Failure> {
         let (mut request, place) = admitted.into_parts();
         let version = request.version();
         let wish = self.hygiene.request(request.headers_mut(), version);
@@ -129,66 +141,77 @@ impl Bearing {
         let (mut parts, incoming) = request.into_parts();
         parts.uri = self.prefix.before(parts.uri).ok_or(Failure::BadRequest("the request target is too long"))?;
         let large = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX) > self.replay_limit;
-        let mut token = self.token(large).await?;
-        let head = Head::of(&parts);
-        let (mut body, kept) = self.keep(incoming, large);
-        let mut headers = Some(parts.headers);
-        let mut state = Sending::default();
-        loop {
-            let headers = headers.take().unwrap_or_else(|| head.headers());
-            let attempt = self.authorize(&head, headers, std::mem::take(&mut body), &token, &kept, wish.as_ref());
-            let began = Instant::now();
-            let replay = match upstream.call(attempt).await {
-                Ok(response) => {
-                    self.metrics.upstream_head(began.elapsed());
-                    match self.judge(&response, &token, kept.as_deref(), &mut state).await? {
-                        None => {
-                            // The client may still be sending.
-                            if let Some(kept) = &kept {
-                                kept.release();
+        let fields = parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let head = Head { method: parts.method, uri: parts.uri, fields };
+        Ok(Prepared { head, headers: Some(parts.headers), incoming: Some(incoming), large, place, wish, downstream })
+    }
+
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments and a copy of them")]
+    fn exchange<S>(
+        self: Rc<Self>,
+        mut upstream: S,
+        mut prepared: Prepared,
+    ) -> impl Future<Output = Result<Response<Body>, Failure>>
+    where
+        S: Service<Authorized, Response = Response<UpstreamBody>, Error = Attempted>,
+    {
+        async move {
+            let mut token = self.token(prepared.large).await?;
+            let (mut body, kept) = self.keep(prepared.incoming.take(), prepared.large);
+            let mut state = Sending::default();
+            loop {
+                let attempt = self.authorize(&mut prepared, std::mem::take(&mut body), &token, &kept);
+                let began = Instant::now();
+                let replay = match upstream.call(attempt).await {
+                    Ok(response) => {
+                        self.metrics.upstream_head(began.elapsed());
+                        match self.judge(&response, &token, kept.as_deref(), &mut state).await? {
+                            None => {
+                                // The client may still be sending.
+                                if let Some(kept) = &kept {
+                                    kept.release();
+                                }
+                                return Ok(self.pass_on(response, prepared.place.take(), prepared.downstream.take()));
                             }
-                            return Ok(self.pass_on(response, place, downstream));
-                        }
-                        Some(newer) => {
-                            token = newer;
-                            discard(response);
-                            ReplayReason::TokenRefused
+                            Some(newer) => {
+                                token = newer;
+                                discard(response);
+                                ReplayReason::TokenRefused
+                            }
                         }
                     }
-                }
-                Err(attempted) => {
-                    self.may_resend(&head.method, attempted, kept.as_deref(), &mut state)?;
-                    ReplayReason::Connection
-                }
-            };
-            body = match &kept {
-                None => RequestBody::Empty,
-                Some(kept) => match kept.replay() {
-                    Some(attempt) => RequestBody::Attempt(attempt),
-                    // Judged to be whole a moment ago, in this same task.
-                    None => return Err(Failure::Broken(super::error::Broken::Incomplete)),
-                },
-            };
-            state.replayed = Some(replay);
+                    Err(attempted) => {
+                        self.may_resend(&prepared.head.method, attempted, kept.as_deref(), &mut state)?;
+                        ReplayReason::Connection
+                    }
+                };
+                body = match &kept {
+                    None => RequestBody::Empty,
+                    Some(kept) => match kept.replay() {
+                        Some(attempt) => RequestBody::Attempt(attempt),
+                        // Judged to be whole a moment ago, in this same task.
+                        None => return Err(Failure::Broken(super::error::Broken::Incomplete)),
+                    },
+                };
+                state.replayed = Some(replay);
+            }
         }
     }
 
     fn authorize(
         &self,
-        head: &Head,
-        headers: HeaderMap,
+        prepared: &mut Prepared,
         body: RequestBody,
         token: &LiveToken,
         kept: &Option<Rc<Kept<ClientBody>>>,
-        wish: Option<&UpgradeWish>,
     ) -> Authorized {
         let mut request = Request::new(body);
-        *request.method_mut() = head.method.clone();
-        *request.uri_mut() = head.uri.clone();
-        *request.headers_mut() = headers;
+        *request.method_mut() = prepared.head.method.clone();
+        *request.uri_mut() = prepared.head.uri.clone();
+        *request.headers_mut() = prepared.headers.take().unwrap_or_else(|| prepared.head.headers());
         let mut authorized = Authorized::new(request, token);
         authorized.kept = kept.clone();
-        if let Some(UpgradeWish(protocol)) = wish {
+        if let Some(UpgradeWish(protocol)) = &prepared.wish {
             authorized.upgrade = true;
             let headers = authorized.request.headers_mut();
             headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -331,11 +354,6 @@ fn discard(response: Response<UpstreamBody>) {
 // === impl Head ===
 
 impl Head {
-    fn of(parts: &Parts) -> Self {
-        let fields = parts.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Self { method: parts.method.clone(), uri: parts.uri.clone(), fields }
-    }
-
     fn headers(&self) -> HeaderMap {
         self.fields.iter().cloned().collect()
     }
@@ -365,7 +383,9 @@ where
 
     fn call(&mut self, admitted: Admitted) -> Self::Future {
         let bearing = Rc::clone(&self.bearing);
-        let upstream = self.inner.clone();
-        Box::pin(bearing.exchange(upstream, admitted))
+        match bearing.prepare(admitted) {
+            Ok(prepared) => Box::pin(bearing.exchange(self.inner.clone(), prepared)),
+            Err(failure) => Box::pin(ready(Err(failure))),
+        }
     }
 }

@@ -1,14 +1,14 @@
 //! [`Authorized`] → upstream → response: the innermost service, with the limit on the wait for a response's head.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Response};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 use tower::Service;
 
 use super::LocalBoxFuture;
@@ -43,8 +43,27 @@ pub enum Attempted {
 #[derive(Clone)]
 pub struct Forward {
     pool: Rc<Pool<RequestBody>>,
-    response_timeout: Duration,
-    idle_timeout: Duration,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    /// On the wait for a response's head.
+    response: Duration,
+    /// Between two pieces of the request's body.
+    idle: Duration,
+}
+
+pin_project_lite::pin_project! {
+    /// An answer, within the limits.
+    struct InTime<A> {
+        #[pin]
+        answer: A,
+        #[pin]
+        timer: Sleep,
+        limits: Limits,
+        kept: Option<Rc<Kept<ClientBody>>>,
+    }
 }
 
 // === impl RequestBody ===
@@ -113,40 +132,7 @@ impl From<Attempted> for Failure {
 
 impl Forward {
     pub fn new(pool: Rc<Pool<RequestBody>>, config: &UpstreamConfig) -> Self {
-        Self { pool, response_timeout: config.response_timeout, idle_timeout: config.idle_timeout }
-    }
-
-    async fn send(self, authorized: Authorized) -> Result<Response<UpstreamBody>, Attempted> {
-        let kept = authorized.kept.clone();
-        let mut answer = pin!(async {
-            match authorized.upgrade {
-                true => self.pool.send_upgrade(authorized.into_request()).await,
-                false => self.pool.send(authorized.into_request()).await,
-            }
-        });
-        // What is due is looked at only when the first deadline has passed, so that a request sets one timer.
-        let first = if kept.is_some() { self.response_timeout.min(self.idle_timeout) } else { self.response_timeout };
-        let mut deadline = Instant::now() + first;
-        loop {
-            match tokio::time::timeout_at(deadline, &mut answer).await {
-                Ok(answer) => return answer.map_err(Attempted::Failed),
-                Err(_) => deadline = self.later(kept.as_deref())?,
-            }
-        }
-    }
-
-    /// The limit on the response counts from the request's end. Before, the body's own limit counts: for the client while its next
-    /// piece is waited for (there the body watches itself), for the upstream while it takes nothing.
-    fn later(&self, kept: Option<&Kept<ClientBody>>) -> Result<Instant, Attempted> {
-        let Self { response_timeout, idle_timeout, .. } = *self;
-        let now = Instant::now();
-        let (due, outcome) = match kept.map(Kept::progress) {
-            None => (now, Attempted::TimedOut(response_timeout)),
-            Some(Progress::Ended(end)) => (end + response_timeout, Attempted::TimedOut(response_timeout)),
-            Some(Progress::Awaited) => return Ok(now + idle_timeout),
-            Some(Progress::Given(at)) => (at + idle_timeout, Attempted::Stalled(idle_timeout)),
-        };
-        if due > now { Ok(due) } else { Err(outcome) }
+        Self { pool, limits: Limits { response: config.response_timeout, idle: config.idle_timeout } }
     }
 }
 
@@ -160,6 +146,61 @@ impl Service<Authorized> for Forward {
     }
 
     fn call(&mut self, authorized: Authorized) -> Self::Future {
-        Box::pin(self.clone().send(authorized))
+        let Authorized { request, upgrade, kept } = authorized;
+        if upgrade {
+            let pool = Rc::clone(&self.pool);
+            return Box::pin(InTime::new(async move { pool.send_upgrade(request).await }, self.limits, kept));
+        }
+        Box::pin(InTime::new(self.pool.send(request), self.limits, kept))
+    }
+}
+
+// === impl InTime ===
+
+impl<A> InTime<A> {
+    fn new(answer: A, limits: Limits, kept: Option<Rc<Kept<ClientBody>>>) -> Self {
+        let Limits { response, idle } = limits;
+        // What is due is looked at only when the first deadline has passed, so that a request sets one timer.
+        let timer = sleep(if kept.is_some() { response.min(idle) } else { response });
+        Self { answer, timer, limits, kept }
+    }
+}
+
+impl<A> Future for InTime<A>
+where
+    A: Future<Output = Result<Response<UpstreamBody>, Box<SendFailure<RequestBody>>>>,
+{
+    type Output = Result<Response<UpstreamBody>, Attempted>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Poll::Ready(answer) = this.answer.poll(cx) {
+            return Poll::Ready(answer.map_err(Attempted::Failed));
+        }
+        loop {
+            ready!(this.timer.as_mut().poll(cx));
+            match this.limits.later(this.kept.as_deref()) {
+                Ok(later) => this.timer.as_mut().reset(later),
+                Err(attempted) => return Poll::Ready(Err(attempted)),
+            }
+        }
+    }
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// The limit on the response counts from the request's end. Before, the body's own limit counts: for the client while its next
+    /// piece is waited for (there the body watches itself), for the upstream while it takes nothing.
+    fn later(self, kept: Option<&Kept<ClientBody>>) -> Result<Instant, Attempted> {
+        let Self { response, idle } = self;
+        let now = Instant::now();
+        let (due, outcome) = match kept.map(Kept::progress) {
+            None => (now, Attempted::TimedOut(response)),
+            Some(Progress::Ended(end)) => (end + response, Attempted::TimedOut(response)),
+            Some(Progress::Awaited) => return Ok(now + idle),
+            Some(Progress::Given(at)) => (at + idle, Attempted::Stalled(idle)),
+        };
+        if due > now { Ok(due) } else { Err(outcome) }
     }
 }

@@ -21,8 +21,8 @@ pub struct SendFailure<B> {
     pub reused: bool,
     /// `None`: there was no connection.
     pub protocol: Option<Protocol>,
-    /// What hyper said, for the log.
-    pub source: Option<hyper::Error>,
+    /// What hyper or h2 said, for the log.
+    pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +86,14 @@ impl<B> SendFailure<B> {
         let request = error.take_message();
         let error = error.into_error();
         let kind = if request.is_some() { FailureKind::HandedBack } else { FailureKind::classify(&error, heard) };
-        Box::new(Self { kind, request, reused, protocol: Some(protocol), source: Some(error) })
+        Box::new(Self { kind, request, reused, protocol: Some(protocol), source: Some(error.into()) })
+    }
+
+    pub(super) fn from_h2(error: &h2::Error, reused: bool) -> Box<Self> {
+        // By its code: the text of a GOAWAY is the upstream's.
+        let source = error.reason().map(|reason| h2::Error::from(reason).into());
+        let kind = FailureKind::classify_h2(error);
+        Box::new(Self { kind, request: None, reused, protocol: Some(Protocol::Http2), source })
     }
 
     /// What the verdict wants to know. `replayable`: the caller has kept the whole body; `resent`: it was sent again
@@ -116,7 +123,7 @@ impl<B> fmt::Display for SendFailure<B> {
 
 impl<B> Error for SendFailure<B> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|error| error as _)
+        self.source.as_ref().map(|error| &**error as _)
     }
 }
 
@@ -125,11 +132,7 @@ impl<B> Error for SendFailure<B> {
 impl FailureKind {
     fn classify(error: &hyper::Error, heard: bool) -> Self {
         let lost = if heard { Self::Truncated } else { Self::Lost };
-        if let Some(error) = find::<h2::Error>(error) {
-            return Self::classify_h2(error);
-        }
-        // The keep-alive ping was not answered.
-        if error.is_timeout() || error.is_incomplete_message() {
+        if error.is_incomplete_message() {
             return lost;
         }
         if error.is_user() {
@@ -152,8 +155,6 @@ impl FailureKind {
             Some(_) if error.is_go_away() && error.is_remote() => Self::GoneAway,
             Some(h2::Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => Self::Refused,
             Some(reason) if error.is_reset() && error.is_remote() => Self::Reset(reason.into()),
-            // Neither the peer's nor h2's own: hyper resets the stream when the request's body fails.
-            Some(_) if error.is_reset() && !error.is_library() => Self::RequestBody,
             _ => Self::Protocol,
         }
     }

@@ -43,13 +43,15 @@ mod field;
 mod framing;
 mod h1;
 mod h2;
+mod pulse;
 mod queue;
 mod sweep;
 mod target;
 mod transport;
 mod upgrade;
+mod upload;
 
-pub use body::UpstreamBody;
+pub use body::{BodyError, UpstreamBody};
 pub use transport::OpenConnections;
 
 /// A request that a dying connection hands back goes to another this often; then the caller hears of it.
@@ -111,19 +113,41 @@ impl<B: RequestBody> Pool<B> {
 
     /// Sends a request and waits for the response's head.
     ///
-    /// What hyper hands back without a byte written goes to another connection, silently: that is not a repetition.
-    pub async fn send(&self, mut request: Request<B>) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
-        for _ in 0..MAX_HANDED_BACK {
-            match self.send_once(request).await {
+    /// What comes back without a byte written goes to another connection, silently: that is not a repetition.
+    pub fn send(
+        self: &Rc<Self>,
+        mut request: Request<B>,
+    ) -> impl Future<Output = Result<Response<UpstreamBody>, Box<SendFailure<B>>>> + use<B> {
+        let this = Rc::clone(self);
+        let mut left = MAX_HANDED_BACK;
+        // Not an `async fn`: that would keep its argument and a copy of it.
+        async move {
+            loop {
+                let slot = match this.checkout() {
+                    Some(slot) => slot,
+                    None => match this.wait().await {
+                        Ok(slot) => slot,
+                        Err(error) => return Err(SendFailure::connect(error, request)),
+                    },
+                };
+                // The request goes at once; only its answer is waited for.
+                let outcome = match slot {
+                    Slot::Http1(lease) => lease.send(&this.target, request).await,
+                    Slot::Http2(lease) => lease.send(&this.target, request).await,
+                };
+                let mut failure = match outcome {
+                    Ok(response) => return Ok(response),
+                    Err(failure) => failure,
+                };
                 // On a fresh connection it is the upstream's doing, and would go on for ever.
-                Err(mut failure) if failure.kind == FailureKind::HandedBack && failure.reused => {
-                    let Some(unsent) = failure.request.take() else { return Err(failure) };
-                    request = unsent;
+                let again = left > 0 && failure.kind == FailureKind::HandedBack && failure.reused;
+                match failure.request.take_if(|_| again) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(failure),
                 }
-                outcome => return outcome,
+                left -= 1;
             }
         }
-        self.send_once(request).await
     }
 
     /// Ends what is idle, lets finish what is in flight, and keeps no connection any more. A request that still comes
@@ -135,20 +159,6 @@ impl<B: RequestBody> Pool<B> {
         }
         for conn in self.shared.take() {
             conn.retire();
-        }
-    }
-
-    async fn send_once(&self, request: Request<B>) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
-        let slot = match self.checkout() {
-            Some(slot) => slot,
-            None => match self.wait().await {
-                Ok(slot) => slot,
-                Err(error) => return Err(SendFailure::connect(error, request)),
-            },
-        };
-        match slot {
-            Slot::Http1(lease) => lease.send(&self.target, request).await,
-            Slot::Http2(lease) => lease.send(&self.target, request).await,
         }
     }
 

@@ -1,59 +1,96 @@
 //! A response's body, which holds its stream's place on an HTTP/2 connection until it ends.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::{Reason, RecvStream};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::h2::OpenStream;
 
-pub struct UpstreamBody {
-    incoming: Incoming,
-    /// `None` on HTTP/1, where the connection itself knows when it is free again.
-    stream: Option<OpenStream>,
+pub struct UpstreamBody(Kind);
+
+enum Kind {
+    /// Here the connection itself knows when it is free again.
+    Http1(Incoming),
+    Http2(Http2),
+}
+
+struct Http2 {
+    stream: RecvStream,
+    /// Bytes that are still to come, where the head says how many there are.
+    left: Option<u64>,
+    /// What may still come is trailers.
+    data_ended: bool,
+    place: Option<OpenStream>,
+}
+
+/// A response that broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    /// By its code alone: the text of a GOAWAY is the upstream's.
+    #[error("the upstream reset its answer: {}", .0.description())]
+    Reset(Reason),
+    #[error("the connection to the upstream was lost within its answer")]
+    Lost,
 }
 
 // === impl UpstreamBody ===
 
 impl UpstreamBody {
     pub(super) fn http1(incoming: Incoming) -> Self {
-        Self { incoming, stream: None }
+        Self(Kind::Http1(incoming))
     }
 
-    pub(super) fn http2(incoming: Incoming, stream: OpenStream) -> Self {
-        let stream = if incoming.is_end_stream() { None } else { Some(stream) };
-        Self { incoming, stream }
+    pub(super) fn http2(response: Response<RecvStream>, place: Option<OpenStream>) -> Response<Self> {
+        let (head, stream) = response.into_parts();
+        let ended = stream.is_end_stream();
+        let left = length(&head.headers).or(ended.then_some(0));
+        let place = place.filter(|_| !ended);
+        Response::from_parts(head, Self(Kind::Http2(Http2 { stream, left, data_ended: ended, place })))
     }
 }
 
 impl Body for UpstreamBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        let ended = match &polled {
-            Poll::Pending => false,
-            Poll::Ready(Some(Ok(_))) => self.incoming.is_end_stream(),
-            Poll::Ready(Some(Err(_)) | None) => true,
-        };
-        if ended {
-            self.stream = None;
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.get_mut().0 {
+            Kind::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
+            Kind::Http2(body) => {
+                let polled = body.poll_frame(cx);
+                let ended = match &polled {
+                    Poll::Pending => false,
+                    Poll::Ready(Some(Ok(_))) => body.stream.is_end_stream(),
+                    Poll::Ready(Some(Err(_)) | None) => true,
+                };
+                if ended {
+                    body.place = None;
+                }
+                polled
+            }
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.0 {
+            Kind::Http1(incoming) => incoming.is_end_stream(),
+            Kind::Http2(body) => body.stream.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.0 {
+            Kind::Http1(incoming) => incoming.size_hint(),
+            Kind::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
     }
 }
 
@@ -61,4 +98,39 @@ impl std::fmt::Debug for UpstreamBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("UpstreamBody")
     }
+}
+
+// === impl Http2 ===
+
+impl Http2 {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.data_ended {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // Handed on, it is the downstream's turn to say when it wants more.
+                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(self.broken(&error)),
+                None => self.data_ended = true,
+            }
+        }
+        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+            Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
+            Err(error) => self.broken(&error),
+        })
+    }
+
+    /// NO_ERROR after the whole of an answer only asks for the rest of the request not to be sent (RFC 9113 §8.1), and h2 tells
+    /// it in the place of the end. Before the announced length it is no end.
+    fn broken(&self, error: &h2::Error) -> Option<Result<Frame<Bytes>, BodyError>> {
+        let whole = error.is_reset() && error.reason() == Some(Reason::NO_ERROR) && self.left.unwrap_or_default() == 0;
+        (!whole).then(|| Err(error.reason().map_or(BodyError::Lost, BodyError::Reset)))
+    }
+}
+
+/// h2 has refused a length that is none; more than one is refused with the head.
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,14 +1,18 @@
 //! An HTTP/1 connection: one request at a time.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::Either;
 use http::{HeaderMap, HeaderName, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
@@ -19,7 +23,7 @@ use crate::upstream::failure::SendFailure;
 
 use super::framing;
 use super::target::Target;
-use super::transport::{OnRead, Transport};
+use super::transport::Transport;
 use super::{Pool, RequestBody, UpstreamBody};
 
 pub(super) struct Conn<B: RequestBody> {
@@ -41,10 +45,13 @@ pub(super) struct Conn<B: RequestBody> {
 /// The right to send one request. Dropped unused, it gives the connection back.
 pub(super) struct Lease<B: RequestBody>(Option<Rc<Conn<B>>>);
 
+/// What hyper says of a request.
+type Answer<B> = Result<Response<Incoming>, TrySendError<Request<B>>>;
+
 /// Begins to drive a new connection.
 pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream) -> hyper::Result<Rc<Conn<B>>> {
     let heard = Arc::new(AtomicBool::new(false));
-    let transport = Transport::new(stream, Protocol::Http1, &pool.connections, OnRead::Note(Arc::clone(&heard)));
+    let transport = Transport::new(stream, Protocol::Http1, &pool.connections, Arc::clone(&heard));
     let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(transport)).await?;
     let conn = Rc::new(Conn {
         pool: pool.this.clone(),
@@ -104,6 +111,38 @@ impl<B: RequestBody> Conn<B> {
         self.sender.take();
     }
 
+    fn send(
+        &self,
+        target: &Target,
+        mut request: Request<B>,
+    ) -> Result<impl Future<Output = Answer<B>> + use<B>, Box<SendFailure<B>>> {
+        match self.sender.borrow_mut().as_mut() {
+            Some(sender) => {
+                self.heard.store(false, Ordering::Relaxed);
+                target.fit_http1(&mut request);
+                Ok(sender.try_send_request(request))
+            }
+            None => Err(SendFailure::handed_back(request, self.reused.get(), Protocol::Http1)),
+        }
+    }
+
+    fn answer(self: &Rc<Self>, answer: Answer<B>, reused: bool) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
+        match answer {
+            Ok(response) => {
+                if let Err(kind) = framing::check(&response, false) {
+                    self.close();
+                    return Err(SendFailure::unfit(kind, reused, Protocol::Http1));
+                }
+                self.answered(response.headers());
+                Ok(response.map(UpstreamBody::http1))
+            }
+            Err(error) => {
+                let heard = self.heard.load(Ordering::Relaxed);
+                Err(SendFailure::from_hyper(error, heard, reused, Protocol::Http1))
+            }
+        }
+    }
+
     /// Called when the head has come, and after each poll of the connection; whichever sees both conditions first gives
     /// the connection back. So no task and no wake-up is needed to wait for the body's end.
     fn check_in_if_free(self: &Rc<Self>) {
@@ -145,35 +184,20 @@ impl<B: RequestBody> Lease<B> {
         Self(Some(conn))
     }
 
-    pub(super) async fn send(
+    /// Sends at once; the future is of the answer.
+    pub(super) fn send(
         mut self,
         target: &Target,
-        mut request: Request<B>,
-    ) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<UpstreamBody>, Box<SendFailure<B>>>> + use<B> {
+        // A lease is made with its connection, and this takes the lease.
         let Some(conn) = self.0.take() else {
-            // A lease is made with its connection, and this takes the lease.
-            return Err(SendFailure::handed_back(request, false, Protocol::Http1));
+            return Either::Left(ready(Err(SendFailure::handed_back(request, false, Protocol::Http1))));
         };
-        conn.heard.store(false, Ordering::Relaxed);
-        target.fit_http1(&mut request);
         let reused = conn.reused.get();
-        let sent = match conn.sender.borrow_mut().as_mut() {
-            Some(sender) => sender.try_send_request(request),
-            None => return Err(SendFailure::handed_back(request, reused, Protocol::Http1)),
-        };
-        match sent.await {
-            Ok(response) => {
-                if let Err(kind) = framing::check(&response, false) {
-                    conn.close();
-                    return Err(SendFailure::unfit(kind, reused, Protocol::Http1));
-                }
-                conn.answered(response.headers());
-                Ok(response.map(UpstreamBody::http1))
-            }
-            Err(error) => {
-                let heard = conn.heard.load(Ordering::Relaxed);
-                Err(SendFailure::from_hyper(error, heard, reused, Protocol::Http1))
-            }
+        match conn.send(target, request) {
+            Ok(answer) => Either::Right(answer.map(move |answer| conn.answer(answer, reused))),
+            Err(failure) => Either::Left(ready(Err(failure))),
         }
     }
 }

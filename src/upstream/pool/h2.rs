@@ -1,30 +1,37 @@
 //! An HTTP/2 connection: as many requests at a time as the upstream allows.
 //!
+//! It is h2's own client: hyper's would put a queue, a task and two channels between a request and its stream, which the pool
+//! has no use for, since it sends no more than there is room for.
+//!
 //! Until the upstream's SETTINGS have come, its limit is not known. Meanwhile one request goes out (waiting would cost
 //! each new connection a round trip); the others wait for the limit, since what exceeds it is refused.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
+use bytes::Bytes;
+use futures_util::future::Either;
+use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use http::{Request, Response};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper::rt::Executor;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::upstream::connect::{ConnectError, Protocol, Stream};
 use crate::upstream::failure::{FailureKind, SendFailure};
 
 use super::field::{FieldWriter, StandIns};
+use super::framing;
+use super::pulse::Pulse;
 use super::queue::Opening;
 use super::target::Target;
-use super::transport::{OnRead, Transport};
+use super::transport::Transport;
+use super::upload::{Upload, Uploaded};
 use super::{Pool, RequestBody, UpstreamBody};
 
 /// More streams than this do not share one connection, whatever the upstream allows: a lost packet or a GOAWAY concerns
@@ -42,17 +49,19 @@ const _: () = assert!(MAX_STREAMS == 100, "the connection's window has room for 
 /// As much as is taken of a request's fields (`guard.max_header_size`); hyper's default is 16 KiB.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
-/// A connection on which requests wait and nothing comes is asked for a sign of life, and given up without one.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is held of one request's body until the upstream's window has room for it.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// Streams that may be reset for the upstream's errors until the connection is given up.
+const MAX_ERROR_RESETS: usize = 1024;
 
 /// SETTINGS must be the first frame (RFC 9113 §3.4); an upstream that takes longer is used one request at a time.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Conn<B: RequestBody> {
     pool: Weak<Pool<B>>,
-    /// Dropping it is how hyper's connection is told to end, once its streams have.
-    sender: RefCell<Option<SendRequest<B>>>,
+    /// Dropping it is how h2's connection is told to end, once its streams have.
+    sender: RefCell<Option<SendRequest<Bytes>>>,
     fields: StandIns,
     /// Streams in use, those included that are leased and not yet sent.
     open: Cell<usize>,
@@ -78,27 +87,31 @@ pub(super) struct Lease<B: RequestBody> {
     stream: OpenStream,
 }
 
-/// Runs hyper's tasks on the worker's thread.
-#[derive(Clone, Copy)]
-struct Local;
+/// A request that was sent, until the response's head.
+struct Exchange<B: RequestBody> {
+    conn: Rc<Conn<B>>,
+    reused: bool,
+    /// `None`: the answer has it.
+    place: Option<OpenStream>,
+    response: ResponseFuture,
+    /// `None`: the request has ended.
+    upload: Option<Upload<B>>,
+}
 
 /// Begins to drive a new connection. `opening` lasts until the upstream's limit is known.
 pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, opening: Opening<B>) -> Option<Rc<Conn<B>>> {
-    let (tell, heard) = oneshot::channel();
-    let transport = Transport::new(stream, Protocol::Http2, &pool.connections, OnRead::Tell(Some(tell)));
+    let heard = Arc::new(AtomicBool::new(false));
+    let transport = Transport::new(stream, Protocol::Http2, &pool.connections, Arc::clone(&heard));
     let fields = StandIns::default();
-    let io = TokioIo::new(FieldWriter::new(transport, fields.clone()));
-    let made = http2::Builder::new(Local)
-        .timer(TokioTimer::new())
+    let made = Builder::new()
         .initial_max_send_streams(1)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        // An idle connection is closed before a NAT would forget it; a ping would be a wake-up for nothing.
-        .keep_alive_while_idle(false)
-        .handshake(io)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        .enable_push(false)
+        .handshake(FieldWriter::new(transport, fields.clone()))
         .await;
     let (sender, connection) = match made {
         Ok(made) => made,
@@ -134,30 +147,36 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
 
 async fn drive<B: RequestBody>(
     conn: Rc<Conn<B>>,
-    mut connection: http2::Connection<TokioIo<FieldWriter<Transport>>, B, Local>,
-    heard: oneshot::Receiver<()>,
+    mut connection: Connection<FieldWriter<Transport>, Bytes>,
+    heard: Arc<AtomicBool>,
     opening: Opening<B>,
 ) {
     let mut opening = Some(opening);
-    // hyper's task reads the socket and wakes this one within the same poll in which it applies the SETTINGS.
-    let mut settings = pin!(tokio::time::timeout(SETTINGS_TIMEOUT, heard));
-    let outcome = poll_fn(|cx| {
-        let polled = Pin::new(&mut connection).poll(cx);
-        if polled.is_pending() {
-            // At least one: an upstream that allows none (it is overloaded) gets one request, which waits for its turn.
-            conn.allow(connection.current_max_send_streams().clamp(1, MAX_STREAMS));
-            if let Some(done) = opening.take_if(|_| settings.as_mut().poll(cx).is_ready()) {
-                conn.has_opened(done);
+    let mut pulse = connection.ping_pong().map(Pulse::new);
+    let mut settings = pin!(sleep(SETTINGS_TIMEOUT));
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+            if let Err(error) = outcome {
+                debug!(reason = ?error.reason(), "an upstream connection (HTTP/2) ended");
             }
+            return Poll::Ready(());
         }
-        polled
+        let heard = heard.swap(false, Ordering::Relaxed);
+        // At least one: an upstream that allows none (it is overloaded) gets one request, which waits for its turn.
+        conn.allow(connection.max_concurrent_send_streams().clamp(1, MAX_STREAMS));
+        // The first bytes are its SETTINGS, which were applied in the same poll.
+        if let Some(done) = opening.take_if(|_| heard || settings.as_mut().poll(cx).is_ready()) {
+            conn.has_opened(done);
+        }
+        let Some(Poll::Ready(silent)) = pulse.as_mut().map(|pulse| pulse.poll(cx, heard, conn.open() > 0)) else {
+            return Poll::Pending;
+        };
+        debug!(error = %silent, "an upstream connection (HTTP/2) is given up");
+        Poll::Ready(())
     })
     .await;
-    // What hyper has queued and not sent is handed back by this drop.
+    // What is in flight ends with this drop.
     drop(connection);
-    if let Err(error) = outcome {
-        debug!(%error, "an upstream connection (HTTP/2) ended");
-    }
     conn.retire();
     if let Some(pool) = conn.pool.upgrade() {
         pool.http2_ended(&conn);
@@ -204,6 +223,31 @@ impl<B: RequestBody> Conn<B> {
         }
     }
 
+    /// A sender for one request. One that is kept would hold on to a request that waits for the upstream to allow it, so that
+    /// nobody could cancel it. `None`: no requests are taken any more, after a GOAWAY or since the connection has ended.
+    fn sender(&self) -> Option<SendRequest<Bytes>> {
+        let mut sender = self.sender.borrow().clone()?;
+        let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Ok(()))).then_some(sender)
+    }
+
+    fn failure(self: &Rc<Self>, error: &h2::Error, reused: bool) -> Box<SendFailure<B>> {
+        let failure = SendFailure::from_h2(error, reused);
+        // Whoever meets a GOAWAY first tells the others, and does not come back.
+        if failure.kind == FailureKind::GoneAway {
+            self.leave();
+        }
+        failure
+    }
+
+    /// Takes no more requests, and nobody looks for it any more.
+    fn leave(self: &Rc<Self>) {
+        self.retire();
+        if let Some(pool) = self.pool.upgrade() {
+            pool.forget(self);
+        }
+    }
+
     fn allow(self: &Rc<Self>, limit: usize) {
         if self.limit.replace(limit) < limit
             && let Some(pool) = self.pool.upgrade()
@@ -246,50 +290,60 @@ impl Drop for OpenStream {
 // === impl Lease ===
 
 impl<B: RequestBody> Lease<B> {
-    pub(super) async fn send(
+    /// Sends at once; the future is of the answer.
+    pub(super) fn send(
         self,
         target: &Target,
         mut request: Request<B>,
-    ) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
-        let Self { conn, stream } = self;
-        let value;
-        target.fit_http2(&mut request);
+    ) -> impl Future<Output = Result<Response<UpstreamBody>, Box<SendFailure<B>>>> + use<B> {
+        let Self { conn, stream: place } = self;
         let reused = conn.reused.get();
-        let sent = match conn.sender.borrow_mut().as_mut() {
-            Some(sender) => {
-                value = conn.fields.put(request.headers_mut());
-                sender.try_send_request(request)
-            }
-            None => return Err(SendFailure::handed_back(request, reused, Protocol::Http2)),
+        let Some(mut sender) = conn.sender() else {
+            conn.leave();
+            // What has opened was no refusal of all requests, and another connection will do.
+            let reused = reused || conn.is_opened();
+            return Either::Left(ready(Err(SendFailure::handed_back(request, reused, Protocol::Http2))));
         };
-        match sent.await {
-            Ok(response) => {
-                conn.reused.set(true);
-                Ok(response.map(|incoming| UpstreamBody::http2(incoming, stream)))
+        target.fit_http2(&mut request);
+        conn.fields.put(request.headers_mut());
+        let (head, body) = request.into_parts();
+        let ends = body.is_end_stream();
+        match sender.send_request(Request::from_parts(head, ()), ends) {
+            Ok((response, stream)) => {
+                let upload = (!ends).then(|| Upload::new(body, stream));
+                Either::Right(Exchange { conn, reused, place: Some(place), response, upload })
             }
-            Err(error) => {
-                let mut failure = SendFailure::from_hyper(error, false, reused, Protocol::Http2);
-                // Handed back, it goes to another connection, where this one's stand-in means nothing.
-                if let (Some(request), Some(value)) = (&mut failure.request, value) {
-                    request.headers_mut().insert(AUTHORIZATION, value);
-                }
-                // hyper tells its user nothing of a GOAWAY; whoever meets it first tells the others, and does not come back.
-                if matches!(failure.kind, FailureKind::GoneAway | FailureKind::HandedBack) {
-                    conn.retire();
-                    if let Some(pool) = conn.pool.upgrade() {
-                        pool.forget(&conn);
-                    }
-                }
-                Err(failure)
-            }
+            Err(error) => Either::Left(ready(Err(conn.failure(&error, reused)))),
         }
     }
 }
 
-// === impl Local ===
+// === impl Exchange ===
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+impl<B: RequestBody> Future for Exchange<B> {
+    type Output = Result<Response<UpstreamBody>, Box<SendFailure<B>>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let unfit = |kind| Poll::Ready(Err(SendFailure::unfit(kind, this.reused, Protocol::Http2)));
+        if let Some(upload) = &mut this.upload
+            && let Poll::Ready(uploaded) = Pin::new(upload).poll(cx)
+        {
+            this.upload = None;
+            if uploaded == Uploaded::Failed {
+                return unfit(FailureKind::RequestBody);
+            }
+        }
+        let response = match ready!(Pin::new(&mut this.response).poll(cx)) {
+            Ok(response) => response,
+            Err(error) => return Poll::Ready(Err(this.conn.failure(&error, this.reused))),
+        };
+        // An answer may come before the request has ended (RFC 9113 §8.1).
+        this.upload.take().map(tokio::task::spawn_local);
+        if let Err(kind) = framing::check(&response, false) {
+            return unfit(kind);
+        }
+        this.conn.reused.set(true);
+        Poll::Ready(Ok(UpstreamBody::http2(response, this.place.take())))
     }
 }

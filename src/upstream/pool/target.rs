@@ -1,6 +1,6 @@
 //! A request's form on the wire: HTTP/1.1 wants origin-form and `Host`, HTTP/2 scheme and `:authority`.
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, Entry, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version};
 use http_body::Body;
@@ -39,7 +39,7 @@ impl Target {
 
     /// RFC 9113 §8.3.1: the pseudo-fields are made of the URI, and `Host` would say the same again.
     #[expect(clippy::expect_used, reason = "all three parts are set, which is all that can be wrong with them")]
-    pub(super) fn fit_http2<B>(&self, request: &mut Request<B>) {
+    pub(super) fn fit_http2<B: Body>(&self, request: &mut Request<B>) {
         *request.version_mut() = Version::HTTP_2;
         let mut parts = http::uri::Parts::default();
         parts.path_and_query = Some(path_of(request));
@@ -48,6 +48,16 @@ impl Target {
         *request.uri_mut() = Uri::from_parts(parts).expect("scheme, authority and path are all there");
         request.headers_mut().remove(HOST);
         request.headers_mut().remove(TRANSFER_ENCODING);
+        announce_length(request);
+    }
+}
+
+/// Says how long the body is, where that is known; and that there is none, where one is expected (RFC 9110 §8.6).
+fn announce_length<B: Body>(request: &mut Request<B>) {
+    let expected = !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT);
+    let length = request.body().size_hint().exact().filter(|length| expected || *length > 0);
+    if let (Some(length), Entry::Vacant(field)) = (length, request.headers_mut().entry(CONTENT_LENGTH)) {
+        field.insert(length.into());
     }
 }
 

@@ -54,7 +54,7 @@ fn get(path: &str) -> Request<Empty<Bytes>> {
 }
 
 /// Sends, reads the whole body, and gives it as text.
-async fn fetch(pool: &Pool<Empty<Bytes>>, path: &str) -> String {
+async fn fetch(pool: &Rc<Pool<Empty<Bytes>>>, path: &str) -> String {
     let response = within(pool.send(get(path))).await.unwrap();
     text(response).await
 }

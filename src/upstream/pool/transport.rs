@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::oneshot;
 
 use crate::upstream::connect::{Protocol, Stream};
 
@@ -27,17 +26,11 @@ struct Open {
     protocol: Protocol,
 }
 
-/// What a byte from the peer sets off.
-///
-/// `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport to be.
-pub(super) enum OnRead {
-    Note(Arc<AtomicBool>),
-    Tell(Option<oneshot::Sender<()>>),
-}
-
 pub(super) struct Transport {
     stream: Stream,
-    on_read: OnRead,
+    /// Set by each byte from the peer. `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport
+    /// to be.
+    heard: Arc<AtomicBool>,
     _open: Open,
 }
 
@@ -72,8 +65,13 @@ impl Drop for Open {
 // === impl Transport ===
 
 impl Transport {
-    pub(super) fn new(stream: Stream, protocol: Protocol, connections: &OpenConnections, on_read: OnRead) -> Self {
-        Self { stream, on_read, _open: connections.open(protocol) }
+    pub(super) fn new(
+        stream: Stream,
+        protocol: Protocol,
+        connections: &OpenConnections,
+        heard: Arc<AtomicBool>,
+    ) -> Self {
+        Self { stream, heard, _open: connections.open(protocol) }
     }
 }
 
@@ -83,14 +81,7 @@ impl AsyncRead for Transport {
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            match &mut this.on_read {
-                OnRead::Note(heard) => heard.store(true, Ordering::Relaxed),
-                OnRead::Tell(first) => {
-                    if let Some(first) = first.take() {
-                        let _ = first.send(());
-                    }
-                }
-            }
+            this.heard.store(true, Ordering::Relaxed);
         }
         polled
     }

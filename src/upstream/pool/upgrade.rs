@@ -12,7 +12,7 @@ use crate::upstream::connect::{ConnectError, Offer, Protocol};
 use crate::upstream::failure::SendFailure;
 
 use super::framing;
-use super::transport::{OnRead, Transport};
+use super::transport::Transport;
 use super::{Pool, RequestBody, UpstreamBody};
 
 impl<B: RequestBody> Pool<B> {
@@ -23,7 +23,7 @@ impl<B: RequestBody> Pool<B> {
             Err(error) => return Err(SendFailure::connect(error, request)),
         };
         let heard = Arc::new(AtomicBool::new(false));
-        let transport = Transport::new(stream, Protocol::Http1, &self.connections, OnRead::Note(Arc::clone(&heard)));
+        let transport = Transport::new(stream, Protocol::Http1, &self.connections, Arc::clone(&heard));
         let (mut sender, connection) = match http1::Builder::new().handshake(TokioIo::new(transport)).await {
             Ok(made) => made,
             Err(error) => {

@@ -1,0 +1,83 @@
+//! Whether the peer of an HTTP/2 connection is still there: with requests in flight and nothing heard, it is asked (RFC 9113 §6.7).
+//!
+//! An idle connection is closed before a NAT would forget it; a ping would be a wake-up for nothing.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use h2::{Ping, PingPong};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// This long without a byte, while requests wait for one.
+const INTERVAL: Duration = Duration::from_secs(20);
+/// For the answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) struct Pulse {
+    ping: PingPong,
+    timer: Pin<Box<Sleep>>,
+    heard: Instant,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// Nothing is in flight; the timer is not looked at.
+    Rests,
+    Listens,
+    /// A ping is out.
+    Asked,
+}
+
+/// The peer is gone.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no answer to a ping within {TIMEOUT:?}")]
+pub(super) struct Silent;
+
+// === impl Pulse ===
+
+impl Pulse {
+    pub(super) fn new(ping: PingPong) -> Self {
+        Self { ping, timer: Box::pin(sleep(INTERVAL)), heard: Instant::now(), state: State::Rests }
+    }
+
+    /// To be polled with the connection. `heard`: a byte has come since; `busy`: requests are in flight.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, heard: bool, busy: bool) -> Poll<Silent> {
+        if heard {
+            self.heard = Instant::now();
+        }
+        loop {
+            match self.state {
+                State::Rests if !busy => return Poll::Pending,
+                State::Rests => {
+                    // What was quiet before the first request says nothing.
+                    self.heard = Instant::now();
+                    self.timer.as_mut().reset(self.heard + INTERVAL);
+                    self.state = State::Listens;
+                }
+                State::Listens => {
+                    ready!(self.timer.as_mut().poll(cx));
+                    let due = self.heard + INTERVAL;
+                    if !busy {
+                        self.state = State::Rests;
+                    } else if due > Instant::now() {
+                        self.timer.as_mut().reset(due);
+                    } else if self.ping.send_ping(Ping::opaque()).is_err() {
+                        // The connection is ending, and says so itself.
+                        return Poll::Pending;
+                    } else {
+                        self.timer.as_mut().reset(Instant::now() + TIMEOUT);
+                        self.state = State::Asked;
+                    }
+                }
+                State::Asked => {
+                    if self.ping.poll_pong(cx).is_pending() {
+                        return self.timer.as_mut().poll(cx).map(|()| Silent);
+                    }
+                    self.state = State::Rests;
+                }
+            }
+        }
+    }
+}

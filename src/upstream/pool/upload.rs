@@ -1,0 +1,116 @@
+//! A request's body on its way onto an HTTP/2 stream.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+
+use super::RequestBody;
+
+/// Sends the body; a future of how that ended.
+pub(super) struct Upload<B> {
+    body: B,
+    stream: SendStream<Bytes>,
+    /// Taken from the body, and not yet from the window.
+    piece: Option<Piece>,
+}
+
+struct Piece {
+    data: Bytes,
+    last: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Uploaded {
+    Whole,
+    /// The stream takes nothing more: its response, or its error, says why.
+    Closed,
+    /// The body failed; the stream was reset.
+    Failed,
+}
+
+// === impl Upload ===
+
+impl<B: RequestBody> Upload<B> {
+    pub(super) fn new(body: B, stream: SendStream<Bytes>) -> Self {
+        Self { body, stream, piece: None }
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        while self.stream.capacity() == 0 {
+            match ready!(self.stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(false),
+            }
+        }
+        Poll::Ready(true)
+    }
+
+    /// Whether the body goes on.
+    fn send(&mut self, Piece { data, last }: Piece) -> Option<Uploaded> {
+        match self.stream.send_data(data, last) {
+            Ok(()) => last.then_some(Uploaded::Whole),
+            Err(_) => Some(Uploaded::Closed),
+        }
+    }
+}
+
+impl<B: RequestBody> Future for Upload<B> {
+    type Output = Uploaded;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Uploaded> {
+        let this = self.get_mut();
+        loop {
+            // To be woken by a reset, too.
+            if this.stream.poll_reset(cx).is_ready() {
+                return Poll::Ready(Uploaded::Closed);
+            }
+            if let Some(piece) = this.piece.take() {
+                match this.poll_room(cx) {
+                    Poll::Pending => {
+                        this.piece = Some(piece);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(false) => return Poll::Ready(Uploaded::Closed),
+                    Poll::Ready(true) => match this.send(piece) {
+                        Some(ended) => return Poll::Ready(ended),
+                        None => continue,
+                    },
+                }
+            }
+            let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(_)) => {
+                    this.stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(Uploaded::Failed);
+                }
+                None => {
+                    let ended = this.send(Piece { data: Bytes::new(), last: true });
+                    return Poll::Ready(ended.unwrap_or(Uploaded::Whole));
+                }
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let piece = Piece { last: this.body.is_end_stream(), data };
+                    if piece.data.is_empty() {
+                        if let Some(ended) = this.send(piece) {
+                            return Poll::Ready(ended);
+                        }
+                    } else {
+                        // Only now, and only a byte: what is reserved is taken from all streams of the connection, and a body
+                        // may keep its next piece for long. h2 asks for as much as it has been given.
+                        this.stream.reserve_capacity(1);
+                        this.piece = Some(piece);
+                    }
+                }
+                Err(frame) => {
+                    let Ok(trailers) = frame.into_trailers() else { continue };
+                    this.stream.reserve_capacity(0);
+                    let sent = this.stream.send_trailers(trailers);
+                    return Poll::Ready(sent.map_or(Uploaded::Closed, |()| Uploaded::Whole));
+                }
+            }
+        }
+    }
+}
