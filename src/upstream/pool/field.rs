@@ -17,7 +17,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
 
-pub(super) use self::writer::FieldWriter;
+pub(super) use self::writer::{FieldWriter, Flush};
 
 /// The values that a connection has sent, and what stands for each. As long as the connection lives: what h2 holds back may
 /// be older than the present token.

@@ -25,7 +25,7 @@ use tracing::debug;
 use crate::upstream::connect::{ConnectError, Protocol, Stream};
 use crate::upstream::failure::{FailureKind, SendFailure};
 
-use super::field::{FieldWriter, StandIns};
+use super::field::{FieldWriter, Flush, StandIns};
 use super::framing;
 use super::pulse::Pulse;
 use super::queue::Opening;
@@ -103,6 +103,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
     let heard = Arc::new(AtomicBool::new(false));
     let transport = Transport::new(stream, Protocol::Http2, &pool.connections, Arc::clone(&heard));
     let fields = StandIns::default();
+    let (writer, flush) = FieldWriter::new(transport, fields.clone());
     let made = Builder::new()
         .initial_max_send_streams(1)
         .initial_window_size(STREAM_WINDOW)
@@ -111,7 +112,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
         .max_send_buffer_size(SEND_BUFFER)
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .enable_push(false)
-        .handshake(FieldWriter::new(transport, fields.clone()))
+        .handshake(writer)
         .await;
     let (sender, connection) = match made {
         Ok(made) => made,
@@ -141,13 +142,14 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
         },
     });
     pool.connection_began();
-    tokio::task::spawn_local(drive(Rc::clone(&conn), connection, heard, opening));
+    tokio::task::spawn_local(drive(Rc::clone(&conn), connection, flush, heard, opening));
     Some(conn)
 }
 
 async fn drive<B: RequestBody>(
     conn: Rc<Conn<B>>,
     mut connection: Connection<FieldWriter<Transport>, Bytes>,
+    flush: Flush<Transport>,
     heard: Arc<AtomicBool>,
     opening: Opening<B>,
 ) {
@@ -155,11 +157,16 @@ async fn drive<B: RequestBody>(
     let mut pulse = connection.ping_pong().map(Pulse::new);
     let mut settings = pin!(sleep(SETTINGS_TIMEOUT));
     poll_fn(|cx| {
-        if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
-            if let Err(error) = outcome {
-                debug!(reason = ?error.reason(), "an upstream connection (HTTP/2) ended");
+        loop {
+            if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+                if let Err(error) = outcome {
+                    debug!(reason = ?error.reason(), "an upstream connection (HTTP/2) ended");
+                }
+                return Poll::Ready(());
             }
-            return Poll::Ready(());
+            if !flush.poll(cx) {
+                break;
+            }
         }
         let heard = heard.swap(false, Ordering::Relaxed);
         // At least one: an upstream that allows none (it is overloaded) gets one request, which waits for its turn.

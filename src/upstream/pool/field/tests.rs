@@ -1,37 +1,53 @@
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
 use http::{HeaderName, Request, Response};
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proptest::prelude::*;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::task::LocalSet;
 
 use super::*;
 
-type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+type Sender = SendRequest<Bytes>;
 
-/// Runs hyper's tasks on this thread.
-#[derive(Clone, Copy)]
-struct Local;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
-
-/// A client of hyper's above the writer, and a server of hyper's that answers with the `authorization` that it has read, and with
-/// the number of fields, and of bytes in the body. `buffer`: as much as a write takes.
+/// h2's client above the writer, and a server of hyper's that answers with the `authorization` that it has read, and with the
+/// number of fields, and of bytes in the body. `buffer`: as much as a write takes.
 async fn connected(buffer: usize) -> (Sender, StandIns) {
     let (near, far) = tokio::io::duplex(buffer);
     serve(far);
+    over(near).await
+}
+
+async fn over<T: AsyncRead + AsyncWrite + Unpin + 'static>(io: T) -> (Sender, StandIns) {
     let fields = StandIns::default();
-    let io = TokioIo::new(FieldWriter::new(near, fields.clone()));
+    let (writer, flush) = FieldWriter::new(io, fields.clone());
     let (sender, connection) =
-        hyper::client::conn::http2::Builder::new(Local).max_header_list_size(256 * 1024).handshake(io).await.unwrap();
-    tokio::task::spawn_local(connection);
+        h2::client::Builder::new().max_header_list_size(256 * 1024).handshake(writer).await.unwrap();
+    tokio::task::spawn_local(drive(connection, flush));
     (sender, fields)
+}
+
+async fn drive<T>(mut connection: Connection<FieldWriter<T>, Bytes>, flush: Flush<T>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    std::future::poll_fn(|cx| {
+        loop {
+            let polled = Pin::new(&mut connection).poll(cx);
+            if polled.is_ready() || !flush.poll(cx) {
+                return polled;
+            }
+        }
+    })
+    .await
+    .unwrap();
 }
 
 fn serve(io: DuplexStream) {
@@ -51,8 +67,8 @@ fn serve(io: DuplexStream) {
     tokio::spawn(builder.max_header_list_size(256 * 1024).serve_connection(TokioIo::new(io), service));
 }
 
-fn request(value: &str, others: &[(String, String)], body: usize) -> Request<Full<Bytes>> {
-    let mut request = Request::post("http://origin.test/a").body(Full::new(Bytes::from(vec![b'x'; body]))).unwrap();
+fn request(value: &str, others: &[(String, String)]) -> Request<()> {
+    let mut request = Request::post("http://origin.test/a").body(()).unwrap();
     for (name, value) in others {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         request.headers_mut().append(name, HeaderValue::from_str(value).unwrap());
@@ -62,14 +78,16 @@ fn request(value: &str, others: &[(String, String)], body: usize) -> Request<Ful
 }
 
 async fn check(sender: &mut Sender, fields: &StandIns, value: &str, others: &[(String, String)], body: usize) {
-    let mut request = request(value, others, body);
-    // hyper adds `content-length`.
-    let count = request.headers().len() + usize::from(!request.headers().contains_key("content-length"));
+    let mut request = request(value, others);
+    let count = request.headers().len();
     let replaced = fields.put(request.headers_mut());
     assert_eq!(replaced.is_some(), value.len() >= WORTHWHILE);
     assert_eq!(request.headers()[AUTHORIZATION] == value, value.len() < WORTHWHILE);
-    sender.ready().await.unwrap();
-    let response = sender.send_request(request).await.unwrap();
+    let (response, mut stream) = sender.clone().ready().await.unwrap().send_request(request, body == 0).unwrap();
+    if body > 0 {
+        stream.send_data(Bytes::from(vec![b'x'; body]), true).unwrap();
+    }
+    let response = response.await.unwrap();
     assert_eq!(response.headers()["read"], value);
     assert_eq!(response.headers()["fields"], count.to_string());
     assert_eq!(response.headers()["length"], body.to_string());
@@ -162,26 +180,68 @@ async fn trailers_and_large_bodies_pass_as_they_are() {
                     _ = async { while connection.accept().await.is_some() {} } => read.await,
                 }
             });
-            let fields = StandIns::default();
-            let io = TokioIo::new(FieldWriter::new(near, fields.clone()));
-            let (mut sender, connection) = hyper::client::conn::http2::handshake(Local, io).await.unwrap();
-            tokio::task::spawn_local(connection);
+            let (mut sender, fields) = over(near).await;
             let sent: Vec<u8> = (0..300_000_u32).map(|number| u8::try_from(number % 251).unwrap()).collect();
             let mut trailers = HeaderMap::new();
             trailers.insert("x-sum", HeaderValue::from_static("1"));
-            let frames = [
-                Ok::<_, std::convert::Infallible>(http_body::Frame::data(Bytes::from(sent.clone()))),
-                Ok(http_body::Frame::trailers(trailers.clone())),
-            ];
-            let body = StreamBody::new(futures_util::stream::iter(frames));
-            let mut request = Request::post("http://origin.test/").body(body).unwrap();
-            request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_str(&token('t', 900)).unwrap());
+            let mut request = request(&token('t', 900), &[]);
             fields.put(request.headers_mut()).unwrap();
-            let _ = sender.send_request(request).await;
+            let (response, mut stream) = sender.send_request(request, false).unwrap();
+            stream.send_data(Bytes::from(sent.clone()), false).unwrap();
+            stream.send_trailers(trailers.clone()).unwrap();
+            let _ = response.await;
             let (value, bytes, got) = seen.await.unwrap();
             assert_eq!(value, token('t', 900));
             assert!(bytes == sent);
             assert_eq!(got, trailers);
+        })
+        .await;
+}
+
+/// Counts what is written to it.
+struct Counted {
+    io: DuplexStream,
+    writes: Rc<Cell<usize>>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes.set(self.writes.get() + 1);
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn requests_that_come_together_are_one_write() {
+    LocalSet::new()
+        .run_until(async {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            serve(far);
+            let writes = Rc::new(Cell::new(0));
+            let (sender, fields) = over(Counted { io: near, writes: Rc::clone(&writes) }).await;
+            check(&mut sender.clone(), &fields, &token('t', 900), &[], 10).await;
+            let before = writes.get();
+            let requests = (0..5).map(|_| {
+                let (mut sender, fields) = (sender.clone(), fields.clone());
+                async move { check(&mut sender, &fields, &token('t', 900), &[], 2000).await }
+            });
+            futures_util::future::join_all(requests).await;
+            // And one for what h2 has to say to the answers.
+            assert!(writes.get() - before <= 2, "{} writes", writes.get() - before);
         })
         .await;
 }

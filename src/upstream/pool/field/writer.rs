@@ -1,7 +1,13 @@
 //! Below h2: its bytes as they are, but for the header blocks, in which the stand-ins give way to what they stand for.
+//!
+//! h2 flushes behind each piece of a body. What it does in one poll goes out as one write here, since whoever polls it also says
+//! when ([`Flush`]): a request's head and its body, and the requests of many clients, are one call of the system and one record
+//! of TLS.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -9,7 +15,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::StandIns;
 
 /// A connection below h2: what passes is written as it is, but for the stand-ins in header blocks.
-pub(in crate::upstream::pool) struct FieldWriter<T> {
+pub(in crate::upstream::pool) struct FieldWriter<T>(Rc<RefCell<Writer<T>>>);
+
+/// Sends what h2 has written. To be polled after each poll of its connection.
+pub(in crate::upstream::pool) struct Flush<T>(Rc<RefCell<Writer<T>>>);
+
+struct Writer<T> {
     io: T,
     fields: StandIns,
     part: Part,
@@ -17,6 +28,8 @@ pub(in crate::upstream::pool) struct FieldWriter<T> {
     out: Vec<u8>,
     /// How much of it is.
     gone: usize,
+    /// Why it could not be: for h2, which is to end the connection.
+    error: Option<io::Error>,
 }
 
 /// Where in h2's bytes the writer is (RFC 9113 §4.1).
@@ -87,10 +100,32 @@ impl FrameHead {
 // === impl FieldWriter ===
 
 impl<T> FieldWriter<T> {
-    pub(in crate::upstream::pool) fn new(io: T, fields: StandIns) -> Self {
-        Self { io, fields, part: Part::Pass(PREFACE), out: Vec::new(), gone: 0 }
+    pub(in crate::upstream::pool) fn new(io: T, fields: StandIns) -> (Self, Flush<T>) {
+        let writer = Writer { io, fields, part: Part::Pass(PREFACE), out: Vec::new(), gone: 0, error: None };
+        let writer = Rc::new(RefCell::new(writer));
+        (Self(Rc::clone(&writer)), Flush(writer))
     }
+}
 
+// === impl Flush ===
+
+impl<T: AsyncWrite + Unpin> Flush<T> {
+    /// Whether h2 has to be polled again, to be told of an error.
+    pub(in crate::upstream::pool) fn poll(&self, cx: &mut Context<'_>) -> bool {
+        let mut writer = self.0.borrow_mut();
+        match writer.poll_flush(cx) {
+            Poll::Ready(Err(error)) => {
+                writer.error = Some(error);
+                true
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => false,
+        }
+    }
+}
+
+// === impl Writer ===
+
+impl<T> Writer<T> {
     /// Takes from the front of `bytes`, up to where there is enough to write or a large piece passes. Gives back how much, and how
     /// much of what follows passes as it is.
     fn take(&mut self, bytes: &[u8]) -> (usize, usize) {
@@ -184,7 +219,16 @@ fn front<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
     front
 }
 
-impl<T: AsyncWrite + Unpin> FieldWriter<T> {
+impl<T: AsyncWrite + Unpin> Writer<T> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_out(cx))?;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        self.error.take().map_or(Ok(()), Err)
+    }
+
     /// Writes what was taken.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.gone < self.out.len() {
@@ -225,6 +269,7 @@ impl<T: AsyncWrite + Unpin> FieldWriter<T> {
         cx: &mut Context<'_>,
         pieces: impl Iterator<Item = &'a [u8]>,
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         let mut taken = 0;
         for piece in pieces {
             // More is taken only when there is room for it: h2 has to feel how fast the peer reads.
@@ -255,22 +300,19 @@ impl<T: AsyncWrite + Unpin> FieldWriter<T> {
                 break;
             }
         }
-        // At once, as it would be without this: the preface, for one, is followed by no flush. What the peer does not take yet goes
-        // with the next call.
-        let _ = self.poll_out(cx)?;
         Poll::Ready(Ok(taken))
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for FieldWriter<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+        Pin::new(&mut self.0.borrow_mut().io).poll_read(cx, buf)
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for FieldWriter<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_take(cx, std::iter::once(buf))
+        self.0.borrow_mut().poll_take(cx, std::iter::once(buf))
     }
 
     fn poll_write_vectored(
@@ -278,22 +320,23 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FieldWriter<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_take(cx, bufs.iter().map(|piece| &**piece))
+        self.0.borrow_mut().poll_take(cx, bufs.iter().map(|piece| &**piece))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
+    /// Left to [`Flush`], as long as there is room for more: h2 has to feel how fast the peer reads.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_out(cx))?;
-        Pin::new(&mut this.io).poll_flush(cx)
+        let mut writer = self.0.borrow_mut();
+        writer.check()?;
+        if writer.out.len() >= MAX_OUT { writer.poll_flush(cx) } else { Poll::Ready(Ok(())) }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_out(cx))?;
-        Pin::new(&mut this.io).poll_shutdown(cx)
+        let mut writer = self.0.borrow_mut();
+        ready!(writer.poll_out(cx))?;
+        Pin::new(&mut writer.io).poll_shutdown(cx)
     }
 }

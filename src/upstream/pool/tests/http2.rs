@@ -191,6 +191,44 @@ async fn an_error_of_http2_is_told_by_what_it_proves() {
     assert_eq!(classify(2, nonsense).await, (FailureKind::Protocol, true));
 }
 
+/// NO_ERROR asks for the rest of the request not to be sent; it makes no part of an answer a whole one.
+#[tokio::test(flavor = "local")]
+async fn an_answer_that_is_reset_before_its_length_has_broken_off() {
+    for (digits, data, code, whole) in [
+        (&b"5"[..], &b"abcde"[..], 0, true),
+        (b"5", b"abc", 0, false),
+        (b"5", b"abcde", 8, false),
+        (b"", b"abc", 8, false),
+    ] {
+        let server = Server::start(move |stream, _| async move {
+            let mut frames = Frames(stream);
+            frames.begin().await;
+            let stream = frames.await_frame(HEADERS).await.unwrap();
+            frames.announce(stream, digits).await;
+            frames.data(stream, data).await;
+            frames.reset(stream, code).await;
+            frames.next().await;
+        })
+        .await;
+        let (pool, _) = pool(&server, HTTP2);
+        let response = within(pool.send(get("/"))).await.unwrap();
+        let read = within(response.into_body().collect()).await;
+        assert_eq!(read.is_ok(), whole, "{digits:?} {data:?} {code}");
+        until(|| pool.shared.borrow().iter().all(|conn| conn.open() == 0)).await;
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_answer_with_two_lengths_is_not_passed_on() {
+    for digits in [b"55", b"56"] {
+        let answer = move |mut frames: Frames, stream| async move {
+            frames.announce(stream, digits).await;
+            frames.await_frame(RST_STREAM).await.unwrap();
+        };
+        assert_eq!(classify(1, answer).await, (FailureKind::Protocol, false));
+    }
+}
+
 #[tokio::test(flavor = "local")]
 async fn an_upstream_that_answers_no_ping_is_lost() {
     let server = Server::start(|stream, _| async move {

@@ -21,6 +21,7 @@ pub(super) struct Server {
 /// One connection of an HTTP/2 server, frame by frame (RFC 9113 §4.1).
 pub(super) struct Frames<S = TcpStream>(pub(super) S);
 
+const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -165,6 +166,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     /// 200 without a body: END_STREAM and END_HEADERS, and `:status: 200` of HPACK's static table.
     pub(super) async fn answer(&mut self, stream: u32) {
         self.write(HEADERS, 0x1 | 0x4, stream, &[0x88]).await;
+    }
+
+    /// 200 with as many `content-length` as digits, literally and not indexed (28 in HPACK's static table).
+    pub(super) async fn announce(&mut self, stream: u32, digits: &[u8]) {
+        let fields = digits.iter().flat_map(|digit| [0x0f, 28 - 15, 1, *digit]);
+        let block: Vec<u8> = std::iter::once(0x88).chain(fields).collect();
+        self.write(HEADERS, 0x4, stream, &block).await;
+    }
+
+    pub(super) async fn data(&mut self, stream: u32, data: &[u8]) {
+        self.write(DATA, 0, stream, data).await;
     }
 
     pub(super) async fn reset(&mut self, stream: u32, code: u8) {
