@@ -78,6 +78,9 @@ mod tests {
             (302, Some("/logins"), false),
             (302, Some("/login/help"), false),
             (302, Some("https://h"), false),
+            (302, Some("https://login"), false),
+            // A path, whatever it holds.
+            (302, Some("/a://login"), true),
             (302, Some("/x?to=/login"), false),
             (307, Some("/login"), false),
         ] {

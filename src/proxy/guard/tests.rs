@@ -162,6 +162,46 @@ fn a_head_over_the_limit_is_refused() {
     let fits = "v".repeat(100 - 16 - 5 - 2);
     assert_eq!(verdict(&rules, Method::GET, "/", &[("x", &fits)], 0), "ok");
     assert_eq!(verdict(&rules, Method::GET, "/?", &[("x", &fits)], 0), "headers-too-large");
+    assert_eq!(verdict(&rules, Method::GET, "/?", &[("x", &fits[1..])], 0), "ok");
+}
+
+#[test]
+fn a_key_that_is_listed_twice_is_a_key() {
+    let key = digest(&SHA256, b"right").as_ref().try_into().unwrap();
+    let rules = rules(|guard| guard.client_keys = vec![key, key]);
+    assert_eq!(verdict(&rules, Method::GET, "/", &[("x-proxy-key", "right")], 0), "ok");
+}
+
+#[test]
+fn an_ipv6_host_is_the_same_with_and_without_brackets() {
+    for listed in ["::1", "[::1]"] {
+        let rules = rules(|guard| guard.hosts = Some(vec![listed.into()]));
+        assert_eq!(verdict(&rules, Method::GET, "/", &[("host", "[::1]:8080")], 0), "ok", "{listed}");
+        assert_eq!(verdict(&rules, Method::GET, "/", &[("host", "[::2]")], 0), "misdirected-request", "{listed}");
+    }
+}
+
+/// What is never ready, and must not be called.
+struct Full;
+
+impl Service<Admitted> for Full {
+    type Response = ();
+    type Error = Failure;
+    type Future = Ready<Result<(), Failure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Pending
+    }
+
+    fn call(&mut self, _: Admitted) -> Self::Future {
+        unreachable!("it is not ready")
+    }
+}
+
+#[test]
+fn the_guard_is_ready_when_what_it_guards_is() {
+    let mut guard = GuardLayer(Rc::new(rules(|_| {}))).layer(Full);
+    assert!(guard.poll_ready(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
 }
 
 #[test]

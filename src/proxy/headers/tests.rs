@@ -102,6 +102,15 @@ fn a_member_that_is_no_token_hides_none_beside_it() {
 }
 
 #[test]
+fn via_names_the_version_in_which_the_request_came() {
+    for (version, via) in [(Version::HTTP_10, "1.0 gw"), (Version::HTTP_11, "1.1 gw"), (Version::HTTP_2, "2 gw")] {
+        let mut kept = headers(&[("via", "1.1 client")]);
+        hygiene().request(&mut kept, version);
+        assert_eq!(kept.get_all("via").iter().collect::<Vec<_>>(), ["1.1 client", via]);
+    }
+}
+
+#[test]
 fn te_is_made_anew() {
     for (te, expected) in [("trailers", true), ("gzip, Trailers;q=1", true), ("gzip", false), ("trailersx", false)] {
         let mut kept = headers(&[("te", te), ("connection", "te")]);
@@ -212,6 +221,10 @@ fn trailers_are_metadata_and_nothing_else() {
         ("content_length", "3"),
         ("transfer_encoding", "chunked"),
         ("proxy_authorization", "Basic x"),
+        ("forwarded", "for=1"),
+        ("te", "trailers"),
+        ("trailer", "x-checksum"),
+        ("via", "1.1 evil"),
     ]);
     trailers(&mut kept);
     assert_eq!(lines(&kept), ["server-timing: a", "x-checksum: 1"]);
