@@ -9,6 +9,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::task::AbortHandle;
 
 use super::h2::OpenStream;
 
@@ -27,6 +28,8 @@ struct Http2 {
     /// What may still come is trailers.
     data_ended: bool,
     place: Option<OpenStream>,
+    /// Ends what is still sent of the request.
+    upload: Option<AbortHandle>,
 }
 
 /// A response that broke off.
@@ -48,12 +51,16 @@ impl UpstreamBody {
         Self(Kind::Http1(incoming))
     }
 
-    pub(super) fn http2(response: Response<RecvStream>, place: Option<OpenStream>) -> Response<Self> {
+    pub(super) fn http2(
+        response: Response<RecvStream>,
+        place: Option<OpenStream>,
+        upload: Option<AbortHandle>,
+    ) -> Response<Self> {
         let (head, stream) = response.into_parts();
         let ended = stream.is_end_stream();
         let left = length(&head.headers).or(ended.then_some(0));
         let place = place.filter(|_| !ended);
-        Response::from_parts(head, Self(Kind::Http2(Http2 { stream, left, data_ended: ended, place })))
+        Response::from_parts(head, Self(Kind::Http2(Http2 { stream, left, data_ended: ended, place, upload })))
     }
 }
 
@@ -122,11 +129,22 @@ impl Http2 {
         })
     }
 
-    /// NO_ERROR after the whole of an answer only asks for the rest of the request not to be sent (RFC 9113 §8.1), and h2 tells
-    /// it in the place of the end. Before the announced length it is no end.
+    /// h2 tells a reset only where the end of the answer has not come. All the announced bytes have where it asks for the rest of
+    /// the request not to be sent (NO_ERROR, RFC 9113 §8.1), or is our own, for the request's sake.
     fn broken(&self, error: &h2::Error) -> Option<Result<Frame<Bytes>, BodyError>> {
-        let whole = error.is_reset() && error.reason() == Some(Reason::NO_ERROR) && self.left.unwrap_or_default() == 0;
+        let of_request = error.is_reset() && (error.reason() == Some(Reason::NO_ERROR) || !error.is_remote());
+        let whole = of_request && self.left == Some(0);
         (!whole).then(|| Err(error.reason().map_or(BodyError::Lost, BodyError::Reset)))
+    }
+}
+
+impl Drop for Http2 {
+    // Who takes no more of the answer has gone. Without this, a request that waits for its window would keep the stream open,
+    // and an upstream that waits for its answer to be taken would never make room.
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take().filter(|_| !self.stream.is_end_stream()) {
+            upload.abort();
+        }
     }
 }
 

@@ -74,6 +74,8 @@ pub(super) struct Conn<B: RequestBody> {
     reused: Cell<bool>,
     idle_since: Cell<Instant>,
     retires_at: Instant,
+    /// How long the rest of a request may wait for its window once it is answered.
+    upload_stall: Duration,
     /// What an [`OpenStream`] does at its end: one closure a connection, not one a request.
     end_stream: Rc<dyn Fn()>,
 }
@@ -93,6 +95,8 @@ struct Exchange<B: RequestBody> {
     reused: bool,
     /// `None`: the answer has it.
     place: Option<OpenStream>,
+    /// Of this request alone. `None`: it was answered.
+    sender: Option<SendRequest<Bytes>>,
     response: ResponseFuture,
     /// `None`: the request has ended.
     upload: Option<Upload<B>>,
@@ -132,6 +136,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
         reused: Cell::new(false),
         idle_since: Cell::new(Instant::now()),
         retires_at: pool.limits.retires_at(Instant::now()),
+        upload_stall: pool.limits.upload_stall,
         end_stream: {
             let this = this.clone();
             Rc::new(move || {
@@ -218,8 +223,12 @@ impl<B: RequestBody> Conn<B> {
 
     /// Only when [`Self::has_room`].
     pub(super) fn lease(self: &Rc<Self>) -> Lease<B> {
+        Lease { conn: Rc::clone(self), stream: self.take_place() }
+    }
+
+    fn take_place(&self) -> OpenStream {
         self.open.set(self.open.get() + 1);
-        Lease { conn: Rc::clone(self), stream: OpenStream(Rc::clone(&self.end_stream)) }
+        OpenStream(Rc::clone(&self.end_stream))
     }
 
     /// Takes no more requests; ends when those in flight have.
@@ -318,7 +327,7 @@ impl<B: RequestBody> Lease<B> {
         match sender.send_request(Request::from_parts(head, ()), ends) {
             Ok((response, stream)) => {
                 let upload = (!ends).then(|| Upload::new(body, stream));
-                Either::Right(Exchange { conn, reused, place: Some(place), response, upload })
+                Either::Right(Exchange { conn, reused, place: Some(place), sender: Some(sender), response, upload })
             }
             Err(error) => Either::Left(ready(Err(conn.failure(&error, reused)))),
         }
@@ -345,12 +354,33 @@ impl<B: RequestBody> Future for Exchange<B> {
             Ok(response) => response,
             Err(error) => return Poll::Ready(Err(this.conn.failure(&error, this.reused))),
         };
-        // An answer may come before the request has ended (RFC 9113 §8.1).
-        this.upload.take().map(tokio::task::spawn_local);
+        this.sender = None;
         if let Err(kind) = framing::check(&response, false) {
             return unfit(kind);
         }
         this.conn.reused.set(true);
-        Poll::Ready(Ok(UpstreamBody::http2(response, this.place.take())))
+        // An answer may come before the request has ended (RFC 9113 §8.1). The stream is in use until both have.
+        let upload = this.upload.take().map(|upload| {
+            let upload = upload.detached(this.conn.upload_stall);
+            let place = this.conn.take_place();
+            let sending = tokio::task::spawn_local(async move {
+                upload.await;
+                drop(place);
+            });
+            sending.abort_handle()
+        });
+        Poll::Ready(Ok(UpstreamBody::http2(response, this.place.take(), upload)))
+    }
+}
+
+impl<B: RequestBody> Drop for Exchange<B> {
+    // A request that was given up before the upstream allowed its stream stays in h2, to be sent and reset once it does: those who
+    // sent it were told that it had failed. An unopened stream ends unsent with its connection.
+    fn drop(&mut self) {
+        let waits =
+            |sender: &mut SendRequest<Bytes>| sender.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending();
+        if self.sender.as_mut().is_some_and(waits) {
+            self.conn.leave();
+        }
     }
 }

@@ -26,6 +26,7 @@ const UNWANTED: Duration = Duration::from_secs(10);
 /// How long connections live.
 pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
+    pub(super) upload_stall: Duration,
     age: Duration,
     unwanted: Duration,
     /// Between two sweeps.
@@ -39,7 +40,13 @@ impl Limits {
         let age = config.connection_age;
         let idle_timeout = IDLE_TIMEOUT.min(age);
         let interval = (idle_timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
-        Self { idle_timeout, age, unwanted: UNWANTED.min(idle_timeout / 4), interval }
+        Self {
+            idle_timeout,
+            upload_stall: config.idle_timeout,
+            age,
+            unwanted: UNWANTED.min(idle_timeout / 4),
+            interval,
+        }
     }
 
     /// Up to a tenth sooner, so that connections that were opened together do not all end together.

@@ -2,9 +2,11 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
+use tokio::time::{Sleep, sleep};
 
 use super::RequestBody;
 
@@ -14,6 +16,9 @@ pub(super) struct Upload<B> {
     stream: SendStream<Bytes>,
     /// Taken from the body, and not yet from the window.
     piece: Option<Piece>,
+    /// How long the upstream may leave its window shut, once nobody else looks.
+    limit: Option<Duration>,
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 struct Piece {
@@ -34,16 +39,30 @@ pub(super) enum Uploaded {
 
 impl<B: RequestBody> Upload<B> {
     pub(super) fn new(body: B, stream: SendStream<Bytes>) -> Self {
-        Self { body, stream, piece: None }
+        Self { body, stream, piece: None, limit: None, stalled: None }
+    }
+
+    /// Goes on by itself: the response has come, and with it the end of the limits on the wait for it.
+    pub(super) fn detached(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         while self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(false),
+            match self.stream.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(false),
+                Poll::Pending => {
+                    let Some(limit) = self.limit else { return Poll::Pending };
+                    let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+                    ready!(stalled.as_mut().poll(cx));
+                    self.stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(false);
+                }
             }
         }
+        self.stalled = None;
         Poll::Ready(true)
     }
 
@@ -107,8 +126,13 @@ impl<B: RequestBody> Future for Upload<B> {
                 Err(frame) => {
                     let Ok(trailers) = frame.into_trailers() else { continue };
                     this.stream.reserve_capacity(0);
-                    let sent = this.stream.send_trailers(trailers);
-                    return Poll::Ready(sent.map_or(Uploaded::Closed, |()| Uploaded::Whole));
+                    return Poll::Ready(match this.stream.send_trailers(trailers) {
+                        Ok(()) => Uploaded::Whole,
+                        Err(_) => {
+                            this.stream.send_reset(Reason::CANCEL);
+                            Uploaded::Closed
+                        }
+                    });
                 }
             }
         }

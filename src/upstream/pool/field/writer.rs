@@ -252,6 +252,9 @@ impl<T: AsyncWrite + Unpin> Writer<T> {
             if taken == 0 { io.poll_write(cx, passing) } else { io.poll_write_vectored(cx, &pieces) }
         };
         let written = ready!(written)?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
         self.gone += written.min(taken);
         if self.gone == self.out.len() {
             self.out.clear();
@@ -336,6 +339,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FieldWriter<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut writer = self.0.borrow_mut();
+        writer.check()?;
         ready!(writer.poll_out(cx))?;
         Pin::new(&mut writer.io).poll_shutdown(cx)
     }
