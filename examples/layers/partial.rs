@@ -65,7 +65,7 @@ impl Parts {
         let pool = self.new_pool();
         let send = service_fn(move |authorized: Authorized| {
             let pool = Rc::clone(&pool);
-            async move { pool.send(authorized.into_request()).await.map_err(Attempted::Failed) }
+            async move { pool.send(authorized.into_parts().0).await.map_err(Attempted::Failed) }
         });
         let stack = ServiceBuilder::new().layer(self.guard_layer()).layer(self.bearer_layer()).service(send);
         answered(stack, answer)

@@ -44,11 +44,11 @@ use crate::upstream::pool::UpstreamBody;
 
 /// A request that carries exactly one credential: ours. Only this module makes one, and only such a one is sent upstream.
 pub struct Authorized {
-    pub(super) request: Request<RequestBody>,
+    request: Request<RequestBody>,
     /// It asks for another protocol, which needs a connection of its own.
-    pub(super) upgrade: bool,
+    upgrade: bool,
     /// The body's state, for who wants to know whether the client has sent it all.
-    pub(super) kept: Option<Rc<Kept<ClientBody>>>,
+    kept: Option<Rc<Kept<ClientBody>>>,
 }
 
 /// What the layer works with, made once a worker.
@@ -104,8 +104,9 @@ impl Authorized {
         Self { request, upgrade: false, kept: None }
     }
 
-    pub fn into_request(self) -> Request<RequestBody> {
-        self.request
+    /// The request, whether it asks for another protocol, and its body's state.
+    pub fn into_parts(self) -> (Request<RequestBody>, bool, Option<Rc<Kept<ClientBody>>>) {
+        (self.request, self.upgrade, self.kept)
     }
 }
 

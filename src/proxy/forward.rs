@@ -146,7 +146,7 @@ impl Service<Authorized> for Forward {
     }
 
     fn call(&mut self, authorized: Authorized) -> Self::Future {
-        let Authorized { request, upgrade, kept } = authorized;
+        let (request, upgrade, kept) = authorized.into_parts();
         if upgrade {
             let pool = Rc::clone(&self.pool);
             return Box::pin(InTime::new(async move { pool.send_upgrade(request).await }, self.limits, kept));

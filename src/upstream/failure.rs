@@ -91,7 +91,10 @@ impl<B> SendFailure<B> {
 
     pub(super) fn from_h2(error: &h2::Error, reused: bool) -> Box<Self> {
         // By its code: the text of a GOAWAY is the upstream's.
-        let source = error.reason().map(|reason| h2::Error::from(reason).into());
+        let source = match error.get_io() {
+            Some(error) => Some(io::Error::from(error.kind()).into()),
+            None => error.reason().map(|reason| h2::Error::from(reason).into()),
+        };
         let kind = FailureKind::classify_h2(error);
         Box::new(Self { kind, request: None, reused, protocol: Some(Protocol::Http2), source })
     }

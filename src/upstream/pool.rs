@@ -1,6 +1,6 @@
 //! The pool of connections to the one upstream, a worker each.
 //!
-//! A worker is one thread, so nothing here locks, and what a request costs is what hyper's connection costs: a connection
+//! A worker is one thread, so nothing here locks, and what a request costs is what hyper's or h2's connection costs: a connection
 //! is taken from a list, and goes back to it from its own task, in the poll in which the response's last byte is read.
 //!
 //! # Differences from hyper-util's client

@@ -22,7 +22,7 @@ impl SlowHttpTest {
     /// So many connections by this mode (`-H`, `-B`, `-X`) to this path, which last until the server ends them, and at most so
     /// many seconds. 100 come in a second.
     pub fn start(mode: &'static str, address: SocketAddr, path: &str, count: u32, seconds: u64) -> Self {
-        // Its clients would be on other machines: here, what it does with thousands of connections a second is not to take the
+        // Its clients would be on other machines: here, what it does each second for thousands of connections is not to take the
         // processor from the good ones, whose latency is measured.
         let mut command = Command::new("nice");
         command

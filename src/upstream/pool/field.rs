@@ -48,8 +48,8 @@ const NEVER_INDEXED: [u8; 2] = [0x1f, 23 - 15];
 // === impl StandIns ===
 
 impl StandIns {
-    /// Puts a stand-in in the place of the value; gives back the value, for a request that is not sent after all.
-    pub(super) fn put(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
+    /// Puts a stand-in in the place of the value. `None`: there is no value that is worth it, and h2 writes what there is.
+    pub(super) fn put(&self, headers: &mut HeaderMap) -> Option<()> {
         let field = headers.get_mut(AUTHORIZATION).filter(|value| value.len() >= WORTHWHILE)?;
         let mut known = self.0.borrow_mut();
         let index = match known.iter().rposition(|known| known.value == *field) {
@@ -59,11 +59,11 @@ impl StandIns {
                 known.len() - 1
             }
         };
-        let name = known.get(index)?.name.clone();
-        Some(std::mem::replace(field, name))
+        *field = known.get(index)?.name.clone();
+        Some(())
     }
 
-    /// Appends the block with its values to `out`, and gives back by how much it has grown.
+    /// Appends the block to `out`, with the value in the stand-in's place.
     fn resolve(&self, block: &[u8], out: &mut Vec<u8>) {
         let known = self.0.borrow();
         // The newest is mostly the one.

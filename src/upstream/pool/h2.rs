@@ -243,8 +243,7 @@ impl<B: RequestBody> Conn<B> {
     /// nobody could cancel it. `None`: no requests are taken any more, after a GOAWAY or since the connection has ended.
     fn sender(&self) -> Option<SendRequest<Bytes>> {
         let mut sender = self.sender.borrow().clone()?;
-        let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        matches!(ready, Poll::Ready(Ok(()))).then_some(sender)
+        matches!(readiness(&mut sender), Poll::Ready(Ok(()))).then_some(sender)
     }
 
     fn failure(self: &Rc<Self>, error: &h2::Error, reused: bool) -> Box<SendFailure<B>> {
@@ -377,10 +376,14 @@ impl<B: RequestBody> Drop for Exchange<B> {
     // A request that was given up before the upstream allowed its stream stays in h2, to be sent and reset once it does: those who
     // sent it were told that it had failed. An unopened stream ends unsent with its connection.
     fn drop(&mut self) {
-        let waits =
-            |sender: &mut SendRequest<Bytes>| sender.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending();
-        if self.sender.as_mut().is_some_and(waits) {
+        if self.sender.as_mut().is_some_and(|sender| readiness(sender).is_pending()) {
             self.conn.leave();
         }
     }
+}
+
+/// Pending: the request that was sent with it waits for the upstream to allow its stream. An error: the connection has ended, or
+/// takes no more.
+fn readiness(sender: &mut SendRequest<Bytes>) -> Poll<Result<(), h2::Error>> {
+    sender.poll_ready(&mut Context::from_waker(Waker::noop()))
 }

@@ -55,8 +55,9 @@ impl Target {
 /// Says how long the body is, where that is known; and that there is none, where one is expected (RFC 9110 §8.6).
 fn announce_length<B: Body>(request: &mut Request<B>) {
     let expected = !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT);
-    let length = request.body().size_hint().exact().filter(|length| expected || *length > 0);
-    if let (Some(length), Entry::Vacant(field)) = (length, request.headers_mut().entry(CONTENT_LENGTH)) {
+    if let Some(length) = request.body().size_hint().exact().filter(|length| expected || *length > 0)
+        && let Entry::Vacant(field) = request.headers_mut().entry(CONTENT_LENGTH)
+    {
         field.insert(length.into());
     }
 }

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod cold;
+mod early;
 mod http1;
 mod http2;
 mod server;

@@ -86,10 +86,10 @@ impl FrameHead {
         Some((Self { kind, flags, stream: [a, b, c, d] }, length))
     }
 
-    fn write(self, length: usize, out: &mut Vec<u8>) {
+    fn bytes(self, length: usize) -> [u8; FRAME_HEAD] {
         let Self { kind, flags, stream: [a, b, c, d] } = self;
         let byte = |shift: u32| u8::try_from(length >> shift & 0xff).unwrap_or_default();
-        out.extend_from_slice(&[byte(16), byte(8), byte(0), kind, flags, a, b, c, d]);
+        [byte(16), byte(8), byte(0), kind, flags, a, b, c, d]
     }
 
     fn ends_headers(self) -> bool {
@@ -187,14 +187,12 @@ impl<T> Writer<T> {
     fn write_block(&mut self, head: FrameHead, block: &[u8]) {
         let head = FrameHead { flags: head.flags | END_HEADERS, ..head };
         let start = self.out.len();
-        head.write(0, &mut self.out);
+        self.out.extend_from_slice(&head.bytes(0));
         self.fields.resolve(block, &mut self.out);
         let length = self.out.len() - start - FRAME_HEAD;
         if length <= MAX_FRAME {
-            let mut whole = Vec::with_capacity(FRAME_HEAD);
-            head.write(length, &mut whole);
             if let Some(place) = self.out.get_mut(start..start + FRAME_HEAD) {
-                place.copy_from_slice(&whole);
+                place.copy_from_slice(&head.bytes(length));
             }
             return;
         }
@@ -206,7 +204,7 @@ impl<T> Writer<T> {
             let kind = if number == 0 { HEADERS } else { CONTINUATION };
             let flags = if number == 0 { head.flags & !END_HEADERS } else { 0 };
             let flags = if pieces.peek().is_none() { flags | END_HEADERS } else { flags };
-            FrameHead { kind, flags, ..head }.write(piece.len(), &mut self.out);
+            self.out.extend_from_slice(&FrameHead { kind, flags, ..head }.bytes(piece.len()));
             self.out.extend_from_slice(piece);
         }
     }
