@@ -16,6 +16,7 @@ pub mod guard;
 pub mod headers;
 pub mod limit;
 pub mod observe;
+pub mod pieces;
 pub mod refusal;
 pub mod replay;
 pub mod target;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
+use bytes::Buf;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -85,7 +85,7 @@ pub struct WorkerContext {
 pub trait Service:
     tower::Service<Request<Incoming>, Response = Response<Self::Body>, Error = Infallible> + Clone + 'static
 {
-    type Body: Body<Data = Bytes, Error: Into<BoxError>> + 'static;
+    type Body: Body<Data: Buf, Error: Into<BoxError>> + 'static;
 }
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -215,7 +215,7 @@ impl Running {
 impl<S, B> Service for S
 where
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
+    B: Body<Data: Buf, Error: Into<BoxError>> + 'static,
 {
     type Body = B;
 }

@@ -14,7 +14,7 @@ use bearer_proxy::proxy::refusal::Refusals;
 use bearer_proxy::proxy::target::Prefix;
 use bearer_proxy::server::{BoxError, Service};
 use bearer_proxy::upstream::pool::{Pool, RequestBody, UpstreamBody};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{Either, Empty};
@@ -124,7 +124,7 @@ impl Parts {
 fn answered<S, B>(mut stack: S, answer: fn(Failure) -> Response<B>) -> impl Service
 where
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Failure> + Clone + 'static,
-    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + 'static,
+    B: http_body::Body<Data: Buf, Error: Into<BoxError>> + 'static,
 {
     service_fn(move |request| {
         let outcome = stack.call(request);

@@ -3,6 +3,8 @@
 //! [`ClientBody`] is what the client sends: a stop longer than `upstream.idle_timeout` is the client's fault (408), more bytes than
 //! `guard.max_body_size` as well (413). [`Body`] is what the client gets: the upstream's body with its frames as they are, or a
 //! document of our own. A body that ends in an error is cut towards the other side too, never ended as if whole.
+//!
+//! What the client gets it gets in [`Pieces`]: all that has come from the upstream meanwhile.
 
 use std::error::Error;
 use std::io;
@@ -11,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -18,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 use super::headers;
 use super::limit::Place;
 use super::observe::Exchange;
+use super::pieces::Pieces;
 use crate::upstream::pool::UpstreamBody;
 
 /// The error type of bodies, as hyper takes it.
@@ -55,7 +59,15 @@ pub struct Body {
 
 enum Kind {
     Full(Option<Bytes>),
-    Upstream { incoming: UpstreamBody, idle: Idle },
+    Upstream(Gathered),
+}
+
+/// The upstream's body.
+struct Gathered {
+    incoming: UpstreamBody,
+    idle: Idle,
+    /// What came behind the pieces that were given last: trailers, or an error. Boxed, since it is rare.
+    behind: Option<Box<Result<Frame<Pieces>, BoxError>>>,
 }
 
 /// The upstream's body stopped for too long.
@@ -101,7 +113,7 @@ impl http_body::Body for ClientBody {
                 true => this.failed(ClientFault::Stalled),
                 false => Poll::Pending,
             },
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 this.idle.moved();
                 if let (Some(left), Some(data)) = (&mut this.left, frame.data_ref()) {
                     match left.checked_sub(data.len() as u64) {
@@ -109,7 +121,10 @@ impl http_body::Body for ClientBody {
                         None => return this.failed(ClientFault::TooLarge),
                     }
                 }
-                Poll::Ready(Some(Ok(with_clean_trailers(frame))))
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers(trailers);
+                }
+                Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => this.failed(ClientFault::of(&error)),
             Poll::Ready(None) => Poll::Ready(None),
@@ -150,7 +165,8 @@ impl Body {
     }
 
     pub fn upstream(incoming: UpstreamBody, idle: Duration) -> Self {
-        Self { kind: Kind::Upstream { incoming, idle: Idle::new(idle) }, exchange: None, place: None }
+        let gathered = Gathered { incoming, idle: Idle::new(idle), behind: None };
+        Self { kind: Kind::Upstream(gathered), exchange: None, place: None }
     }
 
     /// Ties the exchange's end to the body's.
@@ -174,23 +190,14 @@ impl Body {
 }
 
 impl http_body::Body for Body {
-    type Data = Bytes;
+    type Data = Pieces;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, BoxError>>> {
         let this = self.get_mut();
         let polled = match &mut this.kind {
-            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Upstream { incoming, idle } => match Pin::new(incoming).poll_frame(cx) {
-                Poll::Pending if idle.poll_over(cx) => {
-                    Poll::Ready(Some(Err(BoxError::from(UpstreamStalled(idle.limit)))))
-                }
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(frame) => {
-                    idle.moved();
-                    Poll::Ready(frame.map(|frame| frame.map(with_clean_trailers).map_err(BoxError::from)))
-                }
-            },
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into())))),
+            Kind::Upstream(gathered) => gathered.poll_frame(cx),
         };
         match &polled {
             Poll::Ready(None) => this.ended(false),
@@ -205,14 +212,14 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
-            Kind::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Kind::Upstream(Gathered { incoming, behind, .. }) => behind.is_none() && incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Upstream { incoming, .. } => incoming.size_hint(),
+            Kind::Upstream(gathered) => gathered.incoming.size_hint(),
         }
     }
 }
@@ -224,11 +231,47 @@ impl Drop for Body {
     }
 }
 
-fn with_clean_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
-    if let Some(trailers) = frame.trailers_mut() {
-        headers::trailers(trailers);
+// === impl Gathered ===
+
+impl Gathered {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, BoxError>>> {
+        if let Some(behind) = self.behind.take() {
+            return Poll::Ready(Some(*behind));
+        }
+        let mut pieces = Pieces::default();
+        let behind = loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(piece) => {
+                        pieces.push(piece);
+                        if pieces.is_full() || self.incoming.is_end_stream() {
+                            break None;
+                        }
+                    }
+                    Err(rest) => break rest.into_trailers().ok().map(|trailers| Ok(clean_trailers(trailers))),
+                },
+                Poll::Ready(Some(Err(error))) => break Some(Err(error.into())),
+                Poll::Ready(None) => break None,
+                // What is there already goes first. hyper asks again then, and the piece that is missing is waited for.
+                Poll::Pending if !pieces.is_empty() => break None,
+                Poll::Pending if self.idle.poll_over(cx) => {
+                    break Some(Err(UpstreamStalled(self.idle.limit).into()));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        };
+        self.idle.moved();
+        if pieces.is_empty() {
+            return Poll::Ready(behind);
+        }
+        self.behind = behind.map(Box::new);
+        Poll::Ready(Some(Ok(Frame::data(pieces))))
     }
-    frame
+}
+
+fn clean_trailers<D>(mut trailers: HeaderMap) -> Frame<D> {
+    headers::trailers(&mut trailers);
+    Frame::trailers(trailers)
 }
 
 // === impl Idle ===

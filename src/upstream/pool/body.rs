@@ -75,7 +75,7 @@ impl Body for UpstreamBody {
                 let polled = body.poll_frame(cx);
                 let ended = match &polled {
                     Poll::Pending => false,
-                    Poll::Ready(Some(Ok(_))) => body.stream.is_end_stream(),
+                    Poll::Ready(Some(Ok(_))) => body.is_end_stream(),
                     Poll::Ready(Some(Err(_)) | None) => true,
                 };
                 if ended {
@@ -89,7 +89,7 @@ impl Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Http1(incoming) => incoming.is_end_stream(),
-            Kind::Http2(body) => body.stream.is_end_stream(),
+            Kind::Http2(body) => body.is_end_stream(),
         }
     }
 
@@ -110,6 +110,13 @@ impl std::fmt::Debug for UpstreamBody {
 // === impl Http2 ===
 
 impl Http2 {
+    /// Asked behind each piece, and h2 locks its connection for the answer: while bytes are missing it need not be asked, since
+    /// an answer that is shorter than it says is an error there (RFC 9113 §8.1.1).
+    fn is_end_stream(&self) -> bool {
+        let missing = !self.data_ended && self.left.is_some_and(|left| left > 0);
+        !missing && self.stream.is_end_stream()
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
