@@ -187,8 +187,10 @@ fn without_port(host: &str) -> &str {
 
 /// Without brackets and case.
 fn same_host(a: &str, b: &str) -> bool {
-    let bare = |host: &str| host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    a.eq_ignore_ascii_case(b) || bare(a).eq_ignore_ascii_case(&bare(b))
+    fn bare(host: &str) -> &str {
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+    bare(a).eq_ignore_ascii_case(bare(b))
 }
 
 // === impl Guard ===

@@ -36,7 +36,7 @@ struct Writer<T> {
 enum Part {
     /// So many bytes of a frame, or of the preface, are left that pass.
     Pass(usize),
-    FrameHead(Vec<u8>),
+    FrameHead(Incomplete),
     /// A HEADERS frame, and the CONTINUATION frames that belong to it.
     Block {
         /// Of the HEADERS frame.
@@ -52,8 +52,15 @@ enum Part {
     Continuation {
         head: FrameHead,
         block: Vec<u8>,
-        next: Vec<u8>,
+        next: Incomplete,
     },
+}
+
+/// A frame's head, as far as it has come.
+#[derive(Default)]
+struct Incomplete {
+    bytes: [u8; FRAME_HEAD],
+    filled: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -80,10 +87,10 @@ const LARGE: usize = 8 * 1024;
 
 impl FrameHead {
     /// With its payload's length.
-    fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
-        let [high, middle, low, kind, flags, a, b, c, d] = *bytes else { return None };
+    fn parse(bytes: [u8; FRAME_HEAD]) -> (Self, usize) {
+        let [high, middle, low, kind, flags, a, b, c, d] = bytes;
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        Some((Self { kind, flags, stream: [a, b, c, d] }, length))
+        (Self { kind, flags, stream: [a, b, c, d] }, length)
     }
 
     fn bytes(self, length: usize) -> [u8; FRAME_HEAD] {
@@ -94,6 +101,20 @@ impl FrameHead {
 
     fn ends_headers(self) -> bool {
         self.flags & END_HEADERS != 0
+    }
+}
+
+// === impl Incomplete ===
+
+impl Incomplete {
+    /// Takes what it lacks off the front.
+    fn complete(&mut self, bytes: &mut &[u8]) -> Option<(FrameHead, usize)> {
+        let empty = self.bytes.get_mut(self.filled..).unwrap_or_default();
+        let piece = front(bytes, empty.len());
+        let (place, left) = empty.split_at_mut(piece.len());
+        place.copy_from_slice(piece);
+        self.filled += piece.len();
+        left.is_empty().then(|| FrameHead::parse(self.bytes))
     }
 }
 
@@ -132,7 +153,7 @@ impl<T> Writer<T> {
         let mut rest = bytes;
         while !rest.is_empty() && self.out.len() < MAX_OUT {
             self.part = match std::mem::replace(&mut self.part, Part::Pass(0)) {
-                Part::Pass(0) => Part::FrameHead(Vec::with_capacity(FRAME_HEAD)),
+                Part::Pass(0) => Part::FrameHead(Incomplete::default()),
                 Part::Pass(left) => {
                     let passing = left.min(rest.len());
                     if passing >= LARGE {
@@ -142,31 +163,31 @@ impl<T> Writer<T> {
                     self.out.extend_from_slice(front(&mut rest, passing));
                     Part::Pass(left - passing)
                 }
-                Part::FrameHead(mut head) => {
-                    head.extend_from_slice(front(&mut rest, FRAME_HEAD - head.len()));
-                    match FrameHead::parse(&head) {
-                        None => Part::FrameHead(head),
-                        Some((head, left)) if head.kind == HEADERS => {
+                Part::FrameHead(mut incomplete) => match incomplete.complete(&mut rest) {
+                    None => Part::FrameHead(incomplete),
+                    Some((head, left)) if head.kind == HEADERS => {
+                        // Mostly it is there as a whole, and is not kept.
+                        if head.ends_headers() && left <= rest.len() {
+                            self.write_block(head, front(&mut rest, left));
+                            Part::Pass(0)
+                        } else {
                             self.within(head, Vec::with_capacity(left), left, head.ends_headers())
                         }
-                        Some((_, left)) => {
-                            self.out.extend_from_slice(&head);
-                            Part::Pass(left)
-                        }
                     }
-                }
+                    Some((head, left)) => {
+                        self.out.extend_from_slice(&head.bytes(left));
+                        Part::Pass(left)
+                    }
+                },
                 Part::Block { head, mut block, left, last } => {
                     let piece = front(&mut rest, left);
                     block.extend_from_slice(piece);
                     self.within(head, block, left - piece.len(), last)
                 }
-                Part::Continuation { head, block, mut next } => {
-                    next.extend_from_slice(front(&mut rest, FRAME_HEAD - next.len()));
-                    match FrameHead::parse(&next) {
-                        None => Part::Continuation { head, block, next },
-                        Some((next, left)) => self.within(head, block, left, next.ends_headers()),
-                    }
-                }
+                Part::Continuation { head, block, mut next } => match next.complete(&mut rest) {
+                    None => Part::Continuation { head, block, next },
+                    Some((next, left)) => self.within(head, block, left, next.ends_headers()),
+                },
             };
         }
         (bytes.len() - rest.len(), 0)
@@ -179,7 +200,7 @@ impl<T> Writer<T> {
                 self.write_block(head, &block);
                 Part::Pass(0)
             }
-            (0, false) => Part::Continuation { head, block, next: Vec::with_capacity(FRAME_HEAD) },
+            (0, false) => Part::Continuation { head, block, next: Incomplete::default() },
             (left, last) => Part::Block { head, block, left, last },
         }
     }
