@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What each layer costs: the stack built up one layer at a time, CPU and instructions per request at each height.
 
-Instructions are counted by perf, in user space, under the same load as the CPU time. With --callgrind they are simulated by
-valgrind instead, with a fixed number of requests: slower, for machines that do not count, and the same on each.
+Instructions are counted by perf, in user space, under the same load as the CPU time. On a machine that does not count, and with
+--callgrind, they are simulated by valgrind instead, with a fixed number of requests: slower, and the same on each machine.
 """
 
 import argparse
@@ -25,9 +25,10 @@ HEIGHTS = {
 
 
 def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, callgrind=False):
-    """`{height: {"cpu_us", "instructions"}}`, medians of the rounds."""
+    """`{"counted_by", "heights": {height: {"cpu_us", "instructions"}}}`, medians of the rounds."""
     setups = {height: proxies.ours(http=http) if height == OURS else proxies.layer(height, http) for height in HEIGHTS}
     count = not callgrind and counters.perf_counts()
+    simulate = callgrind or (not count and counters.simulates())
     running = [proxies.start(height, setup) for height, setup in setups.items()]
     cpu, instructions = ({height: [] for height in setups} for _ in range(2))
     for round_number in range(rounds):
@@ -40,17 +41,26 @@ def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, call
                 instructions[one.name].append(counters.instructions(rig, one, run))
     for one in running:
         rig.stop(one.process)
-    if callgrind:
+    if simulate:
         for height, setup in setups.items():
             instructions[height].append(counters.callgrind(rig, setup, size, connections, post))
-    return {
+    heights = {
         height: {"cpu_us": load.middle(cpu[height]), "instructions": load.middle(instructions[height])} for height in setups
     }
+    return {"counted_by": "perf" if count else "callgrind" if simulate else None, "heights": heights}
 
 
-def markdown(heights):
+# What the figures of each instrument are to be held against.
+INSTRUMENTS = {
+    "perf": "Instructions are those in user space under load, counted by perf.",
+    "callgrind": "Instructions are those in user space, simulated by callgrind: they repeat to a hundredth where seconds do not. Its "
+    "processor has no AVX-512, so that ciphers take more of them than here.",
+}
+
+
+def markdown(measured):
     lines, below = [], None
-    for height, row in heights.items():
+    for height, row in measured["heights"].items():
         step = {key: None if below is None or row[key] is None else row[key] - below[key] for key in row}
         lines.append(
             [
@@ -63,7 +73,9 @@ def markdown(heights):
             ]
         )
         below = row
-    return report.table(["layer", "what it adds", "instructions", "more", "CPU, µs", "more"], lines, numbers_from=2)
+    table = report.table(["layer", "what it adds", "instructions", "more", "CPU, µs", "more"], lines, numbers_from=2)
+    instrument = INSTRUMENTS.get(measured["counted_by"])
+    return f"{table}\n\n{instrument}" if instrument else table
 
 
 def signed(value, form):
@@ -84,13 +96,13 @@ def main():
     options = parser.parse_args()
     with Rig() as rig:
         proxies = Proxies(rig, origin.start(rig), options.binary, options.layers)
-        heights = measure(
+        measured = measure(
             rig, proxies, options.http, options.size, options.connections, options.seconds, options.rounds, options.post,
             options.callgrind,
         )
     print(machine.sentence(machine.describe(), versions(options.binary)), "\n")
     print(f"A request, HTTP/{options.http} upstream, {options.size}, {options.connections} connections:\n")
-    print(markdown(heights))
+    print(markdown(measured))
 
 
 if __name__ == "__main__":

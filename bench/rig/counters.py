@@ -17,6 +17,11 @@ def perf_counts():
     return bool(re.search(r"^\d+,,instructions:u", out, re.M))
 
 
+def simulates():
+    """Whether instructions can be simulated instead."""
+    return bool(shutil.which("valgrind"))
+
+
 def instructions(rig: Rig, running, run) -> float:
     """In user space, while `run(wrapper)` runs wrk in perf's custody."""
     out = rig.folder / "perf.csv"
