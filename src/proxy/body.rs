@@ -68,6 +68,10 @@ struct Gathered {
     idle: Idle,
     /// What came behind the pieces that were given last: trailers, or an error. Boxed, since it is rare.
     behind: Option<Box<Result<Frame<Pieces>, BoxError>>>,
+    /// The client was left the time to get what came before an error.
+    flushed: bool,
+    /// Trailers were given: nothing follows them.
+    trailed: bool,
 }
 
 /// The upstream's body stopped for too long.
@@ -165,7 +169,7 @@ impl Body {
     }
 
     pub fn upstream(incoming: UpstreamBody, idle: Duration) -> Self {
-        let gathered = Gathered { incoming, idle: Idle::new(idle), behind: None };
+        let gathered = Gathered { incoming, idle: Idle::new(idle), behind: None, flushed: false, trailed: false };
         Self { kind: Kind::Upstream(gathered), exchange: None, place: None }
     }
 
@@ -226,7 +230,10 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let whole = self.is_end_stream();
+        let whole = match &self.kind {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Upstream(gathered) => gathered.is_whole(),
+        };
         self.ended(!whole);
     }
 }
@@ -235,6 +242,12 @@ impl Drop for Body {
 
 impl Gathered {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, BoxError>>> {
+        if self.behind.as_ref().is_some_and(|behind| behind.is_err()) && !self.flushed {
+            // Once a body fails, hyper forgets what it has queued, the head included; where a body waits, it writes that.
+            self.flushed = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(behind) = self.behind.take() {
             return Poll::Ready(Some(*behind));
         }
@@ -248,7 +261,12 @@ impl Gathered {
                             break None;
                         }
                     }
-                    Err(rest) => break rest.into_trailers().ok().map(|trailers| Ok(clean_trailers(trailers))),
+                    Err(rest) => {
+                        if let Ok(trailers) = rest.into_trailers() {
+                            self.trailed = true;
+                            break Some(Ok(clean_trailers(trailers)));
+                        }
+                    }
                 },
                 Poll::Ready(Some(Err(error))) => break Some(Err(error.into())),
                 Poll::Ready(None) => break None,
@@ -266,6 +284,13 @@ impl Gathered {
         }
         self.behind = behind.map(Box::new);
         Poll::Ready(Some(Ok(Frame::data(pieces))))
+    }
+
+    /// Whether the client has all of it: hyper drops a body without asking for its end once the announced bytes, or trailers, have
+    /// come.
+    fn is_whole(&self) -> bool {
+        let exact = self.incoming.size_hint().exact() == Some(0);
+        self.behind.is_none() && (self.trailed || exact || self.incoming.is_end_stream())
     }
 }
 

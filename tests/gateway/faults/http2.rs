@@ -213,3 +213,71 @@ async fn a_body_that_is_reset_or_of_another_length_is_cut_for_the_client() {
         assert_eq!(whole, number == 5, "{number}");
     }
 }
+
+/// In one packet with the reset, so that the proxy meets both at once.
+#[tokio::test]
+async fn what_came_before_a_reset_reaches_the_client() {
+    const HEAD: &[(&str, &str)] = &[(":status", "200"), ("content-length", "500000")];
+    for count in [1, 40] {
+        let wire = wire(move |mut frames, _, _| async move {
+            while let Some(Frame { stream, .. }) = frames.next_of(HEADERS).await {
+                let mut all = vec![frame(HEADERS, END_HEADERS, stream, &block(HEAD))];
+                all.extend(std::iter::repeat_n(frame(DATA, 0, stream, &[b'x'; 1000]), count));
+                all.push(reset(stream, INTERNAL_ERROR));
+                frames.send(all.concat()).await;
+            }
+        })
+        .await;
+        let proxy = start_http2(&wire).await;
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let mut client = Client::over(connect(proxy.address(), None).await, protocol, false).await;
+            let mut body = within(client.send(get("/"))).await.unwrap().into_body();
+            let mut read = 0;
+            let failed = loop {
+                match within(body.frame()).await {
+                    Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                    Some(Err(_)) => break true,
+                    None => break false,
+                }
+            };
+            assert_eq!((read, failed), (count * 1000, true), "{protocol:?}");
+        }
+    }
+}
+
+/// A client that has all of an answer is not told in the log to have lost some of it.
+#[tokio::test]
+async fn a_whole_answer_is_not_logged_as_cut() {
+    const SIZED: &[(&str, &str)] = &[(":status", "200"), ("content-length", "5")];
+    const OPEN: &[(&str, &str)] = &[(":status", "200")];
+    let wire = wire(|mut frames, _, log| async move {
+        while let Some(Frame { stream, .. }) = frames.next_of(HEADERS).await {
+            log.note("asked");
+            let (head, end) = match log.count("asked") {
+                1 | 2 => (SIZED, frame(DATA, END_STREAM, stream, b"")),
+                3 | 4 => (SIZED, frame(HEADERS, END_STREAM | END_HEADERS, stream, &block(&[("x-sum", "1")]))),
+                5 | 6 => (OPEN, frame(HEADERS, END_STREAM | END_HEADERS, stream, &block(&[("x-sum", "1")]))),
+                _ => (SIZED, reset(stream, INTERNAL_ERROR)),
+            };
+            frames.send(frame(HEADERS, END_HEADERS, stream, &block(head))).await;
+            let data: &[u8] = if log.count("asked") > 6 { b"hell" } else { b"hello" };
+            frames.send(frame(DATA, 0, stream, data)).await;
+            // The end comes when the answer's bytes have been passed on.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            frames.send(end).await;
+        }
+    })
+    .await;
+    let proxy = start(&wire.url(), |setup| setup.set("UPSTREAM__HTTP", "2").set("LOG__REQUESTS", "all")).await;
+    for number in 1..=8 {
+        let protocol = if number % 2 == 1 { Protocol::Http1 } else { Protocol::Http2 };
+        let mut client = Client::over(connect(proxy.address(), None).await, protocol, false).await;
+        let body = within(within(client.send(get(&format!("/{number}")))).await.unwrap().into_body().collect()).await;
+        assert_eq!(body.is_ok(), number < 7, "{number}");
+    }
+    for number in 1..=8 {
+        let path = format!("/{number}");
+        let line = proxy.wait_for_log("the request", |line| line["path"] == path.as_str()).await;
+        assert_eq!(line.contains("\"cut\":true"), number >= 7, "{line}");
+    }
+}
