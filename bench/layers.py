@@ -29,8 +29,7 @@ HEIGHTS = {
 def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, callgrind=False):
     """`{"counted_by", "heights": {height: {"cpu_us", "instructions"}}}`, medians of the rounds."""
     setups = {height: proxies.ours(http=http) if height == OURS else proxies.layer(height, http) for height in HEIGHTS}
-    count = not callgrind and counters.perf_counts()
-    simulate = callgrind or (not count and counters.simulates())
+    instrument = "callgrind" if callgrind else counters.instrument()
     running = [proxies.start(height, setup) for height, setup in setups.items()]
     cpu, instructions = ({height: [] for height in setups} for _ in range(2))
     for round_number in range(rounds):
@@ -39,11 +38,11 @@ def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, call
             if round_number == 0:
                 run(s=1)
             cpu[one.name].append(load.cost(one.process, run).cpu_us)
-            if count:
+            if instrument == "perf":
                 instructions[one.name].append(counters.instructions(rig, one, run))
     for one in running:
         rig.stop(one.process)
-    if simulate:
+    if instrument == "callgrind":
         for height, setup in setups.items():
             try:
                 instructions[height].append(counters.callgrind(rig, setup, size, connections, post))
@@ -55,7 +54,7 @@ def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, call
     heights = {
         height: {"cpu_us": load.middle(cpu[height]), "instructions": load.middle(instructions[height])} for height in setups
     }
-    return {"counted_by": "perf" if count else "callgrind" if simulate else None, "heights": heights}
+    return {"counted_by": instrument, "heights": heights}
 
 
 # What the figures of each instrument are to be held against.
@@ -81,9 +80,9 @@ def markdown(measured):
             ]
         )
         below = row
+    note = INSTRUMENTS.get(measured["counted_by"])
     table = report.table(["layer", "what it adds", "instructions", "more", "CPU, µs", "more"], lines, numbers_from=2)
-    instrument = INSTRUMENTS.get(measured["counted_by"])
-    return f"{table}\n\n{instrument}" if instrument else table
+    return f"{table}\n\n{note}" if note else table
 
 
 def signed(value, form):

@@ -17,9 +17,9 @@ def perf_counts():
     return bool(re.search(r"^\d+,,instructions:u", out, re.M))
 
 
-def simulates():
-    """Whether instructions can be simulated instead."""
-    return bool(shutil.which("valgrind"))
+def instrument():
+    """What instructions can be told by here: `perf` counts them, `callgrind` simulates them; or None."""
+    return "perf" if perf_counts() else "callgrind" if shutil.which("valgrind") else None
 
 
 def instructions(rig: Rig, running, run) -> float:
@@ -47,12 +47,14 @@ def collected(rig: Rig, setup, path, connections, requests, body):
     log = rig.folder / "callgrind.log"
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}", *map(str, setup.command)]
     process = rig.spawn(command, PROXY_CPU)
-    if not process.answers(setup.port, 60):
-        raise RuntimeError(f"nothing listens under valgrind: {log.read_text()}")
-    answered = load.counted(setup.port, path, requests, connections, body)
-    process.popen.send_signal(signal.SIGTERM)
-    process.popen.wait(60)
-    rig.stop(process)
+    try:
+        if not process.answers(setup.port, 60):
+            raise RuntimeError(f"nothing listens under valgrind: {log.read_text()}")
+        answered = load.counted(setup.port, path, requests, connections, body)
+        process.popen.send_signal(signal.SIGTERM)
+        process.popen.wait(60)
+    finally:
+        rig.stop(process)
     if answered.failed:
         raise RuntimeError(f"{answered.failed} requests failed under valgrind")
     return int(re.search(r"Collected : (\d+)", log.read_text()).group(1))

@@ -1,15 +1,14 @@
 //! The two bodies of an exchange, each with its idle limit.
 //!
 //! [`ClientBody`] is what the client sends: a stop longer than `upstream.idle_timeout` is the client's fault (408), more bytes than
-//! `guard.max_body_size` as well (413). [`Body`] is what the client gets: the upstream's body with its frames as they are, or a
-//! document of our own. A body that ends in an error is cut towards the other side too, never ended as if whole.
-//!
-//! What the client gets it gets in [`Pieces`]: all that has come from the upstream meanwhile.
+//! `guard.max_body_size` as well (413). [`Body`] is what the client gets: the upstream's body, in [`Pieces`] of all that
+//! has come meanwhile, or a document of our own. A body that ends in an error is cut towards the other side too, never ended as if
+//! whole.
 
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,19 +58,28 @@ pub struct Body {
 
 enum Kind {
     Full(Option<Bytes>),
-    Upstream(Gathered),
+    Upstream(Streamed),
 }
 
 /// The upstream's body.
-struct Gathered {
+struct Streamed {
     incoming: UpstreamBody,
     idle: Idle,
-    /// What came behind the pieces that were given last: trailers, or an error. Boxed, since it is rare.
-    behind: Option<Box<Result<Frame<Pieces>, BoxError>>>,
-    /// The client was left the time to get what came before an error.
-    flushed: bool,
-    /// Trailers were given: nothing follows them.
-    trailed: bool,
+    next: Next,
+}
+
+/// What the client gets next of the upstream's body.
+enum Next {
+    /// What has come of it.
+    Pieces,
+    /// Its trailers, which came behind the last piece. Boxed, since they are rare.
+    Trailers(Box<HeaderMap>),
+    /// Once a body fails, hyper forgets what it has queued, the head included; where a body waits, it writes that. So an error is
+    /// told in the second poll.
+    Failed(BoxError),
+    Cut(BoxError),
+    /// Nothing follows trailers.
+    Nothing,
 }
 
 /// The upstream's body stopped for too long.
@@ -169,8 +177,8 @@ impl Body {
     }
 
     pub fn upstream(incoming: UpstreamBody, idle: Duration) -> Self {
-        let gathered = Gathered { incoming, idle: Idle::new(idle), behind: None, flushed: false, trailed: false };
-        Self { kind: Kind::Upstream(gathered), exchange: None, place: None }
+        let streamed = Streamed { incoming, idle: Idle::new(idle), next: Next::Pieces };
+        Self { kind: Kind::Upstream(streamed), exchange: None, place: None }
     }
 
     /// Ties the exchange's end to the body's.
@@ -201,7 +209,7 @@ impl http_body::Body for Body {
         let this = self.get_mut();
         let polled = match &mut this.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into())))),
-            Kind::Upstream(gathered) => gathered.poll_frame(cx),
+            Kind::Upstream(streamed) => streamed.poll_frame(cx),
         };
         match &polled {
             Poll::Ready(None) => this.ended(false),
@@ -216,87 +224,108 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
-            Kind::Upstream(Gathered { incoming, behind, .. }) => behind.is_none() && incoming.is_end_stream(),
+            Kind::Upstream(streamed) => streamed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Upstream(gathered) => gathered.incoming.size_hint(),
+            Kind::Upstream(streamed) => streamed.incoming.size_hint(),
         }
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let whole = match &self.kind {
-            Kind::Full(bytes) => bytes.is_none(),
-            Kind::Upstream(gathered) => gathered.is_whole(),
-        };
+        // Once the announced bytes have come, hyper drops a body without asking for its end.
+        let whole = self.is_end_stream() || matches!(&self.kind, Kind::Upstream(streamed) if streamed.has_all_bytes());
         self.ended(!whole);
     }
 }
 
-// === impl Gathered ===
+// === impl Streamed ===
 
-impl Gathered {
+impl Streamed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, BoxError>>> {
-        if self.behind.as_ref().is_some_and(|behind| behind.is_err()) && !self.flushed {
-            // Once a body fails, hyper forgets what it has queued, the head included; where a body waits, it writes that.
-            self.flushed = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        loop {
+            match std::mem::replace(&mut self.next, Next::Pieces) {
+                Next::Pieces => {
+                    let pieces = ready!(self.poll_pieces(cx));
+                    if !pieces.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(pieces))));
+                    }
+                    if matches!(self.next, Next::Pieces) {
+                        return Poll::Ready(None);
+                    }
+                }
+                Next::Trailers(mut trailers) => {
+                    headers::trailers(&mut trailers);
+                    self.next = Next::Nothing;
+                    return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
+                }
+                Next::Failed(error) => {
+                    self.next = Next::Cut(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Next::Cut(error) => return Poll::Ready(Some(Err(error))),
+                Next::Nothing => {
+                    self.next = Next::Nothing;
+                    return Poll::Ready(None);
+                }
+            }
         }
-        if let Some(behind) = self.behind.take() {
-            return Poll::Ready(Some(*behind));
-        }
+    }
+
+    /// All that is there, and notes what comes behind it. None: there is no more.
+    fn poll_pieces(&mut self, cx: &mut Context<'_>) -> Poll<Pieces> {
         let mut pieces = Pieces::default();
-        let behind = loop {
+        loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(piece) => {
                         pieces.push(piece);
                         if pieces.is_full() || self.incoming.is_end_stream() {
-                            break None;
+                            break;
                         }
                     }
-                    Err(rest) => {
-                        if let Ok(trailers) = rest.into_trailers() {
-                            self.trailed = true;
-                            break Some(Ok(clean_trailers(trailers)));
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            self.next = Next::Trailers(Box::new(trailers));
+                            break;
                         }
                     }
                 },
-                Poll::Ready(Some(Err(error))) => break Some(Err(error.into())),
-                Poll::Ready(None) => break None,
+                Poll::Ready(Some(Err(error))) => {
+                    self.next = Next::Failed(error.into());
+                    break;
+                }
+                Poll::Ready(None) => break,
                 // What is there already goes first. hyper asks again then, and the piece that is missing is waited for.
-                Poll::Pending if !pieces.is_empty() => break None,
+                Poll::Pending if !pieces.is_empty() => break,
                 Poll::Pending if self.idle.poll_over(cx) => {
-                    break Some(Err(UpstreamStalled(self.idle.limit).into()));
+                    self.next = Next::Failed(UpstreamStalled(self.idle.limit).into());
+                    break;
                 }
                 Poll::Pending => return Poll::Pending,
             }
-        };
-        self.idle.moved();
-        if pieces.is_empty() {
-            return Poll::Ready(behind);
         }
-        self.behind = behind.map(Box::new);
-        Poll::Ready(Some(Ok(Frame::data(pieces))))
+        self.idle.moved();
+        Poll::Ready(pieces)
     }
 
-    /// Whether the client has all of it: hyper drops a body without asking for its end once the announced bytes, or trailers, have
-    /// come.
-    fn is_whole(&self) -> bool {
-        let exact = self.incoming.size_hint().exact() == Some(0);
-        self.behind.is_none() && (self.trailed || exact || self.incoming.is_end_stream())
+    fn is_end_stream(&self) -> bool {
+        match self.next {
+            Next::Pieces => self.incoming.is_end_stream(),
+            Next::Trailers(_) | Next::Failed(_) | Next::Cut(_) => false,
+            Next::Nothing => true,
+        }
     }
-}
 
-fn clean_trailers<D>(mut trailers: HeaderMap) -> Frame<D> {
-    headers::trailers(&mut trailers);
-    Frame::trailers(trailers)
+    fn has_all_bytes(&self) -> bool {
+        matches!(self.next, Next::Pieces) && self.incoming.size_hint().exact() == Some(0)
+    }
 }
 
 // === impl Idle ===

@@ -23,9 +23,9 @@ struct Rest {
     left: usize,
 }
 
-/// A write takes as many buffers as hyper gives it, 64 less the head; more of them is no gain.
+/// hyper writes 64 buffers at a time, the head among them.
 const MAX_PIECES: usize = 48;
-/// Bytes that are gathered, the last piece not counted. It is what a client that reads nothing can hold on to, beside the windows.
+/// Bytes, the last piece not counted: what a client that reads nothing can hold on to, beside the windows.
 const MAX_BYTES: usize = 256 * 1024;
 
 // === impl Pieces ===
@@ -94,10 +94,10 @@ mod tests {
 
     use super::*;
 
-    fn gathered(pieces: &[Vec<u8>]) -> Pieces {
-        let mut gathered = Pieces::default();
-        pieces.iter().for_each(|piece| gathered.push(piece.clone().into()));
-        gathered
+    fn collected(pieces: &[Vec<u8>]) -> Pieces {
+        let mut collected = Pieces::default();
+        pieces.iter().for_each(|piece| collected.push(piece.clone().into()));
+        collected
     }
 
     proptest! {
@@ -107,26 +107,26 @@ mod tests {
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 0..12),
             steps in prop::collection::vec((0usize..20, 1usize..5), 1..40),
         ) {
-            let (mut gathered, mut expected) = (gathered(&pieces), pieces.concat());
+            let (mut collected, mut expected) = (collected(&pieces), pieces.concat());
             for (step, buffers) in steps {
-                prop_assert_eq!(gathered.remaining(), expected.len());
-                prop_assert_eq!(gathered.has_remaining(), !gathered.chunk().is_empty());
+                prop_assert_eq!(collected.remaining(), expected.len());
+                prop_assert_eq!(collected.has_remaining(), !collected.chunk().is_empty());
                 let mut slices = vec![IoSlice::new(&[]); buffers];
-                let filled = gathered.chunks_vectored(&mut slices);
+                let filled = collected.chunks_vectored(&mut slices);
                 let seen: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
                 prop_assert!(expected.starts_with(&seen));
                 prop_assert_eq!(seen.is_empty(), expected.is_empty());
                 let step = step.min(expected.len());
-                gathered.advance(step);
+                collected.advance(step);
                 expected.drain(..step);
             }
-            prop_assert_eq!(gathered.copy_to_bytes(expected.len()), expected);
+            prop_assert_eq!(collected.copy_to_bytes(expected.len()), expected);
         }
     }
 
     #[test]
     fn it_is_full_by_bytes_and_by_count() {
-        let full = |pieces: usize, size: usize| gathered(&vec![vec![0; size]; pieces]).is_full();
+        let full = |pieces: usize, size: usize| collected(&vec![vec![0; size]; pieces]).is_full();
         assert!(!full(0, 0));
         assert!(full(1, MAX_BYTES));
         assert!(!full(1, MAX_BYTES - 1));
@@ -138,6 +138,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "advance")]
     fn no_more_is_taken_than_there_is() {
-        gathered(&[vec![1, 2], vec![3]]).advance(4);
+        collected(&[vec![1, 2], vec![3]]).advance(4);
     }
 }

@@ -27,6 +27,8 @@ struct Http2 {
     left: Option<u64>,
     /// What may still come is trailers.
     data_ended: bool,
+    /// Nothing more comes. h2 says so too, but locks its connection for it, and several ask behind each piece.
+    ended: bool,
     place: Option<OpenStream>,
     /// Ends what is still sent of the request.
     upload: Option<AbortHandle>,
@@ -60,7 +62,7 @@ impl UpstreamBody {
         let ended = stream.is_end_stream();
         let left = length(&head.headers).or(ended.then_some(0));
         let place = place.filter(|_| !ended);
-        Response::from_parts(head, Self(Kind::Http2(Http2 { stream, left, data_ended: ended, place, upload })))
+        Response::from_parts(head, Self(Kind::Http2(Http2 { stream, left, data_ended: ended, ended, place, upload })))
     }
 }
 
@@ -73,12 +75,10 @@ impl Body for UpstreamBody {
             Kind::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
             Kind::Http2(body) => {
                 let polled = body.poll_frame(cx);
-                let ended = match &polled {
-                    Poll::Pending => false,
-                    Poll::Ready(Some(Ok(_))) => body.is_end_stream(),
-                    Poll::Ready(Some(Err(_)) | None) => true,
-                };
-                if ended {
+                if let Poll::Ready(Some(Ok(_))) = &polled {
+                    body.ended = body.is_end_stream();
+                }
+                if body.ended || matches!(&polled, Poll::Ready(Some(Err(_)) | None)) {
                     body.place = None;
                 }
                 polled
@@ -110,11 +110,10 @@ impl std::fmt::Debug for UpstreamBody {
 // === impl Http2 ===
 
 impl Http2 {
-    /// Asked behind each piece, and h2 locks its connection for the answer: while bytes are missing it need not be asked, since
-    /// an answer that is shorter than it says is an error there (RFC 9113 §8.1.1).
+    /// While bytes are missing h2 need not be asked: an answer that is shorter than it says is an error there (RFC 9113 §8.1.1).
     fn is_end_stream(&self) -> bool {
         let missing = !self.data_ended && self.left.is_some_and(|left| left > 0);
-        !missing && self.stream.is_end_stream()
+        self.ended || (!missing && self.stream.is_end_stream())
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -149,7 +148,7 @@ impl Drop for Http2 {
     // Who takes no more of the answer has gone. Without this, a request that waits for its window would keep the stream open,
     // and an upstream that waits for its answer to be taken would never make room.
     fn drop(&mut self) {
-        if let Some(upload) = self.upload.take().filter(|_| !self.stream.is_end_stream()) {
+        if let Some(upload) = self.upload.take().filter(|_| !self.is_end_stream()) {
             upload.abort();
         }
     }

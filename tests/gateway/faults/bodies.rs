@@ -16,7 +16,7 @@ use crate::support::Proxy;
 use crate::wire::Wire;
 
 /// What was read of a body, and whether it has ended as one.
-async fn read(client: &mut Client, path: &str) -> (String, bool) {
+pub(super) async fn read(client: &mut Client, path: &str) -> (String, bool) {
     let mut response = within(client.send(get(path))).await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     let mut read = String::new();
