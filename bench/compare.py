@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rig import load, machine, origin, report
 from rig.process import Rig
-from rig.proxies import OURS, Proxies, Running, versions
+from rig.proxies import OURS, PLAIN, Proxies, Running, versions
 
 PEERS = ["nginx", "haproxy-h1", "haproxy-h2", "envoy-h1", "envoy-h2", "caddy"]
 HYPER = ["hyper-h1", "hyper-h2"]
@@ -63,7 +63,7 @@ def compare_paced(proxies: list[Running], size, rate, connections, rounds, secon
 
 
 def ratios(rows, key):
-    """This program's figure over the best peer's, and over bare hyper's with the same protocol."""
+    """This program's figure over the best peer's, and over bare hyper's with the same protocol and the same build."""
     found = {}
     ours = rows.get(OURS, {}).get(key)
     sound = {name: row[key] for name, row in rows.items() if row[key] and not row.get("failed")}
@@ -71,8 +71,9 @@ def ratios(rows, key):
     if ours and peers:
         found["best_peer"] = min(peers, key=peers.get)
         found["to_best_peer"] = ours / peers[found["best_peer"]]
-    if ours and "hyper-h2" in sound:
-        found["to_hyper"] = ours / sound["hyper-h2"]
+    like_hyper = rows.get(PLAIN, {}).get(key) or ours
+    if like_hyper and "hyper-h2" in sound:
+        found["to_hyper"] = like_hyper / sound["hyper-h2"]
     return found
 
 

@@ -3,18 +3,16 @@
 
 import argparse
 import http.client
-import json
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 from compare import PEERS, Work, compare
 from rig import load, machine, origin, report
-from rig.process import ALL_CPUS, PROXY_CPU, Rig, free_port
+from rig.process import ALL_CPUS, PROXY_CPU, Rig
 from rig.proxies import OURS, Proxies, versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,25 +53,9 @@ def idle_connections(rig, proxies, count):
     return {"connections": count, "kib_each": each}
 
 
-def stored_grant(rig, proxies, binary):
-    """A configuration whose store holds a token that is good for a year."""
-    store = Path(tempfile.mkdtemp(dir=rig.folder)) / "grant.json"
-    grant = f"""[oauth]
-client_id = "bench"
-client_secret = "bench"
-token_url = "https://localhost:{free_port()}/token"
-[store]
-path = "{store}"
-"""
-    setup = proxies.ours(grant=grant)
-    answer = {"access_token": origin.TOKEN, "refresh_token": "bench", "token_type": "Bearer", "expires_in": 31536000}
-    rig.run(binary, "import", "--config", setup.command[-1], input=json.dumps(answer).encode())
-    return setup
-
-
-def start(rig, proxies, binary, times):
+def start(rig, proxies, times):
     """From the start of the process to a first 200, with a stored token; and resident memory a second later, without a load."""
-    setup = stored_grant(rig, proxies, binary)
+    setup = proxies.with_stored_grant()
     ready, resident, own = [], [], []
     for _ in range(times):
         began = time.perf_counter()
@@ -134,8 +116,12 @@ def build_sizes(target, jobs):
     for name, features in FEATURES.items():
         command = ["cargo", "build", "--locked", "--release", "--quiet", f"-j{jobs}", "--bin", OURS, *features]
         subprocess.run(command, check=True, cwd=ROOT, env=environment)
-        sizes[name] = (Path(target) / "release" / OURS).stat().st_size / (1 << 20)
+        sizes[name] = mib(Path(target) / "release" / OURS)
     return sizes
+
+
+def mib(path):
+    return path.stat().st_size / (1 << 20)
 
 
 def markdown(result):
@@ -176,7 +162,7 @@ def main():
         names = [OURS, *filter(None, options.peers.split(","))]
         _, result["many"] = under_many_connections(rig, proxies, names, options.connections, 1, options.seconds)
         result["idle"] = idle_connections(rig, proxies, options.idle)
-        result["start"] = start(rig, proxies, options.binary, 10)
+        result["start"] = start(rig, proxies, 10)
     result["cores"] = [two_cores(options.binary, connections, options.seconds) for connections in (4, 400)]
     if options.sizes:
         result["sizes"] = build_sizes(options.sizes, os.cpu_count())

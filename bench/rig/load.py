@@ -1,5 +1,6 @@
 """The load: wrk as fast as it goes, hey at a fixed rate or for a fixed count, and connections that do nothing."""
 
+import os
 import re
 import socket
 import subprocess
@@ -34,8 +35,8 @@ def wrk(rig: Rig, port, path, connections, seconds, post=0, cpus=LOAD_CPU, wrapp
     if post:
         text = f'wrk.method = "POST"\nwrk.body = string.rep("p", {post})\nwrk.headers["Content-Type"] = "application/json"\n'
         script = ["-s", rig.write(f"post-{post}.lua", text)]
-    command = [*wrapper, "taskset", "-c", cpus, "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "--timeout", "10s", *script]
-    out = subprocess.run([*map(str, command), f"http://127.0.0.1:{port}/{path}"], capture_output=True, text=True).stdout
+    command = [*wrapper, "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "--timeout", "10s", *script]
+    out = output([*map(str, command), f"http://127.0.0.1:{port}/{path}"], cpus)
     requests, rate = re.search(r"(\d+) requests in", out), re.search(r"Requests/sec:\s+([\d.]+)", out)
     if not requests or not rate:
         raise RuntimeError(f"wrk said nothing of use: {out!r}")
@@ -43,6 +44,10 @@ def wrk(rig: Rig, port, path, connections, seconds, post=0, cpus=LOAD_CPU, wrapp
     for errors in re.findall(r"Socket errors: (.*)", out):
         failed += sum(map(int, re.findall(r"\d+", errors)))
     return Load(int(requests.group(1)), float(rate.group(1)), failed, percentile(out, 50), percentile(out, 99))
+
+
+def output(command, cpus=LOAD_CPU):
+    return subprocess.run(command, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cpus)).stdout
 
 
 def percentile(out, share):
@@ -53,8 +58,8 @@ def percentile(out, share):
 def paced(port, path, rate, connections, seconds) -> dict:
     """Latencies in milliseconds at a fixed rate."""
     every = str(rate / connections)
-    command = ["taskset", "-c", LOAD_CPU, "hey", "-cpus", "1", "-z", f"{seconds}s", "-c", str(connections), "-q", every]
-    out = subprocess.run([*command, f"http://127.0.0.1:{port}/{path}"], capture_output=True, text=True).stdout
+    command = ["hey", "-cpus", "1", "-z", f"{seconds}s", "-c", str(connections), "-q", every]
+    out = output([*command, f"http://127.0.0.1:{port}/{path}"])
     found = {share: re.search(rf"{share}% in ([\d.]+) secs", out) for share in (50, 95, 99)}
     return {f"p{share}": float(match.group(1)) * 1000 for share, match in found.items() if match}
 
@@ -62,8 +67,8 @@ def paced(port, path, rate, connections, seconds) -> dict:
 def counted(port, path, requests, connections, body=None) -> Load:
     """Exactly so many requests. `body`: a file to send with each."""
     send = ["-m", "POST", "-D", str(body)] if body else []
-    command = ["taskset", "-c", LOAD_CPU, "hey", "-cpus", "1", "-n", str(requests), "-c", str(connections), "-t", "60", *send]
-    out = subprocess.run([*command, f"http://127.0.0.1:{port}/{path}"], capture_output=True, text=True).stdout
+    command = ["hey", "-cpus", "1", "-n", str(requests), "-c", str(connections), "-t", "60", *send]
+    out = output([*command, f"http://127.0.0.1:{port}/{path}"])
     answered = sum(map(int, re.findall(r"\[200\]\s+(\d+) responses", out)))
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
     # hey makes the same number of requests on each connection, and so may leave out a few.
@@ -79,7 +84,7 @@ def cost(process: Process, load) -> Cost:
 
 
 def missing():
-    return [name for name in ("wrk", "hey", "openssl", "taskset", "nginx", "haproxy") if not program(name)]
+    return [name for name in ("wrk", "hey", "openssl", "nginx", "haproxy") if not program(name)]
 
 
 class IdleConnections:

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 # The proxy has a CPU to itself; origin and load share the other.
-PROXY_CPU, LOAD_CPU, ALL_CPUS = "0", "1", "0,1"
+CPUS = sorted(os.sched_getaffinity(0))[:2]
+PROXY_CPU, LOAD_CPU, ALL_CPUS = {CPUS[0]}, {CPUS[-1]}, set(CPUS)
 
 # Where the system's packages put servers; it is not on every user's PATH.
 SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
@@ -129,12 +130,13 @@ class Rig:
 
     def spawn(self, command, cpus, environment=None):
         popen = subprocess.Popen(
-            ["taskset", "-c", cpus, *map(str, command)],
+            [*map(str, command)],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
             cwd=self.folder,
             env={**os.environ, **(environment or {})},
+            preexec_fn=lambda: os.sched_setaffinity(0, cpus),
         )
         process = Process(popen)
         self.processes.append(process)

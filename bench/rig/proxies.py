@@ -3,10 +3,12 @@
 All keep connections to the origin alive without an end, use one thread, write no access log, and buffer nothing on disk.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,8 @@ BENCH = Path(__file__).resolve().parent.parent
 PEERS = Path(os.environ.get("BENCH_PEERS", BENCH / ".peers"))
 
 OURS = "bearer-proxy"
+# By `cargo build --release` alone, without what release/build adds: to hold against bare hyper, which is built so, too.
+PLAIN = "bearer-proxy-plain"
 
 
 @dataclass
@@ -38,14 +42,16 @@ class Running:
 
 
 class Proxies:
-    """Makes setups by name. `binary` is this program's; `layers` is the example of that name, for bare hyper."""
+    """Makes setups by name. `binary` is this program's, `plain` its other build; `layers` is the example of that name, for bare hyper."""
 
-    def __init__(self, rig: Rig, origin: Origin, binary, layers=None, http="auto"):
+    def __init__(self, rig: Rig, origin: Origin, binary, layers=None, http="auto", plain=None):
         self.rig, self.origin, self.http = rig, origin, http
         self.binary = Path(binary).resolve()
+        self.plain = plain and Path(plain).resolve()
         self.layers = layers and Path(layers).resolve()
         self.makers = {
             OURS: self.ours,
+            PLAIN: lambda: self.ours(binary=self.plain) if self.plain else None,
             "bearer-proxy-h1": lambda: self.ours(http="1"),
             "hyper-h1": lambda: self.layer("hyper", "1"),
             "hyper-h2": lambda: self.layer("hyper", "2"),
@@ -71,7 +77,7 @@ class Proxies:
     def start_all(self, names):
         return [running for name in names if (running := self.start(name))]
 
-    def configuration(self, http=None, extra="", grant=None):
+    def configuration(self, http=None, extra="", grant=None, upstream=None):
         """This program's defaults; only addresses, trust and the grant are given."""
         port, admin = free_port(), free_port()
         grant = grant or f'[oauth]\ngrant = "static"\naccess_token_file = "{self.origin.token}"\n'
@@ -81,7 +87,7 @@ listen = "127.0.0.1:{port}"
 [outbound]
 ca_file = "{self.origin.ca}"
 [upstream]
-url = "https://localhost:{self.origin.port}"
+url = "https://localhost:{upstream or self.origin.port}"
 http = "{http or self.http}"
 [admin]
 listen = "127.0.0.1:{admin}"
@@ -90,9 +96,24 @@ listen = "127.0.0.1:{admin}"
 """
         return self.rig.write(f"ours-{port}.toml", text), port
 
-    def ours(self, **options):
+    def ours(self, binary=None, **options):
         path, port = self.configuration(**options)
-        return Setup([self.binary, "serve", "--config", path], port)
+        return Setup([binary or self.binary, "serve", "--config", path], port)
+
+    def with_stored_grant(self, **options):
+        """The store holds a token that is good for a year."""
+        store = Path(tempfile.mkdtemp(dir=self.rig.folder)) / "grant.json"
+        grant = f"""[oauth]
+client_id = "bench"
+client_secret = "bench"
+token_url = "https://localhost:{free_port()}/token"
+[store]
+path = "{store}"
+"""
+        setup = self.ours(grant=grant, **options)
+        answer = {"access_token": TOKEN, "refresh_token": "bench", "token_type": "Bearer", "expires_in": 31536000}
+        self.rig.run(self.binary, "import", "--config", setup.command[-1], input=json.dumps(answer).encode())
+        return setup
 
     def layer(self, height, http=None):
         if not self.layers:
