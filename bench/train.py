@@ -26,10 +26,13 @@ WORKS = [
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("binary", help="built with counters; each of its processes writes them when it ends")
+    parser.add_argument("--start-counts", metavar="FILE", help="where the process that only starts writes its own")
     parser.add_argument("--seconds", type=int, default=3, help="of each work")
     options = parser.parse_args()
     with Rig() as rig:
         proxies = Proxies(rig, origin.start(rig), options.binary)
+        if options.start_counts:
+            starts(rig, proxies, options.start_counts)
         for http in ("1", "2"):
             through(rig, proxies.start("one", proxies.with_stored_grant(http=http)), options.seconds)
         # The load tool speaks neither TLS nor HTTP/2: another of the same binary does that in its place.
@@ -40,6 +43,15 @@ def main():
             setup.environment["BEARER_PROXY_VIA"] = "client"
             through(rig, proxies.start("client", setup), options.seconds)
         rig.stop(server.process)
+
+
+def starts(rig, proxies, counts):
+    """What every process does that then idles: a start with a stored grant, and a first request."""
+    setup = proxies.with_stored_grant()
+    setup.environment["LLVM_PROFILE_FILE"] = counts
+    running = proxies.start("idle", setup)
+    load.wrk(rig, running.port, "1k", 1, 1)
+    rig.stop(running.process)
 
 
 def through(rig, running, seconds):
