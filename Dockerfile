@@ -11,6 +11,8 @@ WORKDIR /src
 # What .dockerignore lets through: not rust-toolchain.toml, since the image's compiler is the one, and developers' tools are not
 # needed here.
 COPY . .
+# `require`: rather no image than one whose program is slower.
+ARG PGO=auto
 # musl is Alpine's default target: the binary is static.
 RUN install -D -m 0755 "$(release/build)" /out/bearer-proxy \
  # The state folder, writable by the user that the image runs as: a volume that is mounted there inherits this.

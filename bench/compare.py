@@ -71,7 +71,7 @@ def ratios(rows, key):
     if ours and peers:
         found["best_peer"] = min(peers, key=peers.get)
         found["to_best_peer"] = ours / peers[found["best_peer"]]
-    like_hyper = rows.get(PLAIN, {}).get(key) or ours
+    like_hyper = sound.get(PLAIN) if PLAIN in rows else ours
     if like_hyper and "hyper-h2" in sound:
         found["to_hyper"] = like_hyper / sound["hyper-h2"]
     return found
@@ -83,7 +83,8 @@ def markdown(result):
     names = list(dict.fromkeys(name for work in works.values() for name in work["rows"]))
     lines = [[name, *(cell(work["rows"].get(name)) for work in works.values())] for name in names]
     lines.append(["**to the best peer**", *(bold(work.get("to_best_peer")) for work in works.values())])
-    lines.append(["**to bare hyper (h2)**", *(bold(work.get("to_hyper")) for work in works.values())])
+    same = ", both by cargo alone" if PLAIN in names else ""
+    lines.append([f"**to bare hyper (h2)**{same}", *(bold(work.get("to_hyper")) for work in works.values())])
     text = "CPU per request, µs:\n\n" + report.table(["", *works], lines)
     if paced := result.get("paced"):
         head = ["", "p50, ms", "p95, ms", "p99, ms"]

@@ -42,7 +42,7 @@ def main():
             # A request that comes to its own name again would be a loop.
             setup.environment["BEARER_PROXY_VIA"] = "client"
             through(rig, proxies.start("client", setup), options.seconds)
-        rig.stop(server.process)
+        ended(rig, server)
 
 
 def starts(rig, proxies, counts):
@@ -50,16 +50,27 @@ def starts(rig, proxies, counts):
     setup = proxies.with_stored_grant()
     setup.environment["LLVM_PROFILE_FILE"] = counts
     running = proxies.start("idle", setup)
-    load.wrk(rig, running.port, "1k", 1, 1)
-    rig.stop(running.process)
+    one(rig, running, "1k", 1, 1)
+    ended(rig, running)
 
 
 def through(rig, running, seconds):
     for path, connections, post in WORKS:
-        done = load.wrk(rig, running.port, path, connections, seconds, post)
-        if done.failed:
-            raise SystemExit(f"{running.name}: {done.failed} of {done.requests} requests for {path} failed: {rig.tail()}")
+        one(rig, running, path, connections, seconds, post)
+    ended(rig, running)
+
+
+def one(rig, running, path, connections, seconds, post=0):
+    done = load.wrk(rig, running.port, path, connections, seconds, post)
+    if done.failed:
+        raise SystemExit(f"{running.name}: {done.failed} of {done.requests} requests for {path} failed: {rig.tail()}")
+
+
+def ended(rig, running):
+    """Counts are written at a clean end alone. Without them what is hot would pass for what never runs."""
     rig.stop(running.process)
+    if running.process.popen.returncode != 0:
+        raise SystemExit(f"{running.name} ended with {running.process.popen.returncode}: {rig.tail()}")
 
 
 def serves_tls(rig):

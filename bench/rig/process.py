@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -42,6 +43,13 @@ def children(pid):
         except OSError:
             pass  # It has ended.
     return found
+
+
+def environment(**more):
+    """Without what would make the program another one than its configuration says."""
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    kept = {key: value for key, value in os.environ.items() if key.upper() not in proxies and not key.startswith("BEARER_PROXY_")}
+    return {**kept, **more}
 
 
 class Process:
@@ -106,6 +114,9 @@ class Rig:
         # Told to end, Python would leave the processes behind.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        # A proxy has two sockets a client, and a shell's limit is 1,024.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         # nginx's workers are another user's.
         self.folder.chmod(0o755)
         self.log = open(self.folder / "log", "ab")
@@ -126,16 +137,16 @@ class Rig:
         return path
 
     def run(self, *command, **options):
-        subprocess.run(command, check=True, cwd=self.folder, stdout=self.log, stderr=self.log, **options)
+        subprocess.run(command, check=True, cwd=self.folder, stdout=self.log, stderr=self.log, env=environment(), **options)
 
-    def spawn(self, command, cpus, environment=None):
+    def spawn(self, command, cpus, more=None):
         popen = subprocess.Popen(
             [*map(str, command)],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
             cwd=self.folder,
-            env={**os.environ, **(environment or {})},
+            env=environment(**(more or {})),
             preexec_fn=lambda: os.sched_setaffinity(0, cpus),
         )
         process = Process(popen)
