@@ -34,7 +34,7 @@ def main():
         if options.start_counts:
             starts(rig, proxies, options.start_counts)
         for http in ("1", "2"):
-            through(rig, proxies.start("one", proxies.with_stored_grant(http=http)), options.seconds)
+            through(rig, proxies.start("alone", proxies.with_stored_grant(http=http)), options.seconds)
         # The load tool speaks neither TLS nor HTTP/2: another of the same binary does that in its place.
         server = proxies.start("server", proxies.ours(extra=serves_tls(rig)))
         for http in ("1", "2"):
@@ -50,17 +50,17 @@ def starts(rig, proxies, counts):
     setup = proxies.with_stored_grant()
     setup.environment["LLVM_PROFILE_FILE"] = counts
     running = proxies.start("idle", setup)
-    one(rig, running, "1k", 1, 1)
+    send(rig, running, "1k", 1, 1)
     ended(rig, running)
 
 
 def through(rig, running, seconds):
     for path, connections, post in WORKS:
-        one(rig, running, path, connections, seconds, post)
+        send(rig, running, path, connections, seconds, post)
     ended(rig, running)
 
 
-def one(rig, running, path, connections, seconds, post=0):
+def send(rig, running, path, connections, seconds, post=0):
     done = load.wrk(rig, running.port, path, connections, seconds, post)
     if done.failed:
         raise SystemExit(f"{running.name}: {done.failed} of {done.requests} requests for {path} failed: {rig.tail()}")

@@ -1,13 +1,12 @@
 """The load: wrk as fast as it goes, hey at a fixed rate or for a fixed count, and connections that do nothing."""
 
-import os
 import re
 import socket
 import subprocess
 from dataclasses import dataclass
 from statistics import median
 
-from .process import LOAD_CPU, Process, Rig, program
+from .process import LOAD_CPU, Process, Rig, on, program
 
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 
@@ -47,7 +46,7 @@ def wrk(rig: Rig, port, path, connections, seconds, post=0, cpus=LOAD_CPU, wrapp
 
 
 def output(command, cpus=LOAD_CPU):
-    return subprocess.run(command, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cpus)).stdout
+    return subprocess.run(command, capture_output=True, text=True, preexec_fn=on(cpus)).stdout
 
 
 def percentile(out, share):

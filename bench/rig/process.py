@@ -45,11 +45,15 @@ def children(pid):
     return found
 
 
-def environment(**more):
-    """Without what would make the program another one than its configuration says."""
+def inherited():
+    """This process's environment, without what would make a program another one than its configuration says."""
     proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-    kept = {key: value for key, value in os.environ.items() if key.upper() not in proxies and not key.startswith("BEARER_PROXY_")}
-    return {**kept, **more}
+    return {key: value for key, value in os.environ.items() if key.upper() not in proxies and not key.startswith("BEARER_PROXY_")}
+
+
+def on(cpus):
+    """As `preexec_fn`: the process, and what it starts, runs on these CPUs alone."""
+    return lambda: os.sched_setaffinity(0, cpus)
 
 
 class Process:
@@ -137,17 +141,17 @@ class Rig:
         return path
 
     def run(self, *command, **options):
-        subprocess.run(command, check=True, cwd=self.folder, stdout=self.log, stderr=self.log, env=environment(), **options)
+        subprocess.run(command, check=True, cwd=self.folder, stdout=self.log, stderr=self.log, env=inherited(), **options)
 
-    def spawn(self, command, cpus, more=None):
+    def spawn(self, command, cpus, environment=None):
         popen = subprocess.Popen(
-            [*map(str, command)],
+            list(map(str, command)),
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
             cwd=self.folder,
-            env=environment(**(more or {})),
-            preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+            env={**inherited(), **(environment or {})},
+            preexec_fn=on(cpus),
         )
         process = Process(popen)
         self.processes.append(process)
