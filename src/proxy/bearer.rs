@@ -113,10 +113,7 @@ impl Authorized {
 // === impl Bearing ===
 
 impl Bearing {
-    async fn token(&self, large: bool) -> Result<Arc<LiveToken>, Failure> {
-        if let Some(token) = self.tokens.at_hand(large) {
-            return Ok(token);
-        }
+    async fn wait_for_token(&self, large: bool) -> Result<Arc<LiveToken>, Failure> {
         let began = Instant::now();
         let token = self.tokens.wait_for_token(large).await;
         self.metrics.token_wait(began.elapsed());
@@ -156,35 +153,33 @@ impl Bearing {
     where
         S: Service<Authorized, Response = Response<UpstreamBody>, Error = Attempted>,
     {
+        // What is rare is awaited in a box: what this future has room for is memory that every request in flight touches.
         async move {
-            let mut token = self.token(prepared.large).await?;
+            let mut token = match self.tokens.at_hand(prepared.large) {
+                Some(token) => token,
+                None => Box::pin(self.wait_for_token(prepared.large)).await?,
+            };
             let (mut body, kept) = self.keep(prepared.incoming.take(), prepared.large);
             let mut state = Sending::default();
             loop {
                 let attempt = self.authorize(&mut prepared, std::mem::take(&mut body), &token, &kept);
                 let began = Instant::now();
-                let replay = match upstream.call(attempt).await {
-                    Ok(response) => {
-                        self.metrics.upstream_head(began.elapsed());
-                        match self.judge(&response, &token, kept.as_deref(), &mut state).await? {
-                            None => {
-                                // The client may still be sending.
-                                if let Some(kept) = &kept {
-                                    kept.release();
-                                }
-                                return Ok(self.pass_on(response, prepared.place.take(), prepared.downstream.take()));
-                            }
-                            Some(newer) => {
-                                token = newer;
-                                discard(response);
-                                ReplayReason::TokenRefused
-                            }
+                let outcome = upstream.call(attempt).await;
+                let refused = match self.judge(outcome, began, &token, kept.as_deref(), &mut state, &mut prepared) {
+                    Judgement::Over(outcome) => return outcome,
+                    Judgement::Resend => None,
+                    Judgement::Refused(response) => Some(response),
+                };
+                let replay = match refused {
+                    None => ReplayReason::Connection,
+                    Some(response) => match Box::pin(self.newer_token(&token, kept.as_deref())).await? {
+                        None => return Ok(self.pass_on(*response, kept.as_deref(), &mut prepared)),
+                        Some(newer) => {
+                            token = newer;
+                            discard(*response);
+                            ReplayReason::TokenRefused
                         }
-                    }
-                    Err(attempted) => {
-                        self.may_resend(&prepared.head.method, attempted, kept.as_deref(), &mut state)?;
-                        ReplayReason::Connection
-                    }
+                    },
                 };
                 body = match &kept {
                     None => RequestBody::Empty,
@@ -221,14 +216,26 @@ impl Bearing {
         authorized
     }
 
-    /// What follows an answer: `Some`: to be replayed with this token; `None`: to be passed on.
-    async fn judge(
+    /// What follows an attempt.
+    fn judge(
         &self,
-        response: &Response<UpstreamBody>,
+        outcome: Result<Response<UpstreamBody>, Attempted>,
+        began: Instant,
         token: &LiveToken,
         kept: Option<&Kept<ClientBody>>,
         state: &mut Sending,
-    ) -> Result<Option<Arc<LiveToken>>, Failure> {
+        prepared: &mut Prepared,
+    ) -> Judgement {
+        let response = match outcome {
+            Ok(response) => response,
+            Err(attempted) => {
+                return match self.may_resend(&prepared.head.method, attempted, kept, state) {
+                    Ok(()) => Judgement::Resend,
+                    Err(failure) => Judgement::Over(Err(failure)),
+                };
+            }
+        };
+        self.metrics.upstream_head(began.elapsed());
         if !self.refusals.is_refusal(response.status(), response.headers()) {
             token.mark_accepted();
             if let Some(reason) = state.replayed {
@@ -237,14 +244,22 @@ impl Bearing {
                     self.tokens.replay_accepted();
                 }
             }
-            return Ok(None);
-        }
-        if state.refused {
+        } else if state.refused {
             self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::RefusedAgain);
             self.tokens.refused_again(token);
-            return Ok(None);
+        } else {
+            state.refused = true;
+            return Judgement::Refused(Box::new(response));
         }
-        state.refused = true;
+        Judgement::Over(Ok(self.pass_on(response, kept, prepared)))
+    }
+
+    /// After a first refusal: the token to replay with. `None`: there is no replay, and the refusal is passed on.
+    async fn newer_token(
+        &self,
+        token: &LiveToken,
+        kept: Option<&Kept<ClientBody>>,
+    ) -> Result<Option<Arc<LiveToken>>, Failure> {
         if !kept.is_none_or(Kept::is_whole) {
             self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
             self.tokens.refused_unreplayable(token);
@@ -297,9 +312,14 @@ impl Bearing {
     fn pass_on(
         &self,
         response: Response<UpstreamBody>,
-        place: Option<Place>,
-        downstream: Option<OnUpgrade>,
+        kept: Option<&Kept<ClientBody>>,
+        prepared: &mut Prepared,
     ) -> Response<Body> {
+        // The client may still be sending.
+        if let Some(kept) = kept {
+            kept.release();
+        }
+        let (place, downstream) = (prepared.place.take(), prepared.downstream.take());
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS
             && let Some(downstream) = downstream
         {
@@ -317,6 +337,15 @@ impl Bearing {
         }
         Response::from_parts(parts, Body::upstream(incoming, self.idle_timeout).holding(place))
     }
+}
+
+/// What follows an attempt.
+enum Judgement {
+    Over(Result<Response<Body>, Failure>),
+    /// Its connection failed it, and it may be sent again.
+    Resend,
+    /// The token was refused, for the first time.
+    Refused(Box<Response<UpstreamBody>>),
 }
 
 /// What has happened to a request so far.

@@ -7,7 +7,7 @@
 //!
 //! - HTTP/2 requests spread over several connections. A request is never queued within one that has as many streams
 //!   open as the upstream allows: another connection is opened.
-//! - A failure says whether the connection was reused, and what it proves about the request ([`SendFailure`]).
+//! - A failure says whether the connection was reused, and what it proves about the request ([`SendFailure`](super::failure::SendFailure)).
 //! - Connections have an age, so that DNS changes are followed. The successor is opened before the last one goes.
 //!
 //! # What the caller does
@@ -25,14 +25,12 @@ use std::error::Error;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use http::{Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
 
 use crate::config::{UpstreamConfig, UpstreamHttp};
 
 use super::connect::{Connector, Offer};
-use super::failure::{FailureKind, SendFailure};
 
 use queue::Queue;
 use sweep::Limits;
@@ -45,6 +43,7 @@ mod h1;
 mod h2;
 mod pulse;
 mod queue;
+mod sending;
 mod sweep;
 mod target;
 mod transport;
@@ -53,9 +52,6 @@ mod upload;
 
 pub use body::{BodyError, UpstreamBody};
 pub use transport::OpenConnections;
-
-/// A request that a dying connection hands back goes to another this often; then the caller hears of it.
-const MAX_HANDED_BACK: usize = 3;
 
 /// A request's body: a name for the bounds that hyper sets.
 pub trait RequestBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static {}
@@ -109,45 +105,6 @@ impl<B: RequestBody> Pool<B> {
             sweeping: Cell::new(false),
             draining: Cell::new(false),
         })
-    }
-
-    /// Sends a request and waits for the response's head.
-    ///
-    /// What comes back without a byte written goes to another connection, silently: that is not a repetition.
-    pub fn send(
-        self: &Rc<Self>,
-        mut request: Request<B>,
-    ) -> impl Future<Output = Result<Response<UpstreamBody>, Box<SendFailure<B>>>> + use<B> {
-        let this = Rc::clone(self);
-        let mut left = MAX_HANDED_BACK;
-        // Not an `async fn`: that would keep its argument and a copy of it.
-        async move {
-            loop {
-                let slot = match this.checkout() {
-                    Some(slot) => slot,
-                    None => match this.wait().await {
-                        Ok(slot) => slot,
-                        Err(error) => return Err(SendFailure::connect(error, request)),
-                    },
-                };
-                // The request goes at once; only its answer is waited for.
-                let outcome = match slot {
-                    Slot::Http1(lease) => lease.send(&this.target, request).await,
-                    Slot::Http2(lease) => lease.send(&this.target, request).await,
-                };
-                let mut failure = match outcome {
-                    Ok(response) => return Ok(response),
-                    Err(failure) => failure,
-                };
-                // On a fresh connection it is the upstream's doing, and would go on for ever.
-                let again = left > 0 && failure.kind == FailureKind::HandedBack && failure.reused;
-                match failure.request.take_if(|_| again) {
-                    Some(unsent) => request = unsent,
-                    None => return Err(failure),
-                }
-                left -= 1;
-            }
-        }
     }
 
     /// Ends what is idle, lets finish what is in flight, and keeps no connection any more. A request that still comes
