@@ -1,6 +1,7 @@
 //! The proxy's stack without its upper layers. Below and above them stands the least that works.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bearer_proxy::proxy::Shared;
@@ -56,7 +57,8 @@ impl Parts {
         let direct = self.direct();
         let guarded = ServiceBuilder::new().layer(self.guard_layer()).service_fn(move |admitted: Admitted| {
             let direct = direct.clone();
-            async { Ok(direct.send(admitted.into_parts().0).await) }
+            // In a box, as the layer below the guard answers.
+            Box::pin(async { Ok(direct.send(admitted.into_parts().0).await) }) as Pin<Box<dyn Future<Output = _>>>
         });
         answered(guarded, |_| bad_gateway())
     }

@@ -340,6 +340,7 @@ impl Bearing {
 }
 
 /// What follows an attempt.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and is there for a moment")]
 enum Judgement {
     Over(Result<Response<Body>, Failure>),
     /// Its connection failed it, and it may be sent again.

@@ -8,13 +8,12 @@ mod framing;
 pub(crate) mod fuzzing;
 mod path;
 
-use std::future::{Ready, ready};
+use std::future::ready;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use futures_util::future::Either;
 use http::header::{AUTHORIZATION, HOST, VIA};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body::Body as _;
@@ -22,6 +21,7 @@ use hyper::body::Incoming;
 use tower::{Layer, Service};
 
 pub(crate) use self::path::plain;
+use super::LocalBoxFuture;
 use super::error::Failure;
 use super::limit::Place;
 use crate::config::{Config, GuardConfig, ListenAddress};
@@ -203,13 +203,14 @@ impl<S> Layer<S> for GuardLayer {
     }
 }
 
-impl<S, R> Service<Request<Incoming>> for Guard<S>
+impl<S, R: 'static> Service<Request<Incoming>> for Guard<S>
 where
-    S: Service<Admitted, Response = R, Error = Failure>,
+    // A box in any case: room for a refusal beside it would be memory that every request in flight touches.
+    S: Service<Admitted, Response = R, Error = Failure, Future = LocalBoxFuture<Result<R, Failure>>>,
 {
     type Response = R;
     type Error = Failure;
-    type Future = Either<Ready<Result<R, Failure>>, S::Future>;
+    type Future = S::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -217,8 +218,8 @@ where
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         match self.rules.admit(request) {
-            Ok(admitted) => Either::Right(self.inner.call(admitted)),
-            Err(failure) => Either::Left(ready(Err(failure))),
+            Ok(admitted) => self.inner.call(admitted),
+            Err(failure) => Box::pin(ready(Err(failure))),
         }
     }
 }

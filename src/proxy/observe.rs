@@ -3,8 +3,9 @@
 //! This is the one place where a [`Failure`] becomes a response and a log line. The path is logged, never the query.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, HeaderValue};
 use http::uri::PathAndQuery;
@@ -13,7 +14,6 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::LocalBoxFuture;
 use super::body::Body;
 use super::error::Failure;
 use crate::config::LogRequests;
@@ -50,6 +50,14 @@ pub struct Observe<S> {
     observer: Rc<Observer>,
 }
 
+/// Until the response's head. No `async` block, which would need a box of its own.
+pub struct Observed<A> {
+    answer: A,
+    /// `None`: answered.
+    exchange: Option<Box<Exchange>>,
+    is_http1: bool,
+}
+
 /// How a client that went away before its answer is counted; nginx's unregistered 499.
 const CLIENT_GONE: u16 = 499;
 
@@ -72,6 +80,21 @@ impl Exchange {
     /// The answer's body has ended; `cut`: before its end.
     pub(super) fn body_ended(&mut self, cut: bool) {
         self.cut = cut;
+    }
+
+    /// The proxy's own answer.
+    fn failed(&mut self, failure: &Failure, is_http1: bool) -> Response<Body> {
+        if !matches!(failure, Failure::ClientGone) {
+            if self.observer.log != LogRequests::None {
+                self.failure = Some((failure.kind(), failure.to_string()));
+            }
+            self.answer = Some((failure.status(), Source::Proxy));
+        }
+        let mut response = failure.response(&self.observer.via);
+        if is_http1 && failure.ends_connection() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 
     fn log(&self, status: StatusCode, source: Source) {
@@ -118,45 +141,43 @@ impl<S> Layer<S> for ObserveLayer {
     }
 }
 
-impl<S> Service<Request<Incoming>> for Observe<S>
+impl<S, A> Service<Request<Incoming>> for Observe<S>
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Failure>,
-    S::Future: 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Failure, Future = A>,
+    A: Future<Output = Result<Response<Body>, Failure>> + Unpin,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = LocalBoxFuture<Result<Response<Body>, Infallible>>;
+    type Future = Observed<A>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // No layer below has a readiness of its own: what is full says so in its answer.
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let mut exchange = Exchange::new(&self.observer, request.method(), request.uri());
+    fn call(&mut self, request: Request<Incoming>) -> Observed<A> {
+        let exchange = Exchange::new(&self.observer, request.method(), request.uri());
         let is_http1 = request.version() < Version::HTTP_2;
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let response = match answer.await {
-                Ok(response) => {
-                    exchange.answer = Some((response.status(), Source::Upstream));
-                    response
-                }
-                Err(failure) => {
-                    if !matches!(failure, Failure::ClientGone) {
-                        if exchange.observer.log != LogRequests::None {
-                            exchange.failure = Some((failure.kind(), failure.to_string()));
-                        }
-                        exchange.answer = Some((failure.status(), Source::Proxy));
-                    }
-                    let mut response = failure.response(&exchange.observer.via);
-                    if is_http1 && failure.ends_connection() {
-                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    }
-                    response
-                }
-            };
-            Ok(response.map(|body| body.ending(exchange)))
-        })
+        Observed { answer: self.inner.call(request), exchange: Some(exchange), is_http1 }
+    }
+}
+
+// === impl Observed ===
+
+impl<A: Future<Output = Result<Response<Body>, Failure>> + Unpin> Future for Observed<A> {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        // Polled after its end.
+        let Some(mut exchange) = self.exchange.take() else { return Poll::Pending };
+        let response = match answer {
+            Ok(response) => {
+                exchange.answer = Some((response.status(), Source::Upstream));
+                response
+            }
+            Err(failure) => exchange.failed(&failure, self.is_http1),
+        };
+        Poll::Ready(Ok(response.map(|body| body.ending(exchange))))
     }
 }

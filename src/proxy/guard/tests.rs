@@ -187,7 +187,7 @@ struct Full;
 impl Service<Admitted> for Full {
     type Response = ();
     type Error = Failure;
-    type Future = Ready<Result<(), Failure>>;
+    type Future = LocalBoxFuture<Result<(), Failure>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         Poll::Pending
