@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::Signals;
@@ -147,7 +148,7 @@ impl Heads {
                     };
                 }
                 Part::RequestLine | Part::Fields | Part::ChunkSize | Part::Trailers => {
-                    let end = bytes.iter().position(|byte| *byte == b'\n');
+                    let end = memchr(b'\n', bytes);
                     let (piece, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
                     bytes = rest;
                     if self.part == Part::RequestLine {
@@ -234,13 +235,13 @@ impl Default for Line {
 impl Head {
     /// Takes a piece of the request line. A `#` in the method is one of its characters.
     fn read_target(&mut self, piece: &[u8]) {
-        let target = match piece.iter().position(|byte| *byte == b' ') {
+        let target = match memchr(b' ', piece) {
             _ if self.method => piece,
             Some(blank) => piece.get(blank..).unwrap_or_default(),
             None => return,
         };
         self.method = true;
-        self.fragment |= target.contains(&b'#');
+        self.fragment |= memchr(b'#', target).is_some();
     }
 
     /// Takes a field's line; `None`: a length that is none.
