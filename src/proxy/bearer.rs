@@ -160,7 +160,7 @@ impl Bearing {
                 None => Box::pin(self.wait_for_token(prepared.large)).await?,
             };
             let (mut body, kept) = self.keep(prepared.incoming.take(), prepared.large);
-            let mut state = Sending::default();
+            let mut state = Attempts::default();
             loop {
                 let attempt = self.authorize(&mut prepared, std::mem::take(&mut body), &token, &kept);
                 let began = Instant::now();
@@ -223,7 +223,7 @@ impl Bearing {
         began: Instant,
         token: &LiveToken,
         kept: Option<&Kept<ClientBody>>,
-        state: &mut Sending,
+        state: &mut Attempts,
         prepared: &mut Prepared,
     ) -> Judgement {
         let response = match outcome {
@@ -288,7 +288,7 @@ impl Bearing {
         method: &Method,
         attempted: Attempted,
         kept: Option<&Kept<ClientBody>>,
-        state: &mut Sending,
+        state: &mut Attempts,
     ) -> Result<(), Failure> {
         if let Some(fault) = kept.and_then(|kept| kept.with_source(ClientBody::fault)) {
             return Err(match fault {
@@ -351,7 +351,7 @@ enum Judgement {
 
 /// What has happened to a request so far.
 #[derive(Default)]
-struct Sending {
+struct Attempts {
     /// A first refusal was met.
     refused: bool,
     /// It was sent again for its connection's sake.
