@@ -1,7 +1,6 @@
 //! The proxy's stack without its upper layers. Below and above them stands the least that works.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use bearer_proxy::proxy::Shared;
@@ -16,6 +15,7 @@ use bearer_proxy::proxy::target::Prefix;
 use bearer_proxy::server::{BoxError, Service};
 use bearer_proxy::upstream::pool::{Pool, RequestBody, UpstreamBody};
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{Either, Empty};
@@ -58,7 +58,7 @@ impl Parts {
         let guarded = ServiceBuilder::new().layer(self.guard_layer()).service_fn(move |admitted: Admitted| {
             let direct = direct.clone();
             // In a box, as the layer below the guard answers.
-            Box::pin(async { Ok(direct.send(admitted.into_parts().0).await) }) as Pin<Box<dyn Future<Output = _>>>
+            async { Ok(direct.send(admitted.into_parts().0).await) }.boxed_local()
         });
         answered(guarded, |_| bad_gateway())
     }

@@ -104,7 +104,7 @@ impl Authorized {
         Self { request, upgrade: false, kept: None }
     }
 
-    /// The request, whether it asks for another protocol, and its body's state.
+    /// The request, whether it asks for another protocol, and its body's history.
     pub fn into_parts(self) -> (Request<RequestBody>, bool, Option<Rc<Kept<ClientBody>>>) {
         (self.request, self.upgrade, self.kept)
     }
@@ -160,13 +160,15 @@ impl Bearing {
                 None => Box::pin(self.wait_for_token(prepared.large)).await?,
             };
             let (mut body, kept) = self.keep(prepared.incoming.take(), prepared.large);
-            let mut state = Attempts::default();
+            let mut history = History::default();
             loop {
                 let attempt = self.authorize(&mut prepared, std::mem::take(&mut body), &token, &kept);
                 let began = Instant::now();
                 let outcome = upstream.call(attempt).await;
-                let refused = match self.judge(outcome, began, &token, kept.as_deref(), &mut state, &mut prepared) {
-                    Judgement::Over(outcome) => return outcome,
+                let method = &prepared.head.method;
+                // In two steps, so that no judgement with room for an answer lives while a token is waited for.
+                let refused = match self.judge(outcome, began, &token, kept.as_deref(), &mut history, method)? {
+                    Judgement::PassOn(response) => return Ok(self.pass_on(response, kept.as_deref(), &mut prepared)),
                     Judgement::Resend => None,
                     Judgement::Refused(response) => Some(response),
                 };
@@ -189,7 +191,7 @@ impl Bearing {
                         None => return Err(Failure::Broken(super::error::Broken::Incomplete)),
                     },
                 };
-                state.replayed = Some(replay);
+                history.replayed = Some(replay);
             }
         }
     }
@@ -216,42 +218,40 @@ impl Bearing {
         authorized
     }
 
-    /// What follows an attempt.
+    /// Takes note of an attempt's outcome, and says what follows.
     fn judge(
         &self,
         outcome: Result<Response<UpstreamBody>, Attempted>,
         began: Instant,
         token: &LiveToken,
         kept: Option<&Kept<ClientBody>>,
-        state: &mut Attempts,
-        prepared: &mut Prepared,
-    ) -> Judgement {
+        history: &mut History,
+        method: &Method,
+    ) -> Result<Judgement, Failure> {
         let response = match outcome {
             Ok(response) => response,
             Err(attempted) => {
-                return match self.may_resend(&prepared.head.method, attempted, kept, state) {
-                    Ok(()) => Judgement::Resend,
-                    Err(failure) => Judgement::Over(Err(failure)),
-                };
+                self.may_resend(method, attempted, kept, history)?;
+                return Ok(Judgement::Resend);
             }
         };
         self.metrics.upstream_head(began.elapsed());
         if !self.refusals.is_refusal(response.status(), response.headers()) {
             token.mark_accepted();
-            if let Some(reason) = state.replayed {
+            if let Some(reason) = history.replayed {
                 self.metrics.replay(reason, ReplayOutcome::Ok);
                 if reason == ReplayReason::TokenRefused {
                     self.tokens.replay_accepted();
                 }
             }
-        } else if state.refused {
+        } else if history.refused {
             self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::RefusedAgain);
             self.tokens.refused_again(token);
         } else {
-            state.refused = true;
-            return Judgement::Refused(Box::new(response));
+            history.refused = true;
+            return Ok(Judgement::Refused(Box::new(response)));
         }
-        Judgement::Over(Ok(self.pass_on(response, kept, prepared)))
+        Ok(Judgement::PassOn(response))
     }
 
     /// After a first refusal: the token to replay with. `None`: there is no replay, and the refusal is passed on.
@@ -288,7 +288,7 @@ impl Bearing {
         method: &Method,
         attempted: Attempted,
         kept: Option<&Kept<ClientBody>>,
-        state: &mut Attempts,
+        history: &mut History,
     ) -> Result<(), Failure> {
         if let Some(fault) = kept.and_then(|kept| kept.with_source(ClientBody::fault)) {
             return Err(match fault {
@@ -299,13 +299,13 @@ impl Bearing {
             });
         }
         let whole = kept.is_none_or(Kept::is_whole);
-        if !attempted.may_resend(method, whole, state.resent) {
-            if let Some(reason) = state.replayed {
+        if !attempted.may_resend(method, whole, history.resent) {
+            if let Some(reason) = history.replayed {
                 self.metrics.replay(reason, ReplayOutcome::Failed);
             }
             return Err(attempted.into());
         }
-        state.resent = true;
+        history.resent = true;
         Ok(())
     }
 
@@ -340,18 +340,17 @@ impl Bearing {
 }
 
 /// What follows an attempt.
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and is there for a moment")]
 enum Judgement {
-    Over(Result<Response<Body>, Failure>),
+    PassOn(Response<UpstreamBody>),
     /// Its connection failed it, and it may be sent again.
     Resend,
-    /// The token was refused, for the first time.
+    /// The token was refused, for the first time. Boxed, since it is kept while another token is waited for.
     Refused(Box<Response<UpstreamBody>>),
 }
 
 /// What has happened to a request so far.
 #[derive(Default)]
-struct Attempts {
+struct History {
     /// A first refusal was met.
     refused: bool,
     /// It was sent again for its connection's sake.

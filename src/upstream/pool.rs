@@ -7,7 +7,7 @@
 //!
 //! - HTTP/2 requests spread over several connections. A request is never queued within one that has as many streams
 //!   open as the upstream allows: another connection is opened.
-//! - A failure says whether the connection was reused, and what it proves about the request ([`SendFailure`](super::failure::SendFailure)).
+//! - A failure says whether the connection was reused, and what it proves about the request ([`SendFailure`]).
 //! - Connections have an age, so that DNS changes are followed. The successor is opened before the last one goes.
 //!
 //! # What the caller does
@@ -19,6 +19,8 @@
 //! # Where it runs
 //!
 //! Within a `LocalSet` or a `LocalRuntime`: connections are tasks on the worker's own thread.
+//!
+//! [`SendFailure`]: super::failure::SendFailure
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;

@@ -18,8 +18,8 @@ const MAX_HANDED_BACK: usize = 3;
 type Outcome<B> = Result<Response<UpstreamBody>, Box<SendFailure<B>>>;
 
 pin_project_lite::pin_project! {
-    /// Until the response's head. Not an `async fn`, which would have room for a request beside the sent one's answer: what this is
-    /// made of is memory that every request in flight touches.
+    /// Until the response's head. Not an `async fn`: that would keep room for a second request beside the answer, and every request
+    /// in flight touches what this is made of.
     #[project = SendingProjection]
     enum Sending<B: RequestBody, A> {
         Sent { #[pin] answer: A, pool: Rc<Pool<B>> },
@@ -31,7 +31,8 @@ pin_project_lite::pin_project! {
 // === impl Pool ===
 
 impl<B: RequestBody> Pool<B> {
-    /// Sends a request, and waits for the response's head. Where a connection is there, it is sent at once.
+    /// Sends a request, and waits for the response's head. Where a connection is there, it is sent at once, also if the future is
+    /// never polled; dropping that closes the connection or resets the stream.
     ///
     /// What comes back without a byte written goes to another connection, silently: that is not a repetition.
     pub fn send(self: &Rc<Self>, request: Request<B>) -> impl Future<Output = Outcome<B>> + use<B> {

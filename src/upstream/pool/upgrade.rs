@@ -16,7 +16,8 @@ use super::transport::Transport;
 use super::{Pool, RequestBody, UpstreamBody};
 
 impl<B: RequestBody> Pool<B> {
-    /// As [`Pool::send`], with `hyper::upgrade::on(response)` afterwards. The caller sets `Connection` and `Upgrade`.
+    /// As [`Pool::send`], but on a connection of its own, which is opened once this is polled, and with `hyper::upgrade::on(response)`
+    /// afterwards. The caller sets `Connection` and `Upgrade`.
     pub async fn send_upgrade(&self, mut request: Request<B>) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
         let stream = match self.connector.connect(Offer::Http1).await {
             Ok((stream, _)) => stream,
