@@ -26,8 +26,9 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use self::judgement::{History, Judgement};
 use super::LocalBoxFuture;
-use super::body::{Body, ClientBody, ClientFault};
+use super::body::{Body, ClientBody};
 use super::error::Failure;
 use super::forward::{Attempted, RequestBody};
 use super::guard::Admitted;
@@ -37,10 +38,12 @@ use super::refusal::Refusals;
 use super::replay::{Budget, Kept};
 use super::target::Prefix;
 use super::tunnel;
-use crate::metrics::{ReplayOutcome, ReplayReason, WorkerMetrics};
+use crate::metrics::{ReplayReason, WorkerMetrics};
 use crate::token::live::LiveToken;
-use crate::token::refresher::{Refusal, Tokens};
+use crate::token::refresher::Tokens;
 use crate::upstream::pool::UpstreamBody;
+
+mod judgement;
 
 /// A request that carries exactly one credential: ours. Only this module makes one, and only such a one is sent upstream.
 pub struct Authorized {
@@ -218,97 +221,6 @@ impl Bearing {
         authorized
     }
 
-    /// Takes note of an attempt's outcome, and says what follows.
-    fn judge(
-        &self,
-        outcome: Result<Response<UpstreamBody>, Attempted>,
-        began: Instant,
-        token: &LiveToken,
-        kept: Option<&Kept<ClientBody>>,
-        history: &mut History,
-        method: &Method,
-    ) -> Result<Judgement, Failure> {
-        let response = match outcome {
-            Ok(response) => response,
-            Err(attempted) => {
-                self.may_resend(method, attempted, kept, history)?;
-                return Ok(Judgement::Resend);
-            }
-        };
-        self.metrics.upstream_head(began.elapsed());
-        if !self.refusals.is_refusal(response.status(), response.headers()) {
-            token.mark_accepted();
-            if let Some(reason) = history.replayed {
-                self.metrics.replay(reason, ReplayOutcome::Ok);
-                if reason == ReplayReason::TokenRefused {
-                    self.tokens.replay_accepted();
-                }
-            }
-        } else if history.refused {
-            self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::RefusedAgain);
-            self.tokens.refused_again(token);
-        } else {
-            history.refused = true;
-            return Ok(Judgement::Refused(Box::new(response)));
-        }
-        Ok(Judgement::PassOn(response))
-    }
-
-    /// After a first refusal: the token to replay with. `None`: there is no replay, and the refusal is passed on.
-    async fn newer_token(
-        &self,
-        token: &LiveToken,
-        kept: Option<&Kept<ClientBody>>,
-    ) -> Result<Option<Arc<LiveToken>>, Failure> {
-        if !kept.is_none_or(Kept::is_whole) {
-            self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
-            self.tokens.refused_unreplayable(token);
-            return Ok(None);
-        }
-        match self.tokens.refused(token).await {
-            // What the client went on sending meanwhile may have grown too large to keep.
-            Ok(Refusal::Replay(newer)) if kept.is_none_or(Kept::is_whole) => Ok(Some(newer)),
-            Ok(Refusal::Replay(_)) => {
-                self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
-                Ok(None)
-            }
-            Ok(Refusal::PassOn) => {
-                self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NoToken);
-                Ok(None)
-            }
-            Err(unavailable) => {
-                self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NoToken);
-                Err(Failure::TokenUnavailable(unavailable))
-            }
-        }
-    }
-
-    fn may_resend(
-        &self,
-        method: &Method,
-        attempted: Attempted,
-        kept: Option<&Kept<ClientBody>>,
-        history: &mut History,
-    ) -> Result<(), Failure> {
-        if let Some(fault) = kept.and_then(|kept| kept.with_source(ClientBody::fault)) {
-            return Err(match fault {
-                ClientFault::Stalled => Failure::RequestTimeout(self.idle_timeout),
-                ClientFault::TooLarge => Failure::BodyTooLarge(self.max_body_size.unwrap_or_default()),
-                ClientFault::Broken => Failure::ClientGone,
-                ClientFault::Malformed => Failure::BadRequest("the request's body is not valid chunks"),
-            });
-        }
-        let whole = kept.is_none_or(Kept::is_whole);
-        if !attempted.may_resend(method, whole, history.resent) {
-            if let Some(reason) = history.replayed {
-                self.metrics.replay(reason, ReplayOutcome::Failed);
-            }
-            return Err(attempted.into());
-        }
-        history.resent = true;
-        Ok(())
-    }
-
     fn pass_on(
         &self,
         response: Response<UpstreamBody>,
@@ -337,25 +249,6 @@ impl Bearing {
         }
         Response::from_parts(parts, Body::upstream(incoming, self.idle_timeout).holding(place))
     }
-}
-
-/// What follows an attempt.
-enum Judgement {
-    PassOn(Response<UpstreamBody>),
-    /// Its connection failed it, and it may be sent again.
-    Resend,
-    /// The token was refused, for the first time. Boxed, since it is kept while another token is waited for.
-    Refused(Box<Response<UpstreamBody>>),
-}
-
-/// What has happened to a request so far.
-#[derive(Default)]
-struct History {
-    /// A first refusal was met.
-    refused: bool,
-    /// It was sent again for its connection's sake.
-    resent: bool,
-    replayed: Option<ReplayReason>,
 }
 
 /// Reads a short answer to its end, so that its connection can be used again.
