@@ -1,8 +1,8 @@
 # Two stages: a static binary, and nothing else in the image. Public roots are built into the binary; `outbound.ca_file` adds others.
 # `.ci/image` builds and tries the same without a container engine.
 
-# glibc, linked statically, and not musl, whose plain loops over memory cost 12 % more instructions a small request, and 5 to 8 % more
-# CPU time a large answer. Names come from /etc/hosts and DNS without a library at run time since glibc 2.34; `.ci/image` tries that.
+# glibc, linked statically, and not musl, with which a large answer takes 4 to 9 % more CPU time (ARCHITECTURE.md). Names come from
+# /etc/hosts and DNS without a library at run time since glibc 2.34; `.ci/image` tries that.
 FROM rust:1.95-slim-bookworm AS build
 # For profile-guided optimization. Without them release/build says so, and builds without.
 RUN apt-get update && apt-get install -y --no-install-recommends lld nginx openssl python3 wrk && rustup component add llvm-tools \

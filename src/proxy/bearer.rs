@@ -107,7 +107,7 @@ impl Authorized {
         Self { request, upgrade: false, kept: None }
     }
 
-    /// The request, whether it asks for another protocol, and its body's history.
+    /// The request, whether it asks for another protocol, and its body's state.
     pub fn into_parts(self) -> (Request<RequestBody>, bool, Option<Rc<Kept<ClientBody>>>) {
         (self.request, self.upgrade, self.kept)
     }

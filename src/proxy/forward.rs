@@ -18,7 +18,7 @@ use super::error::{Broken, Failure};
 use super::replay::{Attempt, Kept, Progress};
 use crate::config::UpstreamConfig;
 use crate::upstream::failure::{FailureKind, SendFailure};
-use crate::upstream::pool::{Pool, UpstreamBody};
+use crate::upstream::pool::{Outcome, Pool, UpstreamBody};
 use crate::upstream::verdict::{Verdict, may_resend};
 
 /// The body of one attempt.
@@ -168,7 +168,7 @@ impl<A> InTime<A> {
 
 impl<A> Future for InTime<A>
 where
-    A: Future<Output = Result<Response<UpstreamBody>, Box<SendFailure<RequestBody>>>>,
+    A: Future<Output = Outcome<RequestBody>>,
 {
     type Output = Result<Response<UpstreamBody>, Attempted>;
 

@@ -19,20 +19,20 @@
 //! # Where it runs
 //!
 //! Within a `LocalSet` or a `LocalRuntime`: connections are tasks on the worker's own thread.
-//!
-//! [`SendFailure`]: super::failure::SendFailure
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
+use http::Response;
 use http_body::Body;
 use tokio::time::Instant;
 
 use crate::config::{UpstreamConfig, UpstreamHttp};
 
 use super::connect::{Connector, Offer};
+use super::failure::SendFailure;
 
 use queue::Queue;
 use sweep::Limits;
@@ -59,6 +59,9 @@ pub use transport::OpenConnections;
 pub trait RequestBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static {}
 
 impl<B> RequestBody for B where B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static {}
+
+/// A response's head, or why there is none; its body goes on.
+pub type Outcome<B> = Result<Response<UpstreamBody>, Box<SendFailure<B>>>;
 
 /// Connections to one origin, of one worker. `B` is the body of the requests.
 pub struct Pool<B: RequestBody> {

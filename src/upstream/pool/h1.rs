@@ -24,7 +24,7 @@ use crate::upstream::failure::SendFailure;
 use super::framing;
 use super::target::Target;
 use super::transport::Transport;
-use super::{Pool, RequestBody, UpstreamBody};
+use super::{Outcome, Pool, RequestBody, UpstreamBody};
 
 pub(super) struct Conn<B: RequestBody> {
     pool: Weak<Pool<B>>,
@@ -126,7 +126,7 @@ impl<B: RequestBody> Conn<B> {
         }
     }
 
-    fn answer(self: &Rc<Self>, answer: Answer<B>, reused: bool) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
+    fn answer(self: &Rc<Self>, answer: Answer<B>, reused: bool) -> Outcome<B> {
         match answer {
             Ok(response) => {
                 if let Err(kind) = framing::check(&response, false) {
@@ -185,11 +185,7 @@ impl<B: RequestBody> Lease<B> {
     }
 
     /// Sends at once; the future is of the answer.
-    pub(super) fn send(
-        mut self,
-        target: &Target,
-        request: Request<B>,
-    ) -> impl Future<Output = Result<Response<UpstreamBody>, Box<SendFailure<B>>>> + use<B> {
+    pub(super) fn send(mut self, target: &Target, request: Request<B>) -> impl Future<Output = Outcome<B>> + use<B> {
         // A lease is made with its connection, and this takes the lease.
         let Some(conn) = self.0.take() else {
             return Either::Left(ready(Err(SendFailure::handed_back(request, false, Protocol::Http1))));

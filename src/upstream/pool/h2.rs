@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::Either;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
-use http::{Request, Response};
+use http::Request;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
@@ -32,7 +32,7 @@ use super::queue::Opening;
 use super::target::Target;
 use super::transport::Transport;
 use super::upload::{Upload, Uploaded};
-use super::{Pool, RequestBody, UpstreamBody};
+use super::{Outcome, Pool, RequestBody, UpstreamBody};
 
 /// More streams than this do not share one connection, whatever the upstream allows: a lost packet or a GOAWAY concerns
 /// them all. It is the least that RFC 9113 §6.5.2 recommends to allow.
@@ -306,11 +306,7 @@ impl Drop for OpenStream {
 
 impl<B: RequestBody> Lease<B> {
     /// Sends at once; the future is of the answer.
-    pub(super) fn send(
-        self,
-        target: &Target,
-        mut request: Request<B>,
-    ) -> impl Future<Output = Result<Response<UpstreamBody>, Box<SendFailure<B>>>> + use<B> {
+    pub(super) fn send(self, target: &Target, mut request: Request<B>) -> impl Future<Output = Outcome<B>> + use<B> {
         let Self { conn, stream: place } = self;
         let reused = conn.reused.get();
         let Some(mut sender) = conn.sender() else {
@@ -336,7 +332,7 @@ impl<B: RequestBody> Lease<B> {
 // === impl Exchange ===
 
 impl<B: RequestBody> Future for Exchange<B> {
-    type Output = Result<Response<UpstreamBody>, Box<SendFailure<B>>>;
+    type Output = Outcome<B>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;

@@ -5,17 +5,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::future::Either;
-use http::{Request, Response};
+use http::Request;
 
 use crate::upstream::failure::{FailureKind, SendFailure};
 
 use super::target::Target;
-use super::{Pool, RequestBody, Slot, UpstreamBody};
+use super::{Outcome, Pool, RequestBody, Slot};
 
 /// A request that a dying connection hands back goes to another this often; then the caller hears of it.
 const MAX_HANDED_BACK: usize = 3;
-
-type Outcome<B> = Result<Response<UpstreamBody>, Box<SendFailure<B>>>;
 
 pin_project_lite::pin_project! {
     /// Until the response's head. Not an `async fn`: that would keep room for a second request beside the answer, and every request

@@ -5,6 +5,7 @@ mod cold;
 mod early;
 mod http1;
 mod http2;
+mod sending;
 mod server;
 
 use std::cell::Cell;
@@ -21,11 +22,9 @@ use crate::upstream::connect::{Connector, Protocol};
 use crate::upstream::failure::SendFailure;
 use crate::upstream::testing::{Authority509, LIMIT, direct, http_origin, origin, upstream_config};
 
-use super::{OpenConnections, Pool, RequestBody, UpstreamBody};
+use super::{OpenConnections, Outcome, Pool, RequestBody, UpstreamBody};
 
 use server::Server;
-
-type Outcome<B> = Result<Response<UpstreamBody>, Box<SendFailure<B>>>;
 
 /// A pool for a plain-text server, and its count of open connections.
 fn pool<B: RequestBody>(server: &Server, http: UpstreamHttp) -> (Rc<Pool<B>>, OpenConnections) {

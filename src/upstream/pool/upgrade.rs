@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{Request, Response};
+use http::Request;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
@@ -13,12 +13,12 @@ use crate::upstream::failure::SendFailure;
 
 use super::framing;
 use super::transport::Transport;
-use super::{Pool, RequestBody, UpstreamBody};
+use super::{Outcome, Pool, RequestBody, UpstreamBody};
 
 impl<B: RequestBody> Pool<B> {
     /// As [`Pool::send`], but on a connection of its own, which is opened once this is polled, and with `hyper::upgrade::on(response)`
     /// afterwards. The caller sets `Connection` and `Upgrade`.
-    pub async fn send_upgrade(&self, mut request: Request<B>) -> Result<Response<UpstreamBody>, Box<SendFailure<B>>> {
+    pub async fn send_upgrade(&self, mut request: Request<B>) -> Outcome<B> {
         let stream = match self.connector.connect(Offer::Http1).await {
             Ok((stream, _)) => stream,
             Err(error) => return Err(SendFailure::connect(error, request)),

@@ -34,28 +34,9 @@ async fn a_request_goes_out_in_origin_form_for_the_origins_host() {
     assert_eq!(head, format!("GET /a%2Fb/?c HTTP/1.1\r\nhost: {}\r\n\r\n", server.address));
 }
 
-/// A server whose answers stop half-way until the gate opens.
-async fn halfway() -> (Server, Gate) {
-    let gate = Gate::default();
-    let server_gate = gate.clone();
-    let server = Server::start(move |stream, _| {
-        let gate = server_gate.clone();
-        async move {
-            let mut raw = Raw(stream);
-            while raw.head().await.is_some() {
-                raw.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe").await;
-                gate.wait().await;
-                raw.write("re").await;
-            }
-        }
-    })
-    .await;
-    (server, gate)
-}
-
 #[tokio::test(flavor = "local")]
 async fn a_connection_comes_back_only_when_the_body_has_ended() {
-    let (server, gate) = halfway().await;
+    let (server, gate) = Server::halfway().await;
     let (pool, open) = pool(&server, HTTP1);
     let first = within(pool.send(get("/"))).await.unwrap();
     let second = within(pool.send(get("/"))).await.unwrap();
@@ -377,39 +358,4 @@ async fn a_body_is_sent_with_its_length() {
     let (pool, _) = pool(&server, HTTP1);
     let request = Request::post("/").body(Full::new(Bytes::from_static(b"body"))).unwrap();
     assert_eq!(text(within(pool.send(request)).await.unwrap()).await, "body");
-}
-
-/// What it holds is memory that every request in flight touches: room for another request beside its answer would double it.
-#[tokio::test(flavor = "local")]
-async fn a_request_on_its_way_holds_little_memory() {
-    let server = Server::echo_paths().await;
-    let (pool, _) = pool::<Empty<Bytes>>(&server, HTTP1);
-    let sent = pool.send(get("/"));
-    assert!(size_of_val(&sent) <= 320, "{} bytes", size_of_val(&sent));
-    within(sent).await.unwrap();
-}
-
-/// What is handed back unsent goes to another connection three times; then the caller hears of it.
-#[tokio::test(flavor = "local")]
-async fn a_request_is_handed_back_three_times_at_most() {
-    for (dead, served) in [(3, true), (4, false)] {
-        let (server, gate) = halfway().await;
-        let (pool, _) = pool::<Empty<Bytes>>(&server, HTTP1);
-        let mut busy = Vec::new();
-        for _ in 0..dead {
-            busy.push(within(pool.send(get("/"))).await.unwrap());
-        }
-        gate.open();
-        for response in busy {
-            text(response).await;
-        }
-        assert_eq!(pool.idle.borrow().len(), dead);
-        // Nobody has noticed yet.
-        pool.idle.borrow().iter().for_each(|conn| conn.close());
-        match within(pool.send(get("/"))).await {
-            Ok(response) => assert!(served && text(response).await == "here"),
-            Err(failure) => assert!(!served && failure.kind == FailureKind::HandedBack && failure.reused),
-        }
-        assert_eq!(server.accepted(), dead + usize::from(served));
-    }
 }

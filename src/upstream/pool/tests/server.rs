@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::Gate;
+
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     accepted: Rc<Cell<usize>>,
@@ -31,6 +33,25 @@ const GOAWAY: u8 = 7;
 pub(super) struct Raw<S = TcpStream>(pub(super) S);
 
 impl Server {
+    /// A server whose answers stop half-way until the gate opens.
+    pub(super) async fn halfway() -> (Self, Gate) {
+        let gate = Gate::default();
+        let server_gate = gate.clone();
+        let server = Self::start(move |stream, _| {
+            let gate = server_gate.clone();
+            async move {
+                let mut raw = Raw(stream);
+                while raw.head().await.is_some() {
+                    raw.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe").await;
+                    gate.wait().await;
+                    raw.write("re").await;
+                }
+            }
+        })
+        .await;
+        (server, gate)
+    }
+
     /// Gives each connection, with its number from 0 on, to `serve`.
     pub(super) async fn start<F>(serve: impl Fn(TcpStream, usize) -> F + 'static) -> Self
     where

@@ -1,0 +1,42 @@
+//! A request on its way: what it holds, and how often it may be handed back.
+
+use crate::upstream::failure::FailureKind;
+
+use super::*;
+
+const HTTP1: UpstreamHttp = UpstreamHttp::Http1;
+
+/// What it holds is memory that every request in flight touches: room for another request beside its answer would double it.
+#[tokio::test(flavor = "local")]
+async fn a_request_on_its_way_holds_little_memory() {
+    let server = Server::echo_paths().await;
+    let (pool, _) = pool::<Empty<Bytes>>(&server, HTTP1);
+    let sent = pool.send(get("/"));
+    assert!(size_of_val(&sent) <= 320, "{} bytes", size_of_val(&sent));
+    within(sent).await.unwrap();
+}
+
+/// What is handed back unsent goes to another connection three times; then the caller hears of it.
+#[tokio::test(flavor = "local")]
+async fn a_request_is_handed_back_three_times_at_most() {
+    for (dead, served) in [(3, true), (4, false)] {
+        let (server, gate) = Server::halfway().await;
+        let (pool, _) = pool::<Empty<Bytes>>(&server, HTTP1);
+        let mut busy = Vec::new();
+        for _ in 0..dead {
+            busy.push(within(pool.send(get("/"))).await.unwrap());
+        }
+        gate.open();
+        for response in busy {
+            text(response).await;
+        }
+        assert_eq!(pool.idle.borrow().len(), dead);
+        // Nobody has noticed yet.
+        pool.idle.borrow().iter().for_each(|conn| conn.close());
+        match within(pool.send(get("/"))).await {
+            Ok(response) => assert!(served && text(response).await == "here"),
+            Err(failure) => assert!(!served && failure.kind == FailureKind::HandedBack && failure.reused),
+        }
+        assert_eq!(server.accepted(), dead + usize::from(served));
+    }
+}
