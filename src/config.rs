@@ -28,6 +28,7 @@ pub(crate) mod fuzzing;
 mod header;
 mod keys;
 mod load;
+mod no_proxy;
 mod pattern;
 mod profile;
 mod quantity;
@@ -41,6 +42,7 @@ pub use effective::{Change, Effective, Entry, Shown};
 pub use error::{ConfigError, Errors, Place, Warning};
 pub use keys::{KEYS, Key, Kind, Preset, keys_markdown};
 pub use load::{Loaded, Sources};
+pub use no_proxy::NoProxy;
 pub use pattern::{AllowRule, PathPattern, PatternError, PatternSegment, RefusalPattern};
 pub use quantity::parse_duration;
 
@@ -102,8 +104,8 @@ pub struct OutboundProxy {
     pub port: u16,
     /// `user:password` of the proxy's URL.
     pub credentials: Option<Secret>,
-    /// Host names, suffixes (`.internal`) and `*` that are reached without the proxy; lower case, else as they were given.
-    pub no_proxy: Vec<String>,
+    /// What is reached without it.
+    pub no_proxy: NoProxy,
 }
 
 /// Scheme, host and port: where a credential may go. `https`, or `http` to a loopback address.

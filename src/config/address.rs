@@ -10,7 +10,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use url::{Host, Url};
 
 use super::error::Malformed;
-use super::{ListenAddress, Origin, OutboundProxy, RedirectUri};
+use super::{ListenAddress, NoProxy, Origin, OutboundProxy, RedirectUri};
 use crate::secret::Secret;
 
 /// The room for a path in `sockaddr_un`, without the NUL at its end (unix(7)).
@@ -66,7 +66,7 @@ pub(super) fn outbound_proxy(text: &str) -> Result<Option<OutboundProxy>, Malfor
         Secret::new(format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default())))
     });
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Some(OutboundProxy { host, port, credentials, no_proxy: Vec::new() }))
+    Ok(Some(OutboundProxy { host, port, credentials, no_proxy: NoProxy::default() }))
 }
 
 /// A host of a request as `guard` compares it: lower case, no port, an IPv6 address in brackets.

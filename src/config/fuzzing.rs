@@ -169,6 +169,9 @@ fn is_public_variable(name: &str, value: &str) -> bool {
     if name.eq_ignore_ascii_case("HTTPS_PROXY") {
         return !hides(value);
     }
+    if name.eq_ignore_ascii_case("NO_PROXY") {
+        return value.split([',', ' ']).any(|entry| entry.contains(CANARY) && !hides(entry));
+    }
     KEYS.iter().any(|key| match name.strip_prefix(&key.variable()) {
         Some("") if matches!(key.kind, Kind::Headers) => is_public_table(value),
         Some("") => shows(key) && !(matches!(key.kind, Kind::Url(_)) && hides(value)),

@@ -200,6 +200,11 @@ impl Reader {
         self.warnings.push(Warning { key, place, what: what.into() });
     }
 
+    /// Of what a key takes from another place than its own.
+    pub(super) fn warn_of(&mut self, key: &str, place: Place, what: String) {
+        self.warnings.push(Warning { key: key.to_owned(), place, what });
+    }
+
     /// The key as it was given, and where.
     fn spot(&self, name: &'static str) -> (String, Place) {
         match self.settings.get(name) {

@@ -5,7 +5,7 @@ use crate::config::environment::Environment;
 use crate::config::error::Place;
 use crate::config::reader::Reader;
 use crate::config::{
-    ClientCert, Outbound, OutboundProxy, RefusalPattern, UpstreamConfig, UpstreamHttp, address, header,
+    ClientCert, NoProxy, Outbound, OutboundProxy, RefusalPattern, UpstreamConfig, UpstreamHttp, address, header,
 };
 
 /// curl reads the small letters first, others the capitals; few set both.
@@ -23,9 +23,24 @@ pub(super) fn outbound(reader: &mut Reader, environment: &Environment) -> Option
         true => reader.parse("outbound.proxy", address::outbound_proxy)?,
         false => None,
     };
-    let exceptions = NO_PROXY_VARIABLES.iter().find_map(|name| environment.get(name));
-    let no_proxy = exceptions.map(|value| hosts(&value.to_string_lossy())).unwrap_or_default();
-    Some(Outbound { ca_file, proxy: proxy.map(|proxy| OutboundProxy { no_proxy, ..proxy }) })
+    let Some(proxy) = proxy else { return Some(Outbound { ca_file, proxy: None }) };
+    let exceptions = NO_PROXY_VARIABLES.iter().find_map(|name| Some((*name, environment.get(name)?)));
+    let no_proxy = exceptions.map(|(name, list)| no_proxy(reader, name, &list.to_string_lossy())).unwrap_or_default();
+    Some(Outbound { ca_file, proxy: Some(OutboundProxy { no_proxy, ..proxy }) })
+}
+
+fn no_proxy(reader: &mut Reader, variable: &str, list: &str) -> NoProxy {
+    let (no_proxy, unknown) = NoProxy::parse(list);
+    if unknown > 0 {
+        let place = Place::Environment(variable.to_owned());
+        let entries = if unknown == 1 { "1 entry that is" } else { &format!("{unknown} entries that are") };
+        reader.warn_of(
+            "outbound.proxy",
+            place,
+            format!("has {entries} neither a host, `*`, an address nor a block of addresses, and of no use"),
+        );
+    }
+    no_proxy
 }
 
 pub(super) fn read(reader: &mut Reader) -> Option<UpstreamConfig> {
@@ -69,14 +84,6 @@ pub(super) fn read(reader: &mut Reader) -> Option<UpstreamConfig> {
         replay_limit: usize::try_from(replay_limit?).unwrap_or(usize::MAX),
         replay_budget: usize::try_from(replay_budget?).unwrap_or(usize::MAX),
     })
-}
-
-/// `*.internal` is what others write for `.internal`.
-fn hosts(text: &str) -> Vec<String> {
-    let items = text.split([',', ' ']).map(str::trim).filter(|item| !item.is_empty());
-    items
-        .map(|item| item.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(item).to_ascii_lowercase())
-        .collect()
 }
 
 // === impl UpstreamHttp ===

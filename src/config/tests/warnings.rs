@@ -63,3 +63,16 @@ fn what_is_valid_and_hardly_meant_warns() {
         assert_eq!(warnings(toml, &[]), [expected], "{toml}");
     }
 }
+
+#[test]
+fn an_exception_from_the_proxy_that_is_no_host_warns_and_is_not_shown() {
+    let proxy = ("HTTPS_PROXY", "proxy:3128");
+    assert!(warnings("", &[proxy, ("NO_PROXY", "localhost, 10.0.0.0/8,*.internal")]).is_empty());
+    assert_eq!(
+        warnings("", &[proxy, ("no_proxy", "localhost,https://user:canary@a/?key=canary")]),
+        [
+            "outbound.proxy (environment no_proxy): has 1 entry that is neither a host, `*`, an address nor a block of addresses, and of no use"
+        ]
+    );
+    assert!(warnings("", &[("NO_PROXY", "http://a")]).is_empty(), "there is no proxy");
+}

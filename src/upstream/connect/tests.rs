@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::HandshakeKind;
 
-use crate::config::OutboundProxy;
+use crate::config::{NoProxy, OutboundProxy};
 use crate::secret::Secret;
 use crate::upstream::testing::{Authority509, LIMIT, direct, http_origin, origin};
 
@@ -201,7 +201,7 @@ async fn proxy(answer: &'static str, target: u16) -> (u16, JoinHandle<String>) {
 
 fn through(authority: &Authority509, port: u16) -> Outbound {
     let credentials = Some(Secret::new("user:canary"));
-    let proxy = OutboundProxy { host: "127.0.0.1".into(), port, credentials, no_proxy: vec!["other.test".into()] };
+    let proxy = OutboundProxy { host: "127.0.0.1".into(), port, credentials, no_proxy: NoProxy::default() };
     Outbound { proxy: Some(proxy), ..authority.outbound() }
 }
 
