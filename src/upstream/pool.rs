@@ -40,6 +40,7 @@ use target::Target;
 
 mod body;
 mod field;
+mod frame;
 mod framing;
 mod h1;
 mod h2;

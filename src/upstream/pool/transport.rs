@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::upstream::connect::{Protocol, Stream};
 
+use super::frame::FrameReader;
+
 /// How many connections to the upstream are open, of all workers. A clone counts into the same.
 #[derive(Clone, Debug, Default)]
 pub struct OpenConnections(Arc<Counts>);
@@ -28,6 +30,8 @@ struct Open {
 
 pub(super) struct Transport {
     stream: Stream,
+    /// Of HTTP/2.
+    frames: Option<FrameReader>,
     /// Set by each byte from the peer. `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport
     /// to be.
     heard: Arc<AtomicBool>,
@@ -71,7 +75,8 @@ impl Transport {
         connections: &OpenConnections,
         heard: Arc<AtomicBool>,
     ) -> Self {
-        Self { stream, heard, _open: connections.open(protocol) }
+        let frames = (protocol == Protocol::Http2).then(FrameReader::new);
+        Self { stream, frames, heard, _open: connections.open(protocol) }
     }
 }
 
@@ -79,7 +84,11 @@ impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let polled = match (&mut this.frames, &mut this.stream) {
+            (Some(frames), Stream::Tls(tls)) => frames.poll_read(Pin::new(tls.as_mut()), cx, buf),
+            // Without TLS nothing is there to look into. It is spoken on the loopback alone.
+            (_, stream) => Pin::new(stream).poll_read(cx, buf),
+        };
         if buf.filled().len() > before {
             this.heard.store(true, Ordering::Relaxed);
         }

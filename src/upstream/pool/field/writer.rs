@@ -13,6 +13,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::StandIns;
+use crate::upstream::pool::frame::{
+    CONTINUATION, END_HEADERS, FrameHead, HEAD, HEADERS, Incomplete, MAX_LENGTH, front,
+};
 
 /// A connection below h2: what passes is written as it is, but for the stand-ins in header blocks.
 pub(in crate::upstream::pool) struct FieldWriter<T>(Rc<RefCell<Writer<T>>>);
@@ -56,67 +59,12 @@ enum Part {
     },
 }
 
-/// A frame's head, as far as it has come.
-#[derive(Default)]
-struct Incomplete {
-    bytes: [u8; FRAME_HEAD],
-    filled: usize,
-}
-
-#[derive(Clone, Copy)]
-struct FrameHead {
-    kind: u8,
-    flags: u8,
-    stream: [u8; 4],
-}
-
 const PREFACE: usize = 24;
-const FRAME_HEAD: usize = 9;
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-const END_HEADERS: u8 = 4;
-/// What every peer takes (RFC 9113 §4.2).
-const MAX_FRAME: usize = 16_384;
 
 /// What is taken from h2 before it is written: as much as fits into two TLS records.
 const MAX_OUT: usize = 32 * 1024;
 /// What is written from where it is rather than copied.
 const LARGE: usize = 8 * 1024;
-
-// === impl FrameHead ===
-
-impl FrameHead {
-    /// With its payload's length.
-    fn parse(bytes: [u8; FRAME_HEAD]) -> (Self, usize) {
-        let [high, middle, low, kind, flags, a, b, c, d] = bytes;
-        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        (Self { kind, flags, stream: [a, b, c, d] }, length)
-    }
-
-    fn bytes(self, length: usize) -> [u8; FRAME_HEAD] {
-        let Self { kind, flags, stream: [a, b, c, d] } = self;
-        let byte = |shift: u32| u8::try_from(length >> shift & 0xff).unwrap_or_default();
-        [byte(16), byte(8), byte(0), kind, flags, a, b, c, d]
-    }
-
-    fn ends_headers(self) -> bool {
-        self.flags & END_HEADERS != 0
-    }
-}
-
-// === impl Incomplete ===
-
-impl Incomplete {
-    /// Takes what it lacks off the front.
-    fn complete(&mut self, bytes: &mut &[u8]) -> Option<(FrameHead, usize)> {
-        let empty = self.bytes.get_mut(self.filled..).unwrap_or_default();
-        let piece = front(bytes, empty.len());
-        let (place, left) = empty.split_at_mut(piece.len());
-        place.copy_from_slice(piece);
-        self.filled += piece.len();
-        left.is_empty().then(|| FrameHead::parse(self.bytes))
-    }
-}
 
 // === impl FieldWriter ===
 
@@ -210,17 +158,17 @@ impl<T> Writer<T> {
         let start = self.out.len();
         self.out.extend_from_slice(&head.bytes(0));
         self.fields.resolve(block, &mut self.out);
-        let length = self.out.len() - start - FRAME_HEAD;
-        if length <= MAX_FRAME {
-            if let Some(place) = self.out.get_mut(start..start + FRAME_HEAD) {
+        let length = self.out.len() - start - HEAD;
+        if length <= MAX_LENGTH {
+            if let Some(place) = self.out.get_mut(start..start + HEAD) {
                 place.copy_from_slice(&head.bytes(length));
             }
             return;
         }
         // The value has made it too long for one frame, or h2 had to divide it already.
-        let block = self.out.split_off(start + FRAME_HEAD);
+        let block = self.out.split_off(start + HEAD);
         self.out.truncate(start);
-        let mut pieces = block.chunks(MAX_FRAME).enumerate().peekable();
+        let mut pieces = block.chunks(MAX_LENGTH).enumerate().peekable();
         while let Some((number, piece)) = pieces.next() {
             let kind = if number == 0 { HEADERS } else { CONTINUATION };
             let flags = if number == 0 { head.flags & !END_HEADERS } else { 0 };
@@ -229,13 +177,6 @@ impl<T> Writer<T> {
             self.out.extend_from_slice(piece);
         }
     }
-}
-
-/// Takes up to `count` bytes off the front.
-fn front<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
-    let (front, rest) = bytes.split_at(count.min(bytes.len()));
-    *bytes = rest;
-    front
 }
 
 impl<T: AsyncWrite + Unpin> Writer<T> {

@@ -1,0 +1,81 @@
+//! Frames of HTTP/2 (RFC 9113 §4.1), as far as they are looked into above and below h2.
+
+mod reader;
+
+pub(super) use self::reader::FrameReader;
+
+pub(super) const HEAD: usize = 9;
+
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const CONTINUATION: u8 = 9;
+
+/// Of DATA and HEADERS.
+pub(super) const END_STREAM: u8 = 1;
+/// Of HEADERS and CONTINUATION.
+pub(super) const END_HEADERS: u8 = 4;
+
+/// The longest payload that every peer takes (RFC 9113 §4.2).
+pub(super) const MAX_LENGTH: usize = 16_384;
+
+/// All of a frame's head but its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrameHead {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: [u8; 4],
+}
+
+/// A frame's head, as far as it has come.
+#[derive(Default)]
+pub(super) struct Incomplete {
+    bytes: [u8; HEAD],
+    filled: usize,
+}
+
+// === impl FrameHead ===
+
+impl FrameHead {
+    /// With its payload's length.
+    pub(super) fn parse(bytes: [u8; HEAD]) -> (Self, usize) {
+        let [high, middle, low, kind, flags, a, b, c, d] = bytes;
+        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        (Self { kind, flags, stream: [a, b, c, d] }, length)
+    }
+
+    pub(super) fn bytes(self, length: usize) -> [u8; HEAD] {
+        let Self { kind, flags, stream: [a, b, c, d] } = self;
+        let byte = |shift: u32| u8::try_from(length >> shift & 0xff).unwrap_or_default();
+        [byte(16), byte(8), byte(0), kind, flags, a, b, c, d]
+    }
+
+    pub(super) fn ends_headers(self) -> bool {
+        self.flags & END_HEADERS != 0
+    }
+}
+
+// === impl Incomplete ===
+
+impl Incomplete {
+    /// Takes what it lacks off the front.
+    pub(super) fn complete(&mut self, bytes: &mut &[u8]) -> Option<(FrameHead, usize)> {
+        let empty = self.bytes.get_mut(self.filled..).unwrap_or_default();
+        let piece = front(bytes, empty.len());
+        let (place, left) = empty.split_at_mut(piece.len());
+        place.copy_from_slice(piece);
+        self.filled += piece.len();
+        left.is_empty().then(|| FrameHead::parse(self.bytes))
+    }
+
+    /// What has come.
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+}
+
+/// Takes up to `count` bytes off the front.
+pub(super) fn front<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (front, rest) = bytes.split_at(count.min(bytes.len()));
+    *bytes = rest;
+    front
+}

@@ -1,0 +1,247 @@
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+use tokio::io::AsyncRead;
+
+use super::super::HEADERS;
+use super::*;
+
+const PADDED: u8 = 8;
+const SETTINGS: u8 = 4;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u8,
+    payload: Vec<u8>,
+}
+
+fn frame(kind: u8, flags: u8, stream: u8, length: usize) -> Frame {
+    // Bytes that tell where they belong.
+    let payload = (0..length).map(|at| u8::try_from(at * 7 % 251).unwrap() ^ stream).collect();
+    Frame { kind, flags, stream, payload }
+}
+
+fn data(stream: u8, length: usize) -> Frame {
+    frame(DATA, 0, stream, length)
+}
+
+fn wire(frames: &[Frame]) -> Vec<u8> {
+    let one = |frame: &Frame| {
+        let head = FrameHead { kind: frame.kind, flags: frame.flags, stream: [0, 0, 0, frame.stream] };
+        [&head.bytes(frame.payload.len())[..], &frame.payload].concat()
+    };
+    frames.iter().flat_map(one).collect()
+}
+
+/// What TLS has decrypted, a record at a time. `end` comes after the last.
+struct Records {
+    records: VecDeque<Vec<u8>>,
+    end: fn() -> Poll<io::Result<()>>,
+}
+
+impl Records {
+    /// Records of these lengths, in turn.
+    fn new(bytes: &[u8], lengths: &[usize]) -> Self {
+        let (mut rest, mut lengths) = (bytes, lengths.iter().cycle());
+        let mut records = VecDeque::new();
+        while !rest.is_empty() {
+            records.push_back(front(&mut rest, *lengths.next().unwrap()).to_vec());
+        }
+        Self { records, end: || Poll::Pending }
+    }
+}
+
+impl AsyncRead for Records {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        unreachable!("it is looked into")
+    }
+}
+
+impl AsyncBufRead for Records {
+    fn poll_fill_buf(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        match this.records.front() {
+            Some(record) => Poll::Ready(Ok(record)),
+            None => (this.end)().map_ok(|()| &[][..]),
+        }
+    }
+
+    fn consume(mut self: Pin<&mut Self>, count: usize) {
+        let record = self.records.front_mut().unwrap();
+        record.drain(..count);
+        if record.is_empty() {
+            self.records.pop_front();
+        }
+    }
+}
+
+/// What reads as h2 does: into a buffer of `room` bytes, or as many as the present frame takes; each frame takes its part of the
+/// buffer with it.
+struct Codec {
+    room: usize,
+    capacity: usize,
+    held: Vec<u8>,
+    frames: Vec<Frame>,
+    /// Bytes that had to go to another buffer.
+    moved: usize,
+}
+
+impl Codec {
+    fn new(room: usize) -> Self {
+        Self { room, capacity: room, held: Vec::new(), frames: Vec::new(), moved: 0 }
+    }
+
+    /// Until the input ends or has no more.
+    fn read(&mut self, reader: &mut FrameReader, records: &mut Records) -> Poll<io::Result<()>> {
+        loop {
+            let mut place = vec![0; self.capacity - self.held.len()];
+            let mut buf = ReadBuf::new(&mut place);
+            let polled =
+                reader.poll_read(Pin::new(records), &mut Context::from_waker(std::task::Waker::noop()), &mut buf);
+            if !matches!(polled, Poll::Ready(Ok(()))) || buf.filled().is_empty() {
+                return polled;
+            }
+            self.held.extend_from_slice(buf.filled());
+            self.decode();
+        }
+    }
+
+    fn decode(&mut self) {
+        while let Some((head, _)) = self.held.split_first_chunk::<HEAD>() {
+            let (head, length) = FrameHead::parse(*head);
+            if self.held.len() < HEAD + length {
+                self.make_room(HEAD + length, HEAD + length);
+                return;
+            }
+            let payload = self.held.drain(..HEAD + length).skip(HEAD).collect();
+            self.frames.push(Frame { kind: head.kind, flags: head.flags, stream: head.stream[3], payload });
+            self.capacity -= HEAD + length;
+        }
+        self.make_room(HEAD, self.room);
+    }
+
+    fn make_room(&mut self, needed: usize, made: usize) {
+        if self.capacity < needed {
+            self.moved += self.held.len();
+            self.capacity = made;
+        }
+    }
+}
+
+fn told(frames: &[Frame], records: &[usize]) -> Vec<Frame> {
+    let mut codec = Codec::new(8192);
+    let mut records = Records::new(&wire(frames), records);
+    assert!(codec.read(&mut FrameReader::new(), &mut records).is_pending());
+    assert!(codec.held.is_empty());
+    codec.frames
+}
+
+#[test]
+fn data_of_one_stream_that_is_there_together_is_told_as_one_frame() {
+    let last = |stream, length| frame(DATA, END_STREAM, stream, length);
+    let as_one: &[&[Frame]] = &[
+        &[data(1, 8192), data(1, 8192)],
+        &[data(1, 100), data(1, 200), last(1, 300)],
+        &[data(1, 100), last(1, 0)],
+        &[data(1, 1), data(1, 16_383)],
+    ];
+    for frames in as_one {
+        let flags = frames.last().unwrap().flags;
+        let payload = frames.iter().flat_map(|frame| frame.payload.clone()).collect();
+        assert_eq!(told(frames, &[1 << 20]), [Frame { kind: DATA, flags, stream: 1, payload }]);
+    }
+    let as_they_are: &[&[Frame]] = &[
+        &[data(1, 100), data(3, 100)],
+        &[last(1, 100), data(1, 100)],
+        &[data(1, 1), data(1, 16_384)],
+        &[data(1, 100), frame(DATA, PADDED, 1, 100)],
+        &[frame(DATA, PADDED, 1, 100), data(1, 100)],
+        &[data(1, 100), data(1, 0)],
+        &[data(1, 0), data(1, 100)],
+        &[frame(HEADERS, 0, 1, 100), frame(HEADERS, 0, 1, 100)],
+        &[data(1, 100), frame(HEADERS, END_STREAM, 1, 100)],
+        &[frame(SETTINGS, 0, 0, 0), frame(SETTINGS, 1, 0, 0)],
+    ];
+    for frames in as_they_are {
+        assert_eq!(told(frames, &[1 << 20]), *frames);
+    }
+    // Each alone in its record: nothing waits for what has not begun.
+    let frames = [data(1, 91), data(1, 91), data(1, 91)];
+    assert_eq!(told(&frames, &[100]), frames);
+}
+
+#[test]
+fn a_large_answer_is_moved_by_nobody_and_comes_in_half_the_frames() {
+    // As nginx sends it: frames of 8 KiB, across records of 16 KiB.
+    let frames = vec![data(1, 8192); 128];
+    let mut codec = Codec::new(8192);
+    let mut records = Records::new(&wire(&frames), &[16_384]);
+    assert!(codec.read(&mut FrameReader::new(), &mut records).is_pending());
+    assert_eq!(codec.frames.len(), 64);
+    assert!(codec.moved <= codec.frames.len() * HEAD, "{} bytes", codec.moved);
+}
+
+#[test]
+fn an_end_and_an_error_come_after_what_was_read() {
+    let whole = wire(&[data(1, 10), data(3, 10)]);
+    for cut in 0..whole.len() {
+        let cut_off = whole.get(..cut).unwrap();
+        let read = |end| {
+            let (mut codec, mut records) = (Codec::new(8192), Records::new(cut_off, &[7]));
+            records.end = end;
+            let ended = codec.read(&mut FrameReader::new(), &mut records);
+            (ended, wire(&codec.frames).len() + codec.held.len())
+        };
+        // An end within a head is h2's to complain of.
+        let (ended, taken) = read(|| Poll::Ready(Ok(())));
+        assert!(matches!(ended, Poll::Ready(Ok(()))));
+        assert_eq!(taken, cut);
+        let (ended, _) = read(|| Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())));
+        assert!(matches!(ended, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset));
+    }
+}
+
+/// With all that may be one frame as one, however long.
+fn joined(frames: &[Frame]) -> Vec<Frame> {
+    let mut joined: Vec<Frame> = Vec::new();
+    for frame in frames {
+        match joined.last_mut().filter(|last| (last.kind, last.flags, last.stream) == (DATA, 0, frame.stream)) {
+            Some(last) if frame.kind == DATA && frame.flags & PADDED == 0 => {
+                last.payload.extend_from_slice(&frame.payload);
+                last.flags = frame.flags;
+            }
+            _ => joined.push(frame.clone()),
+        }
+    }
+    joined
+}
+
+fn any_frame() -> impl Strategy<Value = Frame> {
+    let kind = prop_oneof![6 => Just(DATA), 1 => Just(HEADERS), 1 => Just(SETTINGS)];
+    let flags = prop_oneof![4 => Just(0), 1 => Just(END_STREAM), 1 => Just(PADDED)];
+    let length = prop_oneof![2 => 0..40_usize, 2 => 4000..8300_usize, 1 => 16_000..=MAX_LENGTH];
+    (kind, flags, 1..3_u8, length).prop_map(|(kind, flags, stream, length)| frame(kind, flags, stream, length))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    /// However it is cut, and into whatever room: the same frames, but for what is told as one; and nothing that has come as a
+    /// whole is held back.
+    #[test]
+    fn h2_reads_what_was_sent(
+        frames in prop::collection::vec(any_frame(), 0..30),
+        records in prop::collection::vec(1..16_385_usize, 1..5),
+        room in HEAD..20_000,
+    ) {
+        let mut codec = Codec::new(room);
+        let mut records = Records::new(&wire(&frames), &records);
+        prop_assert!(codec.read(&mut FrameReader::new(), &mut records).is_pending());
+        prop_assert!(codec.held.is_empty());
+        prop_assert!(codec.frames.iter().all(|frame| frame.payload.len() <= MAX_LENGTH));
+        prop_assert_eq!(joined(&codec.frames), joined(&frames));
+        prop_assert!(codec.moved <= frames.len() * HEAD);
+    }
+}
