@@ -10,7 +10,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, ConfigError, Effective, KEYS, Key, Kind, Loaded, Place, Shown, Sources};
+use super::{Config, ConfigError, Effective, KEYS, Key, Kind, Loaded, NoProxy, Place, Shown, Sources};
 
 const CANARY: &str = "c4n4ry";
 /// Of the files: these words are in no input.
@@ -160,6 +160,10 @@ fn is_public_variable(name: &str, value: &str) -> bool {
     if name.contains(CANARY) {
         return true;
     }
+    if name.eq_ignore_ascii_case("NO_PROXY") {
+        // A word that may be a host is taken for one, however it is spelt.
+        return format!("{:?}", NoProxy::parse(value)).contains(CANARY);
+    }
     if !value.contains(CANARY) {
         return false;
     }
@@ -168,9 +172,6 @@ fn is_public_variable(name: &str, value: &str) -> bool {
     }
     if name.eq_ignore_ascii_case("HTTPS_PROXY") {
         return !hides(value);
-    }
-    if name.eq_ignore_ascii_case("NO_PROXY") {
-        return value.split([',', ' ']).any(|entry| entry.contains(CANARY) && !hides(entry));
     }
     KEYS.iter().any(|key| match name.strip_prefix(&key.variable()) {
         Some("") if matches!(key.kind, Kind::Headers) => is_public_table(value),

@@ -1,7 +1,7 @@
 //! `NO_PROXY`: the hosts that are reached without the outbound proxy.
 //!
-//! There is no standard for the list. Its entries mean what they do to curl, and blocks and ports what they do to Go: `*`; a name
-//! with all its subdomains, with or without a dot before it; an address, or a block of them; each with an optional port.
+//! There is no standard for the list. This takes what curl and Go take between them: `*`; a name with all its subdomains, with or
+//! without a dot before it; an address, or a block of them; each with an optional port.
 
 use std::net::IpAddr;
 
@@ -80,10 +80,12 @@ impl Hosts {
         }
         // `*.internal` is what others write for `.internal`.
         let name = text.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(text);
-        let name = name.trim_start_matches('.').trim_end_matches('.');
-        match Host::parse(name) {
+        match Host::parse(name.trim_start_matches('.').trim_end_matches('.')) {
             // A URL's host may hold more (`'`, `*`), but no such name is looked up.
-            Ok(Host::Domain(name)) if name.bytes().all(is_of_a_name) => Some(Self::Domain(name)),
+            Ok(Host::Domain(name)) if name.bytes().all(is_of_a_name) => {
+                // IDNA has dots of other scripts.
+                Some(Self::Domain(name.trim_end_matches('.').to_owned()))
+            }
             _ => None,
         }
     }
@@ -140,6 +142,7 @@ mod tests {
             ("api.example.com", "*.example.com", true),
             ("example.com", ".example.com", true),
             ("xn--mnchen-3ya.example", "München.example", true),
+            ("xn--fsq.example", "例.example。", true),
             ("badexample.com", "example.com", false),
             ("example.com", "api.example.com", false),
             ("example.com", "example.com:443", true),

@@ -1,4 +1,4 @@
-//! Frames of HTTP/2 (RFC 9113 §4.1), as far as they are looked into above and below h2.
+//! Frames of HTTP/2 (RFC 9113 §4.1), as far as they are looked into below h2, on their way out and in.
 
 mod reader;
 
@@ -15,7 +15,7 @@ pub(super) const END_STREAM: u8 = 1;
 /// Of HEADERS and CONTINUATION.
 pub(super) const END_HEADERS: u8 = 4;
 
-/// The longest payload that every peer takes (RFC 9113 §4.2).
+/// The longest payload that every peer takes (RFC 9113 §4.2), and what we allow, since h2 announces no other.
 pub(super) const MAX_LENGTH: usize = 16_384;
 
 /// All of a frame's head but its length.

@@ -32,7 +32,7 @@ pub(super) struct Transport {
     stream: Stream,
     /// Of HTTP/2.
     frames: Option<FrameReader>,
-    /// Set by each byte from the peer. `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport
+    /// Set when bytes of the peer go on from here. `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport
     /// to be.
     heard: Arc<AtomicBool>,
     _open: Open,

@@ -1,13 +1,13 @@
-//! Between TLS and h2: what the upstream sends, cut so that h2 need not move it, and in fewer frames.
+//! Between TLS and h2: what the upstream sends, in frames that h2 need not move, and in fewer.
 //!
-//! h2 reads into 8 KiB, and moves what it has of a frame to a larger place when it finds that the frame does not fit: of frames of
-//! 8 KiB, which nginx sends, every byte once. So of a frame that there is no room for it is given the head alone. It then makes
-//! room, and the payload goes to where it stays.
+//! h2 reads into a buffer of 8 KiB. When it finds that a frame does not fit into what is left of it, it moves what it has of the
+//! frame to another: of frames of 8 KiB, which nginx sends, every byte once. So of such a frame it is given the head alone. It then
+//! makes room, and the payload goes to where it stays.
 //!
-//! h2's work is by the frame, and so is all that is done with its pieces. So DATA frames that follow each other on one stream are
-//! told as one, as far as TLS has decrypted the heads of the next, and no longer than we allow: 16 KiB. The sum of their lengths,
-//! by which flow control goes (RFC 9113 §6.9.1), is the same. The last of them may have begun in the record that is there, and end
-//! in one that is still on its way; for that, and no more, the first of them waits.
+//! Its work is by the frame, as is all that is done with its pieces. But flow control goes by the sum of the lengths (RFC 9113
+//! §6.9.1), and nothing by where a frame of DATA ends. So what one record of TLS has of one stream's DATA, in frames that follow each
+//! other, is told as one frame. Of the last it may hold a part: the rest of that is told as a frame of its own, with what follows
+//! it. Nothing waits for what has not come.
 
 use std::io;
 use std::pin::Pin;
@@ -20,24 +20,35 @@ use super::{DATA, END_STREAM, FrameHead, HEAD, Incomplete, MAX_LENGTH, front};
 pub(in crate::upstream::pool) struct FrameReader {
     /// The next head, as far as it has come.
     next: Incomplete,
-    /// The present frame as h2 is told of it, its payload's length included.
-    head: [u8; HEAD],
-    length: usize,
-    /// How much of the head h2 has.
-    told: usize,
-    /// Bytes of the present payload that are still to come.
+    /// The present frame as it was sent, and how much of its payload is still to come.
+    sent: FrameHead,
     left: usize,
-    /// So many of the frames that follow are part of the present one: their heads are left out.
+    /// What is left of it is not yet part of a frame that was told.
+    untold: bool,
+    /// The head of the present frame as h2 is told of it, and how much of the head h2 has.
+    head: [u8; HEAD],
+    told: usize,
+    /// Of its payload, what h2 does not have.
+    payload: usize,
+    /// So many frames that were sent behind the present one are part of it: their heads are left out.
     joined: usize,
     /// For the next call, since the one that met it had something to give.
     error: Option<io::Error>,
+}
+
+/// A frame as h2 is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    flags: u8,
+    length: usize,
+    joined: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopped {
     /// All that came is taken.
     Empty,
-    /// h2 has to take what it has, and to make room.
+    /// h2 has to take what it has, or to make room.
     Full,
 }
 
@@ -45,8 +56,17 @@ enum Stopped {
 
 impl FrameReader {
     pub(in crate::upstream::pool) fn new() -> Self {
-        let next = Incomplete::default();
-        Self { next, head: [0; HEAD], length: 0, told: HEAD, left: 0, joined: 0, error: None }
+        Self {
+            next: Incomplete::default(),
+            sent: FrameHead { kind: DATA, flags: 0, stream: [0; 4] },
+            left: 0,
+            untold: false,
+            head: [0; HEAD],
+            told: HEAD,
+            payload: 0,
+            joined: 0,
+            error: None,
+        }
     }
 
     /// As `AsyncRead` has it.
@@ -60,99 +80,125 @@ impl FrameReader {
             return Poll::Ready(Err(error));
         }
         let before = buf.filled().len();
-        // A frame without a payload is whole with its head, and nothing may follow it.
-        let (_, mut stopped) = self.pass(&[], before, buf);
-        while stopped == Stopped::Empty {
-            let failed = match io.as_mut().poll_fill_buf(cx) {
-                Poll::Ready(Ok([])) => {
-                    self.end(buf);
-                    break;
-                }
+        let ended = loop {
+            match io.as_mut().poll_fill_buf(cx) {
+                Poll::Ready(Ok([])) => break Poll::Ready(Ok(())),
                 Poll::Ready(Ok(input)) => {
-                    let (taken, why) = self.pass(input, before, buf);
+                    let (taken, stopped) = self.pass(input, before, buf);
                     io.as_mut().consume(taken);
-                    stopped = why;
-                    continue;
+                    if stopped == Stopped::Full {
+                        return Poll::Ready(Ok(()));
+                    }
                 }
-                Poll::Ready(Err(error)) => Some(error),
-                Poll::Pending => None,
-            };
-            if buf.filled().len() == before {
-                return failed.map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
             }
-            self.error = failed;
-            break;
+        };
+        // A frame without a payload is whole with its head, and nothing need follow it.
+        self.pass(&[], before, buf);
+        if buf.filled().len() > before {
+            if let Poll::Ready(Err(error)) = ended {
+                self.error = Some(error);
+            }
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        if matches!(ended, Poll::Ready(Ok(()))) {
+            self.end(buf);
+        }
+        ended
     }
 
     /// Passes on what there is room for. Gives back how much of the input is taken. `before`: so much was in `buf` already.
     fn pass(&mut self, input: &[u8], before: usize, buf: &mut ReadBuf<'_>) -> (usize, Stopped) {
         let mut rest = input;
         let stopped = loop {
-            if self.told < HEAD {
-                // What goes before it to the same place would be moved with it.
-                if self.told == 0 && buf.filled().len() > before && buf.remaining() < HEAD + self.length {
+            if self.untold {
+                // How much has come of it, and behind it, decides how long it is told to be.
+                if self.left > 0 && rest.is_empty() {
+                    break Stopped::Empty;
+                }
+                let told = told(self.sent, self.left, rest);
+                // What is before it in the buffer would be moved with it.
+                if buf.filled().len() > before && buf.remaining() < HEAD + told.length {
                     break Stopped::Full;
                 }
+                self.begin(told);
+            }
+            if self.told < HEAD {
                 let mut owed = self.head.get(self.told..).unwrap_or_default();
                 let piece = front(&mut owed, buf.remaining());
                 buf.put_slice(piece);
                 self.told += piece.len();
-                if self.told < HEAD || buf.remaining() < self.length {
+                if self.told < HEAD || buf.remaining() < self.payload {
                     break Stopped::Full;
                 }
             }
-            let piece = front(&mut rest, self.left.min(buf.remaining()));
+            let piece = front(&mut rest, self.payload.min(self.left).min(buf.remaining()));
             buf.put_slice(piece);
+            self.payload -= piece.len();
             self.left -= piece.len();
+            self.untold = self.left > 0 && self.payload == 0;
             if rest.is_empty() {
                 break Stopped::Empty;
             }
-            if self.left > 0 {
+            if self.left == 0 {
+                self.take_head(&mut rest);
+            } else if !self.untold {
                 break Stopped::Full;
-            }
-            if let Some((head, length)) = self.next.complete(&mut rest) {
-                self.next = Incomplete::default();
-                self.begin(head, length, rest);
             }
         };
         (input.len() - rest.len(), stopped)
     }
 
-    /// `rest` is what has come behind the head.
-    fn begin(&mut self, head: FrameHead, length: usize, rest: &[u8]) {
-        self.left = length;
-        if let Some(others) = self.joined.checked_sub(1) {
-            self.joined = others;
-            return;
-        }
-        let (head, length, joined) = join(head, length, rest);
-        (self.head, self.length, self.joined, self.told) = (head.bytes(length), length, joined, 0);
+    fn begin(&mut self, Told { flags, length, joined }: Told) {
+        self.head = FrameHead { flags, ..self.sent }.bytes(length);
+        (self.told, self.payload, self.joined, self.untold) = (0, length, joined, false);
     }
 
-    /// A head that is cut off is h2's to complain of.
+    fn take_head(&mut self, rest: &mut &[u8]) {
+        let Some((head, length)) = self.next.complete(rest) else { return };
+        self.next = Incomplete::default();
+        (self.sent, self.left) = (head, length);
+        match self.joined.checked_sub(1) {
+            Some(others) => self.joined = others,
+            None => self.untold = true,
+        }
+    }
+
+    /// What was cut off is h2's to complain of. There is room for a head.
     fn end(&mut self, buf: &mut ReadBuf<'_>) {
         let next = std::mem::take(&mut self.next);
-        buf.put_slice(next.bytes().get(..buf.remaining()).unwrap_or(next.bytes()));
+        let head = self.sent.bytes(self.left);
+        let bytes = if self.untold { &head[..] } else { next.bytes() };
+        (self.left, self.untold) = (0, false);
+        buf.put_slice(bytes.get(..buf.remaining()).unwrap_or(bytes));
     }
 }
 
-/// One frame for this and those behind it that may be part of it, its payload's length, and how many they are.
-fn join(first: FrameHead, length: usize, mut rest: &[u8]) -> (FrameHead, usize, usize) {
-    let (mut last, mut left, mut total, mut joined) = (first, length, length, 0);
-    // No flag: it is not padded, and not the stream's last. h2 keeps count of empty ones.
-    while (last.kind, last.flags) == (DATA, 0) && left > 0 {
+/// `left`: what is to come of the first frame's payload; `rest`: what has come of it, and behind it.
+fn told(first: FrameHead, mut left: usize, mut rest: &[u8]) -> Told {
+    let mut told = Told { flags: first.flags, length: left, joined: 0 };
+    // Without a flag it is neither padded nor the stream's last. What is longer than we allow is h2's to refuse.
+    while (first.kind, told.flags) == (DATA, 0) && left > 0 && left <= MAX_LENGTH {
         let Some((_, behind)) = rest.split_at_checked(left) else { break };
         let Some((head, behind)) = behind.split_first_chunk::<HEAD>() else { break };
         let (head, length) = FrameHead::parse(*head);
-        let fits = (head.kind, head.stream) == (DATA, first.stream) && total + length <= MAX_LENGTH;
-        if !fits || head.flags & !END_STREAM != 0 || (length == 0 && head.flags == 0) {
+        let is_of_it = (head.kind, head.stream) == (DATA, first.stream) && head.flags & !END_STREAM == 0;
+        let come = length.min(behind.len()).min(MAX_LENGTH - told.length);
+        // Of frames that are empty, and not the last, h2 keeps count.
+        let adds = come > 0 || (length == 0 && head.flags != 0);
+        if !is_of_it || !adds || length > MAX_LENGTH {
             break;
         }
-        (last, left, total, joined, rest) = (head, length, total + length, joined + 1, behind);
+        told.joined += 1;
+        told.length += come;
+        if come < length {
+            break;
+        }
+        told.flags = head.flags;
+        (left, rest) = (length, behind);
     }
-    (FrameHead { flags: last.flags, ..first }, total, joined)
+    told
 }
 
 #[cfg(test)]
