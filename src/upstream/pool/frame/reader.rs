@@ -185,7 +185,8 @@ fn told(first: FrameHead, mut left: usize, mut rest: &[u8]) -> Told {
         let (head, length) = FrameHead::parse(*head);
         let is_of_it = (head.kind, head.stream) == (DATA, first.stream) && head.flags & !END_STREAM == 0;
         let come = length.min(behind.len()).min(MAX_LENGTH - told.length);
-        // Of frames that are empty, and not the last, h2 keeps count.
+        // Of frames that are empty, and not the last, h2 keeps count. It does of short ones, too; but none is made shorter without
+        // the one before it growing by as much.
         let adds = come > 0 || (length == 0 && head.flags != 0);
         if !is_of_it || !adds || length > MAX_LENGTH {
             break;

@@ -175,6 +175,17 @@ fn data_of_one_stream_that_is_there_together_is_told_as_one_frame() {
 }
 
 #[test]
+fn a_frame_without_a_payload_waits_for_nothing() {
+    // In the first, h2's buffer is full with the frame before; in the second, it has room for less than a head.
+    for (room, before) in [(8192, 16_384), (20, 3)] {
+        let frames = [data(1, before), frame(SETTINGS, 1, 0, 0)];
+        let (mut codec, mut records) = (Codec::new(room), Records::new(&wire(&frames), &[1 << 20]));
+        assert!(codec.read(&mut FrameReader::new(), &mut records).is_pending());
+        assert_eq!(codec.frames, frames);
+    }
+}
+
+#[test]
 fn of_what_would_be_too_long_the_rest_is_another_frame() {
     let frames = [data(1, 16_000), data(1, 1_000), frame(DATA, END_STREAM, 1, 16_000)];
     let found = read(&frames, &[1 << 20]);
@@ -215,8 +226,10 @@ fn an_end_and_an_error_come_after_what_was_read() {
         let whole = wire(&frames);
         for cut in (0..whole.len()).filter(|cut| *cut < 40 || cut + 40 > whole.len()) {
             let cut_off = whole.get(..cut).unwrap();
+            // As one record, and as two, with the second in the middle of what is told as one.
             let read = |end| {
-                let (mut codec, mut records) = (Codec::new(8192), Records::new(cut_off, &[1 << 20]));
+                let length = if cut % 2 == 0 { 1 << 20 } else { cut / 2 + 1 };
+                let (mut codec, mut records) = (Codec::new(8192), Records::new(cut_off, &[length]));
                 records.end = end;
                 let ended = codec.read(&mut FrameReader::new(), &mut records);
                 let taken: usize = codec.frames.iter().map(|frame| frame.payload.len()).sum();
