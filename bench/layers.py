@@ -61,7 +61,7 @@ def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, call
 INSTRUMENTS = {
     "perf": "Instructions are those in user space under load, counted by perf.",
     "callgrind": "Instructions are those in user space, simulated by callgrind: they repeat to a hundredth where seconds do not. Its "
-    "processor has no AVX-512, so that ciphers take more of them than here.",
+    "processor has no AVX-512: where there is one, ciphers take fewer.",
 }
 
 

@@ -38,6 +38,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use address::ip_literal;
 pub use effective::{Change, Effective, Entry, Shown};
 pub use error::{ConfigError, Errors, Place, Warning};
 pub use keys::{KEYS, Key, Kind, Preset, keys_markdown};

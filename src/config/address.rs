@@ -100,6 +100,11 @@ pub(super) fn loopback_hosts(listen: &[ListenAddress]) -> Vec<String> {
     hosts
 }
 
+/// An IP address as it stands in an authority, or without its brackets.
+pub fn ip_literal(host: &str) -> Option<IpAddr> {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
+}
+
 fn bracketed(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
@@ -206,8 +211,8 @@ impl Origin {
     /// Whether a connection to this origin would arrive at `listen`.
     pub(super) fn is_served_by(&self, listen: &ListenAddress) -> bool {
         let ListenAddress::Tcp(address) = listen else { return false };
-        let host = self.host().trim_start_matches('[').trim_end_matches(']');
-        let ip = if host == "localhost" { Some(Ipv4Addr::LOCALHOST.into()) } else { host.parse::<IpAddr>().ok() };
+        let host = self.host();
+        let ip = if host == "localhost" { Some(Ipv4Addr::LOCALHOST.into()) } else { ip_literal(host) };
         ip.is_some_and(|ip| ip == address.ip() || (ip.is_loopback() && address.ip().is_unspecified()))
             && address.port() == self.port()
     }

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use url::Host;
 
+use super::ip_literal;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoProxy(Vec<Entry>);
 
@@ -45,8 +47,9 @@ impl NoProxy {
         (Self(entries.collect()), unknown)
     }
 
-    /// Whether a host is one of these. `ip` is the address that `host` is, if it is one.
-    pub fn covers(&self, host: &str, ip: Option<IpAddr>, port: u16) -> bool {
+    /// Whether a host is one of these: a name or an address, as it stands in an authority.
+    pub fn covers(&self, host: &str, port: u16) -> bool {
+        let ip = ip_literal(host);
         let has_port = |entry: &&Entry| entry.port.is_none_or(|wanted| wanted == port);
         self.0.iter().filter(has_port).any(|entry| entry.hosts.covers(host, ip))
     }
@@ -72,10 +75,10 @@ impl Hosts {
             return Some(Self::All);
         }
         if let Some((base, bits)) = text.split_once('/') {
-            let (base, bits) = (address(base)?, bits.parse().ok()?);
+            let (base, bits) = (ip_literal(base)?, bits.parse().ok()?);
             return (bits <= width(base)).then_some(Self::Block { base, bits });
         }
-        if let Some(base) = address(text) {
+        if let Some(base) = ip_literal(text) {
             return Some(Self::Block { base, bits: width(base) });
         }
         // `*.internal` is what others write for `.internal`.
@@ -113,11 +116,6 @@ impl Hosts {
 
 fn is_of_a_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
-}
-
-/// With or without brackets.
-fn address(text: &str) -> Option<IpAddr> {
-    text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text).parse().ok()
 }
 
 fn width(ip: IpAddr) -> u32 {
@@ -166,9 +164,9 @@ mod tests {
         for (host, entry, expected) in rows {
             let (list, unknown) = NoProxy::parse(&format!("unrelated, {entry}"));
             assert_eq!(unknown, 0, "{entry:?}");
-            assert_eq!(list.covers(host, host.parse().ok(), 443), *expected, "{host} by {entry:?}");
+            assert_eq!(list.covers(host, 443), *expected, "{host} by {entry:?}");
         }
-        assert!(!NoProxy::default().covers("example.com", None, 443));
+        assert!(!NoProxy::default().covers("example.com", 443));
     }
 
     #[test]

@@ -197,12 +197,12 @@ impl Reader {
 
     pub(super) fn warn(&mut self, name: &'static str, what: impl Into<String>) {
         let (key, place) = self.spot(name);
-        self.warnings.push(Warning { key, place, what: what.into() });
+        self.warn_at(key, place, what);
     }
 
     /// Of what a key takes from another place than its own.
-    pub(super) fn warn_of(&mut self, key: &str, place: Place, what: String) {
-        self.warnings.push(Warning { key: key.to_owned(), place, what });
+    pub(super) fn warn_at(&mut self, key: impl Into<String>, place: Place, what: impl Into<String>) {
+        self.warnings.push(Warning { key: key.into(), place, what: what.into() });
     }
 
     /// The key as it was given, and where.

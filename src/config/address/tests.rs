@@ -3,6 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
+fn ip_literals_are_known_with_and_without_brackets() {
+    assert_eq!(ip_literal("127.0.0.1"), Some("127.0.0.1".parse().unwrap()));
+    assert_eq!(ip_literal("[::1]"), Some("::1".parse().unwrap()));
+    assert_eq!(ip_literal("localhost"), None);
+}
+
+#[test]
 fn a_listener_is_an_address_or_a_socket_file() {
     for (text, expected) in [
         ("127.0.0.1:8080", "127.0.0.1:8080"),

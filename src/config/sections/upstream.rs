@@ -34,7 +34,7 @@ fn no_proxy(reader: &mut Reader, variable: &str, list: &str) -> NoProxy {
     if unknown > 0 {
         let place = Place::Environment(variable.to_owned());
         let entries = if unknown == 1 { "1 entry that is" } else { &format!("{unknown} entries that are") };
-        reader.warn_of(
+        reader.warn_at(
             "outbound.proxy",
             place,
             format!("has {entries} neither a host, `*`, an address nor a block of addresses, and of no use"),

@@ -101,7 +101,7 @@ fn the_outbound_proxy_defaults_to_what_other_programs_use() {
     let found = proxy("", &usual).unwrap();
     assert_eq!((found.host.as_str(), found.port), ("proxy", 3128));
     assert_eq!(
-        ["localhost", "a.internal", "b.corp", "other"].map(|name| found.no_proxy.covers(name, None, 443)),
+        ["localhost", "a.internal", "b.corp", "other"].map(|name| found.no_proxy.covers(name, 443)),
         [true, true, true, false]
     );
     assert!(proxy("outbound.proxy = 'off'", &usual).is_none());

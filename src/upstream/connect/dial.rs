@@ -1,12 +1,14 @@
 //! A TCP connection to a name: every address is given a chance, quickly (RFC 8305).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+use crate::config::ip_literal;
 
 use super::ConnectError;
 
@@ -25,11 +27,6 @@ pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectErro
     }
     let found = tokio::net::lookup_host((host, port)).await.map_err(|error| ConnectError::Dns(error.to_string()))?;
     dial_any(interleave(found.collect())).await
-}
-
-/// An IP address as it stands in an authority.
-pub(super) fn ip_literal(host: &str) -> Option<IpAddr> {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
 async fn dial_any(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
@@ -117,13 +114,6 @@ mod tests {
         for (given, expected) in rows {
             assert_eq!(interleave(addresses(given)), addresses(expected), "{given:?}");
         }
-    }
-
-    #[test]
-    fn ip_literals_are_known_with_and_without_brackets() {
-        assert_eq!(ip_literal("127.0.0.1"), Some("127.0.0.1".parse().unwrap()));
-        assert_eq!(ip_literal("[::1]"), Some("::1".parse().unwrap()));
-        assert_eq!(ip_literal("localhost"), None);
     }
 
     #[tokio::test]

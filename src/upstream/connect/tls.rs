@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore, version};
 
-use crate::config::ClientCert;
+use crate::config::{ClientCert, ip_literal};
 
 use super::{ConnectError, Offer, Protocol, Stream};
 
@@ -92,7 +92,7 @@ impl TlsSetup {
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {
-    match super::dial::ip_literal(host) {
+    match ip_literal(host) {
         Some(ip) => Ok(ServerName::from(ip)),
         None => ServerName::try_from(host.to_owned())
             .map_err(|_| ConnectError::Tls(format!("{host} is not a name that a certificate can hold"))),

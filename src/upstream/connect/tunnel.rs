@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-use crate::config::{NoProxy, Origin, OutboundProxy};
+use crate::config::{NoProxy, Origin, OutboundProxy, ip_literal};
 
 use super::{ConnectError, dial};
 
@@ -94,12 +94,11 @@ fn parse(bytes: &[u8]) -> Answer {
 
 /// Whether `host` is reached without the proxy: it is this machine's, or an exception.
 fn bypasses(host: &str, port: u16, no_proxy: &NoProxy) -> bool {
-    let ip = dial::ip_literal(host);
     let name = host.trim_end_matches('.').to_ascii_lowercase();
-    ip.is_some_and(|ip| ip.is_loopback())
+    ip_literal(host).is_some_and(|ip| ip.is_loopback())
         || name == "localhost"
         || name.ends_with(".localhost")
-        || no_proxy.covers(host, ip, port)
+        || no_proxy.covers(host, port)
 }
 
 #[cfg(test)]

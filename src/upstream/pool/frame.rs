@@ -4,7 +4,8 @@ mod reader;
 
 pub(super) use self::reader::FrameReader;
 
-pub(super) const HEAD: usize = 9;
+/// Bytes of a frame's head.
+pub(super) const FRAME_HEAD: usize = 9;
 
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
@@ -16,7 +17,7 @@ pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
 /// The longest payload that every peer takes (RFC 9113 §4.2), and what we allow, since h2 announces no other.
-pub(super) const MAX_LENGTH: usize = 16_384;
+pub(super) const MAX_FRAME: usize = 16_384;
 
 /// All of a frame's head but its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(super) struct FrameHead {
 /// A frame's head, as far as it has come.
 #[derive(Default)]
 pub(super) struct Incomplete {
-    bytes: [u8; HEAD],
+    bytes: [u8; FRAME_HEAD],
     filled: usize,
 }
 
@@ -37,13 +38,13 @@ pub(super) struct Incomplete {
 
 impl FrameHead {
     /// With its payload's length.
-    pub(super) fn parse(bytes: [u8; HEAD]) -> (Self, usize) {
+    pub(super) fn parse(bytes: [u8; FRAME_HEAD]) -> (Self, usize) {
         let [high, middle, low, kind, flags, a, b, c, d] = bytes;
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         (Self { kind, flags, stream: [a, b, c, d] }, length)
     }
 
-    pub(super) fn bytes(self, length: usize) -> [u8; HEAD] {
+    pub(super) fn bytes(self, length: usize) -> [u8; FRAME_HEAD] {
         let Self { kind, flags, stream: [a, b, c, d] } = self;
         let byte = |shift: u32| u8::try_from(length >> shift & 0xff).unwrap_or_default();
         [byte(16), byte(8), byte(0), kind, flags, a, b, c, d]

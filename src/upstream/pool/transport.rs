@@ -1,4 +1,4 @@
-//! What lies under hyper's connection: the stream, noting when the peer is heard, counted for as long as it is open.
+//! What lies under hyper's or h2's connection: the stream, noting when the peer is heard, counted for as long as it is open.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -32,8 +32,8 @@ pub(super) struct Transport {
     stream: Stream,
     /// Of HTTP/2.
     frames: Option<FrameReader>,
-    /// Set when bytes of the peer go on from here. `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport
-    /// to be.
+    /// Set when bytes of the peer go on from here. `Send`, though a worker is one thread, since hyper wants an upgraded connection's
+    /// transport to be.
     heard: Arc<AtomicBool>,
     _open: Open,
 }

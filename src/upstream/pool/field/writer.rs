@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::StandIns;
 use crate::upstream::pool::frame::{
-    CONTINUATION, END_HEADERS, FrameHead, HEAD, HEADERS, Incomplete, MAX_LENGTH, front,
+    CONTINUATION, END_HEADERS, FRAME_HEAD, FrameHead, HEADERS, Incomplete, MAX_FRAME, front,
 };
 
 /// A connection below h2: what passes is written as it is, but for the stand-ins in header blocks.
@@ -158,17 +158,17 @@ impl<T> Writer<T> {
         let start = self.out.len();
         self.out.extend_from_slice(&head.bytes(0));
         self.fields.resolve(block, &mut self.out);
-        let length = self.out.len() - start - HEAD;
-        if length <= MAX_LENGTH {
-            if let Some(place) = self.out.get_mut(start..start + HEAD) {
+        let length = self.out.len() - start - FRAME_HEAD;
+        if length <= MAX_FRAME {
+            if let Some(place) = self.out.get_mut(start..start + FRAME_HEAD) {
                 place.copy_from_slice(&head.bytes(length));
             }
             return;
         }
         // The value has made it too long for one frame, or h2 had to divide it already.
-        let block = self.out.split_off(start + HEAD);
+        let block = self.out.split_off(start + FRAME_HEAD);
         self.out.truncate(start);
-        let mut pieces = block.chunks(MAX_LENGTH).enumerate().peekable();
+        let mut pieces = block.chunks(MAX_FRAME).enumerate().peekable();
         while let Some((number, piece)) = pieces.next() {
             let kind = if number == 0 { HEADERS } else { CONTINUATION };
             let flags = if number == 0 { head.flags & !END_HEADERS } else { 0 };

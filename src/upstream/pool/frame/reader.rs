@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncBufRead, ReadBuf};
 
-use super::{DATA, END_STREAM, FrameHead, HEAD, Incomplete, MAX_LENGTH, front};
+use super::{DATA, END_STREAM, FRAME_HEAD, FrameHead, Incomplete, MAX_FRAME, front};
 
 pub(in crate::upstream::pool) struct FrameReader {
     /// The next head, as far as it has come.
@@ -25,9 +25,9 @@ pub(in crate::upstream::pool) struct FrameReader {
     left: usize,
     /// What is left of it is not yet part of a frame that was told.
     untold: bool,
-    /// The head of the present frame as h2 is told of it, and how much of the head h2 has.
-    head: [u8; HEAD],
-    told: usize,
+    /// The head of the present frame as h2 is told of it, and how much of that h2 has.
+    head: [u8; FRAME_HEAD],
+    head_given: usize,
     /// Of its payload, what h2 does not have.
     payload: usize,
     /// So many frames that were sent behind the present one are part of it: their heads are left out.
@@ -61,8 +61,8 @@ impl FrameReader {
             sent: FrameHead { kind: DATA, flags: 0, stream: [0; 4] },
             left: 0,
             untold: false,
-            head: [0; HEAD],
-            told: HEAD,
+            head: [0; FRAME_HEAD],
+            head_given: FRAME_HEAD,
             payload: 0,
             joined: 0,
             error: None,
@@ -117,19 +117,19 @@ impl FrameReader {
                 if self.left > 0 && rest.is_empty() {
                     break Stopped::Empty;
                 }
-                let told = told(self.sent, self.left, rest);
+                let told = join(self.sent, self.left, rest);
                 // What is before it in the buffer would be moved with it.
-                if buf.filled().len() > before && buf.remaining() < HEAD + told.length {
+                if buf.filled().len() > before && buf.remaining() < FRAME_HEAD + told.length {
                     break Stopped::Full;
                 }
                 self.begin(told);
             }
-            if self.told < HEAD {
-                let mut owed = self.head.get(self.told..).unwrap_or_default();
+            if self.head_given < FRAME_HEAD {
+                let mut owed = self.head.get(self.head_given..).unwrap_or_default();
                 let piece = front(&mut owed, buf.remaining());
                 buf.put_slice(piece);
-                self.told += piece.len();
-                if self.told < HEAD || buf.remaining() < self.payload {
+                self.head_given += piece.len();
+                if self.head_given < FRAME_HEAD || buf.remaining() < self.payload {
                     break Stopped::Full;
                 }
             }
@@ -137,6 +137,7 @@ impl FrameReader {
             buf.put_slice(piece);
             self.payload -= piece.len();
             self.left -= piece.len();
+            // It was cut, at the end of a record or at the longest that a frame may be.
             self.untold = self.left > 0 && self.payload == 0;
             if rest.is_empty() {
                 break Stopped::Empty;
@@ -152,7 +153,7 @@ impl FrameReader {
 
     fn begin(&mut self, Told { flags, length, joined }: Told) {
         self.head = FrameHead { flags, ..self.sent }.bytes(length);
-        (self.told, self.payload, self.joined, self.untold) = (0, length, joined, false);
+        (self.head_given, self.payload, self.joined, self.untold) = (0, length, joined, false);
     }
 
     fn take_head(&mut self, rest: &mut &[u8]) {
@@ -175,20 +176,20 @@ impl FrameReader {
     }
 }
 
-/// `left`: what is to come of the first frame's payload; `rest`: what has come of it, and behind it.
-fn told(first: FrameHead, mut left: usize, mut rest: &[u8]) -> Told {
+/// This frame and those behind it that are told as one. `left`: what is to come of the first frame's payload; `rest`: what has come of it, and behind it.
+fn join(first: FrameHead, mut left: usize, mut rest: &[u8]) -> Told {
     let mut told = Told { flags: first.flags, length: left, joined: 0 };
     // Without a flag it is neither padded nor the stream's last. What is longer than we allow is h2's to refuse.
-    while (first.kind, told.flags) == (DATA, 0) && left > 0 && left <= MAX_LENGTH {
+    while (first.kind, told.flags) == (DATA, 0) && left > 0 && left <= MAX_FRAME {
         let Some((_, behind)) = rest.split_at_checked(left) else { break };
-        let Some((head, behind)) = behind.split_first_chunk::<HEAD>() else { break };
+        let Some((head, behind)) = behind.split_first_chunk::<FRAME_HEAD>() else { break };
         let (head, length) = FrameHead::parse(*head);
         let is_of_it = (head.kind, head.stream) == (DATA, first.stream) && head.flags & !END_STREAM == 0;
-        let come = length.min(behind.len()).min(MAX_LENGTH - told.length);
+        let come = length.min(behind.len()).min(MAX_FRAME - told.length);
         // Of frames that are empty, and not the last, h2 keeps count. It does of short ones, too; but none is made shorter without
         // the one before it growing by as much.
         let adds = come > 0 || (length == 0 && head.flags != 0);
-        if !is_of_it || !adds || length > MAX_LENGTH {
+        if !is_of_it || !adds || length > MAX_FRAME {
             break;
         }
         told.joined += 1;

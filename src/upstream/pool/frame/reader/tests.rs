@@ -109,17 +109,17 @@ impl Codec {
     }
 
     fn decode(&mut self) {
-        while let Some((head, _)) = self.held.split_first_chunk::<HEAD>() {
+        while let Some((head, _)) = self.held.split_first_chunk::<FRAME_HEAD>() {
             let (head, length) = FrameHead::parse(*head);
-            if self.held.len() < HEAD + length {
-                self.make_room(HEAD + length, HEAD + length);
+            if self.held.len() < FRAME_HEAD + length {
+                self.make_room(FRAME_HEAD + length, FRAME_HEAD + length);
                 return;
             }
-            let payload = self.held.drain(..HEAD + length).skip(HEAD).collect();
+            let payload = self.held.drain(..FRAME_HEAD + length).skip(FRAME_HEAD).collect();
             self.frames.push(Frame { kind: head.kind, flags: head.flags, stream: head.stream[3], payload });
-            self.capacity -= HEAD + length;
+            self.capacity -= FRAME_HEAD + length;
         }
-        self.make_room(HEAD, self.room);
+        self.make_room(FRAME_HEAD, self.room);
     }
 
     fn make_room(&mut self, needed: usize, made: usize) {
@@ -204,13 +204,13 @@ fn a_large_answer_comes_in_a_frame_a_record_and_h2_moves_no_more_than_heads() {
     assert!(codec.read(&mut FrameReader::new(), &mut records).is_pending());
     assert_eq!(joined(&codec.frames), joined(&frames));
     assert_eq!(codec.frames.len(), count);
-    assert!(codec.moved <= count * HEAD, "{} bytes", codec.moved);
+    assert!(codec.moved <= count * FRAME_HEAD, "{} bytes", codec.moved);
 }
 
 /// How many frames these bytes hold as a whole, what there is of payloads, and whether they end with a frame.
 fn within(mut bytes: &[u8]) -> (usize, usize, bool) {
     let (mut frames, mut payload) = (0, 0);
-    while let Some((head, behind)) = bytes.split_first_chunk::<HEAD>() {
+    while let Some((head, behind)) = bytes.split_first_chunk::<FRAME_HEAD>() {
         let (_, length) = FrameHead::parse(*head);
         payload += length.min(behind.len());
         let Some(rest) = behind.get(length..) else { return (frames, payload, false) };
@@ -232,8 +232,8 @@ fn an_end_and_an_error_come_after_what_was_read() {
                 let (mut codec, mut records) = (Codec::new(8192), Records::new(cut_off, &[length]));
                 records.end = end;
                 let ended = codec.read(&mut FrameReader::new(), &mut records);
-                let taken: usize = codec.frames.iter().map(|frame| frame.payload.len()).sum();
-                (ended, taken + codec.held.len().saturating_sub(HEAD), codec.held.is_empty())
+                let taken = bytes_of(&codec.frames);
+                (ended, taken + codec.held.len().saturating_sub(FRAME_HEAD), codec.held.is_empty())
             };
             let (_, payload, is_whole) = within(cut_off);
             // An end within a frame is h2's to complain of.
@@ -265,7 +265,7 @@ fn joined(frames: &[Frame]) -> Vec<Frame> {
 fn any_frame() -> impl Strategy<Value = Frame> {
     let kind = prop_oneof![6 => Just(DATA), 1 => Just(HEADERS), 1 => Just(SETTINGS)];
     let flags = prop_oneof![4 => Just(0), 1 => Just(END_STREAM), 1 => Just(PADDED)];
-    let length = prop_oneof![2 => 0..40_usize, 2 => 4000..8300_usize, 1 => 16_000..=MAX_LENGTH];
+    let length = prop_oneof![2 => 0..40_usize, 2 => 4000..8300_usize, 1 => 16_000..=MAX_FRAME];
     (kind, flags, 1..3_u8, length).prop_map(|(kind, flags, stream, length)| frame(kind, flags, stream, length))
 }
 
@@ -278,7 +278,7 @@ proptest! {
     fn h2_reads_what_was_sent(
         frames in prop::collection::vec(any_frame(), 0..30),
         records in prop::collection::vec(prop_oneof![1..2000_usize, 1..16_385_usize], 1..5),
-        room in HEAD..20_000,
+        room in FRAME_HEAD..20_000,
     ) {
         let wire = wire(&frames);
         let (mut codec, mut reader) = (Codec::new(room), FrameReader::new());
@@ -295,9 +295,9 @@ proptest! {
             prop_assert_eq!(others(&codec.frames), others(whole));
         }
         prop_assert!(codec.held.is_empty());
-        prop_assert!(codec.frames.iter().all(|frame| frame.payload.len() <= MAX_LENGTH));
+        prop_assert!(codec.frames.iter().all(|frame| frame.payload.len() <= MAX_FRAME));
         prop_assert_eq!(joined(&codec.frames), joined(&frames));
-        prop_assert!(codec.moved <= 2 * frames.len().max(codec.frames.len()) * HEAD);
+        prop_assert!(codec.moved <= 2 * frames.len().max(codec.frames.len()) * FRAME_HEAD);
     }
 }
 
