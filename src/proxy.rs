@@ -16,7 +16,6 @@ pub mod guard;
 pub mod headers;
 pub mod limit;
 pub mod observe;
-pub mod pieces;
 pub mod refusal;
 pub mod replay;
 pub mod target;

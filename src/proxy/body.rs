@@ -1,18 +1,16 @@
 //! The two bodies of an exchange, each with its idle limit.
 //!
 //! [`ClientBody`] is what the client sends: a stop longer than `upstream.idle_timeout` is the client's fault (408), more bytes than
-//! `guard.max_body_size` as well (413). [`Body`] is what the client gets: the upstream's body, in [`Pieces`] of all that
-//! has come meanwhile, or a document of our own. A body that ends in an error is cut towards the other side too, never ended as if
-//! whole.
+//! `guard.max_body_size` as well (413). [`Body`] is what the client gets: the upstream's body, or a document of our own. A body
+//! that ends in an error is cut towards the other side too, never ended as if whole.
 
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -20,7 +18,6 @@ use tokio::time::{Instant, Sleep};
 use super::headers;
 use super::limit::Place;
 use super::observe::Exchange;
-use super::pieces::Pieces;
 use crate::upstream::pool::UpstreamBody;
 
 /// The error type of bodies, as hyper takes it.
@@ -70,13 +67,9 @@ struct Streamed {
 
 /// What the client gets next of the upstream's body.
 enum Next {
-    /// What has come of it.
-    Pieces,
-    /// Its trailers, which came behind the last piece. Boxed, since they are rare.
-    Trailers(Box<HeaderMap>),
+    Piece,
     /// Once a body fails, hyper forgets what it has queued, the head included; where a body waits, it writes that. So an error is
-    /// told in the second poll.
-    Failed(BoxError),
+    /// told in the poll behind the one that met it.
     Cut(BoxError),
     /// Nothing follows trailers.
     Nothing,
@@ -177,7 +170,7 @@ impl Body {
     }
 
     pub fn upstream(incoming: UpstreamBody, idle: Duration) -> Self {
-        let streamed = Streamed { incoming, idle: Idle::new(idle), next: Next::Pieces };
+        let streamed = Streamed { incoming, idle: Idle::new(idle), next: Next::Piece };
         Self { kind: Kind::Upstream(streamed), exchange: None, place: None }
     }
 
@@ -202,13 +195,13 @@ impl Body {
 }
 
 impl http_body::Body for Body {
-    type Data = Pieces;
+    type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let polled = match &mut this.kind {
-            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into())))),
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Upstream(streamed) => streamed.poll_frame(cx),
         };
         match &polled {
@@ -247,84 +240,44 @@ impl Drop for Body {
 // === impl Streamed ===
 
 impl Streamed {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Pieces>, BoxError>>> {
-        loop {
-            match std::mem::replace(&mut self.next, Next::Pieces) {
-                Next::Pieces => {
-                    let pieces = ready!(self.poll_pieces(cx));
-                    if !pieces.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(pieces))));
-                    }
-                    if matches!(self.next, Next::Pieces) {
-                        return Poll::Ready(None);
-                    }
-                }
-                Next::Trailers(mut trailers) => {
-                    headers::trailers(&mut trailers);
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Piece => self.next = Next::Piece,
+            Next::Cut(error) => return Poll::Ready(Some(Err(error))),
+            Next::Nothing => return Poll::Ready(None),
+        }
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                self.idle.moved();
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers(trailers);
                     self.next = Next::Nothing;
-                    return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
                 }
-                Next::Failed(error) => {
-                    self.next = Next::Cut(error);
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Next::Cut(error) => return Poll::Ready(Some(Err(error))),
-                Next::Nothing => {
-                    self.next = Next::Nothing;
-                    return Poll::Ready(None);
-                }
+                Poll::Ready(Some(Ok(frame)))
             }
+            Poll::Ready(Some(Err(error))) => self.cut(error.into(), cx),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending if self.idle.poll_over(cx) => self.cut(UpstreamStalled(self.idle.limit).into(), cx),
+            Poll::Pending => Poll::Pending,
         }
     }
 
-    /// All that is there, and notes what comes behind it. None: there is no more.
-    fn poll_pieces(&mut self, cx: &mut Context<'_>) -> Poll<Pieces> {
-        let mut pieces = Pieces::default();
-        loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(piece) => {
-                        pieces.push(piece);
-                        if pieces.is_full() || self.incoming.is_end_stream() {
-                            break;
-                        }
-                    }
-                    Err(frame) => {
-                        if let Ok(trailers) = frame.into_trailers() {
-                            self.next = Next::Trailers(Box::new(trailers));
-                            break;
-                        }
-                    }
-                },
-                Poll::Ready(Some(Err(error))) => {
-                    self.next = Next::Failed(error.into());
-                    break;
-                }
-                Poll::Ready(None) => break,
-                // What is there already goes first. hyper asks again then, and the piece that is missing is waited for.
-                Poll::Pending if !pieces.is_empty() => break,
-                Poll::Pending if self.idle.poll_over(cx) => {
-                    self.next = Next::Failed(UpstreamStalled(self.idle.limit).into());
-                    break;
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        self.idle.moved();
-        Poll::Ready(pieces)
+    fn cut(&mut self, error: BoxError, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.next = Next::Cut(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
         match self.next {
-            Next::Pieces => self.incoming.is_end_stream(),
-            Next::Trailers(_) | Next::Failed(_) | Next::Cut(_) => false,
+            Next::Piece => self.incoming.is_end_stream(),
+            Next::Cut(_) => false,
             Next::Nothing => true,
         }
     }
 
     fn has_all_bytes(&self) -> bool {
-        matches!(self.next, Next::Pieces) && self.incoming.size_hint().exact() == Some(0)
+        matches!(self.next, Next::Piece) && self.incoming.size_hint().exact() == Some(0)
     }
 }
 
