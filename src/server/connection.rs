@@ -105,8 +105,9 @@ impl<S: Service> Http<S> {
                 http1::Builder::new()
                     // `Lifetime` keeps the time, without a timer a request.
                     .header_read_timeout(None)
-                    // A client that closes its side is gone, and its request with it: nobody waits for the answer.
-                    .half_close(false)
+                    // A client that closes its side is gone, and its request with it: nobody waits for the answer. Without TLS the
+                    // socket sees to that.
+                    .half_close(matches!(transport, Transport::Plain(_)))
                     .max_header_size(limits.max_head)
                     // Also the largest read, and what is held of a response before it must be flushed.
                     .max_buf_size(limits.max_head)

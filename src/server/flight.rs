@@ -144,6 +144,7 @@ impl Flights {
         self.requests.set(self.requests.get() + 1);
         // What was read up to here is this request's.
         self.signals.forget_read();
+        self.signals.set_busy(self.protocol == Protocol::Http1);
         Flight(self.clone())
     }
 }
@@ -184,6 +185,7 @@ impl Drop for Flight {
         self.0.in_flight.set(left);
         if left == 0 {
             self.0.since.set(Instant::now());
+            self.0.signals.set_busy(false);
             // What was read up to here was this request's body, not the next one's head.
             self.0.signals.forget_read();
         }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::heads::Ambiguity;
 use super::load::Place;
 use super::protocol::{PREFACE, Protocol};
-use super::stream::Stream;
+use super::stream::{Ahead, Stream};
 
 /// A socket that reports to [`Signals`]. Below TLS, so that it sees what really moves.
 pub(super) struct Socket {
@@ -20,6 +20,8 @@ pub(super) struct Socket {
     signals: Arc<Signals>,
     /// Read to find the protocol, and not yet handed on.
     prefix: Prefix,
+    /// Bytes are there that nobody has asked for.
+    unread: bool,
     _place: Place,
 }
 
@@ -36,6 +38,8 @@ pub(super) struct Signals {
     blocked: AtomicBool,
     /// The client has ended its side.
     eof: AtomicBool,
+    /// HTTP/1: a request is in flight.
+    busy: AtomicBool,
     /// This side is ended.
     shut: AtomicBool,
     /// After the end of this side, read on to the client's.
@@ -57,7 +61,7 @@ struct Prefix {
 
 impl Socket {
     pub(super) fn new(stream: Stream, place: Place) -> Self {
-        Self { stream, signals: Arc::default(), prefix: Prefix::default(), _place: place }
+        Self { stream, signals: Arc::default(), prefix: Prefix::default(), unread: false, _place: place }
     }
 
     pub(super) fn signals(&self) -> Arc<Signals> {
@@ -85,6 +89,25 @@ impl Socket {
                 Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
         }
+    }
+
+    /// As `poll_flush`; fails where the client has ended its side while its request is in flight, and sees to it that this is
+    /// noticed.
+    ///
+    /// hyper would read to find out, for which it takes a new buffer a request, since the request still has a part of the last.
+    /// What it calls instead, in each of its polls, is this.
+    pub(super) fn poll_flush_to_client(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if Signals::is(&self.signals.busy) && !self.unread {
+            match self.stream.poll_ahead(cx) {
+                Poll::Ready(Ahead::End) => {
+                    Signals::set(&self.signals.eof);
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has gone")));
+                }
+                Poll::Ready(Ahead::Bytes) => self.unread = true,
+                Poll::Pending => {}
+            }
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// Reads and throws away until the client closes.
@@ -116,6 +139,7 @@ impl Drop for Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.unread = false;
         let put_back = this.prefix.move_to(buf);
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
@@ -182,6 +206,10 @@ impl Signals {
     /// The bytes that came in so far belong to a request that is known.
     pub(super) fn forget_read(&self) {
         self.read.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
     /// Whether bytes went out since this was last asked.
@@ -251,6 +279,7 @@ impl Default for Signals {
             wrote: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             eof: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
             shut: AtomicBool::new(false),
             linger: AtomicBool::new(true),
             reset: AtomicBool::new(false),

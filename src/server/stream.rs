@@ -2,9 +2,10 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// An accepted connection, part of the runtime in which it was accepted.
@@ -12,6 +13,14 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// What a stream has to say that is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    Bytes,
+    /// The peer's end, or an error.
+    End,
 }
 
 /// An accepted connection on its way to another worker's runtime.
@@ -35,6 +44,31 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.set_zero_linger(),
             Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Looks at what comes next, and leaves it there.
+    pub(super) fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<Ahead> {
+        macro_rules! look {
+            ($stream:expr) => {
+                loop {
+                    if ready!($stream.poll_read_ready(cx)).is_err() {
+                        return Poll::Ready(Ahead::End);
+                    }
+                    let peek = || Ok(recv($stream, &mut [0; 1], RecvFlags::PEEK)?);
+                    match $stream.try_io(Interest::READABLE, peek) {
+                        Ok((_, 1..)) => return Poll::Ready(Ahead::Bytes),
+                        // There was nothing, after all.
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Ok((_, 0)) | Err(_) => return Poll::Ready(Ahead::End),
+                    }
+                }
+            };
+        }
+        match self {
+            Self::Tcp(stream) => look!(stream),
+            Self::Unix(stream) => look!(stream),
         }
     }
 

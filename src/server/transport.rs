@@ -62,7 +62,7 @@ impl AsyncWrite for Transport {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Plain(socket) => socket.poll_flush_to_client(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }

@@ -117,17 +117,65 @@ async fn a_response_without_a_date_gets_one() {
 #[tokio::test]
 async fn a_client_that_goes_away_takes_its_request_along() {
     let mut proxy = Fixture::new(limits());
-    let mut http1 = proxy.connect().await;
-    send(&mut http1, "GET /hold HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    assert_eq!(proxy.event().await, Event::Arrived);
-    drop(http1);
-    assert_eq!(proxy.event().await, Event::Abandoned);
+    for request in
+        ["GET /hold HTTP/1.1\r\nhost: a\r\n\r\n", "POST /hold HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody"]
+    {
+        // Closed, or closed for what it sends alone: it is gone either way.
+        for half in [false, true] {
+            let mut client = proxy.connect_and_ask().await;
+            assert_eq!(proxy.event().await, Event::Arrived);
+            send(&mut client, request).await;
+            assert_eq!(proxy.event().await, Event::Arrived);
+            let mut left = Some(client);
+            match &mut left {
+                Some(client) if half => within(client.shutdown()).await.unwrap(),
+                _ => left = None,
+            }
+            assert_eq!(proxy.event().await, Event::Abandoned, "{request} {half}");
+            drop(left);
+        }
+    }
 
     let (mut client, _connection) = proxy.http2().await;
     let http2 = tokio::spawn(async move { client.send_request(get("/hold")).await });
     assert_eq!(proxy.event().await, Event::Arrived);
     http2.abort();
     assert_eq!(proxy.event().await, Event::Abandoned);
+}
+
+#[tokio::test]
+async fn a_client_of_a_unix_socket_that_goes_away_takes_its_request_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.sock");
+    let server = Server::bind_with(&[ListenAddress::Unix(path.clone())], 0o660, None, limits()).unwrap();
+    let (app, mut events) = App::new();
+    let _running = server.start(NonZeroUsize::MIN, service(app)).unwrap();
+    let mut client = tokio::net::UnixStream::connect(path).await.unwrap();
+    send(&mut client, "GET /hold HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(within(events.recv()).await, Some(Event::Arrived));
+    drop(client);
+    assert_eq!(within(events.recv()).await, Some(Event::Abandoned));
+}
+
+#[tokio::test]
+async fn what_a_client_sends_behind_a_request_in_flight_waits_for_its_turn() {
+    // One worker: once it has answered another client, it has seen what came before.
+    let mut proxy = Fixture::with(limits(), 1, None);
+    let mut other = proxy.connect().await;
+    let mut client = proxy.connect().await;
+    send(&mut client, "GET /hold HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    for piece in ["GET /hold HTTP/1.1\r\nho", "st: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        send(&mut client, piece).await;
+        assert!(ask(&mut other, "/").await.ends_with("ok"));
+        assert_eq!(proxy.event().await, Event::Arrived);
+    }
+    for _ in 0..2 {
+        proxy.open_gate();
+        assert!(response(&mut client).await.ends_with("held"));
+        assert_eq!(proxy.event().await, Event::Arrived);
+    }
+    assert!(response(&mut client).await.ends_with("ok"));
 }
 
 /// Ready at the second time of asking.

@@ -107,6 +107,17 @@ async fn alpn_chooses_the_protocol() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_takes_its_request_along() {
+    let pki = Pki::new();
+    let mut proxy = pki.server(limits());
+    let mut client = pki.client(&proxy, &["http/1.1"], None).await;
+    send(&mut client, "GET /hold HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    drop(client);
+    assert_eq!(proxy.event().await, Event::Abandoned);
+}
+
+#[tokio::test]
 async fn a_client_that_is_silent_in_or_after_the_handshake_is_closed() {
     let pki = Pki::new();
     let proxy = pki.server(Limits { header_timeout: SHORT, ..limits() });
