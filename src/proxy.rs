@@ -14,6 +14,7 @@ pub mod error;
 pub mod forward;
 pub mod guard;
 pub mod headers;
+pub mod incoming;
 pub mod limit;
 pub mod observe;
 pub mod refusal;

@@ -10,6 +10,7 @@ use bearer_proxy::proxy::error::Failure;
 use bearer_proxy::proxy::forward::{Attempted, Forward};
 use bearer_proxy::proxy::guard::{Admitted, GuardLayer, Rules};
 use bearer_proxy::proxy::headers::Hygiene;
+use bearer_proxy::proxy::incoming::ClientIncoming;
 use bearer_proxy::proxy::refusal::Refusals;
 use bearer_proxy::proxy::target::Prefix;
 use bearer_proxy::server::{BoxError, Service};
@@ -30,7 +31,7 @@ pub struct Parts(Shared);
 /// The pool alone, as a service would use it that is content with any token.
 #[derive(Clone)]
 struct Direct {
-    pool: Rc<Pool<Incoming>>,
+    pool: Rc<Pool<ClientIncoming>>,
     bearer: HeaderValue,
 }
 
@@ -49,7 +50,7 @@ impl Parts {
         let direct = self.direct();
         service_fn(move |request| {
             let direct = direct.clone();
-            async { Ok::<_, Infallible>(direct.send(request).await) }
+            async { Ok::<_, Infallible>(direct.send(ClientIncoming::of(request)).await) }
         })
     }
 
@@ -141,7 +142,7 @@ fn answer(failure: Failure) -> Response<Body> {
 // === impl Direct ===
 
 impl Direct {
-    async fn send(self, mut request: Request<Incoming>) -> Response<Either<UpstreamBody, Empty<Bytes>>> {
+    async fn send(self, mut request: Request<ClientIncoming>) -> Response<Either<UpstreamBody, Empty<Bytes>>> {
         request.headers_mut().insert(AUTHORIZATION, self.bearer);
         match self.pool.send(request).await {
             Ok(response) => response.map(Either::Left),

@@ -19,8 +19,6 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
@@ -33,6 +31,7 @@ use super::error::Failure;
 use super::forward::{Attempted, RequestBody};
 use super::guard::Admitted;
 use super::headers::{Hygiene, UpgradeWish};
+use super::incoming::{ClientIncoming, read_rest};
 use super::limit::Place;
 use super::refusal::Refusals;
 use super::replay::{Budget, Kept};
@@ -91,7 +90,7 @@ struct Prepared {
     /// The head's own, for the first attempt.
     headers: Option<HeaderMap>,
     /// Until the token is there.
-    incoming: Option<Incoming>,
+    incoming: Option<ClientIncoming>,
     /// Its body is too large to be kept.
     large: bool,
     place: Option<Place>,
@@ -123,7 +122,7 @@ impl Bearing {
         token.map_err(Failure::TokenUnavailable)
     }
 
-    fn keep(&self, incoming: Option<Incoming>, large: bool) -> (RequestBody, Option<Rc<Kept<ClientBody>>>) {
+    fn keep(&self, incoming: Option<ClientIncoming>, large: bool) -> (RequestBody, Option<Rc<Kept<ClientBody>>>) {
         let Some(incoming) = incoming.filter(|incoming| !incoming.is_end_stream()) else {
             return (RequestBody::Empty, None);
         };
@@ -181,7 +180,8 @@ impl Bearing {
                         None => return Ok(self.pass_on(*response, kept.as_deref(), &mut prepared)),
                         Some(newer) => {
                             token = newer;
-                            discard(*response);
+                            // Its connection can be used again.
+                            tokio::task::spawn_local(read_rest(response.into_body()));
                             ReplayReason::TokenRefused
                         }
                     },
@@ -249,29 +249,6 @@ impl Bearing {
         }
         Response::from_parts(parts, Body::upstream(incoming, self.idle_timeout).holding(place))
     }
-}
-
-/// Reads a short answer to its end, so that its connection can be used again.
-fn discard(response: Response<UpstreamBody>) {
-    /// Bytes; beyond them a new connection is cheaper.
-    const SHORT: u64 = 64 * 1024;
-    let mut body = response.into_body();
-    if body.is_end_stream() || body.size_hint().lower() > SHORT {
-        return;
-    }
-    tokio::task::spawn_local(async move {
-        let read = async {
-            let mut left = SHORT;
-            while let Some(Ok(frame)) = body.frame().await {
-                match left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) {
-                    Some(less) => left = less,
-                    None => return,
-                }
-            }
-        };
-        // Too slow is too long as well.
-        let _ = tokio::time::timeout(Duration::from_secs(1), read).await;
-    });
 }
 
 // === impl Head ===

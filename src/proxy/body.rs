@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::headers;
+use super::incoming::ClientIncoming;
 use super::limit::Place;
 use super::observe::Exchange;
 use crate::upstream::pool::UpstreamBody;
@@ -25,7 +25,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the client sends.
 pub struct ClientBody {
-    incoming: Incoming,
+    incoming: ClientIncoming,
     idle: Idle,
     /// Bytes that may still come.
     left: Option<u64>,
@@ -92,7 +92,7 @@ struct Idle {
 
 impl ClientBody {
     /// `limit`: bytes.
-    pub fn new(incoming: Incoming, idle: Duration, limit: Option<u64>) -> Self {
+    pub fn new(incoming: ClientIncoming, idle: Duration, limit: Option<u64>) -> Self {
         Self { incoming, idle: Idle::new(idle), left: limit, fault: None }
     }
 

@@ -23,12 +23,13 @@ use tower::{Layer, Service};
 pub(crate) use self::path::plain;
 use super::LocalBoxFuture;
 use super::error::Failure;
+use super::incoming::ClientIncoming;
 use super::limit::Place;
 use crate::config::{Config, GuardConfig, ListenAddress};
 
 /// A request that may be forwarded, still with the client's own fields.
 pub struct Admitted {
-    request: Request<Incoming>,
+    request: Request<ClientIncoming>,
     place: Option<Place>,
 }
 
@@ -60,7 +61,7 @@ impl Admitted {
         self.place = Some(place);
     }
 
-    pub fn into_parts(self) -> (Request<Incoming>, Option<Place>) {
+    pub fn into_parts(self) -> (Request<ClientIncoming>, Option<Place>) {
         (self.request, self.place)
     }
 }
@@ -74,6 +75,7 @@ impl Rules {
     }
 
     fn admit(&self, request: Request<Incoming>) -> Result<Admitted, Failure> {
+        let request = ClientIncoming::of(request);
         let size = request.body().size_hint().lower();
         self.judge(&request, size)?;
         Ok(Admitted { request, place: None })

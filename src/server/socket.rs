@@ -91,23 +91,31 @@ impl Socket {
         }
     }
 
-    /// As `poll_flush`; fails where the client has ended its side while its request is in flight, and sees to it that this is
+    /// What a poll has come to; an error where the client has ended its side while its request is in flight. Sees to it that this is
     /// noticed.
     ///
     /// hyper would read to find out, for which it takes a new buffer a request, since the request still has a part of the last.
-    /// What it calls instead, in each of its polls, is this.
-    pub(super) fn poll_flush_to_client(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if Signals::is(&self.signals.busy) && !self.unread {
-            match self.stream.poll_ahead(cx) {
-                Poll::Ready(Ahead::End) => {
-                    Signals::set(&self.signals.eof);
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has gone")));
-                }
-                Poll::Ready(Ahead::Bytes) => self.unread = true,
-                Poll::Pending => {}
-            }
+    /// Instead this is asked whenever hyper flushes, which it does in each of its polls, and when it can't write. What a client
+    /// sends behind its request hides its end, until that is read.
+    pub(super) fn unless_client_has_gone<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        // An end that was read, within a request's body, hyper knows of: it still has an answer.
+        if !Signals::is(&self.signals.busy) || Signals::is(&self.signals.eof) || self.unread {
+            return polled;
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match self.stream.poll_ahead(cx) {
+            Poll::Ready(Ahead::End) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has gone")))
+            }
+            Poll::Ready(Ahead::Bytes) => {
+                self.unread = true;
+                polled
+            }
+            Poll::Pending => polled,
+        }
     }
 
     /// Reads and throws away until the client closes.

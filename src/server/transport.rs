@@ -40,7 +40,10 @@ impl AsyncRead for Transport {
 impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Plain(socket) => match Pin::new(&mut *socket).poll_write(cx, buf) {
+                Poll::Pending => socket.unless_client_has_gone(Poll::Pending, cx),
+                written => written,
+            },
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -51,7 +54,10 @@ impl AsyncWrite for Transport {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Plain(socket) => match Pin::new(&mut *socket).poll_write_vectored(cx, bufs) {
+                Poll::Pending => socket.unless_client_has_gone(Poll::Pending, cx),
+                written => written,
+            },
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -62,7 +68,10 @@ impl AsyncWrite for Transport {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(socket) => socket.poll_flush_to_client(cx),
+            Self::Plain(socket) => {
+                let flushed = Pin::new(&mut *socket).poll_flush(cx);
+                socket.unless_client_has_gone(flushed, cx)
+            }
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }

@@ -144,6 +144,18 @@ async fn a_client_that_goes_away_takes_its_request_along() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_nothing_and_closes_its_side_takes_its_request_along() {
+    let mut proxy = Fixture::new(limits());
+    let mut client = proxy.connect().await;
+    send(&mut client, "GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    // Nothing tells when the answer, which has no end, has filled all there is between here and there.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    within(client.shutdown()).await.unwrap();
+    assert_eq!(proxy.event().await, Event::Abandoned);
+}
+
+#[tokio::test]
 async fn a_client_of_a_unix_socket_that_goes_away_takes_its_request_along() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("proxy.sock");

@@ -1,0 +1,86 @@
+//! What the client sends, as hyper gives it, and what becomes of the rest once the request is answered.
+//!
+//! An HTTP/2 client may be answered before it has sent everything. To drop the rest resets its stream, with NO_ERROR (RFC 9113 §8.1),
+//! and what is on its way by then comes to a stream that is closed. h2 counts each of those against the connection, and ends it
+//! behind the 256th, with all other requests on it. So a rest that is short, and comes soon, is read and thrown away.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+/// The body of a client's request.
+pub struct ClientIncoming {
+    /// `None`: its rest is being read.
+    incoming: Option<Incoming>,
+    is_http2: bool,
+}
+
+/// What is read of a body that nobody wants any more: to read on costs less than a new connection, up to here.
+const SHORT: u64 = 64 * 1024;
+const SOON: Duration = Duration::from_secs(1);
+
+// === impl ClientIncoming ===
+
+impl ClientIncoming {
+    pub fn of(request: Request<Incoming>) -> Request<Self> {
+        let is_http2 = request.version() == Version::HTTP_2;
+        request.map(|incoming| Self { incoming: Some(incoming), is_http2 })
+    }
+}
+
+impl Body for ClientIncoming {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for ClientIncoming {
+    fn drop(&mut self) {
+        // Without a task around there is no runtime, or it is about to end, with the connection.
+        if self.is_http2
+            && !self.is_end_stream()
+            && let Some(incoming) = self.incoming.take()
+            && tokio::task::try_id().is_some()
+        {
+            tokio::task::spawn_local(read_rest(incoming));
+        }
+    }
+}
+
+/// Reads what is left of a body, if it is short and comes soon.
+pub async fn read_rest<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+    if body.is_end_stream() || body.size_hint().lower() > SHORT {
+        return;
+    }
+    let read = async {
+        let mut left = SHORT;
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    // Too slow is too long as well.
+    let _ = tokio::time::timeout(SOON, read).await;
+}
