@@ -5,18 +5,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::{bodies, start};
 use crate::body::full;
 use crate::client::{Client, Protocol, connect, get, request};
-use crate::frames::{DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, block, frame, goaway, reset};
+use crate::frames::{
+    DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, PREFACE, RST_STREAM, SETTINGS, block, frame, goaway, reset,
+    status,
+};
 use crate::stage::within;
 use crate::support::Proxy;
 use crate::wire::{Log, Wire};
 
 const REFUSED_STREAM: u32 = 7;
 const INTERNAL_ERROR: u32 = 2;
+const CANCEL: u32 = 8;
 
 /// An upstream whose n-th connection does this with each request.
 async fn wire<F>(serve: impl Fn(Frames, usize, Log) -> F + Clone + Send + 'static) -> Wire
@@ -44,6 +48,46 @@ async fn clients(proxy: &Proxy) -> Client {
 
 async fn start_http2(wire: &Wire) -> Proxy {
     start(&wire.url(), |setup| setup.set("UPSTREAM__HTTP", "2")).await
+}
+
+/// More than h2 remembers resets of, by more than makes it end a connection.
+#[tokio::test]
+async fn answers_that_come_for_clients_that_have_left_end_no_connection() {
+    const LEFT: usize = 2000;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let wire = wire(move |mut frames, _, log| {
+        let tell = tell.clone();
+        async move {
+            log.note("connection");
+            while let Some(Frame { kind, stream, payload, .. }) = frames.next().await {
+                match kind {
+                    HEADERS if log.count("left") < LEFT => tell.send(()).unwrap(),
+                    HEADERS => frames.send(answer(stream)).await,
+                    RST_STREAM if payload[..] == CANCEL.to_be_bytes() => {
+                        log.note("left");
+                        frames.send(answer(stream)).await;
+                        tell.send(()).unwrap();
+                    }
+                    _ => {}
+                }
+            }
+        }
+    })
+    .await;
+    let proxy = start_http2(&wire).await;
+    let mut client = Frames::new(connect(proxy.address(), None).await);
+    client.send([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await;
+    let head = block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "localhost")]);
+    let head = |stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, &head);
+    for stream in (0..u32::try_from(LEFT).unwrap()).map(|number| 2 * number + 1) {
+        client.send(head(stream)).await;
+        within(told.recv()).await.unwrap();
+        client.send(reset(stream, CANCEL)).await;
+        within(told.recv()).await.unwrap();
+    }
+    client.send(head(2 * LEFT as u32 + 1)).await;
+    assert_eq!(status(&within(client.next_of(HEADERS)).await.unwrap().payload), 200);
+    assert_eq!(wire.log().count("connection"), 1);
 }
 
 /// Of a burst, those above the last stream that the upstream names are sent again; none is lost, none is done twice.
