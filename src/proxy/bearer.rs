@@ -181,7 +181,7 @@ impl Bearing {
                         Some(newer) => {
                             token = newer;
                             // Its connection can be used again.
-                            tokio::task::spawn_local(read_rest(response.into_body()));
+                            read_rest(response.into_body());
                             ReplayReason::TokenRefused
                         }
                     },

@@ -1,8 +1,9 @@
 //! What the client sends, as hyper gives it, and what becomes of the rest once the request is answered.
 //!
 //! An HTTP/2 client may be answered before it has sent everything. To drop the rest resets its stream, with NO_ERROR (RFC 9113 §8.1),
-//! and what is on its way by then comes to a stream that is closed. h2 counts each of those against the connection, and ends it
-//! behind the 256th, with all other requests on it. So a rest that is short, and comes soon, is read and thrown away.
+//! and what is on its way by then comes to a stream that is closed. h2 remembers 50 such streams, each for a second. What comes for
+//! others counts against the connection, and ends it behind the 256th, with all other requests on it. So a rest that is short, and
+//! comes soon, is read and thrown away; a drain waits for it, as for any stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -56,23 +57,22 @@ impl Body for ClientIncoming {
 
 impl Drop for ClientIncoming {
     fn drop(&mut self) {
-        // Without a task around there is no runtime, or it is about to end, with the connection.
+        // In a task, and so on a worker: where its runtime is shut down, a new task is dropped at once.
         if self.is_http2
-            && !self.is_end_stream()
-            && let Some(incoming) = self.incoming.take()
             && tokio::task::try_id().is_some()
+            && let Some(incoming) = self.incoming.take()
         {
-            tokio::task::spawn_local(read_rest(incoming));
+            read_rest(incoming);
         }
     }
 }
 
-/// Reads what is left of a body, if it is short and comes soon.
-pub async fn read_rest<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+/// Reads what is left of a body, if it is short and comes soon. On a worker alone.
+pub fn read_rest<B: Body<Data = Bytes> + Unpin + 'static>(mut body: B) {
     if body.is_end_stream() || body.size_hint().lower() > SHORT {
         return;
     }
-    let read = async {
+    let read = async move {
         let mut left = SHORT;
         while let Some(Ok(frame)) = body.frame().await {
             match left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) {
@@ -82,5 +82,5 @@ pub async fn read_rest<B: Body<Data = Bytes> + Unpin>(mut body: B) {
         }
     };
     // Too slow is too long as well.
-    let _ = tokio::time::timeout(SOON, read).await;
+    tokio::task::spawn_local(tokio::time::timeout(SOON, read));
 }

@@ -95,6 +95,10 @@ impl<S: Service> Future for Lifetime<S> {
         loop {
             let mut this = self.as_mut().project();
             if let Poll::Ready(result) = this.http.poll(cx) {
+                // What it did not take, a client that closed its side, or broke the rules, would leave in the kernel.
+                if result.is_err() && this.observed.flights.signals().is_blocked() {
+                    this.observed.flights.signals().reset();
+                }
                 // After an upgrade the socket lives on, and its half-close is the tunnel's business.
                 this.observed.flights.signals().do_not_linger();
                 return Poll::Ready(result.map_or_else(End::Failed, |()| End::Done));

@@ -153,6 +153,18 @@ async fn a_client_that_reads_nothing_and_closes_its_side_takes_its_request_along
     tokio::time::sleep(Duration::from_millis(200)).await;
     within(client.shutdown()).await.unwrap();
     assert_eq!(proxy.event().await, Event::Abandoned);
+    // By a reset: what it did not take must not stay in the kernel until it does.
+    let end = within(async {
+        loop {
+            match client.read(&mut [0; 65536]).await {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) => return Err(error.kind()),
+            }
+        }
+    })
+    .await;
+    assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset));
 }
 
 #[tokio::test]

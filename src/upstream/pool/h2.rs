@@ -52,6 +52,14 @@ const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// What is held of one request's body until the upstream's window has room for it.
 const SEND_BUFFER: usize = 256 * 1024;
 
+/// What comes for a stream that was given up counts as the upstream's error, unless h2 remembers it: so many, each for a second. By
+/// its default of 50, clients that left would end the connection of those that did not.
+const RESETS_REMEMBERED: usize = 1024;
+
+/// Streams that may be reset for the upstream's errors until the connection is given up. Each may be some hundred bytes, if the
+/// upstream does not read.
+const MAX_ERROR_RESETS: usize = 64 * 1024;
+
 /// SETTINGS must be the first frame (RFC 9113 §3.4); an upstream that takes longer is used one request at a time.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -111,9 +119,8 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
-        // What comes for a stream that was given up, and of which h2 remembers only the last 50, counts as the upstream's error: behind
-        // so many, clients that left would end the connection of those that did not.
-        .max_local_error_reset_streams(None)
+        .max_concurrent_reset_streams(RESETS_REMEMBERED)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .enable_push(false)
         .handshake(writer)
         .await;
