@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 
 /// The body of a client's request.
 pub struct ClientIncoming {
-    /// `None`: its rest is being read.
+    /// `None`: it is being dropped.
     incoming: Option<Incoming>,
     is_http2: bool,
 }

@@ -95,12 +95,13 @@ impl<S: Service> Future for Lifetime<S> {
         loop {
             let mut this = self.as_mut().project();
             if let Poll::Ready(result) = this.http.poll(cx) {
-                // What it did not take, a client that closed its side, or broke the rules, would leave in the kernel.
-                if result.is_err() && this.observed.flights.signals().is_blocked() {
-                    this.observed.flights.signals().reset();
+                let signals = this.observed.flights.signals();
+                // Nobody may ever take what a client leaves that has ended its side. One that has not still gets what the socket took.
+                if signals.is_blocked() && signals.is_ended() {
+                    signals.reset();
                 }
                 // After an upgrade the socket lives on, and its half-close is the tunnel's business.
-                this.observed.flights.signals().do_not_linger();
+                signals.do_not_linger();
                 return Poll::Ready(result.map_or_else(End::Failed, |()| End::Done));
             }
             this.observed.look();

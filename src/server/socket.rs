@@ -108,6 +108,7 @@ impl Socket {
         }
         match self.stream.poll_ahead(cx) {
             Poll::Ready(Ahead::End) => {
+                Signals::set(&self.signals.eof);
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client has gone")))
             }
             Poll::Ready(Ahead::Bytes) => {
@@ -227,6 +228,11 @@ impl Signals {
 
     pub(super) fn is_blocked(&self) -> bool {
         Self::is(&self.blocked)
+    }
+
+    /// Whether the client has ended its side.
+    pub(super) fn is_ended(&self) -> bool {
+        Self::is(&self.eof)
     }
 
     pub(super) fn is_shut(&self) -> bool {

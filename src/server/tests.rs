@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ::http::{Request, Response, StatusCode, header};
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -144,6 +145,7 @@ impl App {
             "/chunks" => self.chunks(Bytes::from_static(b"first")),
             "/burst" => self.chunks(Bytes::from(vec![b'-'; BURST])),
             "/endless" => self.endless(),
+            "/breaks" => self.breaks(),
             "/worker" => text(self.worker.to_string()),
             "/echo" => text(request.into_body().collect().await.unwrap().to_bytes()),
             "/refuse" => {
@@ -197,6 +199,17 @@ impl App {
             let _ = sender.send(Bytes::from_static(b"last")).await;
         });
         streamed(receiver, Abandon(None))
+    }
+
+    /// More than a socket takes, then, through the gate, an error.
+    fn breaks(&self) -> Response<Body> {
+        let app = self.clone();
+        let broken = async move {
+            app.pass_gate().await;
+            Err(BoxError::from("broken"))
+        };
+        let burst = async { Ok(Frame::data(Bytes::from(vec![b'-'; BURST]))) };
+        Response::new(StreamBody::new(stream::once(burst).chain(stream::once(broken))).boxed_unsync())
     }
 
     fn endless(&self) -> Response<Body> {

@@ -168,6 +168,22 @@ async fn a_client_that_reads_nothing_and_closes_its_side_takes_its_request_along
 }
 
 #[tokio::test]
+async fn what_the_socket_took_of_an_answer_that_breaks_off_reaches_a_client_that_is_slow() {
+    // hyper asks for more of an answer only while it holds less than this.
+    let mut proxy = Fixture::with(Limits { max_head: 4 * BURST, ..limits() }, 1, None);
+    let mut other = proxy.connect().await;
+    let mut client = proxy.connect().await;
+    send(&mut client, "GET /breaks HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    // One worker: by its next answer it has filled the socket, and by the one behind that it has met the error.
+    assert!(ask(&mut other, "/").await.ends_with("ok"));
+    proxy.open_gate();
+    assert!(ask(&mut other, "/").await.ends_with("ok"));
+    let end = within(client.read_to_end(&mut Vec::new())).await;
+    assert!(end.as_ref().is_ok_and(|read| *read > 64 * 1024), "{end:?}");
+}
+
+#[tokio::test]
 async fn a_client_of_a_unix_socket_that_goes_away_takes_its_request_along() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("proxy.sock");
