@@ -1,15 +1,13 @@
 //! An HTTP/2 client that is answered before it has sent everything keeps its connection, whoever answered.
 
-use bytes::Bytes;
 use http::Response;
 
 use crate::body::full;
 use crate::client::{Protocol, connect};
 use crate::frames::{
-    DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
-    frame,
+    DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
 };
-use crate::stage::{Stage, within};
+use crate::stage::Stage;
 
 /// More than h2 remembers resets of, and more than it lets a connection's frames come to streams that it has forgotten.
 const REQUESTS: u32 = 600;
@@ -34,25 +32,12 @@ impl Sender {
     /// Up to the end of this stream's answer. No other frame may end a stream, or the connection.
     async fn answered(&mut self, stream: u32) {
         loop {
-            let frame = within(self.0.next()).await.expect("the connection has ended");
+            let frame = self.0.next().await.expect("the connection has ended");
             assert!(![RST_STREAM, GOAWAY].contains(&frame.kind), "at {stream}: {frame:?}");
             if [HEADERS, DATA].contains(&frame.kind) && frame.stream == stream && frame.flags & END_STREAM != 0 {
                 return;
             }
         }
-    }
-
-    async fn reset(&mut self) -> Bytes {
-        let next = async {
-            loop {
-                match self.0.next().await {
-                    Some(Frame { kind: RST_STREAM, payload, .. }) => return payload,
-                    Some(Frame { kind: GOAWAY, .. }) | None => panic!("the connection has ended"),
-                    Some(_) => {}
-                }
-            }
-        };
-        within(next).await
     }
 }
 
@@ -84,5 +69,6 @@ async fn a_long_rest_of_an_answered_request_is_not_waited_for() {
     let mut client = Sender::connect(&stage).await;
     client.head(1, "POST", "/early", "1048576").await;
     client.answered(1).await;
-    assert_eq!(client.reset().await, [0; 4][..], "NO_ERROR (RFC 9113 §8.1)");
+    let reset = client.0.next_of(RST_STREAM).await.expect("the connection has ended");
+    assert_eq!(reset.payload, [0; 4][..], "NO_ERROR (RFC 9113 §8.1)");
 }

@@ -86,7 +86,7 @@ async fn answers_that_come_for_clients_that_have_left_end_no_connection() {
         within(told.recv()).await.unwrap();
     }
     client.send(head(2 * LEFT as u32 + 1)).await;
-    assert_eq!(status(&within(client.next_of(HEADERS)).await.unwrap().payload), 200);
+    assert_eq!(status(&client.next_of(HEADERS).await.unwrap().payload), 200);
     assert_eq!(wire.log().count("connection"), 1);
 }
 
