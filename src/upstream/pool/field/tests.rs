@@ -1,7 +1,7 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
@@ -50,7 +50,7 @@ where
     .unwrap();
 }
 
-fn serve(io: DuplexStream) {
+fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
     let service = service_fn(async |request: Request<hyper::body::Incoming>| {
         let (head, body) = request.into_parts();
         let length = body.collect().await?.to_bytes().len();
@@ -82,7 +82,8 @@ async fn check(sender: &mut Sender, fields: &StandIns, value: &str, others: &[(S
     let count = request.headers().len();
     let replaced = fields.put(request.headers_mut());
     assert_eq!(replaced.is_some(), value.len() >= WORTHWHILE);
-    assert_eq!(request.headers()[AUTHORIZATION] == value, value.len() < WORTHWHILE);
+    let kept = request.headers().get(AUTHORIZATION).is_some_and(|field| field == value);
+    assert_eq!(kept, value.len() < WORTHWHILE);
     let (response, mut stream) = sender.clone().ready().await.unwrap().send_request(request, body == 0).unwrap();
     if body > 0 {
         stream.send_data(Bytes::from(vec![b'x'; body]), true).unwrap();
@@ -121,7 +122,7 @@ async fn tokens_of_several_generations_go_out_on_one_connection() {
                 check(&mut sender, &fields, &token(generation, 900), &[("x-other".into(), generation.to_string())], 10)
                     .await;
             }
-            assert_eq!(fields.0.borrow().len(), 3);
+            assert_eq!(fields.0.borrow().values.len(), 3);
         })
         .await;
 }
@@ -201,7 +202,13 @@ async fn trailers_and_large_bodies_pass_as_they_are() {
 /// Counts what is written to it.
 struct Counted {
     io: DuplexStream,
-    writes: Rc<Cell<usize>>,
+    written: Rc<Written>,
+}
+
+#[derive(Default)]
+struct Written {
+    calls: Cell<usize>,
+    bytes: Cell<usize>,
 }
 
 impl AsyncRead for Counted {
@@ -212,8 +219,10 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.writes.set(self.writes.get() + 1);
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        self.written.calls.set(self.written.calls.get() + 1);
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        self.written.bytes.set(self.written.bytes.get() + written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -231,17 +240,17 @@ async fn requests_that_come_together_are_one_write() {
         .run_until(async {
             let (near, far) = tokio::io::duplex(64 * 1024);
             serve(far);
-            let writes = Rc::new(Cell::new(0));
-            let (sender, fields) = over(Counted { io: near, writes: Rc::clone(&writes) }).await;
+            let written = Rc::<Written>::default();
+            let (sender, fields) = over(Counted { io: near, written: Rc::clone(&written) }).await;
             check(&mut sender.clone(), &fields, &token('t', 900), &[], 10).await;
-            let before = writes.get();
+            let before = written.calls.get();
             let requests = (0..5).map(|_| {
                 let (mut sender, fields) = (sender.clone(), fields.clone());
                 async move { check(&mut sender, &fields, &token('t', 900), &[], 2000).await }
             });
             futures_util::future::join_all(requests).await;
             // And one for what h2 has to say to the answers.
-            assert!(writes.get() - before <= 2, "{} writes", writes.get() - before);
+            assert!(written.calls.get() - before <= 2, "{} writes", written.calls.get() - before);
         })
         .await;
 }
@@ -255,11 +264,165 @@ fn a_short_value_is_left_to_h2() {
     assert_eq!(headers[AUTHORIZATION], "Bearer short");
 }
 
+/// What comes back when a block that h2 has written so goes by.
+fn resolved(fields: &StandIns, coding: &[u8], strings: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    fields.resolve(&[b"before", coding, &strings.concat(), b"after"].concat(), &mut out);
+    out
+}
+
 #[test]
-fn the_value_is_marked_as_never_to_be_indexed() {
-    let stand_in = StandIn::new(&HeaderValue::from_str(&token('t', 900)).unwrap()).unwrap();
-    assert_eq!(stand_in.sent[..2], [0x1f, 8]);
-    assert!(stand_in.sent.ends_with(b"tttt"));
+fn a_value_that_a_table_has_no_room_for_is_marked_as_never_to_be_indexed() {
+    for (length, entry) in [(900, true), (2003, true), (2004, false), (9000, false)] {
+        let (fields, mut headers) = (StandIns::default(), HeaderMap::new());
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(&token('t', length)).unwrap());
+        fields.put(&mut headers).unwrap();
+        assert_eq!(headers.contains_key(AUTHORIZATION), !entry, "{length}");
+        assert_eq!(headers.len(), 1);
+        let (name, value) = headers.iter().next().unwrap();
+        assert!(!entry || name.as_str().len() + value.len() == AUTHORIZATION.as_str().len() + length);
+        let strings = [if entry { huffman(name.as_str()) } else { vec![] }, huffman(value.to_str().unwrap())];
+        let strings = strings.each_ref().map(Vec::as_slice);
+        let (cases, strings) = match entry {
+            true => (vec![(vec![0x40], vec![0x57]), (vec![0], vec![0x1f, 8])], &strings[..]),
+            false => (vec![(vec![0x0f, 8], vec![0x1f, 8])], &strings[1..]),
+        };
+        for (written, sent) in cases {
+            let out = resolved(&fields, &written, strings);
+            assert!(out.starts_with(&[b"before", &sent[..]].concat()), "{length} {written:?}");
+            assert!(out.ends_with(&[token('t', length).as_bytes(), b"after"].concat()), "{length} {written:?}");
+        }
+    }
+}
+
+/// As h2 writes a string of these characters.
+fn huffman(text: &str) -> Vec<u8> {
+    let bits: String = text.chars().map(|char| format!("{:05b}", "012aceio".find(char).unwrap())).collect();
+    let bytes: Vec<u8> = bits
+        .as_bytes()
+        .chunks(8)
+        .map(|bits| u8::from_str_radix(&format!("{:1<8}", str::from_utf8(bits).unwrap()), 2).unwrap())
+        .collect();
+    let mut string = vec![];
+    match bytes.len() {
+        short @ ..127 => string.push(0x80 | u8::try_from(short).unwrap()),
+        long => {
+            let (low, high) = ((long - 127) % 128, (long - 127) / 128);
+            assert!(high < 128);
+            string.extend([0xff, u8::try_from(low).unwrap() | if high > 0 { 0x80 } else { 0 }]);
+            string.extend((high > 0).then(|| u8::try_from(high).unwrap()));
+        }
+    }
+    string.extend(bytes);
+    string
+}
+
+#[tokio::test]
+async fn the_value_goes_out_once_a_connection() {
+    LocalSet::new()
+        .run_until(async {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            serve(far);
+            let written = Rc::<Written>::default();
+            let (mut sender, fields) = over(Counted { io: near, written: Rc::clone(&written) }).await;
+            for generation in ['a', 'b'] {
+                check(&mut sender, &fields, &token(generation, 900), &[], 0).await;
+                let before = written.bytes.get();
+                for _ in 0..10 {
+                    check(&mut sender, &fields, &token(generation, 900), &[], 0).await;
+                }
+                let each = (written.bytes.get() - before) / 10;
+                assert!(each < 100, "{each} bytes a request");
+            }
+        })
+        .await;
+}
+
+/// Lengths of all kinds, so that some fill the table to the byte: if one table counted a byte less than the other, it would at last
+/// mean an entry that is gone.
+#[tokio::test]
+async fn what_others_drive_out_of_the_table_is_sent_again() {
+    LocalSet::new()
+        .run_until(async {
+            let (mut sender, fields) = connected(64 * 1024).await;
+            let mut random = 1_u32;
+            for number in 0..8000_u32 {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let length = usize::try_from(random >> 24).unwrap();
+                let others = [("x-other".into(), format!("{number:05}{}", "~".repeat(length)))];
+                check(&mut sender, &fields, &token('t', 900), &others, 0).await;
+            }
+            let known = fields.0.borrow();
+            assert_eq!(known.asked, 8000, "{} were written", known.written);
+            assert!(known.written > 100, "{} were written", known.written);
+        })
+        .await;
+}
+
+/// A server whose first SETTINGS say how large its table is.
+struct SmallTable {
+    io: DuplexStream,
+    size: u8,
+    first: Option<Vec<u8>>,
+}
+
+impl AsyncRead for SmallTable {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for SmallTable {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if let Some(first) = &mut this.first {
+            first.extend_from_slice(buf);
+            if first.len() < 9 {
+                return Poll::Ready(Ok(buf.len()));
+            }
+            assert_eq!((first[3], first[4]), (4, 0), "not SETTINGS");
+            first[2] += 6;
+            first.splice(9..9, [0, 1, 0, 0, 0, this.size]);
+            // The buffer has room for it.
+            let first = std::mem::take(first);
+            this.first = None;
+            return match Pin::new(&mut this.io).poll_write(cx, &first) {
+                Poll::Ready(Ok(written)) => {
+                    assert_eq!(written, first.len());
+                    Poll::Ready(Ok(buf.len()))
+                }
+                other => other,
+            };
+        }
+        Pin::new(&mut this.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_without_room_in_its_table_gets_the_value_by_each_request() {
+    LocalSet::new()
+        .run_until(async {
+            for size in [0, 200] {
+                let (near, far) = tokio::io::duplex(64 * 1024);
+                serve(SmallTable { io: far, size, first: Some(vec![]) });
+                let (mut sender, fields) = over(near).await;
+                for number in 0..40 {
+                    check(&mut sender, &fields, &token('t', 900), &[("x-number".into(), number.to_string())], 0).await;
+                }
+                let known = fields.0.borrow();
+                assert!(!known.pays());
+                assert!(known.written < 12, "{} of {}", known.written, known.asked);
+            }
+        })
+        .await;
 }
 
 proptest! {

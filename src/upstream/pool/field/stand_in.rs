@@ -1,0 +1,146 @@
+//! What stands for a value above h2, how h2 writes it, and what is sent instead.
+
+use aws_lc_rs::rand;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use memchr::memmem;
+
+/// One value, and both kinds of its stand-ins.
+///
+/// They have 48 and 96 random bits: no client can write one into a field of its own.
+pub(super) struct StandIn {
+    value: HeaderValue,
+    /// A field of the size of `authorization` with the value. `None`: the tables have no room for it.
+    pub(super) indexed: Option<(HeaderName, HeaderValue)>,
+    /// A short value of `authorization`.
+    pub(super) literal: HeaderValue,
+    /// The stand-ins as h2 writes them: the strings of `indexed`, and `literal` with its coding.
+    written_indexed: Vec<u8>,
+    written_literal: Vec<u8>,
+    /// The value as it is sent: a string that is not Huffman-coded.
+    text: Vec<u8>,
+}
+
+/// A header block with a stand-in in it.
+pub(super) struct Found<'a> {
+    pub(super) before: &'a [u8],
+    /// What the field's name is, and who may index it.
+    pub(super) coding: &'static [u8],
+    pub(super) text: &'a [u8],
+    pub(super) after: &'a [u8],
+    /// It was the stand-in that h2 indexes.
+    pub(super) of_indexed: bool,
+}
+
+/// The size of an entry that is not to drive too many others out of a table of 4,096 bytes, which is what tables have by default, and
+/// the most that h2 uses (RFC 7541 §4.1: name, value and 32).
+const MAX_ENTRY: usize = 2048;
+const OVERHEAD: usize = 32;
+
+/// Characters that Huffman codes in 5 bits each, 00000 to 00111 (RFC 7541 appendix B): 3 random bits each.
+const ALPHABET: [u8; 8] = *b"012aceio";
+/// Of the name and of the value. The name's code ends with a byte.
+const NAME: usize = 16;
+const VALUE: usize = 32;
+
+/// A literal that is to be indexed, and one that is not, each with its name behind it (RFC 7541 §6.2.1, §6.2.2).
+const INDEXED_NEW_NAME: u8 = 0x40;
+const NEW_NAME: u8 = 0;
+/// The same of `authorization`, which is 23 in the static table (appendix A); and the one that no hop may index (§6.2.3). With 4 bits
+/// of prefix it is 15, and 8 more.
+const INDEXED: [u8; 1] = [0x40 | 23];
+const NOT_INDEXED: [u8; 2] = [0x0f, 23 - 15];
+const NEVER_INDEXED: [u8; 2] = [0x1f, 23 - 15];
+
+/// The first bit of a string's length: it is Huffman-coded (RFC 7541 §5.2).
+const HUFFMAN: u8 = 0x80;
+const PLAIN: u8 = 0;
+
+// === impl StandIn ===
+
+impl StandIn {
+    /// `None`: the system has no randomness to give, and h2 writes the value itself.
+    pub(super) fn new(value: &HeaderValue) -> Option<Self> {
+        let mut random = [0; NAME + VALUE];
+        rand::fill(&mut random).ok()?;
+        let digits = random.map(|byte| byte & 7);
+        let (name, digits) = digits.split_at_checked(NAME)?;
+        let size = AUTHORIZATION.as_str().len() + value.len();
+        let filled: Vec<u8> =
+            digits.iter().copied().chain(std::iter::repeat(0)).take(size.checked_sub(NAME)?).collect();
+
+        let mut written_indexed = coded(name);
+        written_indexed.extend(coded(&filled));
+        let mut written_literal = NOT_INDEXED.to_vec();
+        written_literal.extend(coded(digits));
+        let mut text = Vec::new();
+        push_length(&mut text, PLAIN, value.len());
+        text.extend_from_slice(value.as_bytes());
+
+        let indexed = (size + OVERHEAD <= MAX_ENTRY).then_some((
+            HeaderName::from_bytes(&characters(name)).ok()?,
+            HeaderValue::from_bytes(&characters(&filled)).ok()?,
+        ));
+        let literal = HeaderValue::from_bytes(&characters(digits)).ok()?;
+        Some(Self { value: value.clone(), indexed, literal, written_indexed, written_literal, text })
+    }
+
+    pub(super) fn stands_for(&self, value: &HeaderValue) -> bool {
+        self.value == *value
+    }
+
+    /// Its place in a header block. Mostly a block is an index, and shorter than any stand-in.
+    pub(super) fn found_in<'a>(&'a self, block: &'a [u8]) -> Option<Found<'a>> {
+        let found = |(before, after), coding, of_indexed| Found { before, coding, text: &self.text, after, of_indexed };
+        if let Some((before, after)) = split(block, &self.written_indexed)
+            && let Some((coding, before)) = before.split_last()
+        {
+            match *coding {
+                INDEXED_NEW_NAME => return Some(found((before, after), INDEXED.as_slice(), true)),
+                // The upstream's table is smaller than the field.
+                NEW_NAME => return Some(found((before, after), NEVER_INDEXED.as_slice(), true)),
+                _ => {}
+            }
+        }
+        Some(found(split(block, &self.written_literal)?, NEVER_INDEXED.as_slice(), false))
+    }
+}
+
+/// What is before and behind.
+fn split<'a>(block: &'a [u8], written: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    if block.len() < written.len() {
+        return None;
+    }
+    let (before, rest) = block.split_at_checked(memmem::find(block, written)?)?;
+    Some((before, rest.get(written.len()..)?))
+}
+
+fn characters(digits: &[u8]) -> Vec<u8> {
+    digits.iter().filter_map(|digit| ALPHABET.get(usize::from(*digit)).copied()).collect()
+}
+
+/// A string, Huffman-coded, behind its length (RFC 7541 §5.2). What is left of the last byte is filled with ones.
+fn coded(digits: &[u8]) -> Vec<u8> {
+    let mut string = Vec::new();
+    push_length(&mut string, HUFFMAN, (digits.len() * 5).div_ceil(8));
+    for eight in digits.chunks(8) {
+        let bits = eight.iter().fold(0_u64, |bits, digit| bits << 5 | u64::from(*digit));
+        let missing = 5 * (8 - eight.len());
+        let bits = bits << missing | ((1 << missing) - 1);
+        let bytes = bits.to_be_bytes();
+        string.extend(bytes.iter().skip(3).take((eight.len() * 5).div_ceil(8)));
+    }
+    string
+}
+
+/// A string's length: an integer with a prefix of 7 bits (RFC 7541 §5.1, §5.2).
+fn push_length(out: &mut Vec<u8>, coding: u8, length: usize) {
+    const PREFIX: usize = 127;
+    let low = |value: usize| u8::try_from(value & 0x7f).unwrap_or_default();
+    let Some(mut rest) = length.checked_sub(PREFIX) else { return out.push(coding | low(length)) };
+    out.push(coding | low(PREFIX));
+    while rest > 0x7f {
+        out.push(0x80 | low(rest));
+        rest >>= 7;
+    }
+    out.push(low(rest));
+}
