@@ -52,6 +52,7 @@ mod target;
 mod transport;
 mod upgrade;
 mod upload;
+mod window;
 
 pub use body::{BodyError, UpstreamBody};
 pub use transport::OpenConnections;

@@ -5,7 +5,6 @@ use std::future::{poll_fn, ready};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -23,7 +22,7 @@ use crate::upstream::failure::SendFailure;
 
 use super::framing;
 use super::target::Target;
-use super::transport::Transport;
+use super::transport::{Heard, Transport};
 use super::{Outcome, Pool, RequestBody, UpstreamBody};
 
 pub(super) struct Conn<B: RequestBody> {
@@ -33,7 +32,7 @@ pub(super) struct Conn<B: RequestBody> {
     /// The answer's head has come: the connection is free again once hyper has read the body.
     answered: Cell<bool>,
     /// A byte has come since the last request was sent.
-    heard: Arc<AtomicBool>,
+    heard: Arc<Heard>,
     /// It has carried an answer.
     reused: Cell<bool>,
     /// How long it may be idle.
@@ -50,7 +49,7 @@ type Answer<B> = Result<Response<Incoming>, TrySendError<Request<B>>>;
 
 /// Begins to drive a new connection.
 pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream) -> hyper::Result<Rc<Conn<B>>> {
-    let heard = Arc::new(AtomicBool::new(false));
+    let heard = Arc::<Heard>::default();
     let transport = Transport::new(stream, Protocol::Http1, &pool.connections, Arc::clone(&heard));
     let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(transport)).await?;
     let conn = Rc::new(Conn {
@@ -118,7 +117,7 @@ impl<B: RequestBody> Conn<B> {
     ) -> Result<impl Future<Output = Answer<B>> + use<B>, Box<SendFailure<B>>> {
         match self.sender.borrow_mut().as_mut() {
             Some(sender) => {
-                self.heard.store(false, Ordering::Relaxed);
+                self.heard.forget();
                 target.fit_http1(&mut request);
                 Ok(sender.try_send_request(request))
             }
@@ -137,7 +136,7 @@ impl<B: RequestBody> Conn<B> {
                 Ok(response.map(UpstreamBody::http1))
             }
             Err(error) => {
-                let heard = self.heard.load(Ordering::Relaxed);
+                let heard = self.heard.anything();
                 Err(SendFailure::from_hyper(error, heard, reused, Protocol::Http1))
             }
         }

@@ -11,7 +11,6 @@ use std::future::{poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -30,8 +29,9 @@ use super::framing;
 use super::pulse::Pulse;
 use super::queue::Opening;
 use super::target::Target;
-use super::transport::Transport;
+use super::transport::{Heard, Transport};
 use super::upload::{Upload, Uploaded};
+use super::window::Window;
 use super::{Outcome, Pool, RequestBody, UpstreamBody};
 
 /// More streams than this do not share one connection, whatever the upstream allows: a lost packet or a GOAWAY concerns
@@ -42,7 +42,7 @@ pub(super) const MAX_STREAMS: usize = 100;
 /// trip (25 MiB/s at 20 ms).
 const STREAM_WINDOW: u32 = 512 * 1024;
 
-/// Room for every stream's window: else one reader that stalls would stop all others on its connection.
+/// Of a connection, at most: room for every stream's window.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
 const _: () = assert!(MAX_STREAMS == 100, "the connection's window has room for every stream's");
 
@@ -77,16 +77,23 @@ pub(super) struct Conn<B: RequestBody> {
     retired: Cell<bool>,
     /// It has carried an answer.
     reused: Cell<bool>,
+    heard: Arc<Heard>,
+    /// Bytes of answers that their readers have taken, or left for good.
+    taken: Cell<u64>,
     idle_since: Cell<Instant>,
     retires_at: Instant,
     /// How long the rest of a request may wait for its window once it is answered.
     upload_stall: Duration,
-    /// What an [`OpenStream`] does at its end: one closure a connection, not one a request.
-    end_stream: Rc<dyn Fn()>,
 }
 
 /// One of the connection's streams is in use for as long as this lives.
-pub(super) struct OpenStream(Rc<dyn Fn()>);
+pub(super) struct OpenStream(Rc<dyn Streams>);
+
+/// What a stream tells its connection.
+trait Streams {
+    fn took(&self, bytes: usize);
+    fn ended(self: Rc<Self>);
+}
 
 /// The right to send one request.
 pub(super) struct Lease<B: RequestBody> {
@@ -109,14 +116,19 @@ struct Exchange<B: RequestBody> {
 
 /// Begins to drive a new connection. `opening` lasts until the upstream's limit is known.
 pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, opening: Opening<B>) -> Option<Rc<Conn<B>>> {
-    let heard = Arc::new(AtomicBool::new(false));
+    let heard = Arc::<Heard>::default();
+    let window = match stream {
+        Stream::Tls(_) => Window::new(CONNECTION_WINDOW),
+        // What comes is not counted.
+        Stream::Plain(_) => Window::fixed(CONNECTION_WINDOW),
+    };
     let transport = Transport::new(stream, Protocol::Http2, &pool.connections, Arc::clone(&heard));
     let fields = StandIns::default();
     let (writer, flush) = FieldWriter::new(transport, fields.clone());
     let made = Builder::new()
         .initial_max_send_streams(1)
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window.size())
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESETS_REMEMBERED)
@@ -131,7 +143,7 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
             return None;
         }
     };
-    let conn = Rc::new_cyclic(|this: &Weak<Conn<B>>| Conn {
+    let conn = Rc::new(Conn {
         pool: pool.this.clone(),
         sender: RefCell::new(Some(sender)),
         fields,
@@ -140,20 +152,14 @@ pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, openin
         opened: Cell::new(false),
         retired: Cell::new(false),
         reused: Cell::new(false),
+        heard,
+        taken: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
         retires_at: pool.limits.retires_at(Instant::now()),
         upload_stall: pool.limits.upload_stall,
-        end_stream: {
-            let this = this.clone();
-            Rc::new(move || {
-                if let Some(conn) = this.upgrade() {
-                    conn.stream_ended();
-                }
-            })
-        },
     });
     pool.connection_began();
-    tokio::task::spawn_local(drive(Rc::clone(&conn), connection, flush, heard, opening));
+    tokio::task::spawn_local(drive(Rc::clone(&conn), connection, flush, window, opening));
     Some(conn)
 }
 
@@ -161,13 +167,18 @@ async fn drive<B: RequestBody>(
     conn: Rc<Conn<B>>,
     mut connection: Connection<FieldWriter<Transport>, Bytes>,
     flush: Flush<Transport>,
-    heard: Arc<AtomicBool>,
+    mut window: Window,
     opening: Opening<B>,
 ) {
     let mut opening = Some(opening);
     let mut pulse = connection.ping_pong().map(Pulse::new);
     let mut settings = pin!(sleep(SETTINGS_TIMEOUT));
     poll_fn(|cx| {
+        // Those whom the last poll has woken have had their turn. What they have left waits for them.
+        if let Some(size) = window.adjust(conn.waiting()) {
+            connection.set_target_window_size(size);
+        }
+        let before = conn.heard.data();
         loop {
             if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
                 if let Err(error) = outcome {
@@ -179,16 +190,30 @@ async fn drive<B: RequestBody>(
                 break;
             }
         }
-        let heard = heard.swap(false, Ordering::Relaxed);
+        let come = conn.heard.data();
+        if conn.open() == 0 {
+            // What comes behind a reset was counted, and nobody takes it.
+            conn.taken.set(come);
+        }
+        // If they leave it, an upstream that has used up the window says nothing more, and this would not be polled again.
+        if come > before && window.wanted(conn.waiting()).is_some() {
+            cx.waker().wake_by_ref();
+        }
+        let heard = conn.heard.take();
         // At least one: an upstream that allows none (it is overloaded) gets one request, which waits for its turn.
         conn.allow(connection.max_concurrent_send_streams().clamp(1, MAX_STREAMS));
         // The first bytes are its SETTINGS, which were applied in the same poll.
         if let Some(done) = opening.take_if(|_| heard || settings.as_mut().poll(cx).is_ready()) {
             conn.has_opened(done);
         }
-        let Some(Poll::Ready(silent)) = pulse.as_mut().map(|pulse| pulse.poll(cx, heard, conn.open() > 0)) else {
-            return Poll::Pending;
-        };
+        let Some(pulse) = &mut pulse else { return Poll::Pending };
+        let silent = pulse.poll(cx, heard, conn.open() > 0);
+        if let Some(round_trip) = pulse.take_round_trip() {
+            window.measured(round_trip);
+            // The next poll sets it.
+            cx.waker().wake_by_ref();
+        }
+        let silent = ready!(silent);
         debug!(error = %silent, "an upstream connection (HTTP/2) is given up");
         Poll::Ready(())
     })
@@ -227,14 +252,20 @@ impl<B: RequestBody> Conn<B> {
         self.open.get() == 0 && now.duration_since(self.idle_since.get()) >= time
     }
 
+    /// Bytes of answers that have come and wait for their readers.
+    pub(super) fn waiting(&self) -> u64 {
+        self.heard.data().saturating_sub(self.taken.get())
+    }
+
     /// Only when [`Self::has_room`].
     pub(super) fn lease(self: &Rc<Self>) -> Lease<B> {
         Lease { conn: Rc::clone(self), stream: self.take_place() }
     }
 
-    fn take_place(&self) -> OpenStream {
+    fn take_place(self: &Rc<Self>) -> OpenStream {
         self.open.set(self.open.get() + 1);
-        OpenStream(Rc::clone(&self.end_stream))
+        let streams: Rc<dyn Streams> = Rc::clone(self) as _;
+        OpenStream(streams)
     }
 
     /// Takes no more requests; ends when those in flight have.
@@ -285,8 +316,14 @@ impl<B: RequestBody> Conn<B> {
         }
         opening.succeeded(self.limit.get());
     }
+}
 
-    fn stream_ended(self: &Rc<Self>) {
+impl<B: RequestBody> Streams for Conn<B> {
+    fn took(&self, bytes: usize) {
+        self.taken.set(self.taken.get().saturating_add(bytes as u64));
+    }
+
+    fn ended(self: Rc<Self>) {
         self.open.set(self.open.get() - 1);
         let Some(pool) = self.pool.upgrade() else { return };
         if self.open.get() == 0 {
@@ -296,15 +333,22 @@ impl<B: RequestBody> Conn<B> {
             }
             self.idle_since.set(pool.now.get());
         }
-        pool.share(self);
+        pool.share(&self);
     }
 }
 
 // === impl OpenStream ===
 
+impl OpenStream {
+    /// So much of the answer is not held for its reader any more.
+    pub(super) fn took(&self, bytes: usize) {
+        self.0.took(bytes);
+    }
+}
+
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        (self.0)();
+        Rc::clone(&self.0).ended();
     }
 }
 

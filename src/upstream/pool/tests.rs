@@ -7,6 +7,7 @@ mod http1;
 mod http2;
 mod sending;
 mod server;
+mod window;
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,13 +28,19 @@ struct Open {
     protocol: Protocol,
 }
 
+/// What has come of the peer. Atomics, and `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport
+/// to be.
+#[derive(Default)]
+pub(super) struct Heard {
+    bytes: AtomicBool,
+    data: AtomicU64,
+}
+
 pub(super) struct Transport {
     stream: Stream,
     /// Of HTTP/2.
     frames: Option<FrameReader>,
-    /// Set when bytes of the peer go on from here. `Send`, though a worker is one thread, since hyper wants an upgraded connection's
-    /// transport to be.
-    heard: Arc<AtomicBool>,
+    heard: Arc<Heard>,
     _open: Open,
 }
 
@@ -66,15 +72,33 @@ impl Drop for Open {
     }
 }
 
+// === impl Heard ===
+
+impl Heard {
+    /// Whether bytes of the peer have gone on from here since this was last said to be forgotten.
+    pub(super) fn anything(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn forget(&self) {
+        self.bytes.store(false, Ordering::Relaxed);
+    }
+
+    /// [`Self::anything`], and then [`Self::forget`].
+    pub(super) fn take(&self) -> bool {
+        self.bytes.swap(false, Ordering::Relaxed)
+    }
+
+    /// Bytes of DATA so far, over HTTP/2 and TLS.
+    pub(super) fn data(&self) -> u64 {
+        self.data.load(Ordering::Relaxed)
+    }
+}
+
 // === impl Transport ===
 
 impl Transport {
-    pub(super) fn new(
-        stream: Stream,
-        protocol: Protocol,
-        connections: &OpenConnections,
-        heard: Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(stream: Stream, protocol: Protocol, connections: &OpenConnections, heard: Arc<Heard>) -> Self {
         let frames = (protocol == Protocol::Http2).then(FrameReader::new);
         Self { stream, frames, heard, _open: connections.open(protocol) }
     }
@@ -90,7 +114,10 @@ impl AsyncRead for Transport {
             (_, stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
-            this.heard.store(true, Ordering::Relaxed);
+            this.heard.bytes.store(true, Ordering::Relaxed);
+            if let Some(frames) = &this.frames {
+                this.heard.data.store(frames.data(), Ordering::Relaxed);
+            }
         }
         polled
     }

@@ -2,7 +2,6 @@
 //! never comes back to the pool.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Request;
 use hyper::client::conn::http1;
@@ -12,7 +11,7 @@ use crate::upstream::connect::{ConnectError, Offer, Protocol};
 use crate::upstream::failure::SendFailure;
 
 use super::framing;
-use super::transport::Transport;
+use super::transport::{Heard, Transport};
 use super::{Outcome, Pool, RequestBody, UpstreamBody};
 
 impl<B: RequestBody> Pool<B> {
@@ -23,7 +22,7 @@ impl<B: RequestBody> Pool<B> {
             Ok((stream, _)) => stream,
             Err(error) => return Err(SendFailure::connect(error, request)),
         };
-        let heard = Arc::new(AtomicBool::new(false));
+        let heard = Arc::<Heard>::default();
         let transport = Transport::new(stream, Protocol::Http1, &self.connections, Arc::clone(&heard));
         let (mut sender, connection) = match http1::Builder::new().handshake(TokioIo::new(transport)).await {
             Ok(made) => made,
@@ -44,7 +43,7 @@ impl<B: RequestBody> Pool<B> {
                 Ok(()) => Ok(response.map(UpstreamBody::http1)),
                 Err(kind) => Err(SendFailure::unfit(kind, false, Protocol::Http1)),
             },
-            Err(error) => Err(SendFailure::from_hyper(error, heard.load(Ordering::Relaxed), false, Protocol::Http1)),
+            Err(error) => Err(SendFailure::from_hyper(error, heard.anything(), false, Protocol::Http1)),
         }
     }
 }

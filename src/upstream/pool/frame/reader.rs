@@ -32,6 +32,8 @@ pub(in crate::upstream::pool) struct FrameReader {
     payload: usize,
     /// So many frames that were sent behind the present one are part of it: their heads are left out.
     joined: usize,
+    /// Bytes of DATA that the heads so far have announced.
+    data: u64,
     /// For the next call, since the one that met it had something to give.
     error: Option<io::Error>,
 }
@@ -65,8 +67,14 @@ impl FrameReader {
             head_given: FRAME_HEAD,
             payload: 0,
             joined: 0,
+            data: 0,
             error: None,
         }
+    }
+
+    /// Bytes of DATA that have come, the last frame's as a whole: what counts against the windows (RFC 9113 §6.9.1).
+    pub(in crate::upstream::pool) fn data(&self) -> u64 {
+        self.data
     }
 
     /// As `AsyncRead` has it.
@@ -160,6 +168,9 @@ impl FrameReader {
         let Some((head, length)) = self.next.complete(rest) else { return };
         self.next = Incomplete::default();
         (self.sent, self.left) = (head, length);
+        if head.kind == DATA {
+            self.data = self.data.saturating_add(length as u64);
+        }
         match self.joined.checked_sub(1) {
             Some(others) => self.joined = others,
             None => self.untold = true,
