@@ -46,6 +46,11 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
 const _: () = assert!(MAX_STREAMS == 100, "the connection's window has room for every stream's");
 
+/// What h2 puts up with of answers in small frames: each that no reader has taken yet is charged with what it is shorter than 256
+/// bytes. By default it is half of the connection's window, with which a line-by-line answer to one slow client would end the
+/// connection for all.
+const SMALL_FRAMES: usize = 25 * 1024 * 1024;
+
 /// As much as is taken of a request's fields (`guard.max_header_size`); hyper's default is 16 KiB.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
@@ -117,22 +122,20 @@ struct Exchange<B: RequestBody> {
 /// Begins to drive a new connection. `opening` lasts until the upstream's limit is known.
 pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream, opening: Opening<B>) -> Option<Rc<Conn<B>>> {
     let heard = Arc::<Heard>::default();
-    let window = match stream {
-        Stream::Tls(_) => Window::new(CONNECTION_WINDOW),
-        // What comes is not counted.
-        Stream::Plain(_) => Window::fixed(CONNECTION_WINDOW),
-    };
+    // Without TLS what comes is not counted.
+    let window = matches!(stream, Stream::Tls(_)).then(|| Window::new(CONNECTION_WINDOW));
     let transport = Transport::new(stream, Protocol::Http2, &pool.connections, Arc::clone(&heard));
     let fields = StandIns::default();
     let (writer, flush) = FieldWriter::new(transport, fields.clone());
     let made = Builder::new()
         .initial_max_send_streams(1)
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(window.size())
+        .initial_connection_window_size(window.as_ref().map_or(CONNECTION_WINDOW, Window::size))
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESETS_REMEMBERED)
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        .data_frame_budget(SMALL_FRAMES)
         .enable_push(false)
         .handshake(writer)
         .await;
@@ -167,7 +170,7 @@ async fn drive<B: RequestBody>(
     conn: Rc<Conn<B>>,
     mut connection: Connection<FieldWriter<Transport>, Bytes>,
     flush: Flush<Transport>,
-    mut window: Window,
+    mut window: Option<Window>,
     opening: Opening<B>,
 ) {
     let mut opening = Some(opening);
@@ -175,7 +178,7 @@ async fn drive<B: RequestBody>(
     let mut settings = pin!(sleep(SETTINGS_TIMEOUT));
     poll_fn(|cx| {
         // Those whom the last poll has woken have had their turn. What they have left waits for them.
-        if let Some(size) = window.adjust(conn.waiting()) {
+        if let Some(size) = window.as_mut().and_then(|window| window.adjust(conn.waiting())) {
             connection.set_target_window_size(size);
         }
         let before = conn.heard.data();
@@ -196,7 +199,7 @@ async fn drive<B: RequestBody>(
             conn.taken.set(come);
         }
         // If they leave it, an upstream that has used up the window says nothing more, and this would not be polled again.
-        if come > before && window.wanted(conn.waiting()).is_some() {
+        if come > before && window.as_ref().is_some_and(|window| window.wanted(conn.waiting()).is_some()) {
             cx.waker().wake_by_ref();
         }
         let heard = conn.heard.take();
@@ -208,7 +211,7 @@ async fn drive<B: RequestBody>(
         }
         let Some(pulse) = &mut pulse else { return Poll::Pending };
         let silent = pulse.poll(cx, heard, conn.open() > 0);
-        if let Some(round_trip) = pulse.take_round_trip() {
+        if let Some((round_trip, window)) = pulse.take_round_trip().zip(window.as_mut()) {
             window.measured(round_trip);
             // The next poll sets it.
             cx.waker().wake_by_ref();
@@ -325,12 +328,12 @@ impl<B: RequestBody> Streams for Conn<B> {
 
     fn ended(self: Rc<Self>) {
         self.open.set(self.open.get() - 1);
+        if self.open.get() == 0 && self.retired.get() {
+            self.sender.take();
+            return;
+        }
         let Some(pool) = self.pool.upgrade() else { return };
         if self.open.get() == 0 {
-            if self.retired.get() {
-                self.sender.take();
-                return;
-            }
             self.idle_since.set(pool.now.get());
         }
         pool.share(&self);

@@ -31,11 +31,6 @@ impl Window {
         Self { path, set: path, most }
     }
 
-    /// Where nothing is counted.
-    pub(super) fn fixed(size: u32) -> Self {
-        Self { path: size, set: size, most: size }
-    }
-
     pub(super) fn size(&self) -> u32 {
         self.set
     }
@@ -49,7 +44,9 @@ impl Window {
     pub(super) fn wanted(&self, waiting: u64) -> Option<u32> {
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         let size = self.path.saturating_add(waiting).min(self.most);
-        (size.abs_diff(self.set) >= self.path / 4).then_some(size)
+        let differs = size.abs_diff(self.set) >= self.path / 4;
+        // The last step is as short as it has to be: without it not every stream's window would have room.
+        (differs || (size == self.most && self.set < size)).then_some(size)
     }
 
     /// [`Self::wanted`], which is set from now on.
@@ -102,6 +99,17 @@ mod tests {
         assert_eq!(window.adjust(300_000), Some(MIB + 300_000));
         assert_eq!(window.adjust(100_000), None);
         assert_eq!(window.adjust(0), Some(MIB));
-        assert_eq!(Window::fixed(MOST).adjust(1 << 40), None);
+    }
+
+    #[test]
+    fn all_that_every_stream_may_hold_has_room() {
+        for milliseconds in 0..120 {
+            let mut window = Window::new(MOST);
+            window.measured(Duration::from_millis(milliseconds));
+            for waiting in (0..=u64::from(MOST)).step_by(512 * 1024) {
+                window.adjust(waiting);
+            }
+            assert_eq!(window.set, MOST, "{milliseconds} ms");
+        }
     }
 }

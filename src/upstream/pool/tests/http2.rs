@@ -439,6 +439,27 @@ async fn an_upstream_that_sends_no_settings_is_used_one_request_at_a_time() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_connection_ends_with_its_last_answer_though_its_pool_has_gone() {
+    let gate = Gate::default();
+    let server_gate = gate.clone();
+    let server = Server::http2(100, move |mut exchange: Exchange| {
+        let gate = server_gate.clone();
+        async move {
+            let mut stream = exchange.respond.send_response(Response::new(()), false).unwrap();
+            gate.wait().await;
+            stream.send_data(Bytes::from_static(b"ok"), true).unwrap();
+        }
+    })
+    .await;
+    let (pool, open) = pool(&server, HTTP2);
+    let answer = within(pool.send(get("/"))).await.unwrap();
+    drop(pool);
+    gate.open();
+    assert_eq!(text(answer).await, "ok");
+    until(|| open_connections(&open) == 0).await;
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_drained_pool_finishes_its_streams_and_keeps_no_connection() {
     let gate = Gate::default();
     let server_gate = gate.clone();

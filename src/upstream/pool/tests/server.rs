@@ -179,6 +179,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         let _ = self.0.flush().await;
     }
 
+    /// That the peer's SETTINGS have come: its windows count from then on.
+    pub(super) async fn acknowledge(&mut self) {
+        self.write(SETTINGS, 1, 0, &[]).await;
+    }
+
     /// SETTINGS_MAX_CONCURRENT_STREAMS.
     pub(super) async fn limit(&mut self, streams: u8) {
         self.write(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, streams]).await;

@@ -1,6 +1,6 @@
 use futures_util::future::join_all;
 
-use super::server::{Exchange, serve_http2};
+use super::server::{Exchange, Frames, HEADERS, serve_http2};
 use super::*;
 
 const LENGTH: usize = 1 << 20;
@@ -28,11 +28,26 @@ async fn readers_that_stall_stop_no_other() {
     let authority = Authority509::new();
     let server = large_answers(&authority).await;
     let (pool, _) = tls_pool(&server, &authority);
-    // Twenty hold ten times what fills the path.
-    let mut stalled = answers(&pool, 21).await;
-    assert_eq!(text(stalled.remove(20)).await.len(), LENGTH);
-    for _ in 0..3 {
+    no_other_is_stopped(&pool, &server, 3).await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn readers_that_stall_stop_no_other_without_tls() {
+    let server = Server::http2(100, |exchange| async move { exchange.answer(&"x".repeat(LENGTH)) }).await;
+    let (pool, _) = pool(&server, UpstreamHttp::Http2);
+    // The upstream has used up what it was allowed at the beginning.
+    for _ in 0..60 {
         assert_eq!(fetch(&pool, "/").await.len(), LENGTH);
+    }
+    no_other_is_stopped(&pool, &server, 3).await;
+}
+
+async fn no_other_is_stopped(pool: &Rc<Pool<Empty<Bytes>>>, server: &Server, others: usize) {
+    // Twenty hold ten times what fills the path.
+    let mut stalled = answers(pool, 21).await;
+    assert_eq!(text(stalled.remove(20)).await.len(), LENGTH);
+    for _ in 0..others {
+        assert_eq!(fetch(pool, "/").await.len(), LENGTH);
     }
     for stalled in stalled {
         assert_eq!(text(stalled).await.len(), LENGTH);
@@ -52,4 +67,38 @@ async fn what_was_given_up_takes_no_room_for_good() {
     let shared = pool.shared.borrow().clone();
     until(|| shared.iter().all(|conn| conn.waiting() == 0)).await;
     assert_eq!((shared.len(), server.accepted()), (1, 1));
+}
+
+/// An answer that comes line by line, and waits for a slow client.
+#[tokio::test(flavor = "local")]
+async fn small_pieces_that_wait_end_no_connection() {
+    const LINES: usize = 6000;
+    let authority = Authority509::new();
+    let acceptor = authority.acceptor("localhost", &["h2"]);
+    let server = Server::start(move |tcp, _| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut frames = Frames(acceptor.accept(tcp).await.unwrap());
+            frames.begin().await;
+            frames.acknowledge().await;
+            let slow = frames.await_frame(HEADERS).await.unwrap();
+            frames.announce(slow, &[]).await;
+            for _ in 0..LINES {
+                frames.data(slow, &[b'x'; 60]).await;
+            }
+            while let Some(stream) = frames.await_frame(HEADERS).await {
+                frames.answer(stream).await;
+            }
+        }
+    })
+    .await;
+    let (pool, _) = tls_pool(&server, &authority);
+    let mut slow = within(pool.send(get("/"))).await.unwrap();
+    assert_eq!(fetch(&pool, "/").await, "");
+    let mut length = 0;
+    while length < LINES * 60 {
+        let frame = within(slow.body_mut().frame()).await.unwrap().unwrap();
+        length += frame.into_data().unwrap().len();
+    }
+    assert_eq!(server.accepted(), 1);
 }
