@@ -122,7 +122,9 @@ impl Http2 {
                 Some(Ok(data)) => {
                     // Handed on, it is the downstream's turn to say when it wants more.
                     let _ = self.stream.flow_control().release_capacity(data.len());
-                    self.took(data.len());
+                    if let Some(place) = &self.place {
+                        place.took(data.len());
+                    }
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
@@ -134,12 +136,6 @@ impl Http2 {
             Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
             Err(error) => self.broken(&error),
         })
-    }
-
-    fn took(&self, bytes: usize) {
-        if let Some(place) = &self.place {
-            place.took(bytes);
-        }
     }
 
     /// h2 tells a reset only where the end of the answer has not come. All the announced bytes have where it asks for the rest of
@@ -155,9 +151,9 @@ impl Drop for Http2 {
     // Who takes no more of the answer has gone. Without this, a request that waits for its window would keep the stream open,
     // and an upstream that waits for its answer to be taken would never make room.
     fn drop(&mut self) {
-        if !self.ended {
-            let untaken = self.stream.flow_control().used_capacity();
-            self.took(untaken);
+        // What has come, and nobody takes any more, waits for nobody.
+        if let Some(place) = &self.place {
+            place.took(self.stream.flow_control().used_capacity());
         }
         if let Some(upload) = self.upload.take().filter(|_| !self.is_end_stream()) {
             upload.abort();

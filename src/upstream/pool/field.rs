@@ -1,7 +1,7 @@
 //! `authorization` on HTTP/2, sent once a connection instead of once a request.
 //!
-//! h2 indexes no `authorization` value (RFC 7541 §7.1.3), and so codes the token by Huffman anew for each request, and sends all of
-//! it: a thousand bytes that stay the same for hours. So h2 is given a stand-in, a field of another name, which it does index.
+//! h2 indexes no `authorization` value (RFC 7541 §7.1.3), and so codes the token by Huffman anew for each request, and sends all
+//! of it: a thousand bytes that stay the same for hours. So h2 is given a stand-in, a field of another name, which it does index.
 //! Below h2, the stand-in gives way to the field itself in the one header block that brings it into the tables. From then on one
 //! byte of a request means the stand-in to h2, and the token to the upstream.
 //!
@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderValue};
 
 pub(super) use self::writer::{FieldWriter, Flush};
 
-use self::stand_in::StandIn;
+use self::stand_in::{Indexed, StandIn};
 
 /// The values that a connection has sent, and what stands for each. As long as the connection lives: what h2 holds back may
 /// be older than the present token.
@@ -54,7 +54,7 @@ impl StandIns {
         let mut known = self.0.borrow_mut();
         let pays = known.pays();
         match (known.of(field)?, pays) {
-            (StandIn { indexed: Some((name, value)), .. }, true) => {
+            (StandIn { indexed: Some(Indexed { name, value, .. }), .. }, true) => {
                 headers.remove(AUTHORIZATION);
                 headers.insert(name.clone(), value.clone());
                 known.asked += 1;
@@ -67,8 +67,9 @@ impl StandIns {
     /// Appends the block to `out`, with the value in the stand-in's place.
     fn resolve(&self, block: &[u8], out: &mut Vec<u8>) {
         let mut known = self.0.borrow_mut();
+        let pays = known.pays();
         // The newest is mostly the one.
-        match known.values.iter().rev().find_map(|known| known.found_in(block)) {
+        match known.values.iter().rev().find_map(|known| known.found_in(block, pays)) {
             Some(found) => {
                 out.extend_from_slice(found.before);
                 out.extend_from_slice(found.coding);
@@ -95,8 +96,8 @@ impl Known {
         self.values.get(index)
     }
 
-    /// Whether to index pays: what is indexed stays in the table. A stand-in of the value's length, each time that h2 codes it, costs more
-    /// than what is saved by a few requests.
+    /// Whether to index pays: what is indexed stays in the table. A stand-in of the value's length, each time that h2 codes it,
+    /// costs more than what is saved by a few requests. Once it does not, it never does again: nothing is asked any more.
     fn pays(&self) -> bool {
         self.written <= 8 + self.asked / 8
     }

@@ -28,8 +28,8 @@ struct Open {
     protocol: Protocol,
 }
 
-/// What has come of the peer. Atomics, and `Send`, though a worker is one thread, since hyper wants an upgraded connection's transport
-/// to be.
+/// What has come of the peer. Atomics, and `Send`, though a worker is one thread, since hyper wants an upgraded connection's
+/// transport to be.
 #[derive(Default)]
 pub(super) struct Heard {
     bytes: AtomicBool,

@@ -1,5 +1,5 @@
-//! How much of its answers an upstream may send ahead on one HTTP/2 connection (RFC 9113 §5.2): what fills the path to it, and what
-//! waits for its readers.
+//! How much of its answers an upstream may send ahead on one HTTP/2 connection (RFC 9113 §5.2): what fills the path to it, and
+//! what waits for its readers.
 //!
 //! More than fills the path comes no sooner. The answers only take turns in smaller pieces, which wake us more often, and wait in
 //! memory until they have left the caches.
@@ -40,7 +40,8 @@ impl Window {
         self.path = filling(round_trip, self.most);
     }
 
-    /// What it is to be set to, if that differs enough to be worth a lock and a frame. `waiting`: bytes that wait for their readers.
+    /// What it is to be set to, if that differs enough to be worth a lock and a frame. `waiting`: bytes that wait for their
+    /// readers.
     pub(super) fn wanted(&self, waiting: u64) -> Option<u32> {
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         let size = self.path.saturating_add(waiting).min(self.most);

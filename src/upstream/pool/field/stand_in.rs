@@ -9,15 +9,22 @@ use memchr::memmem;
 /// They have 48 and 96 random bits: no client can write one into a field of its own.
 pub(super) struct StandIn {
     value: HeaderValue,
-    /// A field of the size of `authorization` with the value. `None`: the tables have no room for it.
-    pub(super) indexed: Option<(HeaderName, HeaderValue)>,
+    /// `None`: the tables have no room for it.
+    pub(super) indexed: Option<Indexed>,
     /// A short value of `authorization`.
     pub(super) literal: HeaderValue,
-    /// The stand-ins as h2 writes them: the strings of `indexed`, and `literal` with its coding.
-    written_indexed: Vec<u8>,
-    written_literal: Vec<u8>,
+    /// `authorization` with it, as h2 writes that.
+    written: Vec<u8>,
     /// The value as it is sent: a string that is not Huffman-coded.
     text: Vec<u8>,
+}
+
+/// A field of the size of `authorization` with the value.
+pub(super) struct Indexed {
+    pub(super) name: HeaderName,
+    pub(super) value: HeaderValue,
+    /// Both as h2 writes them, behind their coding.
+    written: Vec<u8>,
 }
 
 /// A header block with a stand-in in it.
@@ -31,8 +38,8 @@ pub(super) struct Found<'a> {
     pub(super) of_indexed: bool,
 }
 
-/// The size of an entry that is not to drive too many others out of a table of 4,096 bytes, which is what tables have by default, and
-/// the most that h2 uses (RFC 7541 §4.1: name, value and 32).
+/// The size of an entry that is not to drive too many others out of a table of 4,096 bytes, which is what tables have by default,
+/// and the most that h2 uses (RFC 7541 §4.1: name, value and 32).
 const MAX_ENTRY: usize = 2048;
 const OVERHEAD: usize = 32;
 
@@ -45,8 +52,8 @@ const VALUE: usize = 32;
 /// A literal that is to be indexed, and one that is not, each with its name behind it (RFC 7541 §6.2.1, §6.2.2).
 const INDEXED_NEW_NAME: u8 = 0x40;
 const NEW_NAME: u8 = 0;
-/// The same of `authorization`, which is 23 in the static table (appendix A); and the one that no hop may index (§6.2.3). With 4 bits
-/// of prefix it is 15, and 8 more.
+/// The same of `authorization`, which is 23 in the static table (appendix A); and the one that no hop may index (§6.2.3). With 4
+/// bits of prefix it is 15, and 8 more.
 const INDEXED: [u8; 1] = [0x40 | 23];
 const NOT_INDEXED: [u8; 2] = [0x0f, 23 - 15];
 const NEVER_INDEXED: [u8; 2] = [0x1f, 23 - 15];
@@ -65,33 +72,29 @@ impl StandIn {
         let digits = random.map(|byte| byte & 7);
         let (name, digits) = digits.split_at_checked(NAME)?;
         let size = AUTHORIZATION.as_str().len() + value.len();
-        let filled: Vec<u8> =
-            digits.iter().copied().chain(std::iter::repeat(0)).take(size.checked_sub(NAME)?).collect();
-
-        let mut written_indexed = coded(name);
-        written_indexed.extend(coded(&filled));
-        let mut written_literal = NOT_INDEXED.to_vec();
-        written_literal.extend(coded(digits));
+        let indexed = match size + OVERHEAD <= MAX_ENTRY {
+            true => Some(Indexed::new(name, digits, size)?),
+            false => None,
+        };
+        let literal = HeaderValue::from_bytes(&characters(digits)).ok()?;
+        let mut written = NOT_INDEXED.to_vec();
+        written.extend(coded(digits));
         let mut text = Vec::new();
         push_length(&mut text, PLAIN, value.len());
         text.extend_from_slice(value.as_bytes());
-
-        let indexed = (size + OVERHEAD <= MAX_ENTRY).then_some((
-            HeaderName::from_bytes(&characters(name)).ok()?,
-            HeaderValue::from_bytes(&characters(&filled)).ok()?,
-        ));
-        let literal = HeaderValue::from_bytes(&characters(digits)).ok()?;
-        Some(Self { value: value.clone(), indexed, literal, written_indexed, written_literal, text })
+        Some(Self { value: value.clone(), indexed, literal, written, text })
     }
 
     pub(super) fn stands_for(&self, value: &HeaderValue) -> bool {
         self.value == *value
     }
 
-    /// Its place in a header block. Mostly a block is an index, and shorter than any stand-in.
-    pub(super) fn found_in<'a>(&'a self, block: &'a [u8]) -> Option<Found<'a>> {
+    /// Its place in a header block. Mostly a block is an index, and shorter than any stand-in. `indexes`: only a value that has no
+    /// indexed stand-in was given the short one.
+    pub(super) fn found_in<'a>(&'a self, block: &'a [u8], indexes: bool) -> Option<Found<'a>> {
         let found = |(before, after), coding, of_indexed| Found { before, coding, text: &self.text, after, of_indexed };
-        if let Some((before, after)) = split(block, &self.written_indexed)
+        if let Some(indexed) = &self.indexed
+            && let Some((before, after)) = split(block, &indexed.written)
             && let Some((coding, before)) = before.split_last()
         {
             match *coding {
@@ -101,7 +104,27 @@ impl StandIn {
                 _ => {}
             }
         }
-        Some(found(split(block, &self.written_literal)?, NEVER_INDEXED.as_slice(), false))
+        if indexes && self.indexed.is_some() {
+            return None;
+        }
+        Some(found(split(block, &self.written)?, NEVER_INDEXED.as_slice(), false))
+    }
+}
+
+// === impl Indexed ===
+
+impl Indexed {
+    /// `size`: of name and value together.
+    fn new(name: &[u8], digits: &[u8], size: usize) -> Option<Self> {
+        let filling = std::iter::repeat(0);
+        let value: Vec<u8> = digits.iter().copied().chain(filling).take(size.checked_sub(name.len())?).collect();
+        let mut written = coded(name);
+        written.extend(coded(&value));
+        Some(Self {
+            name: HeaderName::from_bytes(&characters(name)).ok()?,
+            value: HeaderValue::from_bytes(&characters(&value)).ok()?,
+            written,
+        })
     }
 }
 

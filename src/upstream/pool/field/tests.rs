@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proptest::prelude::*;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::task::LocalSet;
 
 use super::*;
@@ -50,7 +50,7 @@ where
     .unwrap();
 }
 
-fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+fn serve(io: DuplexStream) {
     let service = service_fn(async |request: Request<hyper::body::Incoming>| {
         let (head, body) = request.into_parts();
         let length = body.collect().await?.to_bytes().len();
@@ -359,51 +359,15 @@ async fn what_others_drive_out_of_the_table_is_sent_again() {
         .await;
 }
 
-/// A server whose first SETTINGS say how large its table is.
-struct SmallTable {
-    io: DuplexStream,
-    size: u8,
-    first: Option<Vec<u8>>,
-}
-
-impl AsyncRead for SmallTable {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for SmallTable {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        if let Some(first) = &mut this.first {
-            first.extend_from_slice(buf);
-            if first.len() < 9 {
-                return Poll::Ready(Ok(buf.len()));
-            }
-            assert_eq!((first[3], first[4]), (4, 0), "not SETTINGS");
-            first[2] += 6;
-            first.splice(9..9, [0, 1, 0, 0, 0, this.size]);
-            // The buffer has room for it.
-            let first = std::mem::take(first);
-            this.first = None;
-            return match Pin::new(&mut this.io).poll_write(cx, &first) {
-                Poll::Ready(Ok(written)) => {
-                    assert_eq!(written, first.len());
-                    Poll::Ready(Ok(buf.len()))
-                }
-                other => other,
-            };
-        }
-        Pin::new(&mut this.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+/// Between a server and its client: the server's first SETTINGS say, too, how large its table is.
+async fn with_table(size: u8, mut server: DuplexStream, mut client: DuplexStream) {
+    let mut head = [0; 9];
+    server.read_exact(&mut head).await.unwrap();
+    assert_eq!((head[3], head[4]), (4, 0), "not SETTINGS");
+    head[2] += 6;
+    client.write_all(&[&head[..], &[0, 1, 0, 0, 0, size]].concat()).await.unwrap();
+    // Until either has gone.
+    let _ = tokio::io::copy_bidirectional(&mut server, &mut client).await;
 }
 
 #[tokio::test]
@@ -412,7 +376,9 @@ async fn an_upstream_without_room_in_its_table_gets_the_value_by_each_request() 
         .run_until(async {
             for size in [0, 200] {
                 let (near, far) = tokio::io::duplex(64 * 1024);
-                serve(SmallTable { io: far, size, first: Some(vec![]) });
+                let (server, relayed) = tokio::io::duplex(64 * 1024);
+                serve(server);
+                tokio::spawn(with_table(size, relayed, far));
                 let (mut sender, fields) = over(near).await;
                 for number in 0..40 {
                     check(&mut sender, &fields, &token('t', 900), &[("x-number".into(), number.to_string())], 0).await;

@@ -4,34 +4,12 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use tokio::task::JoinSet;
-use tokio_rustls::server::TlsStream;
 
 use crate::upstream::connect::ConnectError;
 use crate::upstream::failure::FailureKind;
 
-use super::server::{Exchange, Raw, serve_http2};
+use super::server::{Exchange, Raw, serve_http2, tls_server};
 use super::*;
-
-/// A TLS server, before its protocol.
-async fn tls_server<F>(
-    authority: &Authority509,
-    alpn: &[&str],
-    serve: impl Fn(TlsStream<tokio::net::TcpStream>, usize) -> F + Clone + 'static,
-) -> Server
-where
-    F: Future<Output = ()> + 'static,
-{
-    let acceptor = authority.acceptor("localhost", alpn);
-    Server::start(move |tcp, number| {
-        let (acceptor, serve) = (acceptor.clone(), serve.clone());
-        async move {
-            if let Ok(stream) = acceptor.accept(tcp).await {
-                serve(stream, number).await;
-            }
-        }
-    })
-    .await
-}
 
 async fn outcomes(pool: &Rc<Pool<Empty<Bytes>>>, requests: usize) -> Vec<Outcome<Empty<Bytes>>> {
     let mut all = JoinSet::new();

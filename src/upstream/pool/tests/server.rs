@@ -11,8 +11,9 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::server::TlsStream;
 
-use super::Gate;
+use super::{Authority509, Gate};
 
 pub(super) struct Server {
     pub(super) address: SocketAddr,
@@ -212,6 +213,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     pub(super) async fn goaway(&mut self, last_stream: u8, code: u8) {
         self.write(GOAWAY, 0, 0, &[0, 0, 0, last_stream, 0, 0, 0, code]).await;
     }
+}
+
+/// A TLS server, before its protocol.
+pub(super) async fn tls_server<F>(
+    authority: &Authority509,
+    alpn: &[&str],
+    serve: impl Fn(TlsStream<TcpStream>, usize) -> F + Clone + 'static,
+) -> Server
+where
+    F: Future<Output = ()> + 'static,
+{
+    let acceptor = authority.acceptor("localhost", alpn);
+    Server::start(move |tcp, number| {
+        let (acceptor, serve) = (acceptor.clone(), serve.clone());
+        async move {
+            if let Ok(stream) = acceptor.accept(tcp).await {
+                serve(stream, number).await;
+            }
+        }
+    })
+    .await
 }
 
 /// A request at an HTTP/2 server.

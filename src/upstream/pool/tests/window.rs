@@ -1,24 +1,18 @@
 use futures_util::future::join_all;
 
-use super::server::{Exchange, Frames, HEADERS, serve_http2};
+use super::server::{Exchange, Frames, HEADERS, serve_http2, tls_server};
 use super::*;
 
 const LENGTH: usize = 1 << 20;
 
-/// Of one connection to a server whose answers are longer than a stream's window.
 async fn answers(pool: &Rc<Pool<Empty<Bytes>>>, count: usize) -> Vec<Response<UpstreamBody>> {
     within(join_all((0..count).map(|_| pool.send(get("/"))))).await.into_iter().map(Result::unwrap).collect()
 }
 
+/// Each answer is longer than a stream's window.
 async fn large_answers(authority: &Authority509) -> Server {
-    let acceptor = authority.acceptor("localhost", &["h2"]);
-    Server::start(move |tcp, number| {
-        let acceptor = acceptor.clone();
-        async move {
-            let stream = acceptor.accept(tcp).await.unwrap();
-            serve_http2(stream, number, 100, |exchange: Exchange| async move { exchange.answer(&"x".repeat(LENGTH)) })
-                .await;
-        }
+    tls_server(authority, &["h2"], |stream, number| {
+        serve_http2(stream, number, 100, |exchange: Exchange| async move { exchange.answer(&"x".repeat(LENGTH)) })
     })
     .await
 }
@@ -28,7 +22,7 @@ async fn readers_that_stall_stop_no_other() {
     let authority = Authority509::new();
     let server = large_answers(&authority).await;
     let (pool, _) = tls_pool(&server, &authority);
-    no_other_is_stopped(&pool, &server, 3).await;
+    no_other_is_stopped(&pool, &server).await;
 }
 
 #[tokio::test(flavor = "local")]
@@ -39,14 +33,14 @@ async fn readers_that_stall_stop_no_other_without_tls() {
     for _ in 0..60 {
         assert_eq!(fetch(&pool, "/").await.len(), LENGTH);
     }
-    no_other_is_stopped(&pool, &server, 3).await;
+    no_other_is_stopped(&pool, &server).await;
 }
 
-async fn no_other_is_stopped(pool: &Rc<Pool<Empty<Bytes>>>, server: &Server, others: usize) {
+async fn no_other_is_stopped(pool: &Rc<Pool<Empty<Bytes>>>, server: &Server) {
     // Twenty hold ten times what fills the path.
     let mut stalled = answers(pool, 21).await;
     assert_eq!(text(stalled.remove(20)).await.len(), LENGTH);
-    for _ in 0..others {
+    for _ in 0..3 {
         assert_eq!(fetch(pool, "/").await.len(), LENGTH);
     }
     for stalled in stalled {
@@ -74,21 +68,17 @@ async fn what_was_given_up_takes_no_room_for_good() {
 async fn small_pieces_that_wait_end_no_connection() {
     const LINES: usize = 6000;
     let authority = Authority509::new();
-    let acceptor = authority.acceptor("localhost", &["h2"]);
-    let server = Server::start(move |tcp, _| {
-        let acceptor = acceptor.clone();
-        async move {
-            let mut frames = Frames(acceptor.accept(tcp).await.unwrap());
-            frames.begin().await;
-            frames.acknowledge().await;
-            let slow = frames.await_frame(HEADERS).await.unwrap();
-            frames.announce(slow, &[]).await;
-            for _ in 0..LINES {
-                frames.data(slow, &[b'x'; 60]).await;
-            }
-            while let Some(stream) = frames.await_frame(HEADERS).await {
-                frames.answer(stream).await;
-            }
+    let server = tls_server(&authority, &["h2"], |stream, _| async move {
+        let mut frames = Frames(stream);
+        frames.begin().await;
+        frames.acknowledge().await;
+        let slow = frames.await_frame(HEADERS).await.unwrap();
+        frames.announce(slow, &[]).await;
+        for _ in 0..LINES {
+            frames.data(slow, &[b'x'; 60]).await;
+        }
+        while let Some(stream) = frames.await_frame(HEADERS).await {
+            frames.answer(stream).await;
         }
     })
     .await;
