@@ -40,6 +40,8 @@ pub(super) struct Signals {
     eof: AtomicBool,
     /// HTTP/1: a request is in flight.
     busy: AtomicBool,
+    /// HTTP/1: of the answer that is written now, more is to follow.
+    more: AtomicBool,
     /// This side is ended.
     shut: AtomicBool,
     /// After the end of this side, read on to the client's.
@@ -166,10 +168,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.signals.saw_write(&result);
-        result
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -178,7 +177,11 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let stream = Pin::new(&mut this.stream);
+        let result = match Signals::is(&this.signals.more) {
+            true => stream.poll_write_more(cx, bufs),
+            false => stream.poll_write_vectored(cx, bufs),
+        };
         this.signals.saw_write(&result);
         result
     }
@@ -219,6 +222,10 @@ impl Signals {
 
     pub(super) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_more(&self, more: bool) {
+        self.more.store(more, Ordering::Relaxed);
     }
 
     /// Whether bytes went out since this was last asked.
@@ -294,6 +301,7 @@ impl Default for Signals {
             blocked: AtomicBool::new(false),
             eof: AtomicBool::new(false),
             busy: AtomicBool::new(false),
+            more: AtomicBool::new(false),
             shut: AtomicBool::new(false),
             linger: AtomicBool::new(true),
             reset: AtomicBool::new(false),

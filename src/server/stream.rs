@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -69,6 +69,31 @@ impl Stream {
         match self {
             Self::Tcp(stream) => look!(stream),
             Self::Unix(stream) => look!(stream),
+        }
+    }
+
+    /// Writes what more follows soon. The kernel may wait for that, for as long as this does not fill a packet: until the peer has
+    /// acknowledged what is under way, and for 200 ms at most (tcp(7), TCP_CORK).
+    pub(super) fn poll_write_more(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = match self.get_mut() {
+            Self::Tcp(stream) => stream,
+            // It has no packets.
+            Self::Unix(stream) => return Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            let send = || Ok(sendmsg(&*stream, bufs, &mut SendAncillaryBuffer::default(), flags)?);
+            match stream.try_io(Interest::WRITABLE, send) {
+                // There was no room, after all.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return Poll::Ready(sent),
+            }
         }
     }
 

@@ -30,6 +30,7 @@ mod drain;
 mod http;
 #[cfg(target_os = "linux")]
 mod memory;
+mod more;
 mod tls;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -143,6 +144,7 @@ impl App {
                 text("held")
             }
             "/chunks" => self.chunks(Bytes::from_static(b"first")),
+            "/halves" => self.halves(),
             "/burst" => self.chunks(Bytes::from(vec![b'-'; BURST])),
             "/endless" => self.endless(),
             "/breaks" => self.breaks(),
@@ -199,6 +201,18 @@ impl App {
             let _ = sender.send(Bytes::from_static(b"last")).await;
         });
         streamed(receiver, Abandon(None))
+    }
+
+    /// Of a length that is known: `first`, then, through the gate, `last`.
+    fn halves(&self) -> Response<Body> {
+        let app = self.clone();
+        let last = async move {
+            app.pass_gate().await;
+            Ok(Frame::data(Bytes::from_static(b"last")))
+        };
+        let first = async { Ok(Frame::data(Bytes::from_static(b"first"))) };
+        let pieces = StreamBody::new(stream::once(first).chain(stream::once(last)));
+        Response::new(Announced { pieces: pieces.boxed_unsync(), left: 9 }.boxed_unsync())
     }
 
     /// More than a socket takes, then, through the gate, an error.
@@ -277,6 +291,29 @@ impl futures_core::Stream for Chunks {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.chunks.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
+
+/// Says how much is left of it.
+struct Announced {
+    pieces: Body,
+    left: u64,
+}
+
+impl ::http_body::Body for Announced {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = Pin::new(&mut self.pieces).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.left -= frame.data_ref().unwrap().len() as u64;
+        }
+        polled
+    }
+
+    fn size_hint(&self) -> ::http_body::SizeHint {
+        ::http_body::SizeHint::with_exact(self.left)
     }
 }
 
