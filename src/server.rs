@@ -33,6 +33,7 @@ mod lifetime;
 mod limits;
 pub mod listener;
 mod load;
+mod moderation;
 mod protocol;
 mod socket;
 mod stage;

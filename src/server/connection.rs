@@ -71,7 +71,7 @@ pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<W
         Ok(Err(error)) => return tracing::debug!(%error, "a connection failed before its first request"),
         Err(_) => return tracing::debug!("a connection was closed: no request in time"),
     };
-    let flights = Flights::new(transport.signals(), protocol, worker.draining.clone());
+    let flights = Flights::new(transport.signals(), protocol, worker.draining.clone(), worker.moderation.clone());
     let service = Counted::new(worker.service.clone(), flights.clone());
     let http = Http::new(transport, service, &flights, &limits);
     match Lifetime::new(http, flights, connected, limits, &worker.draining).await {

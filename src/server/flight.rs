@@ -17,6 +17,7 @@ use tower::util::Oneshot;
 use super::Service;
 use super::drain::Draining;
 use super::heads::Ambiguity;
+use super::moderation::Moderation;
 use super::protocol::Protocol;
 use super::socket::Signals;
 
@@ -32,6 +33,7 @@ pub(super) struct Flights {
     signals: Arc<Signals>,
     protocol: Protocol,
     draining: Rc<Draining>,
+    moderation: Arc<Moderation>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +54,10 @@ pub(super) struct Counted<S> {
 }
 
 /// One request in flight.
-pub(super) struct Flight(Rc<Flights>);
+pub(super) struct Flight {
+    flights: Rc<Flights>,
+    begun: Instant,
+}
 
 pin_project_lite::pin_project! {
     /// Until the response's head.
@@ -84,7 +89,12 @@ pin_project_lite::pin_project! {
 // === impl Flights ===
 
 impl Flights {
-    pub(super) fn new(signals: Arc<Signals>, protocol: Protocol, draining: Rc<Draining>) -> Rc<Self> {
+    pub(super) fn new(
+        signals: Arc<Signals>,
+        protocol: Protocol,
+        draining: Rc<Draining>,
+        moderation: Arc<Moderation>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             in_flight: Cell::new(0),
             since: Cell::new(Instant::now()),
@@ -93,6 +103,7 @@ impl Flights {
             signals,
             protocol,
             draining,
+            moderation,
         })
     }
 
@@ -145,7 +156,7 @@ impl Flights {
         // What was read up to here is this request's.
         self.signals.forget_read();
         self.signals.set_busy(self.protocol == Protocol::Http1);
-        Flight(self.clone())
+        Flight { flights: self.clone(), begun: Instant::now() }
     }
 }
 
@@ -181,13 +192,16 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let left = self.0.in_flight.get() - 1;
-        self.0.in_flight.set(left);
+        let Self { flights, begun } = self;
+        let now = Instant::now();
+        flights.moderation.took(now.duration_since(*begun));
+        let left = flights.in_flight.get() - 1;
+        flights.in_flight.set(left);
         if left == 0 {
-            self.0.since.set(Instant::now());
-            self.0.signals.set_busy(false);
+            flights.since.set(now);
+            flights.signals.set_busy(false);
             // What was read up to here was this request's body, not the next one's head.
-            self.0.signals.forget_read();
+            flights.signals.forget_read();
         }
     }
 }
@@ -205,7 +219,7 @@ impl<S: Service> Future for Call<S> {
         });
         match this.flight.take() {
             Some(flight) => {
-                if flight.0.is_last(response.status()) {
+                if flight.flights.is_last(response.status()) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Poll::Ready(Ok(response.map(|body| CountedBody { body, flight })))
@@ -224,7 +238,7 @@ impl<B: Body> Body for CountedBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let flights = &this.flight.0;
+        let flights = &this.flight.flights;
         let polled = this.body.as_mut().poll_frame(cx);
         flights.body.set(if polled.is_ready() { BodyPoll::Gave } else { BodyPoll::Waits });
         if let Poll::Ready(frame) = &polled

@@ -14,6 +14,7 @@ use super::accept::Acceptor;
 use super::connection;
 use super::drain::Draining;
 use super::load::Place;
+use super::moderation::Moderation;
 use super::stream::Detached;
 use super::{Service, Settings, WorkerContext};
 
@@ -22,6 +23,7 @@ pub(super) struct Worker<S> {
     pub(super) service: S,
     pub(super) settings: Arc<Settings>,
     pub(super) draining: Rc<Draining>,
+    pub(super) moderation: Arc<Moderation>,
 }
 
 /// What a worker is told. It ends when nobody is left to tell it anything.
@@ -58,12 +60,13 @@ impl<F> Thread<F> {
         F: Fn(&WorkerContext) -> S,
     {
         let Self { context, make, settings, mut commands, accept, started, alive } = self;
-        let runtime = match runtime() {
+        let moderation = Arc::default();
+        let runtime = match runtime(&moderation) {
             Ok(runtime) => runtime,
             Err(error) => return drop(started.send(Err(error))),
         };
         runtime.block_on(async {
-            let worker = Rc::new(Worker { service: make(&context), settings, draining: Rc::default() });
+            let worker = Rc::new(Worker { service: make(&context), settings, draining: Rc::default(), moderation });
             let serve = {
                 let worker = worker.clone();
                 move |stream, place| drop(tokio::task::spawn_local(connection::serve(stream, place, worker.clone())))
@@ -90,6 +93,8 @@ impl<F> Thread<F> {
     }
 }
 
-fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())
+fn runtime(moderation: &Arc<Moderation>) -> io::Result<LocalRuntime> {
+    let mut builder = Builder::new_current_thread();
+    moderation.install(&mut builder);
+    builder.enable_io().enable_time().build_local(LocalOptions::default())
 }

@@ -1,0 +1,125 @@
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+const fn us(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}
+
+/// A worker's clock.
+struct Clock {
+    moderation: Moderation,
+    now: Instant,
+}
+
+impl Clock {
+    /// Behind many requests that took this long each.
+    fn behind(requests: Duration) -> Self {
+        let moderation = Moderation::default();
+        let now = moderation.origin;
+        (0..1000).for_each(|_| moderation.took(requests));
+        Self { moderation, now }
+    }
+
+    /// Nothing to do for so long; gives back how much of it was to be waited.
+    fn idle(&mut self, time: Duration) -> Option<Duration> {
+        let wait = self.moderation.idle(|| self.now);
+        self.now += time;
+        self.moderation.busy(|| self.now);
+        wait
+    }
+}
+
+#[test]
+fn a_wait_is_a_sixteenth_of_what_requests_take_up_to_100_us() {
+    let table = [
+        (0, None),
+        (250, None),
+        (256, Some(us(16))),
+        (800, Some(us(50))),
+        (1600, Some(us(100))),
+        (60_000_000, Some(us(100))),
+    ];
+    for (usual, wait) in table {
+        assert_eq!(allowed(us(usual)), wait, "{usual}");
+    }
+}
+
+#[test]
+fn there_is_none_before_it_is_known_that_something_comes() {
+    let mut clock = Clock::behind(us(5000));
+    assert_eq!(clock.idle(us(40)), None);
+    assert_eq!(clock.idle(us(104)), Some(us(100)));
+    assert_eq!(clock.idle(us(104)), Some(us(100)));
+    // Nothing came in it: the next one that comes is not kept waiting.
+    assert_eq!(clock.idle(us(900)), Some(us(100)));
+    assert_eq!(clock.idle(us(900)), None);
+    assert_eq!(clock.idle(us(20)), None);
+    assert_eq!(clock.idle(us(20)), Some(us(100)));
+}
+
+#[test]
+fn requests_that_take_no_time_are_kept_by_nothing_not_even_the_clock() {
+    let Clock { moderation, .. } = Clock::behind(us(120));
+    for _ in 0..3 {
+        assert_eq!(moderation.idle(|| unreachable!()), None);
+        moderation.busy(|| unreachable!());
+    }
+}
+
+#[test]
+fn a_quarter_of_requests_that_take_no_time_is_enough() {
+    let mut clock = Clock::behind(us(5000));
+    (0..1000).for_each(|number| clock.moderation.took(if number % 10 < 3 { us(100) } else { us(5000) }));
+    assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
+    // And fewer are not.
+    (0..1000).for_each(|number| clock.moderation.took(if number % 10 < 2 { us(100) } else { us(5000) }));
+    assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, Some(us(100))));
+}
+
+#[test]
+fn a_hundred_requests_are_enough_to_notice_that_they_have_become_quick() {
+    let mut clock = Clock::behind(us(1_000_000));
+    (0..100).for_each(|_| clock.moderation.took(us(100)));
+    assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
+}
+
+/// What comes every 20 µs is found in how many pieces, at best: the machine may have others to serve.
+#[test]
+fn what_comes_meanwhile_is_found_at_once() {
+    const BYTES: usize = 1000;
+    let pieces = || {
+        let moderation: Arc<Moderation> = Arc::default();
+        (0..1000).for_each(|_| moderation.took(us(5000)));
+        let mut builder = Builder::new_current_thread();
+        moderation.install(&mut builder);
+        let runtime = builder.enable_io().build().unwrap();
+        let (mut from, to) = UnixStream::pair().unwrap();
+        let sender = std::thread::spawn(move || {
+            let start = Instant::now();
+            for number in 0..BYTES as u32 {
+                while start.elapsed() < us(20) * number {
+                    std::hint::spin_loop();
+                }
+                from.write_all(b"x").unwrap();
+            }
+        });
+        let pieces = runtime.block_on(async {
+            to.set_nonblocking(true).unwrap();
+            let to = tokio::net::UnixStream::from_std(to).unwrap();
+            let (mut got, mut pieces) = (0, 0);
+            while got < BYTES {
+                to.readable().await.unwrap();
+                if let Ok(read) = to.try_read(&mut [0; BYTES]) {
+                    (got, pieces) = (got + read, pieces + 1);
+                }
+            }
+            pieces
+        });
+        sender.join().unwrap();
+        pieces
+    };
+    let pieces: Vec<_> = (0..5).map(|_| pieces()).collect();
+    assert!(pieces.iter().any(|pieces| *pieces < BYTES / 2), "{pieces:?}");
+}
