@@ -47,6 +47,10 @@ impl Moderation {
         builder
             .on_thread_park(move || {
                 if let Some(wait) = parked.idle(Instant::now) {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "there is nothing that it could block, for this long"
+                    )]
                     std::thread::sleep(wait);
                 }
             })

@@ -88,7 +88,7 @@ fn a_hundred_requests_are_enough_to_notice_that_they_have_become_quick() {
 /// What comes every 20 µs is found in how many pieces, at best: the machine may have others to serve.
 #[test]
 fn what_comes_meanwhile_is_found_at_once() {
-    const BYTES: usize = 1000;
+    const BYTES: u16 = 1000;
     let pieces = || {
         let moderation: Arc<Moderation> = Arc::default();
         (0..1000).for_each(|_| moderation.took(us(5000)));
@@ -98,7 +98,7 @@ fn what_comes_meanwhile_is_found_at_once() {
         let (mut from, to) = UnixStream::pair().unwrap();
         let sender = std::thread::spawn(move || {
             let start = Instant::now();
-            for number in 0..BYTES as u32 {
+            for number in 0..u32::from(BYTES) {
                 while start.elapsed() < us(20) * number {
                     std::hint::spin_loop();
                 }
@@ -109,9 +109,9 @@ fn what_comes_meanwhile_is_found_at_once() {
             to.set_nonblocking(true).unwrap();
             let to = tokio::net::UnixStream::from_std(to).unwrap();
             let (mut got, mut pieces) = (0, 0);
-            while got < BYTES {
+            while got < usize::from(BYTES) {
                 to.readable().await.unwrap();
-                if let Ok(read) = to.try_read(&mut [0; BYTES]) {
+                if let Ok(read) = to.try_read(&mut [0; BYTES as usize]) {
                     (got, pieces) = (got + read, pieces + 1);
                 }
             }
