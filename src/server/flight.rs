@@ -156,6 +156,7 @@ impl Flights {
         // What was read up to here is this request's.
         self.signals.forget_read();
         self.signals.set_busy(self.protocol == Protocol::Http1);
+        self.moderation.began();
         Flight { flights: self.clone(), begun: Instant::now() }
     }
 }
@@ -194,7 +195,7 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let Self { flights, begun } = self;
         let now = Instant::now();
-        flights.moderation.took(now.duration_since(*begun));
+        flights.moderation.ended(now.duration_since(*begun));
         let left = flights.in_flight.get() - 1;
         flights.in_flight.set(left);
         if left == 0 {

@@ -1,10 +1,12 @@
 //! Interrupt moderation, as network cards do it: a worker that has nothing to do lets events gather before it asks for them, where
-//! no request notices.
+//! requests hardly notice.
 //!
 //! To wake up, to ask the kernel, to write and to wake the next costs about the same for one event as for ten. A worker that is done
 //! with each event before the next one comes finds them one by one and passes them on one by one, so that it takes more CPU time for
 //! being fast, and its neighbours do for it. So it sleeps for a moment first. That is short beside what requests take anyway, and is
-//! left out where nothing would come in it: a lone client, or a few, are served at once.
+//! left out where nothing would come in it, and where few requests are in flight: they, and tunnels alone, are served at once.
+//!
+//! A quick request among slow ones, or a message of a tunnel beside them, may be kept for [`MOST`] at each of its steps.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -13,23 +15,27 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 
-/// The part of a request's time that a wait may be. A request meets about two, when it comes and when its answer does, and each
-/// finds it half over.
+/// The part of a request's time that a wait may be. A request meets about two, when it comes and when its answer does, and finds
+/// them half over on average.
 const SHARE: u32 = 16;
 
 /// For less, the wait itself costs more than it saves.
 const LEAST: Duration = Duration::from_micros(16);
 const MOST: Duration = Duration::from_micros(100);
 
+/// With fewer requests in flight there is no wait. Two ends that answer each other would find each one whole.
+const MANY: u64 = 4;
+
 /// Of one worker. Atomics for their type alone: the runtime wants its hooks to be `Sync`.
 pub(super) struct Moderation {
     /// What the times below are counted from, in nanoseconds.
     origin: Instant,
-    /// The time that a quarter of the requests falls short of.
+    /// The time that a quarter of the requests falls short of, within the bounds in which that matters.
     usual: AtomicU64,
-    /// When the worker last had nothing to do, and for how long; [`UNKNOWN`] where that was of no interest.
-    since: AtomicU64,
-    idle: AtomicU64,
+    in_flight: AtomicU64,
+    /// When the worker last had nothing to do, and for how long; [`UNKNOWN`] where that is of no interest.
+    parked: AtomicU64,
+    gap: AtomicU64,
 }
 
 const UNKNOWN: u64 = u64::MAX;
@@ -43,10 +49,10 @@ impl Moderation {
         if rustix::thread::set_current_timer_slack(Some(NonZeroU64::MIN)).is_err() {
             return;
         }
-        let (parked, woken) = (self.clone(), self.clone());
+        let (park, unpark) = (self.clone(), self.clone());
         builder
             .on_thread_park(move || {
-                if let Some(wait) = parked.idle(Instant::now) {
+                if let Some(wait) = park.park(Instant::now) {
                     #[expect(
                         clippy::disallowed_methods,
                         reason = "there is nothing that it could block, for this long"
@@ -54,29 +60,35 @@ impl Moderation {
                     std::thread::sleep(wait);
                 }
             })
-            .on_thread_unpark(move || woken.busy(Instant::now));
+            .on_thread_unpark(move || unpark.unpark(Instant::now));
     }
 
-    /// A request has ended, this long after its head came.
-    pub(super) fn took(&self, time: Duration) {
+    /// A request's head has come.
+    pub(super) fn began(&self) {
+        self.in_flight.store(self.in_flight.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// A request has ended, so long after it began.
+    pub(super) fn ended(&self, time: Duration) {
+        self.in_flight.store(self.in_flight.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
         self.usual.store(nanos(adapted(self.usual(), time)), Ordering::Relaxed);
     }
 
     /// The worker has nothing to do: for how long it is to ask for nothing. The clock is read only where that matters.
-    fn idle(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
-        let allowed = allowed(self.usual());
-        let since = allowed.map_or(UNKNOWN, |_| nanos(now() - self.origin));
-        self.since.store(since, Ordering::Relaxed);
-        allowed.filter(|wait| gathers(*wait, Duration::from_nanos(self.idle.load(Ordering::Relaxed))))
+    fn park(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
+        let allowed = allowed(self.in_flight.load(Ordering::Relaxed), self.usual());
+        let parked = allowed.map_or(UNKNOWN, |_| nanos(now() - self.origin));
+        self.parked.store(parked, Ordering::Relaxed);
+        allowed.filter(|wait| gathers(*wait, Duration::from_nanos(self.gap.load(Ordering::Relaxed))))
     }
 
     /// Something has come.
-    fn busy(&self, now: impl FnOnce() -> Instant) {
-        let idle = match self.since.load(Ordering::Relaxed) {
+    fn unpark(&self, now: impl FnOnce() -> Instant) {
+        let gap = match self.parked.load(Ordering::Relaxed) {
             UNKNOWN => UNKNOWN,
-            since => nanos(now() - self.origin).saturating_sub(since),
+            parked => nanos(now() - self.origin).saturating_sub(parked),
         };
-        self.idle.store(idle, Ordering::Relaxed);
+        self.gap.store(gap, Ordering::Relaxed);
     }
 
     fn usual(&self) -> Duration {
@@ -89,21 +101,22 @@ impl Default for Moderation {
         Self {
             origin: Instant::now(),
             usual: AtomicU64::new(0),
-            since: AtomicU64::new(UNKNOWN),
-            idle: AtomicU64::new(UNKNOWN),
+            in_flight: AtomicU64::new(0),
+            parked: AtomicU64::new(UNKNOWN),
+            gap: AtomicU64::new(UNKNOWN),
         }
     }
 }
 
-/// How long events may gather where a request takes `usual`.
-fn allowed(usual: Duration) -> Option<Duration> {
+/// How long events may gather where so many requests are in flight, and take `usual`.
+fn allowed(in_flight: u64, usual: Duration) -> Option<Duration> {
     let wait = (usual / SHARE).min(MOST);
-    (wait >= LEAST).then_some(wait)
+    (wait >= LEAST && in_flight >= MANY).then_some(wait)
 }
 
 /// Whether something is to be expected within the wait, or soon behind it, by how long it last took until something came.
-fn gathers(wait: Duration, idle: Duration) -> bool {
-    idle <= wait * 3 / 2
+fn gathers(wait: Duration, gap: Duration) -> bool {
+    gap <= wait * 3 / 2
 }
 
 /// The lower quartile of the times, followed: where it is, those below pull by three as much as those above by one.

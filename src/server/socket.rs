@@ -40,7 +40,9 @@ pub(super) struct Signals {
     eof: AtomicBool,
     /// HTTP/1: a request is in flight.
     busy: AtomicBool,
-    /// HTTP/1: of the answer that is written now, more is to follow.
+    /// HTTP/1: something of its answer has gone out.
+    begun: AtomicBool,
+    /// HTTP/1: of the answer that is written now, more is sure to follow.
     more: AtomicBool,
     /// This side is ended.
     shut: AtomicBool,
@@ -222,10 +224,14 @@ impl Signals {
 
     pub(super) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+        self.begun.store(false, Ordering::Relaxed);
+        self.more.store(false, Ordering::Relaxed);
     }
 
+    /// Whether more of the answer is sure to follow what is written from here on. Its head does not wait for that, nor what comes
+    /// with it.
     pub(super) fn set_more(&self, more: bool) {
-        self.more.store(more, Ordering::Relaxed);
+        self.more.store(more && Self::is(&self.begun), Ordering::Relaxed);
     }
 
     /// Whether bytes went out since this was last asked.
@@ -265,6 +271,7 @@ impl Signals {
         self.blocked.store(result.is_pending(), Ordering::Relaxed);
         if matches!(result, Poll::Ready(Ok(1..))) {
             Self::set(&self.wrote);
+            Self::set(&self.begun);
         }
     }
 
@@ -301,6 +308,7 @@ impl Default for Signals {
             blocked: AtomicBool::new(false),
             eof: AtomicBool::new(false),
             busy: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
             more: AtomicBool::new(false),
             shut: AtomicBool::new(false),
             linger: AtomicBool::new(true),

@@ -8,6 +8,9 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+/// What one call takes: more are an error (`UIO_MAXIOV`).
+const MAX_SLICES: usize = 1024;
+
 /// An accepted connection, part of the runtime in which it was accepted.
 #[derive(Debug)]
 pub enum Stream {
@@ -72,8 +75,8 @@ impl Stream {
         }
     }
 
-    /// Writes what more follows soon. The kernel may wait for that, for as long as this does not fill a packet: until the peer has
-    /// acknowledged what is under way, and for 200 ms at most (tcp(7), TCP_CORK).
+    /// Writes what more is sure to follow. What does not fill a packet the kernel may keep for that: until the peer has acknowledged
+    /// what is under way, or else for about 200 ms and a round trip (MSG_MORE, send(2)).
     pub(super) fn poll_write_more(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -85,6 +88,7 @@ impl Stream {
             Self::Unix(stream) => return Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        let bufs = bufs.get(..MAX_SLICES).unwrap_or(bufs);
         loop {
             ready!(stream.poll_write_ready(cx))?;
             let send = || Ok(sendmsg(&*stream, bufs, &mut SendAncillaryBuffer::default(), flags)?);

@@ -38,6 +38,9 @@ type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// More than hyper's HTTP/2 client takes before it is read.
 const BURST: usize = 16 * 1024 * 1024;
 
+/// Of an answer.
+const THIRDS: [&str; 3] = ["first", "middle", "last"];
+
 /// A server with a service that does what the path says, and a view of it.
 struct Fixture {
     running: Option<Running>,
@@ -144,7 +147,10 @@ impl App {
                 text("held")
             }
             "/chunks" => self.chunks(Bytes::from_static(b"first")),
-            "/halves" => self.halves(),
+            "/thirds" => {
+                Response::new(Announced { pieces: self.thirds(), left: THIRDS.concat().len() as u64 }.boxed_unsync())
+            }
+            "/thirds-of-unknown-length" => Response::new(self.thirds()),
             "/burst" => self.chunks(Bytes::from(vec![b'-'; BURST])),
             "/endless" => self.endless(),
             "/breaks" => self.breaks(),
@@ -203,16 +209,19 @@ impl App {
         streamed(receiver, Abandon(None))
     }
 
-    /// Of a length that is known: `first`, then, through the gate, `last`.
-    fn halves(&self) -> Response<Body> {
+    /// Each but the first comes through the gate.
+    fn thirds(&self) -> Body {
         let app = self.clone();
-        let last = async move {
-            app.pass_gate().await;
-            Ok(Frame::data(Bytes::from_static(b"last")))
-        };
-        let first = async { Ok(Frame::data(Bytes::from_static(b"first"))) };
-        let pieces = StreamBody::new(stream::once(first).chain(stream::once(last)));
-        Response::new(Announced { pieces: pieces.boxed_unsync(), left: 9 }.boxed_unsync())
+        let pieces = stream::iter(THIRDS).then(move |piece| {
+            let app = app.clone();
+            async move {
+                if piece != THIRDS[0] {
+                    app.pass_gate().await;
+                }
+                Ok(Frame::data(Bytes::from_static(piece.as_bytes())))
+            }
+        });
+        StreamBody::new(pieces).boxed_unsync()
     }
 
     /// More than a socket takes, then, through the gate, an error.

@@ -7,6 +7,13 @@ const fn us(micros: u64) -> Duration {
     Duration::from_micros(micros)
 }
 
+impl Moderation {
+    fn request(&self, time: Duration) {
+        self.began();
+        self.ended(time);
+    }
+}
+
 /// A worker's clock.
 struct Clock {
     moderation: Moderation,
@@ -14,19 +21,20 @@ struct Clock {
 }
 
 impl Clock {
-    /// Behind many requests that took this long each.
+    /// Behind many requests that took this long each, and with as many in flight as there have to be.
     fn behind(requests: Duration) -> Self {
         let moderation = Moderation::default();
         let now = moderation.origin;
-        (0..1000).for_each(|_| moderation.took(requests));
+        (0..1000).for_each(|_| moderation.request(requests));
+        (0..MANY).for_each(|_| moderation.began());
         Self { moderation, now }
     }
 
     /// Nothing to do for so long; gives back how much of it was to be waited.
     fn idle(&mut self, time: Duration) -> Option<Duration> {
-        let wait = self.moderation.idle(|| self.now);
+        let wait = self.moderation.park(|| self.now);
         self.now += time;
-        self.moderation.busy(|| self.now);
+        self.moderation.unpark(|| self.now);
         wait
     }
 }
@@ -42,7 +50,7 @@ fn a_wait_is_a_sixteenth_of_what_requests_take_up_to_100_us() {
         (60_000_000, Some(us(100))),
     ];
     for (usual, wait) in table {
-        assert_eq!(allowed(us(usual)), wait, "{usual}");
+        assert_eq!(allowed(MANY, us(usual)), wait, "{usual}");
     }
 }
 
@@ -63,25 +71,35 @@ fn there_is_none_before_it_is_known_that_something_comes() {
 fn requests_that_take_no_time_are_kept_by_nothing_not_even_the_clock() {
     let Clock { moderation, .. } = Clock::behind(us(120));
     for _ in 0..3 {
-        assert_eq!(moderation.idle(|| unreachable!()), None);
-        moderation.busy(|| unreachable!());
+        assert_eq!(moderation.park(|| unreachable!()), None);
+        moderation.unpark(|| unreachable!());
     }
+}
+
+#[test]
+fn few_requests_wait_for_nothing() {
+    let mut clock = Clock::behind(us(5000));
+    assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, Some(us(100))));
+    clock.moderation.ended(us(5000));
+    assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
+    clock.moderation.began();
+    assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, Some(us(100))));
 }
 
 #[test]
 fn a_quarter_of_requests_that_take_no_time_is_enough() {
     let mut clock = Clock::behind(us(5000));
-    (0..1000).for_each(|number| clock.moderation.took(if number % 10 < 3 { us(100) } else { us(5000) }));
+    (0..1000).for_each(|number| clock.moderation.request(if number % 10 < 3 { us(100) } else { us(5000) }));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
     // And fewer are not.
-    (0..1000).for_each(|number| clock.moderation.took(if number % 10 < 2 { us(100) } else { us(5000) }));
+    (0..1000).for_each(|number| clock.moderation.request(if number % 10 < 2 { us(100) } else { us(5000) }));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, Some(us(100))));
 }
 
 #[test]
 fn a_hundred_requests_are_enough_to_notice_that_they_have_become_quick() {
     let mut clock = Clock::behind(us(1_000_000));
-    (0..100).for_each(|_| clock.moderation.took(us(100)));
+    (0..100).for_each(|_| clock.moderation.request(us(100)));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
 }
 
@@ -91,7 +109,8 @@ fn what_comes_meanwhile_is_found_at_once() {
     const BYTES: u16 = 1000;
     let pieces = || {
         let moderation: Arc<Moderation> = Arc::default();
-        (0..1000).for_each(|_| moderation.took(us(5000)));
+        (0..1000).for_each(|_| moderation.request(us(5000)));
+        (0..MANY).for_each(|_| moderation.began());
         let mut builder = Builder::new_current_thread();
         moderation.install(&mut builder);
         let runtime = builder.enable_io().build().unwrap();
