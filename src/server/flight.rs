@@ -238,18 +238,10 @@ impl<B: Body> Body for CountedBody<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let flights = &this.flight.flights;
-        let polled = this.body.as_mut().poll_frame(cx);
-        flights.body.set(if polled.is_ready() { BodyPoll::Gave } else { BodyPoll::Waits });
-        if let Poll::Ready(frame) = &polled
-            && flights.protocol == Protocol::Http1
-        {
-            // Where the length is not known, each piece may be one that somebody waits for: an event of a stream.
-            let left = this.body.size_hint().exact();
-            flights.signals.set_more(matches!(frame, Some(Ok(_))) && left.is_some_and(|left| left > 0));
-        }
-        polled
+        let this = self.project();
+        let frame = this.body.poll_frame(cx);
+        this.flight.flights.body.set(if frame.is_ready() { BodyPoll::Gave } else { BodyPoll::Waits });
+        frame
     }
 
     // Both decide how hyper frames the message.

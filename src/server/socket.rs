@@ -40,10 +40,6 @@ pub(super) struct Signals {
     eof: AtomicBool,
     /// HTTP/1: a request is in flight.
     busy: AtomicBool,
-    /// HTTP/1: something of its answer has gone out.
-    begun: AtomicBool,
-    /// HTTP/1: of the answer that is written now, more is sure to follow.
-    more: AtomicBool,
     /// This side is ended.
     shut: AtomicBool,
     /// After the end of this side, read on to the client's.
@@ -170,7 +166,10 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.signals.saw_write(&result);
+        result
     }
 
     fn poll_write_vectored(
@@ -179,11 +178,7 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let stream = Pin::new(&mut this.stream);
-        let result = match Signals::is(&this.signals.more) {
-            true => stream.poll_write_more(cx, bufs),
-            false => stream.poll_write_vectored(cx, bufs),
-        };
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.signals.saw_write(&result);
         result
     }
@@ -224,14 +219,6 @@ impl Signals {
 
     pub(super) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
-        self.begun.store(false, Ordering::Relaxed);
-        self.more.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether more of the answer is sure to follow what is written from here on. Its head does not wait for that, nor what comes
-    /// with it.
-    pub(super) fn set_more(&self, more: bool) {
-        self.more.store(more && Self::is(&self.begun), Ordering::Relaxed);
     }
 
     /// Whether bytes went out since this was last asked.
@@ -271,7 +258,6 @@ impl Signals {
         self.blocked.store(result.is_pending(), Ordering::Relaxed);
         if matches!(result, Poll::Ready(Ok(1..))) {
             Self::set(&self.wrote);
-            Self::set(&self.begun);
         }
     }
 
@@ -308,8 +294,6 @@ impl Default for Signals {
             blocked: AtomicBool::new(false),
             eof: AtomicBool::new(false),
             busy: AtomicBool::new(false),
-            begun: AtomicBool::new(false),
-            more: AtomicBool::new(false),
             shut: AtomicBool::new(false),
             linger: AtomicBool::new(true),
             reset: AtomicBool::new(false),

@@ -4,12 +4,9 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-
-/// What one call takes: more are an error (`UIO_MAXIOV`).
-const MAX_SLICES: usize = 1024;
 
 /// An accepted connection, part of the runtime in which it was accepted.
 #[derive(Debug)]
@@ -72,32 +69,6 @@ impl Stream {
         match self {
             Self::Tcp(stream) => look!(stream),
             Self::Unix(stream) => look!(stream),
-        }
-    }
-
-    /// Writes what more is sure to follow. What does not fill a packet the kernel may keep for that: until the peer has acknowledged
-    /// what is under way, or else for about 200 ms and a round trip (MSG_MORE, send(2)).
-    pub(super) fn poll_write_more(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let stream = match self.get_mut() {
-            Self::Tcp(stream) => stream,
-            // It has no packets.
-            Self::Unix(stream) => return Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
-        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
-        let bufs = bufs.get(..MAX_SLICES).unwrap_or(bufs);
-        loop {
-            ready!(stream.poll_write_ready(cx))?;
-            let send = || Ok(sendmsg(&*stream, bufs, &mut SendAncillaryBuffer::default(), flags)?);
-            match stream.try_io(Interest::WRITABLE, send) {
-                // There was no room, after all.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                sent => return Poll::Ready(sent),
-            }
         }
     }
 

@@ -30,16 +30,12 @@ mod drain;
 mod http;
 #[cfg(target_os = "linux")]
 mod memory;
-mod more;
 mod tls;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// More than hyper's HTTP/2 client takes before it is read.
 const BURST: usize = 16 * 1024 * 1024;
-
-/// Of an answer.
-const THIRDS: [&str; 3] = ["first", "middle", "last"];
 
 /// A server with a service that does what the path says, and a view of it.
 struct Fixture {
@@ -147,10 +143,6 @@ impl App {
                 text("held")
             }
             "/chunks" => self.chunks(Bytes::from_static(b"first")),
-            "/thirds" => {
-                Response::new(Announced { pieces: self.thirds(), left: THIRDS.concat().len() as u64 }.boxed_unsync())
-            }
-            "/thirds-of-unknown-length" => Response::new(self.thirds()),
             "/burst" => self.chunks(Bytes::from(vec![b'-'; BURST])),
             "/endless" => self.endless(),
             "/breaks" => self.breaks(),
@@ -207,21 +199,6 @@ impl App {
             let _ = sender.send(Bytes::from_static(b"last")).await;
         });
         streamed(receiver, Abandon(None))
-    }
-
-    /// Each but the first comes through the gate.
-    fn thirds(&self) -> Body {
-        let app = self.clone();
-        let pieces = stream::iter(THIRDS).then(move |piece| {
-            let app = app.clone();
-            async move {
-                if piece != THIRDS[0] {
-                    app.pass_gate().await;
-                }
-                Ok(Frame::data(Bytes::from_static(piece.as_bytes())))
-            }
-        });
-        StreamBody::new(pieces).boxed_unsync()
     }
 
     /// More than a socket takes, then, through the gate, an error.
@@ -300,29 +277,6 @@ impl futures_core::Stream for Chunks {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.chunks.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
-    }
-}
-
-/// Says how much is left of it.
-struct Announced {
-    pieces: Body,
-    left: u64,
-}
-
-impl ::http_body::Body for Announced {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.pieces).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.left -= frame.data_ref().unwrap().len() as u64;
-        }
-        polled
-    }
-
-    fn size_hint(&self) -> ::http_body::SizeHint {
-        ::http_body::SizeHint::with_exact(self.left)
     }
 }
 
