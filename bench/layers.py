@@ -15,7 +15,7 @@ from rig.proxies import OURS, Proxies, versions
 
 HEIGHTS = {
     "hyper": "bare hyper: TLS and the header",
-    "server": "+ listener, connection deadlines, drain",
+    "server": "+ listener, connection deadlines, drain, events that gather",
     "pool": "+ pool of upstream connections",
     "guard": "+ guard",
     "bearer": "+ header hygiene, live token, refusals, kept body, idle limits",

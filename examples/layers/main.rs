@@ -4,7 +4,7 @@
 //! layers HEIGHT --config FILE
 //!
 //! hyper     hyper's server and client, TLS and the header: no pool, no limit, no timer, no count
-//! server    + this program's listener, connection deadlines, drain
+//! server    + this program's listener, connection deadlines, drain, events that gather
 //! pool      + its pool of upstream connections
 //! guard     + what a request must meet
 //! bearer    + header hygiene, the live token, refusals, the body kept for a replay, idle limits of bodies

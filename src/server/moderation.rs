@@ -49,10 +49,10 @@ impl Moderation {
         if rustix::thread::set_current_timer_slack(Some(NonZeroU64::MIN)).is_err() {
             return;
         }
-        let (park, unpark) = (self.clone(), self.clone());
+        let (before, after) = (self.clone(), self.clone());
         builder
             .on_thread_park(move || {
-                if let Some(wait) = park.park(Instant::now) {
+                if let Some(wait) = before.park(Instant::now) {
                     #[expect(
                         clippy::disallowed_methods,
                         reason = "there is nothing that it could block, for this long"
@@ -60,7 +60,7 @@ impl Moderation {
                     std::thread::sleep(wait);
                 }
             })
-            .on_thread_unpark(move || unpark.unpark(Instant::now));
+            .on_thread_unpark(move || after.unpark(Instant::now));
     }
 
     /// A request's head has come.

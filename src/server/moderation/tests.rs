@@ -103,7 +103,7 @@ fn a_hundred_requests_are_enough_to_notice_that_they_have_become_quick() {
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
 }
 
-/// What comes every 20 µs is found in how many pieces, at best: the machine may have others to serve.
+/// A byte comes every 20 µs. One of some runs is enough: the machine may have others to serve.
 #[test]
 fn what_comes_meanwhile_is_found_at_once() {
     const BYTES: u16 = 1000;
