@@ -14,9 +14,10 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin, Listener, Scope};
 use crate::clock::Clock;
 use crate::config::{Config, Effective, GrantConfig, ListenAddress, Loaded};
+use crate::downstream::{self, Server};
 use crate::metrics::Metrics;
+use crate::outbound::{Connector, TlsError};
 use crate::proxy::{self, Shared};
-use crate::server::{self, Server};
 use crate::token::InvalidToken;
 use crate::token::endpoint::{Endpoint, EndpointError};
 use crate::token::fixed::Fixed;
@@ -24,7 +25,6 @@ use crate::token::journal::{Journal, Prepared, Settings};
 use crate::token::live::Live;
 use crate::token::refresher::{Identity, Refresher, Tokens};
 use crate::token::store::{Store, StoreError};
-use crate::upstream::connect::{Connector, TlsError};
 
 /// Serving, until [`Gateway::drain`].
 pub struct Gateway {
@@ -32,7 +32,7 @@ pub struct Gateway {
     effective: Effective,
     addresses: Vec<ListenAddress>,
     admin_address: Option<ListenAddress>,
-    running: server::Running,
+    running: downstream::Running,
     shared: Arc<ArcSwap<Shared>>,
     admin: Arc<Admin>,
     tokens: Tokens,
@@ -47,9 +47,9 @@ pub struct Gateway {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Bind(#[from] server::BindError),
+    Bind(#[from] downstream::BindError),
     #[error(transparent)]
-    Workers(#[from] server::StartError),
+    Workers(#[from] downstream::StartError),
     #[error(transparent)]
     Admin(#[from] admin::BindError),
     #[error(transparent)]
@@ -102,7 +102,7 @@ impl Gateway {
         metrics.watch_downstream(server.connections());
         let running = {
             let (shared, metrics) = (Arc::clone(&shared), metrics.clone());
-            server.start(server::default_workers(), move |_| proxy::worker(Arc::clone(&shared), &metrics))?
+            server.start(downstream::default_workers(), move |_| proxy::worker(Arc::clone(&shared), &metrics))?
         };
         for address in &addresses {
             tracing::info!(%address, upstream = %config.upstream.origin, "listening");

@@ -4,7 +4,7 @@
 //! Two journeys run through the program, and its modules are those journeys:
 //!
 //! ```text
-//! a request   client → server → proxy: guard → headers → bearer → replay → upstream → back, with errors made in one place
+//! a request   client → downstream → proxy: guard → headers → bearer → replay → upstream → back, with errors made in one place
 //! a token     store → refresher (intent) → token endpoint → store (commit) → live token → read by bearer, on every request
 //! ```
 //!
@@ -30,9 +30,11 @@ pub mod cli;
 pub mod config;
 pub mod secret;
 
-pub mod server;
+pub mod downstream;
 
 pub mod proxy;
+
+pub mod outbound;
 
 pub mod upstream;
 
@@ -47,6 +49,3 @@ pub mod fuzzing;
 pub mod gateway;
 pub mod metrics;
 pub mod telemetry;
-
-#[cfg(feature = "simulator")]
-pub mod simulator;

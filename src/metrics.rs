@@ -15,10 +15,10 @@ use prometheus::{GaugeVec, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, 
 
 pub use worker::{InFlight, Source, WorkerMetrics};
 
-use crate::server::Connections;
+use crate::downstream::Connections;
+use crate::outbound::Protocol;
 use crate::token::live::View;
 use crate::token::{Outcome, Trigger};
-use crate::upstream::connect::Protocol;
 use crate::upstream::pool::OpenConnections;
 
 const REQUESTS: &str = "bearer_proxy_requests_total";

@@ -46,8 +46,8 @@ use self::replay::Budget;
 use self::target::Prefix;
 use crate::config::Config;
 use crate::metrics::{Metrics, WorkerMetrics};
+use crate::outbound::Connector;
 use crate::token::refresher::Tokens;
-use crate::upstream::connect::Connector;
 use crate::upstream::pool::Pool;
 
 /// A future of one worker's thread.

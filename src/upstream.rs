@@ -1,9 +1,8 @@
 //! UPSTREAM: connections to the API, and the verdict on what may be sent again.
 
-pub mod connect;
 pub mod failure;
 pub mod pool;
 pub mod verdict;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

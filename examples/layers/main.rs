@@ -20,13 +20,13 @@ use std::sync::Arc;
 
 use bearer_proxy::clock::Clock;
 use bearer_proxy::config::{Config, GrantConfig, Sources};
+use bearer_proxy::downstream::{Server, Service, WorkerContext, default_workers};
 use bearer_proxy::metrics::Metrics;
+use bearer_proxy::outbound::Connector;
 use bearer_proxy::proxy::{self, Shared};
-use bearer_proxy::server::{Server, Service, WorkerContext, default_workers};
 use bearer_proxy::token::fixed::Fixed;
 use bearer_proxy::token::live::Live;
 use bearer_proxy::token::refresher::{Identity, Tokens};
-use bearer_proxy::upstream::connect::Connector;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 
+use bearer_proxy::downstream::{BoxError, Service};
 use bearer_proxy::proxy::Shared;
 use bearer_proxy::proxy::bearer::{Authorized, BearerLayer, Bearing};
 use bearer_proxy::proxy::body::Body;
@@ -13,7 +14,6 @@ use bearer_proxy::proxy::headers::Hygiene;
 use bearer_proxy::proxy::incoming::ClientIncoming;
 use bearer_proxy::proxy::refusal::Refusals;
 use bearer_proxy::proxy::target::Prefix;
-use bearer_proxy::server::{BoxError, Service};
 use bearer_proxy::upstream::pool::{Pool, RequestBody, UpstreamBody};
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;

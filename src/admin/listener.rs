@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::routes::respond;
 use super::{Admin, Scope};
 use crate::config::ListenAddress;
-use crate::server::listener::{self, Accepting, ListenError};
+use crate::downstream::listener::{self, Accepting, ListenError};
 
 /// Further connections wait in the accept queue.
 const MAX_CONNECTIONS: usize = 128;

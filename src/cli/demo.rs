@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::config::{Config, Errors, ListenAddress, Loaded, Sources};
 use crate::gateway::{Gateway, StartError};
-use crate::simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Kind, Options, Revocation, Simulator};
+use simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Kind, Options, Revocation, Simulator};
 
 /// Why the tour stopped.
 #[derive(Debug, thiserror::Error)]

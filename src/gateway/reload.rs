@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{Config, GrantConfig, Loaded, Sources};
+use crate::downstream::{Limits, tls};
+use crate::outbound::Connector;
 use crate::proxy::Shared;
-use crate::server::{Limits, tls};
 use crate::telemetry::Logs;
-use crate::upstream::connect::Connector;
 
 use super::{Gateway, StartError, token_settings};
 
@@ -101,7 +101,7 @@ impl Gateway {
         let upstream = &config.upstream;
         let cert = upstream.client_cert.as_ref();
         let connector = Connector::new(upstream.origin.clone(), &config.outbound, cert, upstream.connect_timeout)?;
-        let tls = config.tls.as_ref().map(tls::Tls::load).transpose().map_err(crate::server::BindError::from)?;
+        let tls = config.tls.as_ref().map(tls::Tls::load).transpose().map_err(crate::downstream::BindError::from)?;
         let settings = token_settings(&config)?;
 
         let kept = keep_bound(&mut config, &self.config);

@@ -11,9 +11,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
+use crate::outbound::ConnectError;
 use crate::proxy::body::Body;
 use crate::token::refresher::Unavailable;
-use crate::upstream::connect::ConnectError;
 
 /// Why the proxy answers for itself.
 #[derive(Debug, thiserror::Error)]

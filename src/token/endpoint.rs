@@ -23,9 +23,9 @@ use tokio::time::Instant;
 use url::{Position, Url};
 
 use crate::config::{Origin, Outbound, TokenEndpoint};
+use crate::outbound::{Connector, TlsError};
 use crate::secret::Secret;
 use crate::token::{AccessToken, Outcome, RefreshToken};
-use crate::upstream::connect::{Connector, TlsError};
 use call::Limits;
 pub(crate) use document::{Document, Member};
 use mask::Mask;

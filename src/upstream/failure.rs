@@ -8,8 +8,8 @@ use std::{fmt, io};
 
 use http::{Method, Request};
 
-use super::connect::{ConnectError, Protocol};
 use super::verdict::Event;
+use crate::outbound::{ConnectError, Protocol};
 
 /// A request that got no response head.
 pub struct SendFailure<B> {

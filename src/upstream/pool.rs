@@ -31,8 +31,8 @@ use tokio::time::Instant;
 
 use crate::config::{UpstreamConfig, UpstreamHttp};
 
-use super::connect::{Connector, Offer};
 use super::failure::SendFailure;
+use crate::outbound::{Connector, Offer};
 
 use queue::Queue;
 use sweep::Limits;

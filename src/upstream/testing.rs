@@ -1,4 +1,4 @@
-//! What the tests of this folder share: an origin on the loopback, and a certificate authority.
+//! What the tests of `upstream` and `outbound` share: an origin on the loopback, and a certificate authority.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,21 +18,21 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use crate::config::{ClientCert, Origin, Outbound, UpstreamConfig, UpstreamHttp};
 
 /// Longer than any test should take; an await that never ends fails the test instead of hanging it.
-pub(super) const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) fn origin(scheme: Scheme, host: &str, port: u16) -> Origin {
+pub(crate) fn origin(scheme: Scheme, host: &str, port: u16) -> Origin {
     Origin { scheme, authority: Authority::try_from(format!("{host}:{port}")).unwrap() }
 }
 
-pub(super) fn http_origin(address: SocketAddr) -> Origin {
+pub(crate) fn http_origin(address: SocketAddr) -> Origin {
     origin(Scheme::HTTP, "127.0.0.1", address.port())
 }
 
-pub(super) fn direct() -> Outbound {
+pub(crate) fn direct() -> Outbound {
     Outbound { ca_file: None, proxy: None }
 }
 
-pub(super) fn upstream_config(origin: Origin, http: UpstreamHttp) -> UpstreamConfig {
+pub(crate) fn upstream_config(origin: Origin, http: UpstreamHttp) -> UpstreamConfig {
     UpstreamConfig {
         origin,
         path_prefix: String::new(),
@@ -53,13 +53,13 @@ pub(super) fn upstream_config(origin: Origin, http: UpstreamHttp) -> UpstreamCon
 }
 
 /// A certificate authority of the test's own, with its files.
-pub(super) struct Authority509 {
+pub(crate) struct Authority509 {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: TempDir,
 }
 
 impl Authority509 {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -68,16 +68,16 @@ impl Authority509 {
         Self { issuer, dir }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// Trusts this authority.
-    pub(super) fn outbound(&self) -> Outbound {
+    pub(crate) fn outbound(&self) -> Outbound {
         Outbound { ca_file: Some(self.path().join("ca.pem")), proxy: None }
     }
 
-    pub(super) fn client_cert(&self) -> ClientCert {
+    pub(crate) fn client_cert(&self) -> ClientCert {
         let key = KeyPair::generate().unwrap();
         let cert = CertificateParams::new(vec!["client".into()]).unwrap().signed_by(&key, &self.issuer).unwrap();
         let cert_file = self.path().join("client.pem");
@@ -88,11 +88,11 @@ impl Authority509 {
     }
 
     /// A server for `name` that speaks `alpn`.
-    pub(super) fn acceptor(&self, name: &str, alpn: &[&str]) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, name: &str, alpn: &[&str]) -> TlsAcceptor {
         self.acceptor_with(CertificateParams::new(vec![name.into()]).unwrap(), alpn, false)
     }
 
-    pub(super) fn acceptor_with(&self, params: CertificateParams, alpn: &[&str], client_auth: bool) -> TlsAcceptor {
+    pub(crate) fn acceptor_with(&self, params: CertificateParams, alpn: &[&str], client_auth: bool) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(aws_lc_rs::default_provider());

@@ -6,8 +6,8 @@
 
 use http::Method;
 
-use super::connect::ConnectError;
 use super::failure::FailureKind;
+use crate::outbound::ConnectError;
 
 /// A request that got no answer.
 #[derive(Clone, Copy, Debug)]

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Options, Simulator};
 use futures_util::future::join_all;
 use http::StatusCode;
 use rustix::process::Signal;
+use simulator::{Options, Simulator};
 
 use crate::pipe::{Pipe, stop_at};
 use crate::postgres::Postgres;

@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use bearer_proxy::simulator::{Options, Simulator};
 use http::StatusCode;
 use rustix::process::Signal;
 use serde_json::json;
+use simulator::{Options, Simulator};
 
 use crate::pipe::{Pipe, stop_at};
 use crate::support::{Proxy, Setup};

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Latency, Options, Reuse, Simulator};
 use futures_util::future::join_all;
 use http::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use simulator::{Latency, Options, Reuse, Simulator};
 
 use crate::commands::import;
 use crate::pipe::{Pipe, stop_at};

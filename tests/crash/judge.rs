@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use bearer_proxy::simulator::{Outcome, Simulator, TokenCall};
 use serde_json::Value;
+use simulator::{Outcome, Simulator, TokenCall};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Latency, Options, Simulator};
 use futures_util::future::{Either, join_all, select};
 use http::StatusCode;
 use serde_json::{Value, json};
+use simulator::{Latency, Options, Simulator};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;

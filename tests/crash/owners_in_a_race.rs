@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Kind, Options, Revocation, Simulator};
 use futures_util::future::join_all;
 use http::StatusCode;
+use simulator::{Kind, Options, Revocation, Simulator};
 
 use crate::postgres::Postgres;
 use crate::site::Site;

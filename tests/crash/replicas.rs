@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Act, Fault, Kind, Latency, Options, Revocation, Simulator, Step, TokenCall};
 use http::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use simulator::{Act, Fault, Kind, Latency, Options, Revocation, Simulator, Step, TokenCall};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -210,9 +210,9 @@ impl Replicas {
     fn is_alive(&self) -> bool {
         self.simulator.with_ledger(|ledger| {
             let newest = ledger.issued().last().unwrap().access;
-            ledger.requests().next_back().is_some_and(|request| {
-                matches!(request.credential, bearer_proxy::simulator::Credential::Live { token } if token == newest)
-            })
+            ledger.requests().next_back().is_some_and(
+                |request| matches!(request.credential, simulator::Credential::Live { token } if token == newest),
+            )
         })
     }
 

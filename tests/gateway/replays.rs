@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use bearer_proxy::simulator::{ApiRequest, Kind, Options, Revocation, Simulator};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request};
+use simulator::{ApiRequest, Kind, Options, Revocation, Simulator};
 
 use crate::body::{Feed, TestBody, fed, full, pattern, pieces};
 use crate::client::{Client, Protocol, Whole, connect, get, read, request};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Options, Simulator};
+use simulator::{Options, Simulator};
 
 use crate::authority::Authority;
 use crate::client::{Client, Protocol, Stream, connect};

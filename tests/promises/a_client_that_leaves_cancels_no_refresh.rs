@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Kind, Latency, Options, Revocation, Simulator};
 use http::{Method, StatusCode};
+use simulator::{Kind, Latency, Options, Revocation, Simulator};
 
 use crate::support::{Proxy, request};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Options, Simulator};
 use http::StatusCode;
 use serde_json::Value;
+use simulator::{Options, Simulator};
 
 use crate::support::{Proxy, Setup};
 

@@ -1,10 +1,10 @@
 //! `oauth.refresh_token`: one that is known is passed over, a new one takes the stored grant's place once it has worked, and one
 //! that does not work leaves the stored grant in use.
 
-use bearer_proxy::simulator::Act;
-use bearer_proxy::simulator::{DeadRefresh, Fault, Grant, Options, Revocation, Simulator, Step, TokenError};
 use http::StatusCode;
 use serde_json::json;
+use simulator::Act;
+use simulator::{DeadRefresh, Fault, Grant, Options, Revocation, Simulator, Step, TokenError};
 
 use crate::support::{Proxy, Setup};
 
@@ -76,7 +76,7 @@ async fn one_of_another_client_is_kept_for_later_and_holds_nothing_up() {
     let status = proxy.wait_for_status("tried", tried).await;
     assert_eq!((&status["state"], &status["generation"]), (&json!("valid"), &json!(1)));
     // A refusal is about the stored one.
-    simulator.revoke(Revocation::All(bearer_proxy::simulator::Kind::Access));
+    simulator.revoke(Revocation::All(simulator::Kind::Access));
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
     assert_eq!((presented(&simulator, &new), &proxy.status().await["generation"]), (1, &json!(2)));
     // A person who asks means the new one.

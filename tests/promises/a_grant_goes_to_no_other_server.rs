@@ -1,8 +1,8 @@
 //! A grant is bound to its server. Where the configuration names another, nothing is sent to anyone, and undoing the change is
 //! all that it takes.
 
-use bearer_proxy::simulator::{Client, Options, Simulator};
 use http::StatusCode;
+use simulator::{Client, Options, Simulator};
 
 use crate::support::Proxy;
 

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use bearer_proxy::simulator::{Kind, Latency, Options, Revocation, Simulator};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use simulator::{Kind, Latency, Options, Revocation, Simulator};
 
 use crate::support::{Answer, Disk, Proxy, Setup, Trouble};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Kind, Options, Revocation, Simulator};
+use simulator::{Kind, Options, Revocation, Simulator};
 
 use crate::support::Proxy;
 

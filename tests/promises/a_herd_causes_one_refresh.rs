@@ -1,7 +1,7 @@
 //! A thousand requests on a revoked token: one token call, every client gets its answer, over either protocol on either side.
 
-use bearer_proxy::simulator::{Kind, Options, Revocation, Simulator};
 use http::{Method, StatusCode};
+use simulator::{Kind, Options, Revocation, Simulator};
 use tokio::task::JoinSet;
 
 use crate::support::{Client, Proxy};

@@ -1,9 +1,9 @@
 //! `oauth.ambiguous_retry`: how often a refresh token is presented whose answer was lost, before or after the server's commit, by
 //! the server's own books; a restart counts on.
 
-use bearer_proxy::simulator::{Fault, Options, Simulator};
 use http::StatusCode;
 use serde_json::Value;
+use simulator::{Fault, Options, Simulator};
 use tokio::task::JoinSet;
 
 use crate::support::Proxy;

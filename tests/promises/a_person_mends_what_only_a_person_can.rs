@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use bearer_proxy::simulator::{Grant, Kind, Options, Revocation, Simulator};
 use http::StatusCode;
 use serde_json::json;
+use simulator::{Grant, Kind, Options, Revocation, Simulator};
 
 use crate::support::{Proxy, Setup};
 

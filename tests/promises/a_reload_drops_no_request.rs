@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Options, Simulator};
 use http::{Method, StatusCode};
+use simulator::{Options, Simulator};
 use tokio::time::{Instant, timeout};
 
 use crate::support::{Client, Proxy, request};
@@ -129,7 +129,7 @@ async fn a_mended_secret_file_ends_a_misconfigured_rest() {
     let proxy = setup.set("OAUTH__CLIENT_SECRET_FILE", secret.display()).start().await;
     proxy.wait_for_status("misconfigured", |status| status["last_refresh"]["outcome"] == "misconfigured").await;
     assert_eq!(simulator.with_ledger(|ledger| ledger.committed_calls()), 0);
-    write(&secret, bearer_proxy::simulator::CLIENT_SECRET);
+    write(&secret, simulator::CLIENT_SECRET);
     until(&proxy, "a token", async |proxy| proxy.status().await["state"] == "valid").await;
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
     proxy.stop().await;

@@ -1,8 +1,8 @@
 //! The intent comes first: a store that can't be written is found out before the refresh token is spent, and no client notices
 //! while the token lives.
 
-use bearer_proxy::simulator::{Options, Simulator};
 use http::{Method, StatusCode};
+use simulator::{Options, Simulator};
 
 use crate::support::{Disk, Proxy, Trouble};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{CLIENT_SECRET, Options, Simulator};
 use http::StatusCode;
 use jiff::Timestamp;
+use simulator::{CLIENT_SECRET, Options, Simulator};
 
 use crate::support::Proxy;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Fault, Options, Simulator};
 use http::StatusCode;
+use simulator::{Fault, Options, Simulator};
 
 use crate::support::Proxy;
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Fault, Kind, Latency, Options, Revocation, Simulator};
 use http::StatusCode;
 use serde_json::Value;
+use simulator::{Fault, Kind, Latency, Options, Revocation, Simulator};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 

@@ -1,7 +1,7 @@
 //! `import`, `status`, `refresh` and `wait` against the running proxy and against its store, by exit code and output.
 
-use bearer_proxy::simulator::{Act, Fault, Kind, Options, Revocation, Simulator, Step};
 use serde_json::Value;
+use simulator::{Act, Fault, Kind, Options, Revocation, Simulator, Step};
 
 use crate::support::Proxy;
 

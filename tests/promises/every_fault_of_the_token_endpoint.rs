@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Fault, Flavour, Grant, Options, Reuse, Simulator};
 use http::StatusCode;
 use serde_json::{Value, json};
+use simulator::{Fault, Flavour, Grant, Options, Reuse, Simulator};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 

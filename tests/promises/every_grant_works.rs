@@ -1,7 +1,7 @@
 //! Each grant and profile, end to end through the built program.
 
-use bearer_proxy::simulator::{Kind, Options, Presented, Revocation, Simulator};
 use http::StatusCode;
+use simulator::{Kind, Options, Presented, Revocation, Simulator};
 
 use crate::support::Proxy;
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bearer_proxy::simulator::{Fault, Kind, Options, Revocation, Simulator};
 use http::StatusCode;
+use simulator::{Fault, Kind, Options, Revocation, Simulator};
 
 use crate::support::Proxy;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Latency, Options, Simulator};
 use http::StatusCode;
+use simulator::{Latency, Options, Simulator};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

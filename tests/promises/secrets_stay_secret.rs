@@ -1,8 +1,8 @@
 //! Canary secrets stand in every place where one can, everything runs at `trace`, and no output holds one.
 
-use bearer_proxy::simulator::{Client as Registered, Fault, Kind, Options, Revocation, Simulator};
 use http::{Method, Request};
 use http_body_util::Full;
+use simulator::{Client as Registered, Fault, Kind, Options, Revocation, Simulator};
 
 use crate::support::{Proxy, output};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bearer_proxy::simulator::{Kind, Latency, Options, Revocation, Simulator};
 use http::{Method, StatusCode};
 use rustix::process::Signal;
+use simulator::{Kind, Latency, Options, Revocation, Simulator};
 
 use crate::support::{Proxy, request};
 

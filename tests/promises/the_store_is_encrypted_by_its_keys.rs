@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use bearer_proxy::simulator::{Options, Simulator};
 use http::StatusCode;
+use simulator::{Options, Simulator};
 
 use crate::support::{Proxy, Setup};
 

@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderMap, Request, Version};
 
-use crate::server::Ambiguity;
+use crate::downstream::Ambiguity;
 
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     match request.extensions().get() {

@@ -32,8 +32,8 @@ use super::mask::Mask;
 use super::watched::Watched;
 use super::{Answer, Failure, GrantType};
 use crate::clock::Clock;
+use crate::outbound::{Connector, Offer};
 use crate::token::Outcome;
-use crate::upstream::connect::{Connector, Offer};
 
 /// When a call has to be where.
 #[derive(Clone, Copy)]

@@ -15,11 +15,11 @@ use crate::config::{
     AmbiguousRetry, ClientAuth, Margin, Outbound, StoreConfig, StoreKindConfig, TokenEndpoint, TokenFormat,
 };
 use crate::secret::Secret;
-use crate::simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Options, Simulator};
 use crate::token::journal::{Kind, Prepared};
 use crate::token::live::{LiveToken, View};
 use crate::token::store::{Binding, Expect, Store, Written};
 use crate::token::{Access, AccessToken, RefreshToken};
+use simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Options, Simulator};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::upstream::connect::{Protocol, Stream};
+use crate::outbound::{Protocol, Stream};
 use crate::upstream::failure::SendFailure;
 
 use super::framing;

@@ -22,7 +22,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
 use tokio::time::Instant;
 
-use crate::upstream::connect::Protocol;
+use crate::outbound::Protocol;
 use crate::upstream::failure::{FailureKind, SendFailure};
 
 use super::field::StandIns;

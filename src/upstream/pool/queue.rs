@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::config::UpstreamHttp;
-use crate::upstream::connect::{ConnectError, Protocol};
+use crate::outbound::{ConnectError, Protocol};
 
 use super::h2::MAX_STREAMS;
 use super::{Pool, RequestBody, Slot, h1, h2};

@@ -19,7 +19,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 
 use crate::config::UpstreamHttp;
-use crate::upstream::connect::{Connector, Protocol};
+use crate::outbound::{Connector, Protocol};
 use crate::upstream::failure::SendFailure;
 use crate::upstream::testing::{Authority509, LIMIT, direct, http_origin, origin, upstream_config};
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::upstream::connect::{Protocol, Stream};
+use crate::outbound::{Protocol, Stream};
 
 use super::frame::FrameReader;
 

@@ -7,7 +7,7 @@ use http::Request;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use crate::upstream::connect::{ConnectError, Offer, Protocol};
+use crate::outbound::{ConnectError, Offer, Protocol};
 use crate::upstream::failure::SendFailure;
 
 use super::framing;

@@ -1,8 +1,8 @@
 //! What the proxy itself lacks: a token, a place, the time.
 
-use bearer_proxy::simulator::{Options, Simulator};
 use http::Response;
 use rustix::process::Signal;
+use simulator::{Options, Simulator};
 
 use super::{BOTH, assert_own};
 use crate::body::{fed, full};

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bearer_proxy::simulator::{Options, Simulator};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use simulator::{Options, Simulator};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;

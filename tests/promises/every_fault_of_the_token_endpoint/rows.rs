@@ -1,6 +1,6 @@
 //! The faults, a table a class, in the order of the interface document.
 
-use bearer_proxy::simulator::{Act, Answer, DeadRefresh, Fault, Flavour, Step, TokenError};
+use simulator::{Act, Answer, DeadRefresh, Fault, Flavour, Step, TokenError};
 
 use super::place::Place;
 use super::{Row, Then};

@@ -6,8 +6,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bearer_proxy::simulator::{CLIENT_ID, CLIENT_SECRET, Simulator};
 use serde_json::Value;
+use simulator::{CLIENT_ID, CLIENT_SECRET, Simulator};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};

@@ -1,7 +1,7 @@
 //! What follows a refresh that failed, by its class.
 
 use super::*;
-use crate::simulator::{Kind as Issued, Revocation};
+use simulator::{Kind as Issued, Revocation};
 
 #[tokio::test]
 async fn a_transient_failure_is_tried_again_with_backoff_and_the_old_token_serves() {

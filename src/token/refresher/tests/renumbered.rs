@@ -2,8 +2,8 @@
 
 use super::super::upkeep::{Errand, PersistAgain};
 use super::*;
-use crate::simulator::{Act, Step};
 use crate::token::store::{Intent, Leased};
+use simulator::{Act, Step};
 
 fn token(text: &str) -> RefreshToken {
     RefreshToken::parse(text).unwrap()

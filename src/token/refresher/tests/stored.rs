@@ -1,8 +1,8 @@
 //! What other processes, and persons, put into the store.
 
 use super::*;
-use crate::simulator::{Kind as Issued, Revocation};
 use crate::token::new_grant::{Damaged, NewGrant};
+use simulator::{Kind as Issued, Revocation};
 
 impl World {
     async fn import(&self, refresh: RefreshToken, access: Option<Access>) {
@@ -96,10 +96,8 @@ async fn the_same_refresh_token_imported_again_is_tried_again() {
     process.until("empty", |view| view.needs_login.is_some()).await;
     let token = world.login();
     world.simulator.fault(Fault::token(
-        crate::simulator::Step::BeforeCommit,
-        crate::simulator::Act::Error(crate::simulator::TokenError::RefreshToken(
-            crate::simulator::DeadRefresh::Expired,
-        )),
+        simulator::Step::BeforeCommit,
+        simulator::Act::Error(simulator::TokenError::RefreshToken(simulator::DeadRefresh::Expired)),
     ));
     world.import(token.clone(), None).await;
     process.until("refused", |view| view.needs_login.as_ref().is_some_and(|reason| reason.contains("refused"))).await;
@@ -169,8 +167,8 @@ async fn a_first_token_that_can_not_be_had_does_not_hold_the_stored_grant_up() {
     let world = World::of(HOUR).await;
     world.started().await.stop().await;
     // It is another client's: kept, and tried again in a quarter of an hour.
-    let fault = crate::simulator::TokenError::RefreshToken(crate::simulator::DeadRefresh::NotLinked);
-    world.simulator.fault(Fault::token(crate::simulator::Step::BeforeCommit, crate::simulator::Act::Error(fault)));
+    let fault = simulator::TokenError::RefreshToken(simulator::DeadRefresh::NotLinked);
+    world.simulator.fault(Fault::token(simulator::Step::BeforeCommit, simulator::Act::Error(fault)));
     let first = world.login();
     let world = world.with_first(Some(first.clone()));
     let process = world.start();

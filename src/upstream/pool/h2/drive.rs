@@ -13,7 +13,7 @@ use h2::client::{Builder, Connection};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use crate::upstream::connect::{ConnectError, Protocol, Stream};
+use crate::outbound::{ConnectError, Protocol, Stream};
 use crate::upstream::pool::field::{FieldWriter, Flush, StandIns};
 use crate::upstream::pool::pulse::Pulse;
 use crate::upstream::pool::queue::Opening;

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use tokio::task::JoinSet;
 
-use crate::upstream::connect::ConnectError;
+use crate::outbound::ConnectError;
 use crate::upstream::failure::FailureKind;
 
 use super::server::{Exchange, Raw, serve_http2, tls_server};

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, Sleep};
 
 use super::Upload;
-use crate::simulator::body::{self, SimBody};
+use crate::body::{self, SimBody};
 
 /// The largest piece.
 pub(super) const CHUNK: usize = 65_536;

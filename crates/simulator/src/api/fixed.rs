@@ -6,10 +6,10 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::Admitted;
-use crate::simulator::answer::Answer;
-use crate::simulator::ledger::Credential;
-use crate::simulator::options::RateLimit;
-use crate::simulator::throttle;
+use crate::answer::Answer;
+use crate::ledger::Credential;
+use crate::options::RateLimit;
+use crate::throttle;
 
 const COUNTRIES: [(&str, &str); 12] = [
     ("AT", "Austria"),

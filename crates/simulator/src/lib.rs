@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use bearer_proxy::simulator::{Fault, Options, Simulator};
+//! use simulator::{Fault, Options, Simulator};
 //!
 //! let simulator = Simulator::start(Options::league8()).await?;
 //! let grant = simulator.grant();
@@ -18,7 +18,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Nothing else of the crate is used here, so that a mistake there can't hide itself here.
+//! Uses nothing of the program, so that a mistake in the program cannot hide itself here.
 
 use std::io;
 use std::net::SocketAddr;

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::simulator::clock::UnixMs;
-use crate::simulator::options::GrantType;
+use crate::clock::UnixMs;
+use crate::options::GrantType;
 
 /// One access token, and the refresh token that was issued with it.
 #[derive(Clone, Debug, Serialize)]

@@ -57,7 +57,7 @@ fn bearer_token(field: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::tokens::Draft;
+    use crate::tokens::Draft;
 
     fn judge(fields: &[&str], now: UnixMs, revoke: bool) -> Credential {
         let mut tokens = Tokens::default();

@@ -9,7 +9,7 @@ use super::body::SimBody;
 use super::exchange::{Exchange, Reply};
 use super::options::Flavour;
 use super::{api, authorize, control, laravel, token_endpoint};
-use crate::simulator::answer::Answer;
+use crate::answer::Answer;
 
 pub(super) async fn answer(exchange: Exchange, request: Request<Incoming>) -> Result<Response<SimBody>, Infallible> {
     let method = request.method().clone();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Act, Fault, Step};
-use crate::simulator::answer::Answer;
-use crate::simulator::laravel;
+use crate::answer::Answer;
+use crate::laravel;
 
 // === impl Fault ===
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{ApiRequest, Credential, Delivery, Issued, Ledger, TokenCall};
-use crate::simulator::clock::millis;
+use crate::clock::millis;
 
 // === impl Ledger ===
 

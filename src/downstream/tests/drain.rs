@@ -1,6 +1,6 @@
 use super::*;
-use crate::server::Drained;
-use crate::server::stage::LAST_CALL;
+use crate::downstream::Drained;
+use crate::downstream::stage::LAST_CALL;
 
 const LONG: Duration = Duration::from_secs(60);
 

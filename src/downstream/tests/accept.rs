@@ -85,7 +85,7 @@ async fn a_unix_socket_serves_beside_tcp_and_is_removed_by_the_drain() {
 fn the_server_outlives_a_lack_of_file_descriptors() {
     // A process of its own: the limit is the process's, and other tests need theirs.
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", "server::tests::accept::without_file_descriptors"])
+        .args(["--exact", "--ignored", "--nocapture", "downstream::tests::accept::without_file_descriptors"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -19,7 +19,7 @@ fn resident(process: &Child) -> usize {
 async fn an_idle_connection_costs_less_than_its_budget() {
     // A process of its own, so that the clients' memory is not counted.
     let mut server = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", "server::tests::memory::serve_until_standard_input_ends"])
+        .args(["--exact", "--ignored", "--nocapture", "downstream::tests::memory::serve_until_standard_input_ends"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -9,9 +9,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{self, AsyncWriteExt};
 
 use super::Admitted;
-use crate::simulator::answer::Answer;
-use crate::simulator::body;
-use crate::simulator::exchange::{Reply, Row};
+use crate::answer::Answer;
+use crate::body;
+use crate::exchange::{Reply, Row};
 
 /// Any protocol's name is taken and confirmed. HTTP/2 has no upgrade.
 pub(super) fn open(mut admitted: Admitted) -> Reply {

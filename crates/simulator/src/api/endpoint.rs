@@ -7,9 +7,9 @@ use http::{HeaderMap, Uri};
 use url::form_urlencoded;
 
 use super::{Admitted, Upload, drain, fixed, stream, tunnel};
-use crate::simulator::answer::Answer;
-use crate::simulator::exchange::{Reply, Row};
-use crate::simulator::laravel;
+use crate::answer::Answer;
+use crate::exchange::{Reply, Row};
+use crate::laravel;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
@@ -136,7 +136,7 @@ impl Admitted {
         super::reply(self.seq, answer)
     }
 
-    fn streams(&self, response: http::Response<crate::simulator::body::SimBody>) -> Reply {
+    fn streams(&self, response: http::Response<crate::body::SimBody>) -> Reply {
         Reply::Answer(response, Some(Row::Request(self.seq)))
     }
 }

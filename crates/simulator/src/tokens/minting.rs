@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::simulator::clock::UnixMs;
+use crate::clock::UnixMs;
 
 /// As measured on a league server with a 2048-bit key.
 pub(super) const REFRESH_CHARS: usize = 734;
