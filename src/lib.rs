@@ -43,6 +43,7 @@ pub mod token;
 pub mod admin;
 pub mod clock;
 pub mod fault;
+pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

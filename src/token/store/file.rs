@@ -12,18 +12,18 @@
 
 mod disk;
 mod lease;
+mod state_dir;
 mod transaction;
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::Stat;
 use tokio::time::Instant;
 
 use self::lease::Claims;
+use self::state_dir::{DOCUMENT, Dir, StateDir};
 use self::transaction::Transaction;
 use super::document::{self, Unreadable};
 use super::record::Meets;
@@ -39,7 +39,7 @@ pub struct FileStore {
 
 #[derive(Debug)]
 struct Files {
-    document: PathBuf,
+    state: StateDir,
     claims: Claims,
     sealer: Sealer,
 }
@@ -49,8 +49,8 @@ struct Files {
 struct Stamp {
     device: u64,
     inode: u64,
-    size: u64,
-    modified: (i64, i64),
+    size: i64,
+    modified: (i64, u64),
 }
 
 /// Four looks a second: a peer's token is known well within one.
@@ -60,27 +60,22 @@ const WATCH_POLL: Duration = Duration::from_millis(250);
 
 impl FileStore {
     pub(super) async fn open(path: &Path, sealer: Sealer) -> Result<Self, StoreError> {
-        let path = path.to_owned();
-        let (document, seen) = blocking(move || {
-            let document = disk::resolve(&path)?;
-            let seen = stamp(fs::metadata(&document)).unwrap_or_default();
-            Ok((document, seen))
-        })
-        .await?;
-        let claims = Claims::new(document.clone());
-        Ok(Self { files: Arc::new(Files { document, claims, sealer }), seen: Mutex::new(seen) })
+        let files = Arc::new(Files { state: StateDir::new(path), claims: Claims::default(), sealer });
+        let store = Self { files, seen: Mutex::new(None) };
+        let seen = store.run(|_, dir| Ok(stamp(dir))).await?.unwrap_or_default();
+        Ok(Self { seen: Mutex::new(seen), ..store })
     }
 
     pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
-        self.run(|files| files.load()).await
+        self.run(Files::load).await
     }
 
     pub(super) async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
         let asked = Instant::now();
         let owner = owner.to_owned();
-        self.run(move |files| {
-            let transaction = Transaction::begin(&files.document)?;
-            files.claims.take(&transaction, &owner, duration, asked)
+        self.run(move |files, dir| {
+            let transaction = Transaction::begin(dir)?;
+            files.claims.take(dir, &transaction, &owner, duration, asked)
         })
         .await
     }
@@ -94,17 +89,19 @@ impl FileStore {
 
     pub(super) async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
         let record = record.clone();
-        self.run(move |files| files.write(expect, &record)).await
+        self.run(move |files, dir| files.write(dir, expect, &record)).await
     }
 
     pub(super) async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
         let record = record.clone();
-        self.run(move |files| files.replace_damaged(&record)).await
+        self.run(move |files, dir| files.replace_damaged(dir, &record)).await
     }
 
     pub(super) async fn changed(&self) {
         loop {
-            if let Ok(now) = stamp(tokio::fs::metadata(&self.files.document).await) {
+            // A directory that cannot be reached any more is a change as well: the reader finds out why.
+            let now = self.run(|_, dir| stamp(dir)).await.unwrap_or_default();
+            {
                 let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
                 if *seen != now {
                     *seen = now;
@@ -119,110 +116,105 @@ impl FileStore {
     async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Files) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&Files, &Dir<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let files = Arc::clone(&self.files);
-        blocking(move || work(&files)).await
+        match tokio::task::spawn_blocking(move || files.state.run(|dir| work(&files, dir))).await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::Unavailable(format!("the file store's work did not end: {error}"))),
+        }
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(StoreError::Unavailable(format!("the file store's work did not end: {error}"))),
-    }
+/// `None`: there is no document.
+fn stamp(dir: &Dir<'_>) -> Result<Option<Stamp>, StoreError> {
+    let stat = dir.stat(DOCUMENT).map_err(|error| dir.unavailable("look at", DOCUMENT, &error))?;
+    Ok(stat.as_ref().map(Stamp::from))
 }
 
-/// `Ok(None)`: there is no document. An error other than that tells nothing of a change.
-fn stamp(metadata: io::Result<fs::Metadata>) -> io::Result<Option<Stamp>> {
-    match metadata {
-        Ok(metadata) => Ok(Some(Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+// === impl Stamp ===
+
+impl From<&Stat> for Stamp {
+    fn from(stat: &Stat) -> Self {
+        let (device, inode, size) = (stat.st_dev, stat.st_ino, stat.st_size);
+        Self { device, inode, size, modified: (stat.st_mtime, stat.st_mtime_nsec) }
     }
 }
 
 // === impl Files ===
 
 impl Files {
-    fn load(&self) -> Result<Option<Record>, StoreError> {
-        let Some(bytes) = disk::read(&self.document)? else { return Ok(None) };
+    fn load(&self, dir: &Dir<'_>) -> Result<Option<Record>, StoreError> {
+        let Some(bytes) = disk::read(dir, DOCUMENT)? else { return Ok(None) };
         match document::decode(&bytes, &self.sealer) {
             Ok(record) => Ok(Some(record)),
-            Err(damage @ Unreadable::Damaged(_)) => match Transaction::begin(&self.document) {
+            Err(damage @ Unreadable::Damaged(_)) => match Transaction::begin(dir) {
                 // Looked at again under the lock: another process may just have kept it aside, or a person mended it.
-                Ok(transaction) => self.present(&transaction),
+                Ok(transaction) => self.present(dir, &transaction),
                 Err(error) => Err(StoreError::Damaged(format!(
                     "{}; it stays as it is, and no copy could be kept: {error}",
-                    self.at(damage)
+                    Self::at(dir, damage)
                 ))),
             },
-            Err(unreadable) => Err(self.at(unreadable)),
+            Err(unreadable) => Err(Self::at(dir, unreadable)),
         }
     }
 
-    fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
-        let transaction = Transaction::begin(&self.document)?;
+    fn write(&self, dir: &Dir<'_>, expect: Expect, record: &Record) -> Result<Written, StoreError> {
+        let transaction = Transaction::begin(dir)?;
         if let Some(fence) = expect.fence
-            && !self.claims.is_present(&transaction, fence)?
+            && !self.claims.is_present(dir, &transaction, fence)?
         {
             return Ok(Written::Fenced);
         }
-        let present = self.present(&transaction)?;
+        let present = self.present(dir, &transaction)?;
         match expect.meets(present.as_ref(), record) {
-            Meets::Expected => self.replace(&transaction, record).map(|()| Written::Done),
+            Meets::Expected => self.replace(dir, &transaction, record).map(|()| Written::Done),
             // An earlier attempt may have failed after its rename: only now is it certain to outlive a power cut.
-            Meets::Wanted => disk::sync(&self.document).map(|()| Written::Done),
+            Meets::Wanted => disk::sync(dir).map(|()| Written::Done),
             Meets::Other => Ok(Written::Superseded(present.map(Box::new))),
         }
     }
 
-    fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
-        let transaction = Transaction::begin(&self.document)?;
-        if let Some(bytes) = disk::read(&self.document)? {
+    fn replace_damaged(&self, dir: &Dir<'_>, record: &Record) -> Result<Written, StoreError> {
+        let transaction = Transaction::begin(dir)?;
+        if let Some(bytes) = disk::read(dir, DOCUMENT)? {
             match document::decode(&bytes, &self.sealer) {
                 Ok(present) => return Ok(Written::Superseded(Some(Box::new(present)))),
-                Err(Unreadable::Damaged(_)) => disk::keep_aside(&self.document, &bytes)?,
-                Err(unreadable) => return Err(self.at(unreadable)),
+                Err(Unreadable::Damaged(_)) => disk::keep_aside(dir, &bytes)?,
+                Err(unreadable) => return Err(Self::at(dir, unreadable)),
             };
         }
-        self.replace(&transaction, record).map(|()| Written::Done)
+        self.replace(dir, &transaction, record).map(|()| Written::Done)
     }
 
     /// What the document holds; a damaged one is kept aside before it is refused.
-    fn present(&self, _: &Transaction) -> Result<Option<Record>, StoreError> {
-        let Some(bytes) = disk::read(&self.document)? else { return Ok(None) };
+    fn present(&self, dir: &Dir<'_>, _: &Transaction) -> Result<Option<Record>, StoreError> {
+        let Some(bytes) = disk::read(dir, DOCUMENT)? else { return Ok(None) };
         match document::decode(&bytes, &self.sealer) {
             Ok(record) => Ok(Some(record)),
             Err(damage @ Unreadable::Damaged(_)) => {
-                let kept = match disk::keep_aside(&self.document, &bytes) {
+                let kept = match disk::keep_aside(dir, &bytes) {
                     Ok(copy) => format!("a copy is kept as {}", copy.display()),
                     Err(error) => error.to_string(),
                 };
                 Err(StoreError::Damaged(format!(
                     "{}; it stays as it is, and {kept}; mend it, or give a new grant with `login` or `import`",
-                    self.at(damage)
+                    Self::at(dir, damage)
                 )))
             }
-            Err(unreadable) => Err(self.at(unreadable)),
+            Err(unreadable) => Err(Self::at(dir, unreadable)),
         }
     }
 
-    fn replace(&self, _: &Transaction, record: &Record) -> Result<(), StoreError> {
+    fn replace(&self, dir: &Dir<'_>, _: &Transaction, record: &Record) -> Result<(), StoreError> {
         let bytes = document::encode(record, &self.sealer)
-            .map_err(|error| StoreError::Unavailable(format!("{}: {error}", self.document.display())))?;
-        disk::replace(&self.document, &bytes)
+            .map_err(|error| StoreError::Unavailable(format!("{}: {error}", dir.path(DOCUMENT).display())))?;
+        disk::replace(dir, &bytes)
     }
 
-    fn at(&self, unreadable: Unreadable) -> StoreError {
-        unreadable.at(&self.document.display().to_string())
+    fn at(dir: &Dir<'_>, unreadable: Unreadable) -> StoreError {
+        unreadable.at(&dir.path(DOCUMENT).display().to_string())
     }
 }
 

@@ -5,26 +5,23 @@
 //! seen the same claim for as long as the claim says, by its own monotonic clock, takes over by putting a new file in its
 //! place. The old holder keeps a lock on a file without a name, and its fencing number is no longer the present one.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::disk;
+use super::state_dir::{Access, Dir};
 use super::transaction::Transaction;
 use crate::token::store::{Hold, LEASE_POLL, Lease, Leased, StoreError};
 
-/// The lease file, and what this process has seen in it.
-#[derive(Debug)]
+/// What this process has seen in the lease file.
+#[derive(Debug, Default)]
 pub(super) struct Claims {
-    document: PathBuf,
-    path: PathBuf,
     /// A claim of somebody else, and when it was first seen.
     sight: Mutex<Option<(Claim, Instant)>>,
 }
@@ -37,25 +34,24 @@ struct Claim {
     duration_ms: u64,
 }
 
+const LEASE: &str = ".lease";
+const TEMPORARY: &str = ".lease.tmp";
+
 // === impl Claims ===
 
 impl Claims {
-    pub(super) fn new(document: PathBuf) -> Self {
-        let path = disk::beside(&document, ".lease");
-        Self { document, path, sight: Mutex::new(None) }
-    }
-
     /// The transaction closes the race of two takers who both find the lease free, or run out.
     pub(super) fn take(
         &self,
+        dir: &Dir<'_>,
         _: &Transaction,
         owner: &str,
         duration: Duration,
         asked: Instant,
     ) -> Result<Leased, StoreError> {
         let (mut last, mut overdue) = (None, false);
-        if let Some((file, claim)) = self.read()? {
-            if self.is_locked(&file)? {
+        if let Some((file, claim)) = read(dir)? {
+            if is_locked(dir, &file)? {
                 // What can't be read names no duration; then our own is the best guess at a peer's.
                 let claim =
                     claim.clone().unwrap_or(Claim { owner: String::new(), fence: 0, duration_ms: millis(duration) });
@@ -65,11 +61,17 @@ impl Claims {
                 }
                 overdue = true;
             }
+            if claim.is_none()
+                && !dir.is_ours(&fstat(&file).map_err(|error| dir.unavailable("read", LEASE, &error.into()))?)
+            {
+                let error = io::Error::other("this program did not make it: move it away");
+                return Err(dir.unavailable("replace", LEASE, &error));
+            }
             last = claim;
         }
         let fence = next_fence(last.as_ref());
         let claim = Claim { owner: owner.to_owned(), fence, duration_ms: millis(duration) };
-        let file = self.put(&claim).map_err(|error| disk::unavailable("write", &self.path, &error))?;
+        let file = put(dir, &claim).map_err(|error| dir.unavailable("write", LEASE, &error))?;
         if overdue {
             let holder = last.map(|claim: Claim| claim.owner);
             tracing::warn!(holder, fence, "took the lease over from a process that lives but has let it run out");
@@ -78,9 +80,9 @@ impl Claims {
     }
 
     /// Whether the lease with this number is the present one, and was not given back.
-    pub(super) fn is_present(&self, _: &Transaction, fence: u64) -> Result<bool, StoreError> {
-        match self.read()? {
-            Some((file, Some(claim))) if claim.fence == fence => self.is_locked(&file),
+    pub(super) fn is_present(&self, dir: &Dir<'_>, _: &Transaction, fence: u64) -> Result<bool, StoreError> {
+        match read(dir)? {
+            Some((file, Some(claim))) if claim.fence == fence => is_locked(dir, &file),
             _ => Ok(false),
         }
     }
@@ -98,45 +100,42 @@ impl Claims {
         };
         Duration::from_millis(claim.duration_ms).saturating_sub(now.duration_since(since))
     }
+}
 
-    fn read(&self) -> Result<Option<(File, Option<Claim>)>, StoreError> {
-        let failed = |error| disk::unavailable("read", &self.path, &error);
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut bytes = Vec::new();
-        (&file).take(64 * 1024).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(Some((file, serde_json::from_slice(&bytes).ok())))
+/// The file, and its claim if it can be understood.
+fn read(dir: &Dir<'_>) -> Result<Option<(File, Option<Claim>)>, StoreError> {
+    let failed = |error| dir.unavailable("read", LEASE, &error);
+    let Some(file) = dir.open(LEASE, Access::Read).map_err(failed)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    (&file).take(64 * 1024).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Some((file, serde_json::from_slice(&bytes).ok())))
+}
+
+/// Leaves the file locked if it was free; closing it undoes that.
+fn is_locked(dir: &Dir<'_>, file: &File) -> Result<bool, StoreError> {
+    match file.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(dir.unavailable("lock", LEASE, &error)),
     }
+}
 
-    /// Leaves the file locked if it was free; closing it undoes that.
-    fn is_locked(&self, file: &File) -> Result<bool, StoreError> {
-        match file.try_lock() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(error)) => Err(disk::unavailable("lock", &self.path, &error)),
+/// Locked before it gets its name, so that nobody ever sees it free. Not flushed to the disk: after a power cut no holder
+/// lives, and a claim that was lost or cut is followed by a higher number all the same (see [`next_fence`]).
+fn put(dir: &Dir<'_>, claim: &Claim) -> io::Result<File> {
+    dir.remove_leftover(TEMPORARY)?;
+    let mut file = dir.create(TEMPORARY)?;
+    let placed = (|| {
+        file.write_all(&serde_json::to_vec(claim)?)?;
+        file.try_lock()?;
+        dir.rename(TEMPORARY, LEASE)
+    })();
+    match placed {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            let _ = dir.remove(TEMPORARY);
+            Err(error)
         }
-    }
-
-    /// Locked before it gets its name, so that nobody ever sees it free. Not flushed to the disk: after a power cut no holder
-    /// lives, and a claim that was lost or cut is followed by a higher number all the same (see [`next_fence`]).
-    fn put(&self, claim: &Claim) -> io::Result<File> {
-        let temporary = disk::beside(&self.path, ".tmp");
-        disk::remove(&temporary)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let placed = (|| {
-            disk::give_to_owner(&file, &self.document);
-            file.write_all(&serde_json::to_vec(claim)?)?;
-            file.try_lock()?;
-            fs::rename(&temporary, &self.path)
-        })();
-        if let Err(error) = placed {
-            let _ = disk::remove(&temporary);
-            return Err(error);
-        }
-        Ok(file)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,6 +32,12 @@ fn names(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -229,7 +236,7 @@ async fn a_folder_that_can_not_be_written_is_named_with_its_owner_and_can_still_
     }
     let (folder, path) = folder();
     write(&open(&path).await.unwrap(), NOTHING, &grant(1, "one")).await;
-    fs::remove_file(disk::beside(&path, ".lock")).unwrap();
+    fs::remove_file(beside(&path, ".lock")).unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
     // Modes bind root only without this capability.
     let bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
@@ -304,7 +311,7 @@ async fn a_document_that_others_could_read_is_closed_to_them() {
 }
 
 #[tokio::test]
-async fn what_root_writes_belongs_to_the_owner_of_the_document_or_folder() {
+async fn what_root_writes_belongs_to_the_owner_of_the_directory() {
     let (folder, path) = folder();
     // Only root can give a file away; anybody else's files are its own.
     let owner = if rustix::process::geteuid().is_root() { 65534 } else { rustix::process::geteuid().as_raw() };
@@ -320,35 +327,112 @@ async fn what_root_writes_belongs_to_the_owner_of_the_document_or_folder() {
 }
 
 #[tokio::test]
-async fn a_link_stays_a_link_and_what_it_names_is_replaced() {
+async fn root_without_the_right_to_act_as_the_owner_says_so_and_changes_nothing() {
+    const TEST: &str = "root_without_the_right_to_act_as_the_owner_says_so_and_changes_nothing";
+    if let Some(path) = peer_path() {
+        let error = unavailable(open(&path).await);
+        assert!(error.contains("belongs to uid 65534") && error.contains("CAP_SETUID"), "{error}");
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return println!("not run: needs root");
+    }
+    let (folder, path) = folder();
+    chown(folder.path(), Some(65534), None).unwrap();
+    for capability in ["setuid", "setgid"] {
+        let bound = ["setpriv", &format!("--bounding-set=-{capability}"), "--"];
+        let output = peer_command(TEST, &path, &bound).output().expect("setpriv, of the package util-linux");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_link_in_the_path_is_followed_and_one_in_the_document_s_place_is_refused() {
     let (folder, path) = folder();
     let target = folder.path().join("real/grant.json");
     fs::create_dir(target.parent().unwrap()).unwrap();
     write(&open(&target).await.unwrap(), NOTHING, &grant(1, "one")).await;
-    symlink(&target, &path).unwrap();
-    let store = open(&path).await.unwrap();
+    symlink("real", folder.path().join("linked")).unwrap();
+    let store = open(&folder.path().join("linked/grant.json")).await.unwrap();
     let lease = held(store.lease("by the link", LONG).await.unwrap());
     let beside = open(&target).await.unwrap().lease("by the name", LONG).await.unwrap();
     assert!(matches!(beside, Leased::Busy { .. }), "one document has one lease");
     write(&store, expecting(&grant(1, "one")), &grant(2, "two")).await;
-    assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
     assert_eq!(open(&target).await.unwrap().load().await.unwrap().unwrap().generation.0, 2);
     store.release(lease).await;
+
+    symlink(&target, &path).unwrap();
+    let store = open(&path).await.unwrap();
+    for error in [unavailable(store.load().await), unavailable(store.write(NOTHING, &grant(3, "three")).await)] {
+        assert!(error.contains("is not a file but a symbolic link, which is not followed here"), "{error}");
+    }
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+    assert_eq!(open(&target).await.unwrap().load().await.unwrap().unwrap().generation.0, 2);
 }
 
 #[tokio::test]
-async fn what_a_crash_left_or_a_stranger_put_in_the_way_is_not_followed() {
+async fn what_a_crash_left_is_overwritten() {
     let (folder, path) = folder();
     let store = open(&path).await.unwrap();
-    let bait = folder.path().join("bait");
-    fs::write(&bait, "mine").unwrap();
-    symlink(&bait, disk::beside(&path, ".tmp")).unwrap();
-    symlink(&bait, disk::beside(&path, ".lease.tmp")).unwrap();
+    fs::write(beside(&path, ".tmp"), "{").unwrap();
+    fs::write(beside(&path, ".lease.tmp"), "{").unwrap();
     write(&store, NOTHING, &grant(1, "one")).await;
     let lease = held(store.lease("one", LONG).await.unwrap());
-    assert_eq!(fs::read_to_string(&bait).unwrap(), "mine");
-    assert_eq!(names(folder.path()), ["bait", "grant.json", "grant.json.lease", "grant.json.lock"]);
+    assert_eq!(names(folder.path()), ["grant.json", "grant.json.lease", "grant.json.lock"]);
     store.release(lease).await;
+}
+
+/// What lies at each name of the program, and is not the program's, stays exactly as it is.
+#[tokio::test]
+async fn what_a_stranger_put_in_the_way_is_neither_followed_nor_changed_nor_removed() {
+    type Plant = fn(&Path, &Path);
+    let plants: [(&str, Plant); 5] = [
+        ("link", |bait, at| symlink(bait, at).unwrap()),
+        ("dangling link", |bait, at| symlink(beside(bait, "-missing"), at).unwrap()),
+        ("hard link", |bait, at| fs::hard_link(bait, at).unwrap()),
+        ("pipe", |_, at| assert!(Command::new("mkfifo").arg(at).status().unwrap().success())),
+        ("directory", |_, at| fs::create_dir(at).unwrap()),
+    ];
+    for (what, plant) in plants {
+        for suffix in ["", ".tmp", ".lock", ".lease", ".lease.tmp"] {
+            let (folder, path) = folder();
+            let (bait, at) = (folder.path().join("bait"), beside(&path, suffix));
+            fs::write(&bait, "mine").unwrap();
+            fs::set_permissions(&bait, fs::Permissions::from_mode(0o644)).unwrap();
+            plant(&bait, &at);
+            let before = (fs::symlink_metadata(&at).unwrap(), mode(&bait));
+            let work = async {
+                let store = open(&path).await.unwrap();
+                let leased = store.lease("one", LONG).await;
+                let written = store.write(NOTHING, &grant(1, "one")).await;
+                let _ = store.load().await;
+                let _ = store.replace_damaged(&grant(1, "one")).await;
+                (leased.err(), written.err())
+            };
+            let (leased, written) = timeout(Duration::from_secs(10), work).await.expect("nothing is waited for");
+            // Locking a file does nothing to it.
+            if (what, suffix) != ("hard link", ".lock") {
+                let error =
+                    leased.or(written).unwrap_or_else(|| panic!("{what} as grant.json{suffix} was taken for ours"));
+                assert!(error.to_string().contains("grant.json"), "{what} as grant.json{suffix}: {error}");
+            }
+            let after = fs::symlink_metadata(&at).unwrap();
+            assert_eq!(
+                (after.ino(), after.mode(), after.uid(), after.nlink()),
+                (before.0.ino(), before.0.mode(), before.0.uid(), before.0.nlink()),
+                "{what} as grant.json{suffix}"
+            );
+            assert_eq!(
+                (fs::read_to_string(&bait).unwrap().as_str(), mode(&bait)),
+                ("mine", before.1),
+                "{what} as {suffix}"
+            );
+            let copies =
+                names(folder.path()).into_iter().filter(|name| name.contains("damaged") || name.contains("missing"));
+            assert_eq!(copies.count(), 0, "{what} as grant.json{suffix}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -356,7 +440,7 @@ async fn a_fence_never_goes_back_even_if_the_lease_file_is_lost_or_spoiled() {
     let (_folder, path) = folder();
     let (store, other) = (open(&path).await.unwrap(), open(&path).await.unwrap());
     write(&store, NOTHING, &grant(1, "one")).await;
-    let claim = disk::beside(&path, ".lease");
+    let claim = beside(&path, ".lease");
     let mut last = 0;
     for spoil in
         [None, Some(""), Some("{\"owner\""), Some("{\"owner\":\"\",\"fence\":18446744073709551615,\"duration_ms\":1}")]

@@ -1,12 +1,12 @@
 //! The lock under which the store is looked at and changed in one step. Held for milliseconds.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::disk;
+use rustix::fs::fstat;
+
+use super::state_dir::{Access, Dir};
 use crate::token::store::StoreError;
 
 /// The lock, while it lives.
@@ -15,6 +15,7 @@ pub(super) struct Transaction {
     _lock: File,
 }
 
+const LOCK: &str = ".lock";
 /// Longer than any transaction takes, and short enough to tell a person that the disk or another process hangs.
 const LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
@@ -23,67 +24,74 @@ const POLL: Duration = Duration::from_millis(5);
 
 impl Transaction {
     /// Waits for the lock, on a thread that may wait.
-    pub(super) fn begin(document: &Path) -> Result<Self, StoreError> {
-        Self::begin_within(document, LIMIT)
+    pub(super) fn begin(dir: &Dir<'_>) -> Result<Self, StoreError> {
+        Self::begin_within(dir, LIMIT)
     }
 
     /// Asks again and again, since `flock` itself knows no time limit.
     #[allow(clippy::disallowed_methods, reason = "on a thread that is there to wait, and no worker's")]
-    fn begin_within(document: &Path, limit: Duration) -> Result<Self, StoreError> {
-        let path = disk::beside(document, ".lock");
+    fn begin_within(dir: &Dir<'_>, limit: Duration) -> Result<Self, StoreError> {
         let begun = Instant::now();
         loop {
-            match Self::try_begin(&path, document)? {
+            match Self::try_begin(dir).map_err(|error| dir.unavailable("lock", LOCK, &error))? {
                 Some(transaction) => return Ok(transaction),
                 None if begun.elapsed() < limit => std::thread::sleep(POLL),
                 None => {
                     return Err(StoreError::Unavailable(format!(
                         "another process has held {} for more than {limit:?}; `fuser -v` on that file shows which",
-                        path.display()
+                        dir.path(LOCK).display()
                     )));
                 }
             }
         }
     }
 
-    fn try_begin(path: &Path, document: &Path) -> Result<Option<Self>, StoreError> {
-        let failed = |error| disk::unavailable("lock", path, &error);
-        // Not truncated and never removed: the file's one use is that everybody locks the same one.
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
-        disk::give_to_owner(&file, document);
-        Self::lock(file, path).map_err(failed)
+    /// The file is never written, changed or removed: its one use is that everybody locks the same one.
+    fn try_begin(dir: &Dir<'_>) -> io::Result<Option<Self>> {
+        let file = match dir.open(LOCK, Access::Lock)? {
+            Some(file) => file,
+            None => match dir.create(LOCK) {
+                Ok(file) => file,
+                // Another process has just made it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+                Err(error) => return Err(error),
+            },
+        };
+        Self::lock(file, dir)
     }
 
     /// `None`: somebody else has it, or it is not the file of this name any more. Who tidied up may have removed it between its
     /// opening and its locking, and a later one would then lock another file of the same name.
-    fn lock(file: File, path: &Path) -> io::Result<Option<Self>> {
+    fn lock(file: File, dir: &Dir<'_>) -> io::Result<Option<Self>> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        let ours = file.metadata()?;
-        let named = fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
+        let ours = fstat(&file)?;
+        let named = dir.stat(LOCK)?.is_some_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino));
         Ok(named.then_some(Self { _lock: file }))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::super::state_dir::StateDir;
     use super::*;
 
     #[test]
     fn a_lock_that_is_held_is_waited_for_and_then_named() {
         let folder = tempfile::tempdir().unwrap();
-        let document = folder.path().join("grant.json");
-        let held = Transaction::begin(&document).unwrap();
-        let error = Transaction::begin_within(&document, Duration::from_millis(30)).unwrap_err().to_string();
+        let state = StateDir::new(&folder.path().join("grant.json"));
+        let held = state.run(Transaction::begin).unwrap();
+        let error = state.run(|dir| Transaction::begin_within(dir, Duration::from_millis(30))).unwrap_err().to_string();
         assert!(error.contains("grant.json.lock for more than 30ms"), "{error}");
 
         let waiting = std::thread::spawn({
-            let document = document.clone();
-            move || Transaction::begin(&document).map(drop)
+            let state = state.clone();
+            move || state.run(Transaction::begin).map(drop)
         });
         drop(held);
         waiting.join().unwrap().unwrap();
@@ -92,16 +100,18 @@ mod tests {
     #[test]
     fn a_lock_file_that_was_removed_lets_nobody_in() {
         let folder = tempfile::tempdir().unwrap();
-        let document = folder.path().join("grant.json");
-        let path = disk::beside(&document, ".lock");
+        let path = folder.path().join("grant.json.lock");
+        let lock = |file| {
+            StateDir::new(&folder.path().join("grant.json")).run(|dir| Ok(Transaction::lock(file, dir).unwrap()))
+        };
         let opened = || File::create(&path).unwrap();
         let removed = opened();
         fs::remove_file(&path).unwrap();
-        assert!(Transaction::lock(removed, &path).unwrap().is_none());
+        assert!(lock(removed).unwrap().is_none());
         let replaced = opened();
         fs::rename(&path, folder.path().join("away")).unwrap();
         let named = opened();
-        assert!(Transaction::lock(replaced, &path).unwrap().is_none());
-        assert!(Transaction::lock(named, &path).unwrap().is_some());
+        assert!(lock(replaced).unwrap().is_none());
+        assert!(lock(named).unwrap().is_some());
     }
 }
