@@ -118,7 +118,13 @@ impl Arguments {
             Command::Refresh => self.with_config(async |config| refresh::run(config).await),
             Command::Wait(ref options) => self.with_config(async |config| wait::run(config, options).await),
             Command::Config(ref options) if options.schema => config::schema(),
-            Command::Config(_) => Ok(Outcome::done(config::print(&self.load()?.effective))),
+            Command::Config(_) => {
+                let loaded = self.load()?;
+                for warning in &loaded.warnings {
+                    let _ = writeln!(io::stderr(), "bearer-proxy: warning: {warning}");
+                }
+                Ok(Outcome::done(config::print(&loaded.effective)))
+            }
             #[cfg(feature = "simulator")]
             Command::Demo { once } => demo(once),
         }

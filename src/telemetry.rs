@@ -6,9 +6,11 @@
 //! * **An event is one line.** A field can hold what a client or a server sent; a newline or an escape sequence in it would forge
 //!   a line or command a terminal. JSON escapes control characters, the text format does so here.
 //! * **Logging never waits for its reader**: see [`queue`].
+//! * **A repeated warning is written once a minute**: see [`repeats`].
 //! * **A panic shows its place, and its message only if that is a literal**: a formatted one can hold what was being handled.
 
 mod queue;
+mod repeats;
 
 use std::any::Any;
 use std::fmt::{self, Write as _};

@@ -122,9 +122,19 @@ pub(super) fn human(status: &Status, running: bool, now: Timestamp) -> String {
 
 /// A time with how far it is away, in its two largest units.
 fn moment(at: Timestamp, now: Timestamp) -> String {
-    let seconds = at.duration_since(now).as_secs();
-    let distance = span(seconds.unsigned_abs());
-    if seconds < 0 { format!("{at:.0} ({distance} ago)") } else { format!("{at:.0} (in {distance})") }
+    // Both as they are shown, so that a time that has just passed is not "in 0s".
+    let seconds = at.as_second() - now.as_second();
+    let distance = match seconds {
+        0 => "now".to_owned(),
+        1.. => format!("in {}", span(seconds.unsigned_abs())),
+        _ => format!("{} ago", span(seconds.unsigned_abs())),
+    };
+    format!("{} ({distance})", whole_seconds(at))
+}
+
+/// Rounded down, as `status --json` has it: a token is not shown as living longer than it does.
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 fn span(seconds: u64) -> String {

@@ -30,9 +30,11 @@ pub enum Failure {
     BodyTooLarge(u64),
     #[error("the request's head is larger than guard.max_header_size ({0} bytes)")]
     HeadersTooLarge(usize),
-    #[error("this host is not on guard.hosts")]
+    #[error(
+        "the request names a host that is not on guard.hosts: use the address that the gateway is reached at, or add the name to guard.hosts"
+    )]
     Misdirected,
-    #[error("CONNECT and TRACE are not supported")]
+    #[error("CONNECT and TRACE are not supported: set the gateway as the base URL of the client, not as its proxy")]
     MethodNotSupported,
     #[error("the upstream can't be reached: {0}")]
     Unreachable(ConnectError),

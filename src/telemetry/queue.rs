@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::repeats::{Repeats, Verdict};
+
 /// Lines. A line is some hundred bytes: a full queue is about a megabyte.
 const CAPACITY: usize = 4096;
 
@@ -61,11 +63,22 @@ impl Queue {
 }
 
 fn write_lines(receiver: &Receiver<Item>, dropped: &AtomicU64, mut out: impl Write) {
+    let mut repeats = Repeats::default();
     // What can't be written can't be reported either: standard error is closed, or its disk is full.
     for item in receiver {
         match item {
             Item::Line(line) => {
-                let _ = out.write_all(&line);
+                if let Verdict::Write { suppressed } = repeats.judge(&line, Instant::now()) {
+                    if suppressed > 0 {
+                        notice(
+                            &mut out,
+                            "the next line was logged more often than it was written",
+                            "suppressed",
+                            suppressed,
+                        );
+                    }
+                    let _ = out.write_all(&line);
+                }
             }
             Item::Flush(done) => {
                 let _ = out.flush();
@@ -74,14 +87,15 @@ fn write_lines(receiver: &Receiver<Item>, dropped: &AtomicU64, mut out: impl Wri
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            // JSON in both formats: a person can read it too.
-            let _ = writeln!(
-                out,
-                r#"{{"timestamp":"{:.3}","level":"WARN","message":"log lines were dropped: standard error is read too slowly","lost":{lost}}}"#,
-                Timestamp::now()
-            );
+            notice(&mut out, "log lines were dropped: standard error is read too slowly", "lost", lost);
         }
     }
+}
+
+/// A line about the log itself. JSON in both formats: a person can read it too.
+fn notice(out: &mut impl Write, message: &str, field: &str, count: u64) {
+    let now = Timestamp::now();
+    let _ = writeln!(out, r#"{{"timestamp":"{now:.3}","level":"WARN","message":"{message}","{field}":{count}}}"#);
 }
 
 impl Write for &Queue {

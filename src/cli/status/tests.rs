@@ -121,12 +121,25 @@ state         expiring
 grant         refresh_token, profile passolution, generation 3
 obtained      2026-11-21T02:00:00Z (1d ago)
 expires       2026-11-22T02:30:10Z (in 30m 10s)
-refresh       2026-11-22T02:00:00Z (in 0s)
+refresh       2026-11-22T02:00:00Z (now)
 last refresh  2026-11-22T01:59:58Z (2s ago), scheduled, transient, 212 ms: HTTP 503 [2J state: valid
 store         file, which has not taken the newest token yet
 proxy         running, version 0.1.0, draining
 ";
     assert_eq!(human(&status, true, now), expected);
+}
+
+#[test]
+fn a_time_that_has_passed_is_not_in_the_future() {
+    let now: Timestamp = "2026-11-22T02:00:00.100Z".parse().unwrap();
+    for (at, expected) in [
+        ("2026-11-22T01:59:59.900Z", "2026-11-22T01:59:59Z (1s ago)"),
+        ("2026-11-22T02:00:00.050Z", "2026-11-22T02:00:00Z (now)"),
+        ("2026-11-22T02:00:00.900Z", "2026-11-22T02:00:00Z (now)"),
+        ("2026-11-22T02:00:01.000Z", "2026-11-22T02:00:01Z (in 1s)"),
+    ] {
+        assert_eq!(moment(at.parse().unwrap(), now), expected, "{at}");
+    }
 }
 
 #[test]

@@ -1,0 +1,37 @@
+//! What the program prints names the fault and the fix, on each way that a person meets it.
+
+use http::Method;
+use serde_json::Value;
+use simulator::{Options, Simulator};
+
+use crate::support::{Proxy, request};
+
+#[tokio::test]
+async fn config_prints_the_warnings_that_serve_logs() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    // The key has no use with this grant.
+    let setup = Proxy::before(&simulator).set("OAUTH__ACCESS_TOKEN", "canary-static-token");
+    let (code, out, err) = setup.run(&["config"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("warning:") && err.contains("oauth.access_token"), "{err}");
+    assert!(!out.contains("canary") && !err.contains("canary"), "{out}{err}");
+
+    let proxy = setup.start().await;
+    let is_warning =
+        |line: &Value| line["level"] == "WARN" && line["message"].as_str().unwrap().contains("oauth.access_token");
+    proxy.wait_for_log("the same warning", is_warning).await;
+}
+
+#[tokio::test]
+async fn a_request_for_another_host_or_a_connect_learns_the_right_use() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let proxy = Proxy::before(&simulator).start().await;
+    let mut foreign = request(Method::GET, "/api/v2/countries");
+    foreign.headers_mut().insert("host", "other.example".parse().unwrap());
+    let foreign = proxy.http1().await.send(foreign).await.unwrap();
+    assert_eq!(foreign.status, 421);
+    assert!(foreign.text().contains("add the name to guard.hosts"), "{}", foreign.text());
+    let trace = proxy.http1().await.send(request(Method::TRACE, "/")).await.unwrap();
+    assert_eq!(trace.status, 501);
+    assert!(trace.text().contains("base URL"), "{}", trace.text());
+}
