@@ -34,6 +34,7 @@ mod profile;
 mod quantity;
 mod reader;
 mod sections;
+mod service_links;
 mod settings;
 #[cfg(test)]
 mod tests;

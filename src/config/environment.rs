@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::error::{ConfigError, Place};
 use super::keys::{self, PREFIX};
+use super::service_links::is_service_link;
 use super::settings::{Raw, Settings, WrongShape, shown_name};
 
 /// A copy of the environment's variables.
@@ -26,7 +27,7 @@ impl Environment {
         let mut settings = Settings::default();
         for (name, value) in &self.0 {
             // What is not Unicode is no name of ours, and `get` finds the last of a name.
-            let Some(name) = name.to_str().filter(|name| is_ours(name)) else { continue };
+            let Some(name) = name.to_str().filter(|name| is_ours(name, value)) else { continue };
             let place = Place::Environment(shown_name(name));
             let Some((key, form)) = keys::find_variable(name) else {
                 errors.push(unknown(name, place));
@@ -49,11 +50,12 @@ impl Environment {
     }
 }
 
-/// Whether a variable is meant for this program. Kubernetes injects some for a service of the name `bearer-proxy`.
-fn is_ours(name: &str) -> bool {
-    name.strip_prefix(PREFIX).is_some_and(|rest| {
-        rest != "CONFIG" && rest != "PORT" && !rest.starts_with("PORT_") && !rest.starts_with("SERVICE_")
-    })
+/// Whether a variable is meant for this program.
+fn is_ours(name: &str, value: &OsStr) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    // No key has such a name, so the value does not matter.
+    let of_this_name = rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_");
+    rest != "CONFIG" && !of_this_name && !value.to_str().is_some_and(|value| is_service_link(rest, value))
 }
 
 fn unknown(name: &str, place: Place) -> ConfigError {

@@ -71,12 +71,18 @@ fn a_number_may_be_written_in_every_way_of_toml() {
 }
 
 #[test]
-fn what_kubernetes_injects_for_a_service_of_this_name_is_passed_over() {
+fn what_kubernetes_injects_for_a_service_is_ignored() {
     let injected = [
         ("BEARER_PROXY_PORT", "tcp://10.0.0.1:80"),
         ("BEARER_PROXY_PORT_80_TCP_ADDR", "10.0.0.1"),
         ("BEARER_PROXY_SERVICE_HOST", "10.0.0.1"),
         ("BEARER_PROXY_SERVICE_PORT_HTTP", "80"),
+        // Of a Service `bearer-proxy-admin` in the same namespace.
+        ("BEARER_PROXY_ADMIN_SERVICE_HOST", "10.0.0.2"),
+        ("BEARER_PROXY_ADMIN_SERVICE_PORT", "9901"),
+        ("BEARER_PROXY_ADMIN_PORT", "tcp://10.0.0.2:9901"),
+        ("BEARER_PROXY_ADMIN_PORT_9901_TCP", "tcp://10.0.0.2:9901"),
+        ("BEARER_PROXY_ADMIN_PORT_9901_TCP_PROTO", "tcp"),
         ("BEARER_PROXYLISTEN", "another program's"),
         ("LISTEN", "another program's"),
     ];
