@@ -2,13 +2,16 @@
 //!
 //! What each step claims is checked on the simulated server's own books, not on what the proxy says of itself.
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -38,8 +41,8 @@ struct Tour<'a, W: Write> {
     step: usize,
     simulator: Simulator,
     gateway: Gateway,
-    /// Holds the grant; removed at the end.
-    folder: std::path::PathBuf,
+    /// Holds the grant; removed when it is dropped.
+    folder: TempDir,
 }
 
 /// A step must not take longer: the tour is shown to people.
@@ -52,17 +55,9 @@ const HERD: usize = 50;
 pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()>) -> Result<(), DemoError> {
     let simulator =
         Simulator::start(Options { access_lifetime: SHORT_LIFE, rate_limit: None, ..Options::league8() }).await?;
-    let folder = std::env::temp_dir().join(format!("bearer-proxy-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|error| DemoError::Folder { folder: folder.clone(), error })?;
+    let folder = private_folder()?;
     let first = simulator.grant().refresh_token;
-    let gateway = Gateway::start(configuration(&simulator, &folder, &first)?, Clock::system()).await;
-    let gateway = match gateway {
-        Ok(gateway) => gateway,
-        Err(error) => {
-            std::fs::remove_dir_all(&folder)?;
-            return Err(error.into());
-        }
-    };
+    let gateway = Gateway::start(configuration(&simulator, folder.path(), &first)?, Clock::system()).await?;
     let mut tour = Tour { out, step: 0, simulator, gateway, folder };
     let outcome = tour.walk().await;
     if outcome.is_ok() && !once {
@@ -71,8 +66,16 @@ pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()
     }
     let Tour { gateway, folder, .. } = tour;
     gateway.drain().await;
-    std::fs::remove_dir_all(&folder)?;
+    folder.close()?;
     outcome
+}
+
+/// A new directory with a random name, in TMPDIR or `/tmp`, where others may make files: nobody can make it first.
+fn private_folder() -> Result<TempDir, DemoError> {
+    let parent = std::env::temp_dir();
+    let mut folder = tempfile::Builder::new();
+    folder.prefix("bearer-proxy-demo-").permissions(Permissions::from_mode(0o700));
+    folder.tempdir_in(&parent).map_err(|error| DemoError::Folder { folder: parent, error })
 }
 
 fn configuration(simulator: &Simulator, folder: &std::path::Path, first: &str) -> Result<Loaded, Errors> {

@@ -1,19 +1,14 @@
 //! The layer of the file, in TOML.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use zeroize::Zeroizing;
 
 use super::error::{ConfigError, Place, Warning};
 use super::keys;
 use super::settings::{Raw, Settings, WrongShape, shown_name};
-
-/// No configuration is that large, and neither is a secret: a device or a wrong path is noticed before it fills the memory.
-const MAX_SIZE: u64 = 1 << 20;
+use crate::files;
 
 /// The settings of one file, while they are read.
 struct Reading<'a> {
@@ -26,7 +21,7 @@ struct Reading<'a> {
 
 /// `None`: nothing in the file can be relied on, as `errors` says.
 pub(super) fn settings(path: &Path, errors: &mut Vec<ConfigError>, warnings: &mut Vec<Warning>) -> Option<Settings> {
-    let text = match read(path) {
+    let text = match files::read_text(path) {
         Ok(text) => text,
         Err(error) => {
             errors.push(ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() });
@@ -47,19 +42,6 @@ pub(super) fn settings(path: &Path, errors: &mut Vec<ConfigError>, warnings: &mu
         reading.errors.push(ConfigError::Syntax { place: reading.place(at), column, reason });
     }
     None
-}
-
-/// The whole text of a file that may hold secrets.
-pub(super) fn read(path: &Path) -> io::Result<Zeroizing<String>> {
-    let file = File::open(path)?;
-    // Room for all of it: a text that grows leaves copies behind that nobody zeroes.
-    let room = file.metadata()?.len().min(MAX_SIZE) + 1;
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(room).unwrap_or_default()));
-    file.take(MAX_SIZE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_SIZE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
-    }
-    Ok(text)
 }
 
 // === impl Reading ===

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
 use crate::config::ServerTls;
+use crate::files;
 
 /// Certificate, key and client CA, read and found to fit together.
 #[derive(Clone)]
@@ -34,7 +35,7 @@ impl Tls {
     pub fn load(tls: &ServerTls) -> Result<Self, TlsError> {
         let certificate = |what| TlsError::new("tls.cert_file", &tls.cert_file, what);
         let chain = certificates("tls.cert_file", &tls.cert_file)?;
-        let key = PrivateKeyDer::from_pem_file(&tls.key_file)
+        let key = files::read_private_key(&tls.key_file)
             .map_err(|error| TlsError::new("tls.key_file", &tls.key_file, unreadable(error, "private key")))?;
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -84,8 +85,7 @@ fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError>
 
 /// At least one.
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let found = files::read_certificates(path)
         .map_err(|error| TlsError::new(key, path, unreadable(error, "certificate")))?;
     if found.is_empty() {
         return Err(TlsError::new(key, path, unreadable(pem::Error::NoItemsFound, "certificate")));

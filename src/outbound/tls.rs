@@ -7,11 +7,12 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::pem;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore, version};
 
 use crate::config::{ClientCert, ip_literal};
+use crate::files;
 
 use super::{ConnectError, Offer, Protocol, Stream};
 
@@ -52,7 +53,7 @@ impl TlsSetup {
             None => builder.with_no_client_auth(),
             Some(ClientCert { cert_file, key_file }) => {
                 let chain = certificates(cert_file)?;
-                let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| TlsError::pem(key_file, &error))?;
+                let key = files::read_private_key(key_file).map_err(|error| TlsError::pem(key_file, &error))?;
                 builder
                     .with_client_auth_cert(chain, key)
                     .map_err(|error| TlsError::new(cert_file, format!("does not go with its key: {error}")))?
@@ -100,9 +101,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, ConnectError> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(|certificates| certificates.collect())
-        .map_err(|error| TlsError::pem(path, &error))?;
+    let certificates = files::read_certificates(path).map_err(|error| TlsError::pem(path, &error))?;
     if certificates.is_empty() {
         return Err(TlsError::new(path, "holds no certificate (PEM)"));
     }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::SecretSource;
+use crate::files;
 use crate::token::live::{Live, LiveToken, View};
 use crate::token::refresher::{Command, Identity, Tokens, Verdict};
 use crate::token::{Access, AccessToken, Generation};
@@ -85,12 +86,11 @@ impl Fixed {
 
     fn read(&mut self) {
         let text = match &self.source {
-            SecretSource::Inline(secret) => Ok(secret.expose().to_owned()),
+            SecretSource::Inline(secret) => Ok(zeroize::Zeroizing::new(secret.expose().to_owned())),
             SecretSource::File(path) => {
-                std::fs::read_to_string(path).map_err(|error| format!("{} can't be read: {error}", path.display()))
+                files::read_text(path).map_err(|error| format!("{} can't be read: {error}", path.display()))
             }
         };
-        let text = text.map(zeroize::Zeroizing::new);
         let token = text.and_then(|text| {
             let text = text.strip_suffix('\n').unwrap_or(&text);
             AccessToken::parse(text).map_err(|error| format!("oauth.access_token: {error}"))

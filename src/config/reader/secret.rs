@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::{Reader, known};
 use crate::config::SecretSource;
 use crate::config::error::{Malformed, one_line};
-use crate::config::file;
 use crate::config::settings::Raw;
+use crate::files;
 use crate::secret::Secret;
 
 // === impl Reader ===
@@ -70,7 +70,7 @@ impl Reader {
     fn content_of(&mut self, name: &'static str, path: PathBuf) -> Option<Secret> {
         self.files.push(path.clone());
         let shown = one_line(path.display());
-        match file::read(&path) {
+        match files::read_text(&path) {
             Ok(text) => {
                 let text =
                     text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));

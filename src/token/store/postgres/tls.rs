@@ -11,10 +11,11 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem;
 use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore};
 
+use crate::files;
 use crate::token::store::StoreError;
 
 /// Whom to trust.
@@ -54,8 +55,8 @@ impl Tls {
         if let Some(path) = ca_file {
             let failed =
                 |what: String| StoreError::Unavailable(format!("outbound.ca_file: {}: {what}", path.display()));
-            let anchors: Vec<_> =
-                CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| match error {
+            let anchors =
+                files::read_certificates(path).map_err(|error| match error {
                     pem::Error::Io(error) => failed(error.to_string()),
                     // The parser's own text may quote the file.
                     _ => failed("is not valid PEM".to_owned()),
