@@ -25,11 +25,14 @@ use crate::secret::Secret;
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
-/// An access token that can stand in an `Authorization` field (RFC 6750 §2.1).
+/// An access token that can stand in an `Authorization` field: visible ASCII.
+///
+/// RFC 6750 §2.1 allows fewer characters, but servers issue more: Salesforce puts `!` into its tokens, Amazon `|`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken(Secret);
 
-/// A refresh token: presented to one token endpoint, once.
+/// A refresh token: presented to one token endpoint, once. Printable ASCII (RFC 6749 §A.17), which includes the space,
+/// but not at either end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshToken(Secret);
 
@@ -73,9 +76,11 @@ pub enum Outcome {
     Misconfigured,
 }
 
-/// A text that is not a token that an HTTP field could carry.
+/// A text that is not a token of the kind that was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the token is empty, or holds a character that an HTTP field value must not (RFC 6750 §2.1)")]
+#[error(
+    "the token is empty, or has a character that such a token must not have (RFC 6749 §A.12, §A.17; RFC 6750 §2.1)"
+)]
 pub struct InvalidToken;
 
 // === impl Generation ===
@@ -97,7 +102,7 @@ impl fmt::Display for Generation {
 impl AccessToken {
     /// Refuses what could not be sent, or could be read as more than one credential: anything but visible ASCII.
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidToken> {
-        visible(text.into()).map(Self)
+        parse(text.into(), |byte| byte.is_ascii_graphic()).map(Self)
     }
 
     pub fn secret(&self) -> &Secret {
@@ -116,7 +121,11 @@ impl AccessToken {
 
 impl RefreshToken {
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidToken> {
-        visible(text.into()).map(Self)
+        let text = text.into();
+        if text.starts_with(' ') || text.ends_with(' ') {
+            return Err(InvalidToken);
+        }
+        parse(text, |byte| matches!(byte, b' '..=b'~')).map(Self)
     }
 
     pub fn secret(&self) -> &Secret {
@@ -133,10 +142,10 @@ impl RefreshToken {
     }
 }
 
-fn visible(text: String) -> Result<Secret, InvalidToken> {
+fn parse(text: String, allowed: impl Fn(u8) -> bool) -> Result<Secret, InvalidToken> {
     let secret = Secret::new(text);
     let text = secret.expose();
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+    if text.is_empty() || !text.bytes().all(allowed) {
         return Err(InvalidToken);
     }
     Ok(secret)
@@ -213,6 +222,16 @@ mod tests {
         }
         let token = AccessToken::parse("eyJ.a-b_c~+/=").unwrap();
         assert_eq!(token.header().unwrap(), "Bearer eyJ.a-b_c~+/=");
+    }
+
+    #[test]
+    fn a_refresh_token_may_have_a_space_within() {
+        for bad in ["", " ", " a", "a ", "a\r\nX: y", "a\u{0}", "ä", "a\tb", "\u{7f}"] {
+            assert_eq!(RefreshToken::parse(bad), Err(InvalidToken), "{bad:?}");
+        }
+        for good in ["a b", "!~", "eyJ.a-b_c~+/="] {
+            assert_eq!(RefreshToken::parse(good).unwrap().secret().expose(), good);
+        }
     }
 
     #[test]

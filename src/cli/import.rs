@@ -118,7 +118,8 @@ impl Offered {
         match text.as_bytes() {
             [] => Err(Malformed::Empty),
             [b'{', ..] => Self::parse_answer(text),
-            bytes if bytes.iter().any(|byte| matches!(byte, b'"' | b'\'')) => Err(Malformed::NotAToken),
+            // A refresh token may have a space within, but a text that a person pastes with one is rather a sentence.
+            bytes if bytes.iter().any(|byte| matches!(byte, b'"' | b'\'' | b' ')) => Err(Malformed::NotAToken),
             _ => {
                 let refresh = RefreshToken::parse(text).map_err(|_| Malformed::NotAToken)?;
                 Ok(Self { refresh, access: None, lifetime: None })

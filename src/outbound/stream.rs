@@ -3,7 +3,9 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -32,6 +34,19 @@ macro_rules! each {
 }
 
 // === impl Stream ===
+
+impl Stream {
+    /// Whether the connection is reset when it is closed, by whatever closes it. The kernel then discards the bytes that
+    /// the peer has not acknowledged, and sends RST. Otherwise it goes on sending them after the process has closed the
+    /// connection, and even after the process has ended.
+    pub fn reset_on_close(&self, reset: bool) -> io::Result<()> {
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        };
+        Ok(sockopt::set_socket_linger(tcp, reset.then_some(Duration::ZERO))?)
+    }
+}
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -6,9 +6,12 @@
 
 mod call;
 mod classify;
+mod decode;
 mod document;
+mod found;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod lenient;
 mod mask;
 mod request;
 mod retry_after;
@@ -63,10 +66,25 @@ pub enum GrantType {
 }
 
 /// How a token call ended.
+///
+/// A refresh token that arrives with a 2xx response and is not the presented one is the only live successor of the
+/// grant. So no variant that can carry it lets a caller handle the rest without it.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Issued(Issued),
+    /// A new refresh token, but no access token that can be used.
+    Succeeded(Succeeded),
+    /// No new token.
     Failed(Failure),
+}
+
+/// A response that has a new refresh token, and is a failure otherwise.
+#[derive(Clone, Debug)]
+pub struct Succeeded {
+    /// Must be stored: the presented one is spent.
+    pub refresh: RefreshToken,
+    /// Ambiguous or misconfigured.
+    pub failure: Failure,
 }
 
 /// What the server issued (RFC 6749 §5.1).
@@ -130,7 +148,7 @@ impl Endpoint {
         let limits = Limits { send_by, end_by: Instant::now() + self.config.request_timeout };
         let mask = Mask::new(presented, &self.config);
         let request = self.template.request(presented, &self.config);
-        call::call(&self.connector, request, limits, presented.grant_type(), &mask).await
+        call::call(&self.connector, request, limits, presented, &mask).await
     }
 }
 
@@ -144,12 +162,19 @@ fn origin(url: &Url) -> Result<Origin, EndpointError> {
 
 // === impl Presented ===
 
-impl Presented<'_> {
+impl<'a> Presented<'a> {
     pub fn grant_type(self) -> GrantType {
         match self {
             Self::RefreshToken(_) => GrantType::RefreshToken,
             Self::ClientCredentials => GrantType::ClientCredentials,
             Self::Code { .. } => GrantType::Code,
+        }
+    }
+
+    fn refresh_token(self) -> Option<&'a RefreshToken> {
+        match self {
+            Self::RefreshToken(token) => Some(token),
+            Self::ClientCredentials | Self::Code { .. } => None,
         }
     }
 }

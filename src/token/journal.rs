@@ -29,10 +29,10 @@ pub use self::renumber::renumbered;
 use crate::clock::Clock;
 use crate::fault;
 use crate::metrics::Metrics;
-use crate::token::endpoint::{Answer, Endpoint, Failure, Issued, Presented};
+use crate::token::endpoint::{Answer, Endpoint, Failure, Issued, Presented, Succeeded};
 use crate::token::policy;
 use crate::token::store::{Expect, Intent, LastRefresh, Lease, Leased, Record, Store, StoreError, Version, Written};
-use crate::token::{Access, Generation, Outcome, RefreshToken, Trigger};
+use crate::token::{Access, Fingerprint, Generation, Outcome, RefreshToken, Trigger};
 
 /// Beside the call, what a lease must cover: the writes before and after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
@@ -70,10 +70,12 @@ pub enum Rotation {
     Failed(Failure, Option<Box<Record>>),
 }
 
-/// A new token.
+/// A new access token, or a new refresh token alone.
 #[derive(Debug)]
 pub struct Renewed {
     pub record: Box<Record>,
+    /// Why there is no new access token; the record then has the old one.
+    pub failure: Option<Failure>,
     /// The commit that the store has not taken, to be tried again without end.
     pub unpersisted: Option<Unpersisted>,
 }
@@ -216,7 +218,13 @@ impl Journal {
         match answer {
             Answer::Issued(issued) => {
                 let record = self.renewed(before, token.as_ref(), issued, began, last);
-                self.commit(Expect { version, fence: None }, record).await
+                self.commit(Expect { version, fence: None }, record, None).await
+            }
+            Answer::Succeeded(Succeeded { refresh, failure }) => {
+                last.outcome = failure.outcome;
+                last.error = Some(failure.error.clone());
+                let record = self.succeeded(before, token.as_ref(), refresh, last);
+                self.commit(Expect { version, fence: None }, record, Some(failure)).await
             }
             Answer::Failed(failure) => {
                 last.outcome = failure.outcome;
@@ -244,13 +252,6 @@ impl Journal {
         last: LastRefresh,
     ) -> Record {
         let lifetime = issued.lifetime.unwrap_or(self.settings.default_lifetime);
-        let mut taken = before.taken;
-        if let Some(first) = self.settings.first()
-            && token == Some(first)
-            && !taken.contains(&first.fingerprint())
-        {
-            taken.push(first.fingerprint());
-        }
         Record {
             binding: self.settings.binding.clone(),
             generation: before.generation.next(),
@@ -263,12 +264,44 @@ impl Journal {
             refresh: issued.refresh.or_else(|| token.cloned()),
             intent: None,
             needs_login: None,
-            taken,
+            taken: self.taken(before.taken, token),
             last_refresh: Some(last),
         }
     }
 
-    async fn commit(&self, mut expect: Expect, mut record: Record) -> Rotation {
+    /// The record with a new refresh token and without a new access token: the old one serves as long as it lives. The
+    /// generation grows all the same, because within one generation a peer could not tell which token came first.
+    fn succeeded(
+        &self,
+        before: Record,
+        token: Option<&RefreshToken>,
+        refresh: RefreshToken,
+        last: LastRefresh,
+    ) -> Record {
+        Record {
+            binding: self.settings.binding.clone(),
+            generation: before.generation.next(),
+            access: before.access.filter(|_| before.binding == self.settings.binding),
+            refresh: Some(refresh),
+            intent: None,
+            needs_login: None,
+            taken: self.taken(before.taken, token),
+            last_refresh: Some(last),
+        }
+    }
+
+    /// The first tokens that were ever taken from the configuration, after `token` was presented and spent.
+    fn taken(&self, mut taken: Vec<Fingerprint>, token: Option<&RefreshToken>) -> Vec<Fingerprint> {
+        if let Some(first) = self.settings.first()
+            && token == Some(first)
+            && !taken.contains(&first.fingerprint())
+        {
+            taken.push(first.fingerprint());
+        }
+        taken
+    }
+
+    async fn commit(&self, mut expect: Expect, mut record: Record, failure: Option<Failure>) -> Rotation {
         let unpersisted = loop {
             match self.observe("commit", self.store.write(expect, &record).await) {
                 Ok(Written::Done) => {
@@ -287,7 +320,7 @@ impl Journal {
                 Err(error) => break Some(Unpersisted { expect, error: error.to_string() }),
             }
         };
-        Rotation::Renewed(Renewed { record: Box::new(record), unpersisted })
+        Rotation::Renewed(Renewed { record: Box::new(record), failure, unpersisted })
     }
 
     /// Tries a commit again that failed.

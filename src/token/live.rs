@@ -136,6 +136,19 @@ impl LiveToken {
         self.generation == generation && access.token.header().is_ok_and(|header| header == self.header)
     }
 
+    /// The same token in another generation. What the upstream said of it still holds.
+    pub(in crate::token) fn with(&self, generation: Generation, access: &Access) -> Self {
+        Self {
+            generation,
+            header: self.header.clone(),
+            obtained_at: access.obtained_at,
+            expires_at: access.expires_at,
+            last_sent_at: access.expires_at.map(|end| last_sent_at(access.obtained_at, end)),
+            refused: AtomicBool::new(self.is_refused()),
+            ended: AtomicBool::new(self.ended.load(Ordering::Relaxed)),
+        }
+    }
+
     /// Whether it may not be sent any more: a request takes its time to arrive, and must not arrive with an expired token.
     pub fn expired(&self, now: Timestamp) -> bool {
         self.last_sent_at.is_some_and(|end| end <= now) || self.ended.load(Ordering::Relaxed)

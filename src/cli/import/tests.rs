@@ -47,7 +47,7 @@ fn anything_else_is_refused_without_repeating_it() {
         (r#"{"access_token":"canary"}"#, Malformed::NoRefreshToken),
         (r#"{"error":"canary","hint":"canary"}"#, Malformed::ErrorAnswer),
         (r#"{"refresh_token":["canary"]}"#, Malformed::NotATokenIn("refresh_token")),
-        (r#"{"refresh_token":"canary canary"}"#, Malformed::NotATokenIn("refresh_token")),
+        (r#"{"refresh_token":"canary\ncanary"}"#, Malformed::NotATokenIn("refresh_token")),
         (r#"{"refresh_token":""}"#, Malformed::NoRefreshToken),
         (r#"{"refresh_token":"r","access_token":"canary\n"}"#, Malformed::NotATokenIn("access_token")),
         (&long, Malformed::TooLong),

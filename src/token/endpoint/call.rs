@@ -8,31 +8,44 @@
 //! That decides between transient and ambiguous when there is no answer. Hyper takes a request before it writes it, so
 //! its own errors do not tell; [`Watched`] sees the writes. A write that failed counts as sent: TLS may have flushed a
 //! part.
+//!
+//! # Can it still arrive?
+//!
+//! The kernel keeps the bytes that the server has not acknowledged, and sends them again for minutes, also after the
+//! connection was closed. Such bytes would present the token behind a retry's back. So the connection is set up to be
+//! reset when it is closed ([`Stream::reset_on_close`]), and only an answer ends it in another way. No retry starts
+//! before that, since the connection is closed before this call returns. Behind `outbound.proxy` the reset reaches the
+//! HTTP proxy, which may have taken the bytes and may deliver them all the same.
+
+mod salvage;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::classify::{Received, classify};
+use super::decode::MAX_BODY;
 use super::mask::Mask;
 use super::watched::Watched;
-use super::{Answer, Failure, GrantType};
+use super::{Answer, Failure, Presented};
 use crate::clock::Clock;
-use crate::outbound::{Connector, Offer};
+use crate::outbound::{Connector, Offer, Stream};
 use crate::token::Outcome;
 
 /// When a call has to be where.
@@ -62,6 +75,14 @@ struct Answered {
     cut: Option<String>,
 }
 
+/// What is left of a connection.
+struct Exchanged<T> {
+    io: Option<T>,
+    result: Result<Answered, Broken>,
+    /// All bytes that were received.
+    received: Zeroizing<Vec<u8>>,
+}
+
 /// An exchange that ended before the answer's head.
 struct Broken {
     sent: bool,
@@ -71,53 +92,102 @@ struct Broken {
 /// So late does a timer come only in a process that did not run.
 const STOPPED: Duration = Duration::from_millis(500);
 
+/// To read what follows a message that is over, from a server that was asked to close the connection.
+const READ_REST: Duration = Duration::from_secs(1);
+
 /// To read what has arrived meanwhile.
 const READ_LATE: Duration = Duration::from_secs(2);
-
-/// Of an answer's body; the largest known tokens are a few KiB.
-const MAX_BODY: usize = 1 << 20;
 
 /// See [`Endpoint::call`](super::Endpoint::call) for what its future asks of the caller.
 pub(super) async fn call(
     connector: &Connector,
     request: Request<Full<Bytes>>,
     limits: Limits,
-    grant_type: GrantType,
+    presented: Presented<'_>,
     mask: &Mask,
 ) -> Answer {
-    let io = match timeout_at(limits.send_by.min(limits.end_by), connector.connect(Offer::Http1)).await {
+    let stream = match timeout_at(limits.send_by.min(limits.end_by), connector.connect(Offer::Http1)).await {
         Ok(Ok((stream, _))) => stream,
         Ok(Err(error)) => return failed(Outcome::Transient, mask.local(&error.to_string())),
         Err(_) => return failed(Outcome::Transient, "no connection in time".to_owned()),
     };
-    match exchange(io, request, limits).await {
+    // Before the first byte, so that whatever ends this call, or this process, also resets it.
+    if let Err(error) = stream.reset_on_close(true) {
+        return failed(Outcome::Transient, mask.local(&format!("the connection can't be made to reset: {error}")));
+    }
+    let Exchanged { mut io, result, mut received } = exchange(stream, request, limits).await;
+    // Only for a `Retry-After` that is a date, beside no `Date`: no need for a clock that tests can move.
+    let now = Clock::system().now();
+    let (status, answer) = match result {
         Ok(Answered { status, headers, body, cut }) => {
-            let received = Received { status, headers: &headers, body: &body, cut: cut.as_deref() };
-            // Only for a `Retry-After` that is a date, beside no `Date`: no need for a clock that tests can move.
-            classify(received, grant_type, Clock::system().now(), mask)
+            if let (Some(io), None) = (&mut io, &cut)
+                && !is_presented_again(status)
+            {
+                end_orderly(io);
+            }
+            let response = Received { status, headers: &headers, body: &body, cut: cut.as_deref() };
+            (Some(status), classify(response, presented, now, mask))
         }
         Err(Broken { sent: false, why }) => {
-            failed(Outcome::Transient, format!("nothing was sent: {}", mask.local(&why)))
+            return failed(Outcome::Transient, format!("nothing was sent: {}", mask.local(&why)));
         }
         Err(Broken { sent: true, why }) => {
-            failed(Outcome::Ambiguous, format!("sent, but not answered: {}", mask.local(&why)))
+            (None, failed(Outcome::Ambiguous, format!("sent, but not answered: {}", mask.local(&why))))
+        }
+    };
+    if status.is_none_or(|status| status.is_success()) && matches!(answer, Answer::Failed(_)) {
+        if let Some(io) = io {
+            read_rest(io, &mut received, limits.end_by).await;
+        }
+        for (status, body) in salvage::responses(&received) {
+            let response =
+                Received { status, headers: &HeaderMap::new(), body: &body, cut: Some("its HTTP is malformed") };
+            match classify(response, presented, now, mask) {
+                Answer::Failed(_) => {}
+                salvaged => return salvaged,
+            }
         }
     }
+    answer
+}
+
+/// Whether the same token may be presented again after this status. Then no byte of this call may arrive later.
+fn is_presented_again(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+}
+
+/// The server has answered, so nothing of the request is on its way any more.
+fn end_orderly(io: &mut Stream) {
+    let _ = io.reset_on_close(false);
+    // TLS says goodbye, if there is room for it.
+    let _ = io.shutdown().now_or_never();
+}
+
+/// What the server sent behind the end of its message: with a `Content-Length` that is too small, this is a token.
+async fn read_rest(mut io: Stream, received: &mut Zeroizing<Vec<u8>>, end_by: Instant) {
+    let rest =
+        async { while received.len() < MAX_BODY && !matches!(io.read_buf(&mut **received).await, Ok(0) | Err(_)) {} };
+    let _ = timeout_at(end_by.min(Instant::now() + READ_REST), rest).await;
 }
 
 fn failed(outcome: Outcome, error: String) -> Answer {
     Answer::Failed(Failure { outcome, error, retry_after: None })
 }
 
-async fn exchange<T>(io: T, request: Request<Full<Bytes>>, limits: Limits) -> Result<Answered, Broken>
+async fn exchange<T>(io: T, request: Request<Full<Bytes>>, limits: Limits) -> Exchanged<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let sent = Arc::new(AtomicBool::new(false));
-    let broken = |why| Broken { sent: sent.load(Ordering::Relaxed), why };
     let Limits { send_by, end_by } = limits;
-    let io = TokioIo::new(Watched { io, sent: Arc::clone(&sent), send_by });
-    let (mut sender, connection) = http1::handshake(io).await.map_err(|error| broken(chain(&error)))?;
+    let watched = Watched::new(io, send_by);
+    let sent = Arc::clone(&watched.sent);
+    let broken = |why| Broken { sent: sent.load(Ordering::Relaxed), why };
+    let (mut sender, mut connection) = match http1::handshake(TokioIo::new(watched)).await {
+        Ok(both) => both,
+        Err(error) => {
+            return Exchanged { io: None, result: Err(broken(chain(&error))), received: Zeroizing::default() };
+        }
+    };
     let mut end = End { by: end_by, extended: false };
     let answer = async {
         match end.before(sender.send_request(request)).await {
@@ -133,13 +203,15 @@ where
     // In this task, not in one of its own: when the exchange ends, so does the connection. How the connection ended
     // shows in the answer too.
     let driver = async {
-        let _ = connection.await;
+        let _ = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
         std::future::pending::<Infallible>().await
     };
-    tokio::select! {
+    let result = tokio::select! {
         answer = answer => answer,
         never = driver => match never {},
-    }
+    };
+    let Watched { io, received, .. } = connection.into_parts().io.into_inner();
+    Exchanged { io: Some(io), result, received }
 }
 
 /// The body, and why it is not whole. It holds tokens: the buffer is zeroed, though hyper's own is out of reach.
@@ -149,11 +221,11 @@ async fn read(mut body: Incoming, end: &mut End) -> (Zeroizing<Vec<u8>>, Option<
         match end.before(body.frame()).await {
             Ok(Some(Ok(frame))) => {
                 let data = frame.into_data().unwrap_or_default();
-                if read.len() + data.len() > MAX_BODY {
-                    // What is that large is no token answer, so its beginning is not looked at either.
-                    return (Zeroizing::default(), Some(format!("it is larger than {MAX_BODY} bytes")));
+                let room = MAX_BODY - read.len();
+                read.extend_from_slice(&data[..data.len().min(room)]);
+                if data.len() > room {
+                    return (read, Some(format!("it is larger than {MAX_BODY} bytes")));
                 }
-                read.extend_from_slice(&data);
             }
             Ok(Some(Err(error))) => return (read, Some(chain(&error))),
             Ok(None) => return (read, None),
@@ -193,15 +265,13 @@ impl End {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     async fn broken(io: tokio::io::DuplexStream, send_by: Instant) -> Broken {
         let request = Request::post("/token").body(Full::new(Bytes::from_static(b"x"))).unwrap();
-        match exchange(io, request, Limits { send_by, end_by: Instant::now() + MINUTE }).await {
+        match exchange(io, request, Limits { send_by, end_by: Instant::now() + MINUTE }).await.result {
             Err(broken) => broken,
             Ok(_) => panic!("nobody was there to answer"),
         }
@@ -257,7 +327,7 @@ mod tests {
         let request = Request::post("/token").body(Full::new(Bytes::from_static(b"x"))).unwrap();
         let limits = Limits { send_by: Instant::now() + MINUTE, end_by: Instant::now() + MINUTE };
         let (answered, ()) = tokio::join!(exchange(near, request, limits), answer);
-        answered.map(|answered| {
+        answered.result.map(|answered| {
             assert_eq!(answered.cut, None);
             answered.body.to_vec()
         })

@@ -1,40 +1,43 @@
-//! What an answer of the token endpoint means: a table, pure but for one warning.
+//! What a response of the token endpoint means: a table, pure but for one warning.
 //!
-//! | answer | class |
+//! | response | class |
 //! |---|---|
-//! | 2xx, JSON with a usable `access_token` (RFC 6749 §5.1) | ok |
+//! | 2xx with a usable `access_token` of type Bearer (RFC 6749 §5.1) | ok |
+//! | 2xx with a token of another type | misconfigured |
 //! | 408, 425, 429, 503 | transient |
-//! | other 5xx; 2xx that is none of the above; a loss before the answer says what it is | ambiguous |
-//! | 4xx with `invalid_grant` (RFC 6749 §5.2), or league 8's `invalid_request` for a refresh token | rejected |
-//! | 3xx, and every other 4xx | misconfigured |
+//! | other 5xx; 2xx that is none of the above; a loss before the response says what it is | ambiguous |
+//! | 4xx or 2xx with an error that refuses the grant itself (`refuses_the_grant`) | rejected |
+//! | 3xx, every other 4xx, and 2xx with another known error | misconfigured |
 //!
-//! The rule behind the table: a class that ends a grant needs a clear word of the server on the grant. A status alone
-//! is none, and neither is a code that speaks of the client or of the request. Where in doubt, an answer is put where
-//! nothing is lost:
+//! **A refresh token that arrives with a 2xx response and is not the presented one is kept in every class**
+//! ([`found`](super::found)): the presented one is spent.
 //!
-//! * **403, 404, 405, 4xx without JSON or with an unknown code** are misconfigured: somebody else answered (a firewall,
-//!   another application), or a server that never came to look at the grant. It is kept, and presented again in a
-//!   while.
-//! * **"Token is not linked to client"** is misconfigured, though league calls it an invalid refresh token: the token
-//!   is good, and the `client_id` is not the one that it was issued to. League spends no token that it refuses, so that
-//!   trying again is free.
+//! A class that ends a grant needs a clear word of the server on the grant. A status alone is none, and neither is a
+//! code that speaks of the client or of the request. In doubt, nothing is lost:
+//!
+//! * **403, 404, 405, 4xx without JSON or with an unknown code** are misconfigured. Another program answered (a
+//!   firewall), or the server did not look at the grant. The grant is kept, and presented again later.
+//! * **"Token is not linked to client"** is misconfigured, though league calls it an invalid refresh token. The token is
+//!   good, and the `client_id` is not the one that it was issued to. League spends no token that it refuses, so another
+//!   attempt costs nothing.
 //! * **A successor that can't be used** (a `refresh_token` with control characters) beside a good access token is ok
-//!   without a successor. The presented one is spent; to call the answer ambiguous would throw a living access token
-//!   after it.
-//! * **Text around the JSON** and a loss after its last brace take nothing from it: it is used
-//!   ([`document`]).
+//!   without a successor. The presented one is spent; an ambiguous outcome would discard a live access token as well.
 //!
 //! A grant without a person behind it (`client_credentials`) is never rejected: no login could mend it.
+
+use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
-use super::document::{self, Document, Member};
+use super::decode;
+use super::document::{Document, Member};
+use super::found::{Found, Search, trimmed};
 use super::mask::Mask;
 use super::retry_after::retry_after;
-use super::{Answer, Failure, GrantType, Issued};
-use crate::token::{AccessToken, Outcome, RefreshToken};
+use super::{Answer, Failure, GrantType, Issued, Presented, Succeeded};
+use crate::token::{AccessToken, Outcome};
 
 /// An answer as far as it came.
 #[derive(Clone, Copy)]
@@ -53,57 +56,133 @@ const LEAGUE_INVALID: &str = "The refresh token is invalid.";
 /// The one of its hints that speaks of the client.
 const LEAGUE_NOT_LINKED: &str = "Token is not linked to client";
 
-pub(super) fn classify(received: Received<'_>, grant_type: GrantType, now: Timestamp, mask: &Mask) -> Answer {
-    let text = document::text(received.body);
-    let document = Document::parse(&text);
+/// Why there is no token.
+struct Failed {
+    outcome: Outcome,
+    error: String,
+}
+
+pub(super) fn classify(received: Received<'_>, presented: Presented<'_>, now: Timestamp, mask: &Mask) -> Answer {
+    let text = decode::text(received.headers, received.body);
     let status = received.status.as_u16();
-    let (outcome, error) = if received.status.is_success() {
-        match understand(document.as_ref(), mask) {
-            Ok(issued) => return Answer::Issued(issued),
-            Err(flaw) => (Outcome::Ambiguous, format!("HTTP {status}, but {}", received.cut.map_or(flaw, cut_off))),
-        }
-    } else {
-        let (outcome, mend) = verdict(received, document.as_ref(), grant_type);
-        let said = said(received, document.as_ref(), mask);
-        (outcome, format!("HTTP {status}{said}{}{mend}", if mend.is_empty() { "" } else { "; " }))
-    };
+    if received.status.is_success() {
+        let search = Search { presented: presented.refresh_token(), cut: received.cut.is_some() };
+        return match success(&search, &text, received.status, presented.grant_type(), mask) {
+            Ok(answer) => answer,
+            Err((document, Failed { outcome, error })) => {
+                let error = match (document.is_some(), received.cut) {
+                    (false, Some(why)) => cut_off(why),
+                    _ => error,
+                };
+                failure(received, outcome, format!("HTTP {status}, but {error}"), document.as_ref(), now)
+            }
+        };
+    }
+    let search = Search { presented: None, cut: received.cut.is_some() };
+    let document = search.error(&text);
+    let (outcome, mend) = verdict(received, document.as_ref(), presented.grant_type());
+    let said = said(received, document.as_ref(), mask);
+    let error = format!("HTTP {status}{said}{}{mend}", if mend.is_empty() { "" } else { "; " });
+    failure(received, outcome, error, document.as_ref(), now)
+}
+
+fn failure(
+    received: Received<'_>,
+    outcome: Outcome,
+    error: String,
+    document: Option<&Document>,
+    now: Timestamp,
+) -> Answer {
     let in_body = document.and_then(|document| document.text("retry-after"));
     Answer::Failed(Failure { outcome, error, retry_after: retry_after(received.headers, in_body.as_deref(), now) })
 }
 
-/// Success, or what is wrong with it: words that go to a log, and therefore never what the body holds.
-fn understand(document: Option<&Document<'_>>, mask: &Mask) -> Result<Issued, String> {
-    let document = document.ok_or("the body is not a JSON object")?;
-    match document.member("token_type") {
-        // Passolution's documentation shows none; Priava writes it in capitals.
-        Member::Absent => {}
-        Member::Text(found) if found.eq_ignore_ascii_case("bearer") => {}
-        // RFC 6749 §7.1: a token of a type that is not understood must not be used.
-        Member::Text(found) => return Err(format!("the token's type is `{}`, not `Bearer`", mask.remote(&found))),
-        Member::Other => return Err("the token_type is not a string".to_owned()),
+/// What a 2xx response is: issued tokens, a successor alone, or a failure.
+fn success(
+    search: &Search<'_>,
+    text: &str,
+    status: StatusCode,
+    grant_type: GrantType,
+    mask: &Mask,
+) -> Result<Answer, (Option<Document>, Failed)> {
+    let Found { document, successor } = search.success(text);
+    let tokens = |document: &Document| ["access_token", "refresh_token"].map(|name| document.text(name));
+    let mut issued: Vec<String> = document.iter().flat_map(tokens).flatten().collect();
+    issued.extend(successor.iter().map(|token| token.secret().expose().to_owned()));
+    // A short text is rather a word than a token.
+    let mask = mask.hiding(issued.iter().map(|token| trimmed(token)).filter(|token| token.len() >= 16));
+    match (understand(document.as_ref(), grant_type, &mask), successor) {
+        (Ok((access, lifetime)), refresh) => {
+            if refresh.is_none() && document.is_some_and(|document| search.is_unusable(&document)) {
+                tracing::warn!(
+                    "the server's new refresh token can't be used: the grant ends with its access token; log in before that"
+                );
+            }
+            Ok(Answer::Issued(Issued { access, refresh, lifetime }))
+        }
+        (Err(failed), None) => Err((document, failed)),
+        (Err(Failed { outcome, error }), Some(refresh)) => {
+            // Whatever else the server says, the grant goes on with its successor.
+            let outcome = if outcome == Outcome::Misconfigured { outcome } else { Outcome::Ambiguous };
+            let error = format!("HTTP {}, but {error}; its new refresh token is stored", status.as_u16());
+            Ok(Answer::Succeeded(Succeeded { refresh, failure: Failure { outcome, error, retry_after: None } }))
+        }
     }
-    let access = match document.member("access_token") {
-        Member::Text(text) => AccessToken::parse(text).map_err(|_| "no header field can carry the access_token")?,
-        Member::Absent => return Err(format!("there is no access_token in it{}", error_members(document, mask))),
-        Member::Other => return Err("the access_token is not a string".to_owned()),
-    };
-    let refresh = match document.member("refresh_token") {
-        Member::Absent => None,
-        Member::Text(text) => RefreshToken::parse(text).ok().or_else(unusable_successor),
-        Member::Other => unusable_successor(),
-    };
-    Ok(Issued { access, refresh, lifetime: document.lifetime() })
 }
 
-fn unusable_successor() -> Option<RefreshToken> {
-    tracing::warn!(
-        "the server's new refresh token can't be used: the grant ends with its access token; log in before that"
-    );
-    None
+/// The access token, or what is wrong: words that go to a log, and therefore never what the body holds.
+fn understand(
+    document: Option<&Document>,
+    grant_type: GrantType,
+    mask: &Mask,
+) -> Result<(AccessToken, Option<Duration>), Failed> {
+    let ambiguous = |error: &str| Failed { outcome: Outcome::Ambiguous, error: error.to_owned() };
+    let document = document.ok_or_else(|| ambiguous("the body is not a JSON object with a token"))?;
+    let access = match document.member("access_token") {
+        Member::Text(text) => text,
+        Member::Absent => return Err(without_token(document, grant_type, mask)),
+        Member::Other => return Err(ambiguous("the access_token is not a string")),
+    };
+    match document.member("token_type") {
+        // Passolution's documentation shows none; Priava writes it in capitals; Apigee writes `BearerToken`.
+        Member::Absent => {}
+        Member::Text(found) if is_bearer(&found) => {}
+        // RFC 6749 §7.1: a token of a type that is not understood must not be used.
+        Member::Text(found) => {
+            let error = format!("the token's type is `{}`, not `Bearer`", mask.remote(&found));
+            return Err(Failed { outcome: Outcome::Misconfigured, error });
+        }
+        Member::Other => {
+            let error = "the token_type is not a string".to_owned();
+            return Err(Failed { outcome: Outcome::Misconfigured, error });
+        }
+    }
+    // Some servers write the scheme into the token.
+    let access = trimmed(&access);
+    let access = match access.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => trimmed(token),
+        _ => access,
+    };
+    let access = AccessToken::parse(access).map_err(|_| ambiguous("no header field can carry the access_token"))?;
+    Ok((access, document.lifetime()))
+}
+
+fn is_bearer(token_type: &str) -> bool {
+    let token_type = trimmed(token_type);
+    token_type.is_empty() || token_type.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("bearer"))
+}
+
+/// A 2xx response without an access token. GitHub, Slack and Zoho refuse a refresh with status 200.
+fn without_token(document: &Document, grant_type: GrantType, mask: &Mask) -> Failed {
+    let said = error_members(document, mask);
+    match refusal(document, grant_type) {
+        Some((outcome, mend)) => Failed { outcome, error: format!("there is no access_token in it{said}; {mend}") },
+        None => Failed { outcome: Outcome::Ambiguous, error: format!("there is no access_token in it{said}") },
+    }
 }
 
 /// The class of what is not a success, and what mends it.
-fn verdict(received: Received<'_>, document: Option<&Document<'_>>, grant_type: GrantType) -> (Outcome, &'static str) {
+fn verdict(received: Received<'_>, document: Option<&Document>, grant_type: GrantType) -> (Outcome, &'static str) {
     let status = received.status.as_u16();
     match status {
         408 | 425 | 429 | 503 => (Outcome::Transient, ""),
@@ -111,7 +190,8 @@ fn verdict(received: Received<'_>, document: Option<&Document<'_>>, grant_type: 
         // Laravel's answer to a form without its CSRF token.
         419 => (Outcome::Misconfigured, "this is a page for browsers; check oauth.token_url"),
         400..500 => match document {
-            Some(document) => refusal(document, grant_type),
+            Some(document) => refusal(document, grant_type)
+                .unwrap_or((Outcome::Misconfigured, "check oauth.token_url and the client's registration")),
             // Whole, it could have said no, or that the client is unknown.
             None if received.cut.is_some() => (Outcome::Ambiguous, ""),
             None => (Outcome::Misconfigured, "check oauth.token_url"),
@@ -121,21 +201,16 @@ fn verdict(received: Received<'_>, document: Option<&Document<'_>>, grant_type: 
     }
 }
 
-/// A 4xx in JSON.
-fn refusal(document: &Document<'_>, grant_type: GrantType) -> (Outcome, &'static str) {
+/// What an error response says. `None`: its code is unknown.
+fn refusal(document: &Document, grant_type: GrantType) -> Option<(Outcome, &'static str)> {
     let code = document.text("error").unwrap_or_default();
-    let describes = |text: &str| document.text("error_description").is_some_and(|found| found.trim() == text);
     let hints = |text: &str| document.text("hint").is_some_and(|found| found.trim() == text);
-    let no = match code.as_str() {
-        "invalid_grant" => true,
-        "invalid_request" => describes(LEAGUE_INVALID),
-        _ => false,
-    };
+    let no = refuses_the_grant(&code, document);
     let mend = match (code.as_str(), grant_type) {
         _ if no && hints(LEAGUE_NOT_LINKED) => "it was issued to another client; check oauth.client_id",
-        (_, GrantType::RefreshToken) if no => return (Outcome::Rejected, "a new login is needed"),
+        (_, GrantType::RefreshToken) if no => return Some((Outcome::Rejected, "a new login is needed")),
         (_, GrantType::Code) if no => {
-            return (Outcome::Rejected, "the code is used up or was not meant for this client; log in again");
+            return Some((Outcome::Rejected, "the code is used up or was not meant for this client; log in again"));
         }
         (_, GrantType::ClientCredentials) if no => "check oauth.client_id, oauth.client_secret and oauth.grant",
         // League 8 says so of a `redirect_uri` that it does not expect, too.
@@ -149,13 +224,35 @@ fn refusal(document: &Document<'_>, grant_type: GrantType) -> (Outcome, &'static
         ("unsupported_grant_type", _) => "check oauth.grant and oauth.token_format",
         ("invalid_scope", _) => "check oauth.scope",
         ("invalid_request", _) => "check oauth.token_format, oauth.client_auth and oauth.send_redirect_uri_on_refresh",
-        _ => "check oauth.token_url and the client's registration",
+        _ => return None,
     };
-    (Outcome::Misconfigured, mend)
+    Some((Outcome::Misconfigured, mend))
+}
+
+/// Whether the server clearly refuses the refresh token or the code itself.
+fn refuses_the_grant(code: &str, document: &Document) -> bool {
+    let description = document.text("error_description").unwrap_or_default();
+    match code {
+        "invalid_grant" => true,
+        // League 8.
+        "invalid_request" => description.trim() == LEAGUE_INVALID,
+        // GitHub, Slack.
+        "bad_refresh_token" | "invalid_refresh_token" | "expired_refresh_token" => true,
+        // Spring; RFC 6750 §3.1 has this code for access tokens, and none is sent to a token endpoint.
+        "invalid_token" => true,
+        // Entra; OpenID Connect Core §3.1.2.6: a person has to take part.
+        "interaction_required" | "login_required" | "consent_required" => true,
+        // Atlassian. Others name the grant type, which the client may not use: the token is good.
+        "unauthorized_client" => {
+            let description = description.to_ascii_lowercase().replace(['_', '-'], " ");
+            description.contains("refresh token") && !description.contains("grant type")
+        }
+        _ => false,
+    }
 }
 
 /// What came, in words that hold no secret.
-fn said(received: Received<'_>, document: Option<&Document<'_>>, mask: &Mask) -> String {
+fn said(received: Received<'_>, document: Option<&Document>, mask: &Mask) -> String {
     let header = |name| received.headers.get(name).and_then(|value| value.to_str().ok());
     if received.status.is_redirection() {
         return header(LOCATION).map_or_else(String::new, |to| format!(" to {}", mask.location(to)));
@@ -173,7 +270,7 @@ fn cut_off(why: &str) -> String {
 
 /// `: code: description (hint)`, of what is there. League 8 has `message` too, a copy of the description; Laravel's own
 /// errors have nothing else.
-fn error_members(document: &Document<'_>, mask: &Mask) -> String {
+fn error_members(document: &Document, mask: &Mask) -> String {
     let text = |name| document.text(name).map(|text| mask.remote(&text));
     let mut said = String::new();
     for part in [text("error"), text("error_description").or_else(|| text("message"))].into_iter().flatten() {

@@ -1,20 +1,17 @@
-//! The JSON object in a token endpoint's answer (RFC 6749 §5.1, §5.2), read as far as it makes sense.
+//! A JSON object in a token endpoint's response (RFC 6749 §5.1, §5.2), read as far as it makes sense.
 //!
-//! Strictness has a price here: a refresh token is spent when its answer is written, so an answer that is thrown away
-//! for a flaw in a member that nobody needs is a lost grant. Hence each member is read by itself. Flaws outside the
-//! members that are asked for do no harm: numbers out of range, any depth of nesting, wrong types, bytes that are not
-//! UTF-8, text after the object, or a byte order mark before it. Of two members with one name the last counts, as in
-//! most parsers.
+//! The server spends a refresh token when it writes its response. A reader that discards a response because of a flaw
+//! in a member that nobody needs loses the grant. So this reader is lenient: it keeps numbers that are out of range, any
+//! depth of nesting, wrong types, unknown escapes, line breaks within strings, surplus commas, and text after the
+//! object. If two members have the same name, the last one counts, as in most parsers.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use super::lenient::{Raw, read_object};
 
-/// The members of the object, not yet read.
-pub(crate) struct Document<'a>(HashMap<Cow<'a, str>, &'a RawValue>);
+/// The members of an object.
+pub(crate) struct Document(HashMap<String, Raw>);
 
 /// A member that should be a string.
 pub(crate) enum Member {
@@ -28,28 +25,32 @@ pub(crate) enum Member {
 /// No token is believed to live longer.
 const LONGEST_LIFE: f64 = 10.0 * 365.0 * 24.0 * 60.0 * 60.0;
 
-/// The text of an answer's body.
-pub(super) fn text(body: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body))
-}
-
 // === impl Document ===
 
-impl<'a> Document<'a> {
+impl Document {
     /// `None`: the text does not begin with a complete JSON object.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        // The end of the text is not asked for: the object ends itself, and a notice that PHP writes after it takes
-        // nothing away.
-        HashMap::deserialize(&mut serde_json::Deserializer::from_str(text)).ok().map(Self)
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::parse_prefix(text).map(|(document, _)| document)
+    }
+
+    /// The object at the beginning of the text, and its length.
+    pub(super) fn parse_prefix(text: &str) -> Option<(Self, usize)> {
+        let object = read_object(text)?;
+        object.complete.then_some((Self(object.members), object.length))
+    }
+
+    /// The parameters of a form.
+    pub(super) fn from_pairs(pairs: impl Iterator<Item = (String, String)>) -> Self {
+        Self(pairs.map(|(name, value)| (name, Raw::Text(value))).collect())
     }
 
     pub(crate) fn member(&self, name: &str) -> Member {
-        let Some(raw) = self.0.get(name) else { return Member::Absent };
-        match serde_json::from_str::<Option<String>>(raw.get()) {
-            Ok(None) => Member::Absent,
-            Ok(Some(text)) if text.is_empty() => Member::Absent,
-            Ok(Some(text)) => Member::Text(text),
-            Err(_) => Member::Other,
+        match self.raw(name) {
+            None => Member::Absent,
+            Some(Raw::Text(text)) if text.is_empty() => Member::Absent,
+            Some(Raw::Text(text)) => Member::Text(text.clone()),
+            Some(Raw::Bare(text)) if text == "null" => Member::Absent,
+            Some(Raw::Bare(_) | Raw::Nested) => Member::Other,
         }
     }
 
@@ -60,12 +61,17 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// The text of a member that may also be a whole number.
+    pub(super) fn text_or_number(&self, name: &str) -> Option<String> {
+        match self.raw(name)? {
+            Raw::Bare(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.clone()),
+            _ => self.text(name),
+        }
+    }
+
     /// `expires_in`, a number or a number in a string. `None`: not there, not positive, or not a number.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
-        let text = match self.text("expires_in") {
-            Some(text) => text,
-            None => self.0.get("expires_in")?.get().to_owned(),
-        };
+        let (Raw::Text(text) | Raw::Bare(text)) = self.raw("expires_in")? else { return None };
         let text = text.trim();
         // Rust reads `inf` and `nan` too, which are no numbers of JSON.
         if !text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) {
@@ -74,6 +80,15 @@ impl<'a> Document<'a> {
         // As a float: every second of ten years is exact in it, and what is too large for it is infinite, not an error.
         let seconds = text.parse::<f64>().ok()?.floor().min(LONGEST_LIFE);
         Duration::try_from_secs_f64(seconds).ok().filter(|lifetime| !lifetime.is_zero())
+    }
+
+    /// By its exact name, else by the same name in another spelling (`refreshToken`).
+    fn raw(&self, name: &str) -> Option<&Raw> {
+        self.0.get(name).or_else(|| {
+            let folded = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+            let wanted = folded(name);
+            self.0.iter().find(|(other, _)| folded(other) == wanted).map(|(_, raw)| raw)
+        })
     }
 }
 
@@ -125,20 +140,23 @@ mod tests {
     #[test]
     fn an_object_is_read_whatever_is_wrong_beside_the_member_that_is_asked_for() {
         let deep = format!(r#"{{"x":{}{},"a":"b"}}"#, "[".repeat(5000), "]".repeat(5000));
-        let rows: [&[u8]; 9] = [
-            br#"{"a":"b"}"#,
-            b"\xef\xbb\xbf{\"a\":\"b\"}",
-            b" \r\n{\"a\":\"b\"}\n",
-            br#"{"x":1e400,"a":"b"}"#,
-            br#"{"x":"\ud800","a":"b"}"#,
-            b"{\"x\":\"\xff\",\"a\":\"b\"}",
-            br#"{"a":"first","a":"b"}"#,
-            br#"{"a":"b"} Notice: something is deprecated"#,
-            deep.as_bytes(),
+        let rows = [
+            r#"{"a":"b"}"#,
+            " \r\n{\"a\":\"b\"}\n",
+            r#"{"x":1e400,"a":"b"}"#,
+            r#"{"x":"\ud800","a":"b"}"#,
+            r#"{"x":"\q\u00","a":"b"}"#,
+            "{\"x\":\"two\nlines\",\"a\":\"b\"}",
+            r#"{"x":{"a":"}"},"y":[{"a":"]"}],"a":"b"}"#,
+            r#"{"a":"first","a":"b"}"#,
+            r#"{"a":"b",}"#,
+            r#"{"a":"b",,"x":NaN}"#,
+            r#"{"A":"b"}"#,
+            r#"{"a":"b"} Notice: something is deprecated"#,
+            &deep,
         ];
-        for body in rows {
-            let text = text(body);
-            let document = Document::parse(&text).unwrap_or_else(|| panic!("{text}"));
+        for text in rows {
+            let document = Document::parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(document.text("a").as_deref(), Some("b"), "{text}");
         }
     }

@@ -19,7 +19,7 @@ use url::form_urlencoded::byte_serialize;
 use super::classify::{Received, classify};
 use super::mask::Mask;
 use super::request::basic;
-use super::{Answer, GrantType, Issued, Presented};
+use super::{Answer, GrantType, Issued, Presented, Succeeded};
 use crate::config::{AmbiguousRetry, ClientAuth, TokenEndpoint, TokenFormat};
 use crate::fuzzing::Message;
 use crate::secret::Secret;
@@ -51,6 +51,8 @@ pub fn answer(data: &[u8]) {
             (Answer::Issued(whole), Answer::Issued(part)) => {
                 assert_eq!((&part.access, &part.refresh), (&whole.access, &whole.refresh), "cut at {at}");
             }
+            // A successor is kept, whatever followed it.
+            (_, Answer::Succeeded(_)) => {}
             _ => unreachable!("cut at {at}, {whole:?} is {part:?}"),
         }
     }
@@ -59,8 +61,32 @@ pub fn answer(data: &[u8]) {
 /// The class of an answer, which keeps what a class promises.
 fn judged(status: StatusCode, headers: &HeaderMap, body: &[u8], cut: Option<&str>, grant_type: GrantType) -> Answer {
     let (Some(mask), Ok(now)) = (mask(), "2026-11-22T02:00:00Z".parse::<Timestamp>()) else { unreachable!() };
-    let answer = classify(Received { status, headers, body, cut }, grant_type, now, &mask);
+    let (Ok(token), code) = (RefreshToken::parse(TOKEN), Secret::new("code")) else { unreachable!() };
+    let presented = match grant_type {
+        GrantType::RefreshToken => Presented::RefreshToken(&token),
+        GrantType::ClientCredentials => Presented::ClientCredentials,
+        GrantType::Code => Presented::Code { code: &code, verifier: None, redirect_uri: "" },
+    };
+    let answer = classify(Received { status, headers, body, cut }, presented, now, &mask);
+    if status.is_success()
+        && let Some(successor) = successor(body)
+    {
+        let kept = match &answer {
+            Answer::Issued(issued) => issued.refresh.as_ref(),
+            Answer::Succeeded(succeeded) => Some(&succeeded.refresh),
+            Answer::Failed(_) => None,
+        };
+        // Of the grants without a refresh token of their own, the presented one could be a successor.
+        let presented = grant_type == GrantType::RefreshToken && successor == TOKEN;
+        assert!(presented || kept.is_some_and(|kept| kept.secret().expose() == successor), "a successor is lost");
+    }
+    if let Answer::Succeeded(Succeeded { failure, .. }) = &answer {
+        assert!(status.is_success(), "{status}");
+        assert!(matches!(failure.outcome, Outcome::Ambiguous | Outcome::Misconfigured), "{failure:?}");
+        shows_nothing(&failure.error, headers, body);
+    }
     match &answer {
+        Answer::Succeeded(_) => {}
         Answer::Issued(issued) => {
             assert!(status.is_success(), "{status}");
             is_usable(issued);
@@ -72,7 +98,7 @@ fn judged(status: StatusCode, headers: &HeaderMap, body: &[u8], cut: Option<&str
             shows_nothing(&failure.error, headers, body);
             if failure.outcome == Outcome::Rejected {
                 assert!(grant_type != GrantType::ClientCredentials, "no login could mend it");
-                assert!(status.is_client_error(), "{status}");
+                assert!(status.is_client_error() || status.is_success(), "{status}");
                 assert!(!matches!(status.as_u16(), 408 | 419 | 425 | 429), "{status}");
                 assert!(is_clear_no(body), "{}", failure.error);
             }
@@ -100,13 +126,23 @@ fn mask() -> Option<Mask> {
 }
 
 fn is_usable(Issued { access, refresh, lifetime }: &Issued) {
-    for token in [Some(access.secret()), refresh.as_ref().map(RefreshToken::secret)].into_iter().flatten() {
-        let text = token.expose();
-        assert!(!text.is_empty() && text.bytes().all(|byte| (0x21..0x7f).contains(&byte)), "{text:?}");
+    let text = access.secret().expose();
+    assert!(!text.is_empty() && text.bytes().all(|byte| (0x21..0x7f).contains(&byte)), "{text:?}");
+    if let Some(text) = refresh.as_ref().map(|refresh| refresh.secret().expose()) {
+        assert!(text == text.trim() && !text.is_empty(), "{text:?}");
+        assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text:?}");
     }
     assert!(access.header().is_ok());
     let ten_years = Duration::from_secs(10 * 365 * 24 * 60 * 60);
     assert!(lifetime.is_none_or(|lifetime| !lifetime.is_zero() && lifetime <= ten_years), "{lifetime:?}");
+}
+
+/// The refresh token of a JSON object, by other means than the program's.
+fn successor(body: &[u8]) -> Option<String> {
+    let Ok(Value::Object(members)) = serde_json::from_slice(body) else { return None };
+    let token = members.get("refresh_token")?.as_str()?;
+    let token = token.trim_matches(|c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}');
+    (!token.is_empty() && token.bytes().all(|byte| (0x20..0x7f).contains(&byte))).then(|| token.to_owned())
 }
 
 /// Neither what was presented nor the tokens of the body are in an error's text.
@@ -141,17 +177,30 @@ fn shows_nothing(error: &str, headers: &HeaderMap, body: &[u8]) {
 /// Whether the server speaks of the grant itself: by other means than the program's.
 fn is_clear_no(body: &[u8]) -> bool {
     const LEAGUE: &str = "The refresh token is invalid.";
+    const CODES: [&str; 9] = [
+        "invalid_grant",
+        "bad_refresh_token",
+        "invalid_refresh_token",
+        "expired_refresh_token",
+        "invalid_token",
+        "interaction_required",
+        "login_required",
+        "consent_required",
+        "unauthorized_client",
+    ];
     let mut values =
         serde_json::Deserializer::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).into_iter::<Value>();
-    if let Some(Ok(Value::Object(members))) = values.next() {
+    if let Some(Ok(Value::Object(members))) = values.next()
+        && let Some(says) = members.get("error").and_then(Value::as_str)
+    {
         let is = |name, text| members.get(name).and_then(Value::as_str).is_some_and(|found| found.trim() == text);
-        let says = members.get("error").and_then(Value::as_str).unwrap_or_default();
         return !is("hint", "Token is not linked to client")
-            && (says == "invalid_grant" || (says == "invalid_request" && is("error_description", LEAGUE)));
+            && (CODES.contains(&says) || (says == "invalid_request" && is("error_description", LEAGUE)));
     }
     // What a strict parser refuses: the word must stand there all the same, be it written in escapes.
     let text = unescaped(&String::from_utf8_lossy(body));
-    text.contains("invalid_grant") || (text.contains("invalid_request") && text.contains(LEAGUE))
+    let text = &*super::decode::text(&HeaderMap::new(), text.as_bytes());
+    CODES.iter().any(|code| text.contains(code)) || (text.contains("invalid_request") && text.contains(LEAGUE))
 }
 
 /// With `\u0061` as `a`.

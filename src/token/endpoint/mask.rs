@@ -1,32 +1,53 @@
 //! Keeps secrets out of the words that a server sends back.
 //!
 //! An error text is written to logs, to the store and to the status page, and a server may quote in it what it was
-//! sent. So a text passes through here before it becomes part of a [`Failure`](super::Failure): what was presented is
-//! cut out, in each form in which it was on the wire, and so is anything that only looks like a token.
+//! sent. So a text passes through here before it becomes part of a [`Failure`](super::Failure). What was presented is
+//! replaced, whole or in parts, and so is anything that only looks like a token.
+//!
+//! A server may cut a secret into pieces, escape it, or encode it. So the text is compared without its escapes and its
+//! whitespace, and once more without anything but letters and digits. A run of [`PART`] characters that also occurs in a
+//! secret, or in its base64 or hexadecimal form, is replaced.
 
-use std::borrow::Cow;
+mod unescape;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
+use self::unescape::{Unit, unescape};
 use super::Presented;
 use super::request::basic;
 use crate::config::{ClientAuth, TokenEndpoint};
 
 /// What must not come back out of one call.
+#[derive(Clone)]
 pub(super) struct Mask {
-    /// The longest first: one may be a part of another.
+    /// As they were on the wire. The longest first: one may be a part of another.
     secrets: Vec<Zeroizing<String>>,
+    /// All parts of the secrets in all their forms, sorted.
+    parts: Zeroizing<Vec<[char; PART]>>,
+    /// The secrets that are too short to have a part.
+    short: Zeroizing<Vec<Vec<char>>>,
 }
 
 /// What stands for a secret.
 const MASKED: &str = "***";
 
-/// Of one text.
+/// Of one text, as it is shown.
 const MAX_CHARS: usize = 300;
+
+/// Of one text, as it is compared. At its end, less than a part of a secret can stay unrecognized.
+const MAX_COMPARED: usize = 8 * 1024;
 
 /// A run of more characters than this, without a break, is taken for a token. Words and error codes are shorter.
 const MAX_RUN: usize = 40;
+
+/// The length of the shortest part of a secret that is masked.
+const PART: usize = 8;
+
+/// A shorter secret is masked only as it was sent: with its whitespace and escapes removed, it could be any word.
+const SHORTEST: usize = 4;
 
 // === impl Mask ===
 
@@ -42,17 +63,55 @@ impl Mask {
             }
         }
         plain.extend(&config.client_secret);
-        let mut secrets: Vec<Zeroizing<String>> = Vec::with_capacity(2 * plain.len() + 1);
+        let mut mask = Self { secrets: Vec::new(), parts: Zeroizing::default(), short: Zeroizing::default() };
         for secret in plain {
-            secrets.push(Zeroizing::new(byte_serialize(secret.expose().as_bytes()).collect()));
-            secrets.push(Zeroizing::new(secret.expose().to_owned()));
+            mask.add(secret.expose());
         }
         if let (ClientAuth::Basic, Some(secret)) = (config.client_auth, &config.client_secret) {
-            secrets.push(basic(&config.client_id, secret));
+            mask.secrets.push(basic(&config.client_id, secret));
         }
-        secrets.retain(|secret| !secret.is_empty());
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self { secrets }
+        mask.sorted()
+    }
+
+    /// This mask, which also hides what the server has issued.
+    pub(super) fn hiding<'a>(&self, issued: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut mask = self.clone();
+        for secret in issued {
+            mask.add(secret);
+        }
+        mask.sorted()
+    }
+
+    fn add(&mut self, secret: &str) {
+        if secret.is_empty() {
+            return;
+        }
+        self.secrets.push(Zeroizing::new(byte_serialize(secret.as_bytes()).collect()));
+        self.secrets.push(Zeroizing::new(secret.to_owned()));
+        let encoded = |ahead: usize| {
+            // Base64 of a text that has the secret behind so many other bytes.
+            let bytes = Zeroizing::new([&b"  "[..ahead], secret.as_bytes()].concat());
+            Zeroizing::new(BASE64_STANDARD_NO_PAD.encode(&*bytes))
+        };
+        let hex = Zeroizing::new(secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let plain = Zeroizing::new(secret.to_owned());
+        for form in [plain, encoded(0), encoded(1), encoded(2), hex] {
+            for kept in KEPT {
+                let form: Zeroizing<Vec<char>> = Zeroizing::new(folded(form.chars()).filter(|c| kept(*c)).collect());
+                self.parts.extend(form.windows(PART).filter_map(|part| <[char; PART]>::try_from(part).ok()));
+            }
+        }
+        let visible: Vec<char> = folded(secret.chars()).filter(|c| KEPT[0](*c)).collect();
+        if (SHORTEST..PART).contains(&visible.len()) {
+            self.short.push(visible);
+        }
+    }
+
+    fn sorted(mut self) -> Self {
+        self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        self.parts.sort_unstable();
+        self.parts.dedup();
+        self
     }
 
     /// Words of the server: neither what was presented nor what looks like a token.
@@ -74,9 +133,10 @@ impl Mask {
         limited(&self.printable(text))
     }
 
-    /// Printable ASCII, without the secrets: as they were sent, and as blanks of another kind make them look.
+    /// Printable ASCII, without the secrets: as they were sent, as blanks of another kind make them look, and in parts.
     fn printable(&self, text: &str) -> String {
-        let text = self.without_secrets(text);
+        let text: String = text.chars().take(MAX_COMPARED).collect();
+        let text = self.without_parts(&self.without_secrets(&text));
         // Nothing is dropped, so that no secret grows together.
         let printable: String = text
             .chars()
@@ -86,18 +146,61 @@ impl Mask {
                 _ => '?',
             })
             .collect();
-        self.without_secrets(&printable).into_owned()
+        self.without_secrets(&printable)
     }
 
-    fn without_secrets<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = Cow::Borrowed(text);
+    fn without_secrets(&self, text: &str) -> String {
+        let mut text = text.to_owned();
         for secret in &self.secrets {
             if text.contains(secret.as_str()) {
-                text = Cow::Owned(text.replace(secret.as_str(), MASKED));
+                text = text.replace(secret.as_str(), MASKED);
             }
         }
         text
     }
+
+    fn without_parts(&self, text: &str) -> String {
+        let units = unescape(text);
+        let mut hidden: Vec<(usize, usize)> = Vec::new();
+        for kept in KEPT {
+            let units: Vec<&Unit> = units.iter().filter(|unit| kept(unit.folded)).collect();
+            let mut hide = |part: &[&Unit]| {
+                if let [first, .., last] = part {
+                    hidden.push((first.start, last.end));
+                }
+            };
+            for window in units.windows(PART) {
+                let part: [char; PART] = std::array::from_fn(|at| window[at].folded);
+                if self.parts.binary_search(&part).is_ok() {
+                    hide(window);
+                }
+            }
+            for short in self.short.iter() {
+                let is_short = |window: &&[&Unit]| window.iter().map(|unit| unit.folded).eq(short.iter().copied());
+                units.windows(short.len()).filter(is_short).for_each(&mut hide);
+            }
+        }
+        hidden.sort_unstable();
+        let mut shown = String::with_capacity(text.len());
+        let mut at = 0;
+        for (start, end) in hidden {
+            if start > at || shown.is_empty() {
+                shown.push_str(text.get(at..start).unwrap_or_default());
+                shown.push_str(MASKED);
+            }
+            at = at.max(end);
+        }
+        shown.push_str(text.get(at..).unwrap_or_default());
+        shown
+    }
+}
+
+/// What is compared of a text.
+const KEPT: [fn(char) -> bool; 2] = [|c| !c.is_whitespace() && !c.is_control(), |c| c.is_alphanumeric()];
+
+/// Without capitals, since a server may change the case.
+fn folded(text: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
+    text.map(|c| c.to_ascii_lowercase())
 }
 
 // The last step always: what is cut short before it is masked is no longer recognized.

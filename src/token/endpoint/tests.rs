@@ -126,7 +126,7 @@ async fn failure(endpoint: &Endpoint) -> Failure {
             assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
             failure
         }
-        Answer::Issued(issued) => panic!("{issued:?}"),
+        answer => panic!("{answer:?}"),
     }
 }
 
@@ -149,7 +149,7 @@ async fn a_token_is_issued_over_one_connection_by_one_request() {
                 assert_eq!(refresh, RefreshToken::parse("next").ok());
                 assert_eq!(lifetime, Some(Duration::from_secs(60)));
             }
-            Answer::Failed(failure) => panic!("{failure:?}"),
+            answer => panic!("{answer:?}"),
         }
         assert_eq!(server.counts(), (1, 1));
     })
@@ -321,18 +321,20 @@ async fn a_refusal_that_quotes_the_request_is_told_without_the_quote() {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_up_to_a_mebibyte() {
+async fn an_answer_is_read_up_to_sixteen_mebibytes() {
     local(async {
-        let token = r#"{"access_token":"x"}"#;
-        let rows = [(1 << 20, None), ((1 << 20) + 1, Some(Outcome::Ambiguous))];
+        let token = r#"{"access_token":"x","#;
+        let rows = [(16 << 20, None), ((16 << 20) + 1, Some(Outcome::Ambiguous))];
         for (size, expected) in rows {
-            let server = Server::answering(http("200 OK", &format!("{token}{}", " ".repeat(size - token.len())))).await;
+            let padding = " ".repeat(size - token.len() - 1);
+            let server = Server::answering(http("200 OK", &format!("{token}{padding}}}"))).await;
             match call(&server.endpoint()).await {
                 Answer::Issued(_) => assert_eq!(expected, None),
                 Answer::Failed(failure) => {
-                    assert_eq!(Some(failure.outcome), expected);
-                    assert!(failure.error.contains("larger than 1048576 bytes"), "{failure:?}");
+                    assert_eq!(Some(failure.outcome), expected, "{failure:?}");
+                    assert!(failure.error.contains("larger than 16777216 bytes"), "{failure:?}");
                 }
+                Answer::Succeeded(succeeded) => panic!("{succeeded:?}"),
             }
         }
     })

@@ -1,4 +1,4 @@
-//! A connection that knows whether anything was sent, and that begins no request too late.
+//! A connection that knows whether anything was sent and what was received, and that begins no request too late.
 //!
 //! A process can be stopped for any time between any two lines, and another may have taken the right to present over when
 //! it goes on. So the clock is looked at right before the first byte.
@@ -12,7 +12,9 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
+use super::decode::MAX_BODY;
 use crate::fault;
 
 pin_project! {
@@ -22,14 +24,30 @@ pin_project! {
         pub(super) io: T,
         pub(super) sent: Arc<AtomicBool>,
         pub(super) send_by: Instant,
+        pub(super) received: Zeroizing<Vec<u8>>,
     }
 }
 
+/// The largest body, and room for its head and its framing.
+const MAX_RECEIVED: usize = MAX_BODY + (1 << 20);
+
 // === impl Watched ===
+
+impl<T> Watched<T> {
+    pub(super) fn new(io: T, send_by: Instant) -> Self {
+        Self { io, sent: Arc::default(), send_by, received: Zeroizing::default() }
+    }
+}
 
 impl<T: AsyncRead> AsyncRead for Watched<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.project().io.poll_read(cx, buf)
+        let this = self.project();
+        let before = buf.filled().len();
+        let read = this.io.poll_read(cx, buf);
+        let new = buf.filled().get(before..).unwrap_or_default();
+        let room = MAX_RECEIVED.saturating_sub(this.received.len());
+        this.received.extend_from_slice(&new[..new.len().min(room)]);
+        read
     }
 }
 
@@ -97,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn either_way_of_writing_is_seen() {
         let (io, _far) = tokio::io::duplex(1024);
-        let mut watched = Watched { io, sent: Arc::default(), send_by: Instant::now() };
+        let mut watched = Watched::new(io, Instant::now());
         assert!(watched.write(b"x").await.is_err() && !watched.sent.load(Ordering::Relaxed));
         assert!(watched.write_vectored(&[IoSlice::new(b"x")]).await.is_err() && !watched.sent.load(Ordering::Relaxed));
         watched.send_by = Instant::now() + Duration::from_secs(60);

@@ -22,11 +22,9 @@ impl Refresher {
     pub(super) fn end(&mut self, rotation: Rotation) {
         let Some(mut in_flight) = self.in_flight.take() else { return };
         let waiters = std::mem::take(&mut in_flight.waiters);
+        let odd = matches!(&rotation, Rotation::Renewed(Renewed { failure: Some(_), .. }));
         let reason = match rotation {
-            Rotation::Renewed(renewed) => {
-                self.renewed(renewed, &in_flight);
-                None
-            }
+            Rotation::Renewed(renewed) => self.renewed(renewed, &mut in_flight),
             Rotation::Found(found) => {
                 let error = found.as_ref().err().map(ToString::to_string);
                 self.found_by_rotation(found.map(|record| record.map(|record| *record)), in_flight.which);
@@ -36,6 +34,8 @@ impl Refresher {
         };
         let view = self.live.view();
         let newer = view.unexpired(self.clock.now()).filter(|token| token.generation > in_flight.before);
+        // A new refresh token that came alone has brought a generation and no access token.
+        let newer = newer.filter(|_| !odd);
         if in_flight.held
             && let Some(token) = newer
         {
@@ -54,11 +54,9 @@ impl Refresher {
         }
     }
 
-    fn renewed(&mut self, renewed: Renewed, in_flight: &InFlight) {
-        let Renewed { record, unpersisted } = renewed;
-        let (trigger, outcome) = (in_flight.trigger.name(), Outcome::Ok.name());
-        self.metrics.refresh(in_flight.trigger, Outcome::Ok, in_flight.began.elapsed());
-        tracing::info!(trigger, outcome, generation = record.generation.0, "the token was refreshed");
+    /// Gives back why there is no new access token.
+    fn renewed(&mut self, renewed: Renewed, in_flight: &mut InFlight) -> Option<String> {
+        let Renewed { record, failure, unpersisted } = renewed;
         if let Some(what) = unpersisted {
             tracing::error!(
                 error = what.error,
@@ -69,9 +67,28 @@ impl Refresher {
         }
         self.starting = false;
         self.by_peer = false;
-        self.attempts.succeeded(in_flight.which);
-        self.adopt(*record);
+        let reason = match failure {
+            None => {
+                self.attempts.succeeded(in_flight.which);
+                let (trigger, outcome) = (in_flight.trigger.name(), Outcome::Ok.name());
+                self.metrics.refresh(in_flight.trigger, Outcome::Ok, in_flight.began.elapsed());
+                tracing::info!(trigger, outcome, generation = record.generation.0, "the token was refreshed");
+                self.adopt(*record);
+                None
+            }
+            Some(failure) => {
+                self.adopt(*record);
+                // The next attempt presents the successor, whatever was presented now. The backoff goes on: a server that
+                // answers so again and again is not to be asked at once.
+                if in_flight.which == Which::First {
+                    self.attempts.settled(Which::First);
+                    in_flight.which = Which::Stored;
+                }
+                Some(self.failed(failure, None, in_flight))
+            }
+        };
         fault::point("published");
+        reason
     }
 
     /// Gives back why there is no new token.

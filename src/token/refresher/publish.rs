@@ -37,6 +37,9 @@ impl Refresher {
             let access = record.access.as_ref()?;
             match &present.token {
                 Some(token) if token.is(record.generation, access) => Some(Arc::clone(token)),
+                Some(token) if token.is(token.generation, access) => {
+                    Some(Arc::new(token.with(record.generation, access)))
+                }
                 _ => LiveToken::new(record.generation, access).ok().map(Arc::new),
             }
         });

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::news::News;
 use super::{Refresher, Trigger};
 use crate::token::Outcome;
-use crate::token::journal::renumbered;
+use crate::token::journal::{Which, renumbered};
 use crate::token::store::{Expect, Record, StoreError, Version, Written};
 
 /// First and longest pause between two tries to store what could not be stored.
@@ -129,7 +129,8 @@ impl Refresher {
         let last = |record: Option<&Record>| record.and_then(|record| record.last_refresh.clone());
         let refresh = last(Some(&record)).filter(|made| Some(made) != last(self.record.as_ref()).as_ref());
         self.by_peer = !at_start && refresh.as_ref().is_some_and(|made| made.outcome == Outcome::Ok);
-        if refresh.is_some_and(|made| made.trigger == Trigger::Rejected) {
+        let odd = refresh.as_ref().is_some_and(|made| made.outcome != Outcome::Ok);
+        if !odd && refresh.is_some_and(|made| made.trigger == Trigger::Rejected) {
             // Refused as well, it would be refused to a second process too.
             self.attempts.forced(record.generation);
         }
@@ -141,7 +142,12 @@ impl Refresher {
         } else if !at_start {
             tracing::info!(generation, "a new grant was stored");
         }
-        self.attempts.reset();
+        if !at_start && odd {
+            // A peer got a refresh token without an access token, and this process would get the same.
+            self.attempts.back_off(Which::Stored, None, self.clock.now());
+        } else {
+            self.attempts.reset();
+        }
         self.adopt(record);
     }
 

@@ -9,6 +9,7 @@ use super::super::tests::config;
 use super::*;
 use crate::config::TokenEndpoint;
 use crate::secret::Secret;
+use crate::token::RefreshToken;
 
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=UTF-8";
@@ -43,7 +44,17 @@ fn answer(
     let status = StatusCode::from_u16(status).unwrap();
     let headers = headers(fields);
     let received = Received { status, headers: &headers, body: body.as_bytes(), cut };
-    classify(received, grant_type, "2014-11-18T14:00:00Z".parse().unwrap(), &mask())
+    let (token, code) = (RefreshToken::parse(TOKEN).unwrap(), Secret::new("code"));
+    let now = "2014-11-18T14:00:00Z".parse().unwrap();
+    classify(received, presented(grant_type, &token, &code), now, &mask())
+}
+
+fn presented<'a>(grant_type: GrantType, token: &'a RefreshToken, code: &'a Secret) -> Presented<'a> {
+    match grant_type {
+        GrantType::RefreshToken => Presented::RefreshToken(token),
+        GrantType::ClientCredentials => Presented::ClientCredentials,
+        GrantType::Code => Presented::Code { code, verifier: None, redirect_uri: "" },
+    }
 }
 
 fn refresh(status: u16, content_type: &str, body: &str) -> Answer {
@@ -53,14 +64,14 @@ fn refresh(status: u16, content_type: &str, body: &str) -> Answer {
 fn failure(answer: Answer) -> Failure {
     match answer {
         Answer::Failed(failure) => failure,
-        Answer::Issued(issued) => panic!("{issued:?}"),
+        answer => panic!("{answer:?}"),
     }
 }
 
 fn issued(answer: Answer) -> Issued {
     match answer {
         Answer::Issued(issued) => issued,
-        Answer::Failed(failure) => panic!("{failure:?}"),
+        answer => panic!("{answer:?}"),
     }
 }
 
@@ -103,7 +114,19 @@ fn a_token_that_can_be_used_is_issued() {
         ("\u{feff}{\"access_token\":\"x\"}", ("x", None, None)),
         // The successor can't be used, the access token can.
         (r#"{"access_token":"x","refresh_token":"a\u0000b"}"#, ("x", None, None)),
-        (r#"{"access_token":"x","refresh_token":7}"#, ("x", None, None)),
+        (r#"{"access_token":"x","refresh_token":7.5}"#, ("x", None, None)),
+        // A number is a text without quotes.
+        (r#"{"access_token":"x","refresh_token":7}"#, ("x", Some("7"), None)),
+        // RFC 6749 §A.17 allows a space within.
+        (r#"{"access_token":"x","refresh_token":"a b"}"#, ("x", Some("a b"), None)),
+        // Whitespace around a token is not part of it.
+        (r#"{"access_token":"x\n","refresh_token":" y\r\n"}"#, ("x", Some("y"), None)),
+        (r#"{"access_token":"x","token_type":"BearerToken"}"#, ("x", None, None)),
+        (r#"{"access_token":"x","token_type":"Bearer "}"#, ("x", None, None)),
+        (r#"{"access_token":"Bearer x","token_type":" bearer"}"#, ("x", None, None)),
+        ("access_token=x&refresh_token=y&expires_in=60&token_type=bearer", ("x", Some("y"), Some(60))),
+        ("<b>Deprecated</b>: {\"x\":1}\n{\"access_token\":\"x\",\"refresh_token\":\"y\"}", ("x", Some("y"), None)),
+        (r#"{"data":{"access_token":"x","refresh_token":"y"}}"#, ("x", Some("y"), None)),
     ];
     for (body, (access, refresh_token, lifetime)) in rows {
         for (status, content_type) in [(200, JSON), (201, "application/json; charset=UTF-8"), (200, HTML)] {
@@ -123,19 +146,16 @@ fn a_success_that_cannot_be_understood_is_ambiguous() {
         (r#"{"access_token":"eyJ"#, "not a JSON object"),
         (r#"{"access_token":"eyJ","refresh_token":"#, "not a JSON object"),
         (r#"["access_token"]"#, "not a JSON object"),
-        ("access_token=x&token_type=bearer", "not a JSON object"),
+        ("access=x&token_type=bearer", "not a JSON object"),
         ("{}", "no access_token"),
         (r#"{"access_token":null}"#, "no access_token"),
         (r#"{"access_token":""}"#, "no access_token"),
         (r#"{"data":{"access_token":"x"}}"#, "no access_token"),
-        (r#"{"error":"invalid_grant","error_description":"no"}"#, "no access_token in it: invalid_grant: no"),
+        (r#"{"error":"unknown","error_description":"no"}"#, "no access_token in it: unknown: no"),
         (r#"{"access_token":12}"#, "not a string"),
         (r#"{"access_token":"a\r\nb"}"#, "no header field can carry"),
         (r#"{"access_token":"a b"}"#, "no header field can carry"),
         (r#"{"access_token":"é"}"#, "no header field can carry"),
-        (r#"{"access_token":"x","token_type":"mac"}"#, "`mac`, not `Bearer`"),
-        (r#"{"access_token":"x","token_type":"DPoP"}"#, "`DPoP`, not `Bearer`"),
-        (r#"{"access_token":"x","token_type":1}"#, "not a string"),
     ];
     for (body, says) in rows {
         for status in [200, 204, 299] {
@@ -143,6 +163,20 @@ fn a_success_that_cannot_be_understood_is_ambiguous() {
             assert_eq!(failure.outcome, Outcome::Ambiguous, "{body}");
             assert!(failure.error.contains(says), "{body}: {}", failure.error);
         }
+    }
+}
+
+#[test]
+fn a_token_of_another_type_is_misconfigured() {
+    let rows = [
+        (r#"{"access_token":"x","token_type":"mac"}"#, "`mac`, not `Bearer`"),
+        (r#"{"access_token":"x","token_type":"DPoP"}"#, "`DPoP`, not `Bearer`"),
+        (r#"{"access_token":"x","token_type":1}"#, "not a string"),
+    ];
+    for (body, says) in rows {
+        let failure = failure(refresh(200, JSON, body));
+        assert_eq!(failure.outcome, Outcome::Misconfigured, "{body}");
+        assert!(failure.error.contains(says), "{body}: {}", failure.error);
     }
 }
 
@@ -188,6 +222,23 @@ fn every_other_answer_has_its_class() {
         (400, described("error_code", "A human readable error message"), Misconfigured),
         (400, plain("invalid_grant"), Rejected),
         (429, PRIAVA_LIMIT.to_owned(), Transient),
+        // Refusals in other words.
+        (403, described("unauthorized_client", "refresh_token is invalid"), Rejected),
+        (400, described("unauthorized_client", "Unknown or invalid refresh token."), Rejected),
+        (
+            403,
+            described("unauthorized_client", "Grant type 'refresh_token' not allowed for the client."),
+            Misconfigured,
+        ),
+        (403, plain("unauthorized_client"), Misconfigured),
+        (400, described("interaction_required", "AADSTS50076"), Rejected),
+        (401, plain("invalid_token"), Rejected),
+        (400, plain("invalid_token"), Rejected),
+        (200, described("bad_refresh_token", "The refresh token passed is incorrect or expired."), Rejected),
+        (200, "error=bad_refresh_token&error_description=The+refresh+token+is+incorrect".to_owned(), Rejected),
+        (200, plain("invalid_grant"), Rejected),
+        (200, plain("invalid_client"), Misconfigured),
+        (400, format!("<br />Deprecated: x<br />\n{}", plain("invalid_grant")), Rejected),
         // RFC 6749 §5.2.
         (400, plain("invalid_request"), Misconfigured),
         (400, plain("invalid_client"), Misconfigured),
@@ -312,7 +363,10 @@ fn no_error_quotes_what_was_presented_or_issued() {
     for status in [200, 302, 400, 401, 429, 500] {
         for body in [&quoting, &spoilt, TOKEN] {
             let fields = [(CONTENT_TYPE, SECRET), (LOCATION, location.as_str())];
-            let failure = failure(answer(status, &fields, body, None, GrantType::RefreshToken));
+            let failure = match answer(status, &fields, body, None, GrantType::RefreshToken) {
+                Answer::Succeeded(Succeeded { failure, .. }) => failure,
+                answer => failure(answer),
+            };
             let text = format!("{failure:?} {}", failure.error);
             assert!(!text.contains("canary") && !text.contains(&jwt), "{text}");
             assert!(failure.error.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{text}");
@@ -362,7 +416,9 @@ proptest! {
         let mut headers = headers(&[(CONTENT_TYPE, TOKEN), (LOCATION, SECRET)]);
         headers.extend(HeaderValue::from_bytes(&retry_after).ok().map(|value| (RETRY_AFTER, value)));
         let received = Received { status, headers: &headers, body: &body, cut };
-        let answer = classify(received, grant_type, "2026-11-22T02:00:00Z".parse().unwrap(), &mask());
+        let (token, code) = (RefreshToken::parse(TOKEN).unwrap(), Secret::new("code"));
+        let now = "2026-11-22T02:00:00Z".parse().unwrap();
+        let answer = classify(received, presented(grant_type, &token, &code), now, &mask());
         prop_assert!(!format!("{answer:?}").contains("canary"), "{answer:?}");
         if let Answer::Failed(failure) = answer {
             prop_assert!(failure.outcome != Outcome::Ok);

@@ -140,7 +140,7 @@ fn what_is_no_document_is_refused_with_a_text_that_quotes_nothing() {
         ("\"generation\":3,", ""),
         ("\"refresh_token\":\"canary\"", "\"refresh_token\":7"),
         ("\"refresh_token\":\"canary\",", ""),
-        ("\"refresh_token\":\"canary\"", "\"refresh_token\":\"can ary\""),
+        ("\"refresh_token\":\"canary\"", "\"refresh_token\":\"can\\tary\""),
         ("\"token\":\"canary\"", "\"token\":\"\""),
         ("2026-11-22T02:00:00Z", "canary"),
         ("\"taken\":[]", "\"taken\":[\"canary\"]"),
