@@ -1,9 +1,10 @@
-//! Whether the proxy is ready: it holds a token that is neither expired nor refused, and is not draining.
+//! Whether the proxy is ready: it holds an unexpired token that is not known to be dead, and is not draining. Clients can't
+//! change it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::token::live::{LiveToken, View};
+use crate::token::live::View;
 use crate::token::status::State;
 
 /// The answer to `GET /readyz`.
@@ -20,8 +21,8 @@ pub struct Readiness {
 impl Readiness {
     pub(super) fn of(view: &View, state: State, now: Timestamp) -> Self {
         let token = view.token.as_deref();
-        let refused = token.is_some_and(LiveToken::is_refused);
-        let ready = view.unexpired(now).is_some() && !refused && !view.draining;
+        let dead = token.is_some_and(|token| token.is_dead(now));
+        let ready = view.unexpired(now).is_some() && !dead && !view.draining;
 
         let mut reasons = Vec::new();
         match token {
@@ -32,13 +33,16 @@ impl Readiness {
                     None => "the token has expired".to_owned(),
                 });
             }
-            Some(_) if refused => reasons.push("the upstream refuses the token".to_owned()),
-            Some(_) => {}
+            Some(_) if dead => {
+                reasons.push("the upstream refuses the token, and its refresh may have revoked it".to_owned());
+            }
+            Some(token) => reasons
+                .extend(token.refused_at().map(|at| format!("the upstream refused the token on a request at {at:.0}"))),
         }
         if view.draining {
             reasons.push("the proxy is draining".to_owned());
         }
-        // These two alone leave it ready: requests are served with the token that is there, and a restart would only lose it.
+        // These alone leave it ready: requests are served with the token that is there, and a restart would only lose it.
         if view.unpersisted {
             reasons.push("a rotated token is held that the store has not taken".to_owned());
         }
@@ -55,7 +59,7 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::refresher::Tokens;
+    use crate::token::live::LiveToken;
     use crate::token::store::LastRefresh;
     use crate::token::{Access, AccessToken, Generation, Outcome, Trigger};
 
@@ -73,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_is_a_token_that_is_neither_expired_nor_refused_and_no_drain() {
+    fn ready_is_an_unexpired_token_and_no_drain() {
         let failed = |view: &mut View| {
             view.last_refresh = Some(LastRefresh {
                 at: Timestamp::UNIX_EPOCH,
@@ -106,16 +110,21 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_refused_token_makes_it_unready_until_it_is_accepted() {
-        let refused = |view: &mut View| {
-            let tokens = Tokens::scripted(view.clone(), None);
-            tokens.refused_again(view.token.as_ref().unwrap());
-        };
-        assert_eq!(readiness(Some(60), refused), (false, vec!["the upstream refuses the token".to_owned()]));
-        let accepted = |view: &mut View| {
+    #[test]
+    fn a_dead_token_makes_it_unready_until_it_is_accepted_and_a_refusal_alone_is_a_fact() {
+        let at = |second: i64| Timestamp::from_second(1_799_999_900 + second).unwrap();
+        let refused = |view: &mut View| view.token.as_ref().unwrap().mark_refused(at(1));
+        let fact = "the upstream refused the token on a request at 2027-01-15T07:58:21Z";
+        assert_eq!(readiness(Some(60), refused), (true, vec![fact.to_owned()]));
+        let dead = |view: &mut View| {
             refused(view);
-            view.token.as_ref().unwrap().mark_accepted();
+            view.token.as_ref().unwrap().may_be_revoked(at(2));
+        };
+        let reason = "the upstream refuses the token, and its refresh may have revoked it";
+        assert_eq!(readiness(Some(60), dead), (false, vec![reason.to_owned()]));
+        let accepted = |view: &mut View| {
+            dead(view);
+            view.token.as_ref().unwrap().mark_accepted(|| at(3));
         };
         assert_eq!(readiness(Some(60), accepted), (true, vec![]));
     }

@@ -2,6 +2,8 @@
 //!
 //! [`Live::view`] is one atomic load. The refresher alone publishes; who waits is woken by each publication and looks again.
 
+mod standing;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +13,7 @@ use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
+use self::standing::Standing;
 use crate::clock::Clock;
 use crate::token::store::LastRefresh;
 use crate::token::{Access, Generation, InvalidToken, Trigger};
@@ -32,7 +35,7 @@ pub struct View {
     pub refresh_at: Option<Timestamp>,
     /// The trigger of the refresh in flight.
     pub refreshing: Option<Trigger>,
-    /// The refresh in flight was caused or joined by a refusal: the live token is not worth sending.
+    /// The refresh in flight was caused or joined by a refusal: new requests wait for its outcome.
     pub held: bool,
     /// When the next attempt comes, where the last one failed.
     pub retry_at: Option<Timestamp>,
@@ -53,8 +56,7 @@ pub struct LiveToken {
     pub expires_at: Option<Timestamp>,
     /// From here on it is not sent, though it has a moment to live.
     last_sent_at: Option<Timestamp>,
-    /// Refused by the upstream and accepted on no request since.
-    refused: AtomicBool,
+    standing: Standing,
     /// Its life is over by the monotonic clock, whatever the wall clock says.
     ended: AtomicBool,
 }
@@ -126,7 +128,7 @@ impl LiveToken {
             obtained_at: access.obtained_at,
             expires_at: access.expires_at,
             last_sent_at: access.expires_at.map(|end| last_sent_at(access.obtained_at, end)),
-            refused: AtomicBool::new(false),
+            standing: Standing::default(),
             ended: AtomicBool::new(false),
         })
     }
@@ -158,19 +160,33 @@ impl LiveToken {
         self.ended.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the upstream has refused it, and has accepted it on no request since.
     pub fn is_refused(&self) -> bool {
-        self.refused.load(Ordering::Relaxed)
+        self.standing.refused_at().is_some()
     }
 
-    pub(in crate::token) fn mark_refused(&self) {
-        self.refused.store(true, Ordering::Relaxed);
+    /// When the upstream last refused it, if it has accepted it on no request since.
+    pub fn refused_at(&self) -> Option<Timestamp> {
+        self.standing.refused_at()
     }
 
-    /// The upstream took it. A plain load in the common case: the line is written only to end a refusal.
-    pub fn mark_accepted(&self) {
-        if self.is_refused() {
-            self.refused.store(false, Ordering::Relaxed);
-        }
+    /// Whether it is known to be dead: it is refused, and its refresh may have revoked it.
+    pub fn is_dead(&self, now: Timestamp) -> bool {
+        self.standing.is_dead(now)
+    }
+
+    pub(crate) fn mark_refused(&self, now: Timestamp) {
+        self.standing.refused(now);
+    }
+
+    /// Its refresh ended as rejected or ambiguous.
+    pub(crate) fn may_be_revoked(&self, now: Timestamp) {
+        self.standing.may_be_revoked(now);
+    }
+
+    /// The upstream accepted it on a request that was sent at `sent`, which is asked for only where that is news.
+    pub fn mark_accepted(&self, sent: impl FnOnce() -> Timestamp) {
+        self.standing.accepted(sent);
     }
 }
 
@@ -181,7 +197,7 @@ impl fmt::Debug for LiveToken {
             .field("generation", &self.generation)
             .field("obtained_at", &self.obtained_at)
             .field("expires_at", &self.expires_at)
-            .field("refused", &self.refused)
+            .field("standing", &self.standing)
             .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
@@ -220,15 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn an_acceptance_ends_a_refusal() {
+    fn a_token_that_ends_now_is_not_sent_and_does_not_print_itself() {
         let now = Timestamp::UNIX_EPOCH;
         let token = crate::token::AccessToken::parse("canary").unwrap();
         let live = LiveToken::new(Generation(1), &Access { token, obtained_at: now, expires_at: Some(now) }).unwrap();
         assert!(!format!("{live:?}").contains("canary"));
-        assert!(live.expired(now), "a token that ends now is not sent");
-        live.mark_refused();
-        assert!(live.is_refused());
-        live.mark_accepted();
-        assert!(!live.is_refused());
+        assert!(live.expired(now));
     }
 }

@@ -15,7 +15,7 @@ use crate::token::{Generation, policy};
 ///              ok                    refresh_at                   ok
 /// starting ─────────▶ valid ───────────────────────▶ expiring ─────────▶ valid (next generation)
 ///     │                 │  ▲                            │
-///     │         refusal │  │ accepted, or ok            │ expires_at
+///     │       dead      │  │ accepted, or ok            │ expires_at
 ///     │                 ▼  │                            ▼
 ///     │               refused ──── expires_at ───▶   expired ── ok ──▶ valid
 ///     │ rejected, binding                               │
@@ -29,7 +29,7 @@ pub enum State {
     Valid,
     /// Past `refresh_at`, not yet renewed.
     Expiring,
-    /// The upstream has refused the live token, and has accepted it on no request since.
+    /// The live token is known to be dead: the upstream refuses it, and its refresh may have revoked it.
     Refused,
     Expired,
     /// A person must log in; an access token that has not expired is still used.
@@ -46,6 +46,12 @@ pub struct Status {
     pub obtained_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     pub refresh_at: Option<Timestamp>,
+    /// When what failed is tried again.
+    #[serde(default)]
+    pub retry_at: Option<Timestamp>,
+    /// When the upstream last refused the live token; `null` once it has accepted a later request with it.
+    #[serde(default)]
+    pub refused_at: Option<Timestamp>,
     pub last_refresh: Option<LastRefresh>,
     pub persisted: bool,
     pub store: String,
@@ -62,7 +68,8 @@ pub struct Facts {
     pub token: bool,
     pub expires_at: Option<Timestamp>,
     pub refresh_at: Option<Timestamp>,
-    pub refused: bool,
+    /// The live token is known to be dead.
+    pub dead: bool,
     pub needs_login: bool,
 }
 
@@ -75,6 +82,11 @@ pub struct Stored<'a> {
     pub margin: Margin,
 }
 
+/// Times in the document have whole seconds.
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
 // === impl State ===
 
 impl State {
@@ -84,7 +96,7 @@ impl State {
             Facts { needs_login: true, .. } => Self::NeedsLogin,
             Facts { token: false, .. } => Self::Starting,
             Facts { expires_at, .. } if past(expires_at) => Self::Expired,
-            Facts { refused: true, .. } => Self::Refused,
+            Facts { dead: true, .. } => Self::Refused,
             Facts { refresh_at, .. } if past(refresh_at) => Self::Expiring,
             _ => Self::Valid,
         }
@@ -120,7 +132,7 @@ impl Status {
         let refresh_at =
             access.zip(expires_at).map(|(access, end)| policy::refresh_at(access.obtained_at, end, margin, 0.0));
         let facts =
-            Facts { token: access.is_some(), expires_at, refresh_at, refused: false, needs_login: reason.is_some() };
+            Facts { token: access.is_some(), expires_at, refresh_at, dead: false, needs_login: reason.is_some() };
         Self {
             state: State::of(facts, now),
             grant: identity.grant.to_owned(),
@@ -129,6 +141,8 @@ impl Status {
             obtained_at: access.map(|access| access.obtained_at),
             expires_at,
             refresh_at,
+            retry_at: None,
+            refused_at: None,
             last_refresh: record.and_then(|record| record.last_refresh.as_ref()).cloned(),
             persisted: true,
             store: identity.store.to_owned(),
@@ -138,7 +152,7 @@ impl Status {
         }
     }
 
-    /// Whether a request sent at `now` would carry a token that has neither expired nor been refused.
+    /// Whether a request sent at `now` would carry a token that has not expired and is not known to be dead.
     pub fn usable(&self, now: Timestamp) -> bool {
         match self.state {
             State::Valid | State::Expiring => true,
@@ -164,11 +178,11 @@ mod tests {
     fn the_state_follows_from_the_facts() {
         let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1000);
         let at = |second| Some(Timestamp::from_second(second).unwrap());
-        let facts = |token, expires_at, refresh_at, refused, needs_login| Facts {
+        let facts = |token, expires_at, refresh_at, dead, needs_login| Facts {
             token,
             expires_at,
             refresh_at,
-            refused,
+            dead,
             needs_login,
         };
         for (facts, expected) in [

@@ -92,9 +92,9 @@ async fn a_refresh_for_a_refusal_that_failed_is_tried_again_without_another_requ
     proxy.ready().await;
     simulator.revoke(Revocation::All(Kind::Access));
     simulator.fault(Fault::throttled(Some("1")));
-    // Nobody sends requests to a proxy that is not ready.
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(proxy.status().await["state"], "refused");
-    proxy.wait_for_status("renewed", |status| status["state"] == "valid" && status["generation"] == 2).await;
+    assert!(proxy.status().await["refused_at"].is_string(), "a fact beside the state");
+    let renewed = |status: &Value| status["state"] == "valid" && status["generation"] == 2;
+    assert_eq!(proxy.wait_for_status("renewed", renewed).await["refused_at"], Value::Null);
     proxy.stop().await;
 }

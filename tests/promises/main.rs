@@ -28,6 +28,7 @@ mod a_store_that_fails_spends_no_token;
 mod a_wrong_client_secret_costs_no_grant;
 mod an_expired_token_is_never_sent;
 mod an_unclear_call_is_followed_up;
+mod clients_cannot_change_readiness;
 mod commands_have_exit_codes;
 mod every_fault_of_the_token_endpoint;
 mod every_grant_works;

@@ -56,7 +56,7 @@ impl Bearing {
         };
         self.metrics.upstream_head(began.elapsed());
         if !self.refusals.is_refusal(response.status(), response.headers()) {
-            token.mark_accepted();
+            self.tokens.accepted(token, || began.elapsed());
             if let Some(reason) = history.replayed {
                 self.metrics.replay(reason, ReplayOutcome::Ok);
                 if reason == ReplayReason::TokenRefused {

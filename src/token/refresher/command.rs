@@ -11,7 +11,7 @@ use crate::config::{RefreshConfig, SecretSource};
 use crate::token::endpoint::Endpoint;
 use crate::token::journal::Settings;
 use crate::token::live::{Live, LiveToken, View};
-use crate::token::status::{Facts, State, Status};
+use crate::token::status::{Facts, State, Status, whole_seconds};
 use crate::token::{Generation, Trigger};
 
 /// What the rest of the program holds of the token's journey.
@@ -137,9 +137,8 @@ impl Tokens {
         match found {
             Ok(Ok(token)) => Ok(token),
             Ok(Err(())) => Err(unavailable(&view, clock.now())),
-            // The wait was for a better moment; the token itself is good.
-            Err(_) if !view.held => view.unexpired(clock.now()).cloned().ok_or_else(|| unavailable(&view, clock.now())),
-            Err(_) => Err(unavailable(&view, clock.now())),
+            // The wait was for a better moment: the old token is still the best one, and the upstream decides.
+            Err(_) => view.unexpired(clock.now()).cloned().ok_or_else(|| unavailable(&view, clock.now())),
         }
     }
 
@@ -151,20 +150,30 @@ impl Tokens {
                 return Ok(Refusal::Replay(Arc::clone(newer)));
             }
         } else {
-            carried.mark_refused();
+            carried.mark_refused(self.live.clock().now());
         }
         drop(view);
         match self.ask(|reply| Command::Refused(carried.generation, reply)).await {
             Some(Verdict::Newer(token)) => Ok(Refusal::Replay(token)),
             Some(Verdict::PassOn(_)) => Ok(Refusal::PassOn),
+            // The refresh takes long. The proxy makes nothing worse than the upstream does while the token lives.
+            None if self.live.view().unexpired(self.live.clock().now()).is_some() => Ok(Refusal::PassOn),
             None => Err(unavailable(&self.live.view(), self.live.clock().now())),
         }
+    }
+
+    /// Reports that the upstream accepted `carried` on a request that was sent `ago`.
+    pub fn accepted(&self, carried: &LiveToken, ago: impl FnOnce() -> Duration) {
+        carried.mark_accepted(|| {
+            let now = self.live.clock().now();
+            SignedDuration::try_from(ago()).ok().and_then(|ago| now.checked_sub(ago).ok()).unwrap_or(now)
+        });
     }
 
     /// Reports that the upstream refused `carried`, for a request that can't be replayed: the next ones will profit.
     pub fn refused_unreplayable(&self, carried: &LiveToken) {
         if self.live.view().generation() == carried.generation {
-            carried.mark_refused();
+            carried.mark_refused(self.live.clock().now());
         }
         let (reply, _) = oneshot::channel();
         self.tell(Command::Refused(carried.generation, reply));
@@ -173,7 +182,7 @@ impl Tokens {
     /// Reports that the upstream refused `carried` on a replay. Nothing more is done for that request.
     pub fn refused_again(&self, carried: &LiveToken) {
         if self.live.view().generation() == carried.generation {
-            carried.mark_refused();
+            carried.mark_refused(self.live.clock().now());
         }
         self.tell(Command::RefusedAgain(carried.generation));
     }
@@ -228,7 +237,7 @@ impl Tokens {
                 token.and_then(|token| token.expires_at)
             },
             refresh_at: view.refresh_at,
-            refused: token.is_some_and(LiveToken::is_refused),
+            dead: token.is_some_and(|token| token.is_dead(now)),
             needs_login: view.needs_login.is_some(),
         };
         Status {
@@ -239,6 +248,8 @@ impl Tokens {
             obtained_at: token.map(|token| token.obtained_at),
             expires_at: token.and_then(|token| token.expires_at),
             refresh_at: view.refresh_at,
+            retry_at: view.retry_at.map(whole_seconds),
+            refused_at: token.and_then(LiveToken::refused_at).map(whole_seconds),
             last_refresh: view.last_refresh.clone(),
             persisted: !view.unpersisted,
             store: self.identity.store.to_owned(),

@@ -104,6 +104,12 @@ impl Refresher {
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             error: Some(error.clone()),
         });
+        if which == Which::Stored
+            && may_have_revoked(outcome)
+            && let Some(token) = &self.live.view().token
+        {
+            token.may_be_revoked(self.clock.now());
+        }
         // A peer's newer one may have been seen meanwhile.
         if let Some(record) = record
             && self.record.as_ref().is_none_or(|known| known.generation <= record.generation)
@@ -155,6 +161,20 @@ impl Refresher {
             }
         }
         self.publish();
+        self.doubt_by_note(before.as_ref());
+    }
+
+    /// The store can tell of a refresh that another process made, or this one before a restart.
+    fn doubt_by_note(&self, before: Option<&Record>) {
+        let last = |record: Option<&Record>| record.and_then(|record| record.last_refresh.clone());
+        let noted = last(self.record.as_ref());
+        let bad = noted.as_ref().is_some_and(|noted| may_have_revoked(noted.outcome));
+        if bad
+            && noted != last(before)
+            && let Some(token) = &self.live.view().token
+        {
+            token.may_be_revoked(self.clock.now());
+        }
     }
 
     /// A rotation came upon something that it did not expect, and under the lease: an intent is then no peer's call in flight, and
@@ -190,4 +210,9 @@ impl Refresher {
         }
         self.publish();
     }
+}
+
+/// Whether a refresh that ended so may have revoked the live token: the server has seen its refresh token.
+pub(super) fn may_have_revoked(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Rejected | Outcome::Ambiguous)
 }

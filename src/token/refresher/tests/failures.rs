@@ -171,7 +171,7 @@ async fn the_loop_sleeps_while_nothing_can_be_done() {
         ("a refusal has no budget", Some(stored), |refresher, now| {
             refresher.clock.jump(SignedDuration::from_hours(-4));
             refresher.publish();
-            refresher.live.view().token.as_ref().unwrap().mark_refused();
+            refresher.live.view().token.as_ref().unwrap().mark_refused(refresher.clock.now());
             refresher.attempts.back_off(Which::Stored, None, refresher.clock.now());
             let config = RefreshConfig { max_per_hour: 0, ..refresher.config.clone() };
             refresher.attempts.reconfigure(&config);
