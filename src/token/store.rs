@@ -30,6 +30,7 @@ mod record;
 mod seal;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -62,14 +63,16 @@ pub struct Lease {
     /// From before the store was asked: nobody else can have it before this and `duration` are over.
     asked: Instant,
     duration: Duration,
-    /// What the store needs to give it back (the file store: its lock).
+    /// Ends with the lease: a store knows by it that nobody presents a token under this lease any more.
     hold: Hold,
 }
 
 #[derive(Debug)]
 enum Hold {
-    Nothing,
+    /// The lock on the lease's file.
     File(std::fs::File),
+    /// Tells the store that the holder lives.
+    InUse(#[allow(dead_code, reason = "its end is what counts")] Arc<()>),
 }
 
 /// The answer to a wish for the lease.
@@ -162,7 +165,8 @@ impl Store {
     }
 
     /// Asks for the lease once, without waiting. Who has it already is busy too, whatever its name: the lease keeps apart the
-    /// tasks of one process as well.
+    /// tasks of one process as well. A [`Lease`] that was dropped without [`Store::release`], or whose release failed, does not
+    /// delay the handle that took it.
     pub async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
         match self {
             Self::File(store) => store.lease(owner, duration).await,
@@ -172,7 +176,7 @@ impl Store {
         }
     }
 
-    /// Gives the lease back, if it is still the present one. If that fails it ends by itself after its duration.
+    /// Gives the lease back, if it is still the present one. If that fails, others wait until its duration is over.
     pub async fn release(&self, lease: Lease) {
         match self {
             Self::File(store) => store.release(lease),

@@ -186,7 +186,11 @@ impl Postgres {
     }
 
     fn command(&self, program: &str) -> Command {
-        let program = find(program);
+        self.run(&find(program))
+    }
+
+    /// A program that runs as the user that the server runs as.
+    pub fn run(&self, program: &Path) -> Command {
         match &self.user {
             None => Command::new(program),
             Some(user) => {

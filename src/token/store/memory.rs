@@ -1,6 +1,6 @@
 //! A store that lives as long as the process: for grants that can be had anew, and for tests.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,6 +23,8 @@ struct Shared {
     fence: u64,
     /// The end of the present lease; `None`: nobody has it.
     leased_until: Option<Instant>,
+    /// Whether the holder of the present lease lives.
+    holder: Weak<()>,
     changes: watch::Sender<()>,
 }
 
@@ -31,7 +33,7 @@ struct Shared {
 impl MemoryStore {
     pub fn new() -> Self {
         let (changes, seen) = watch::channel(());
-        let shared = Shared { record: None, fence: 0, leased_until: None, changes };
+        let shared = Shared { record: None, fence: 0, leased_until: None, holder: Weak::new(), changes };
         Self { shared: Arc::new(Mutex::new(shared)), seen: Mutex::new(seen) }
     }
 
@@ -44,12 +46,15 @@ impl MemoryStore {
         let asked = Instant::now();
         if let Some(left) = shared.leased_until.and_then(|until| until.checked_duration_since(asked))
             && !left.is_zero()
+            && shared.holder.strong_count() > 0
         {
             return Leased::Busy { retry_in: left.min(LEASE_POLL) };
         }
         shared.fence += 1;
         shared.leased_until = Some(asked + duration);
-        Leased::Held(Lease { fence: shared.fence, asked, duration, hold: Hold::Nothing })
+        let hold = Arc::new(());
+        shared.holder = Arc::downgrade(&hold);
+        Leased::Held(Lease { fence: shared.fence, asked, duration, hold: Hold::InUse(hold) })
     }
 
     pub(super) fn release(&self, lease: &Lease) {

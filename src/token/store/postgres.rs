@@ -7,6 +7,7 @@
 //! How durable a commit is, is the server's choice (`synchronous_commit`, replication). Nothing here is ever waited for by a
 //! request: a lost database stops refreshes alone.
 
+mod held;
 mod row;
 mod session;
 mod tls;
@@ -15,13 +16,15 @@ mod watch;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use self::row::{Row, Update};
+use self::held::HeldLeases;
+use self::row::{LISTEN, Row, Update};
 use self::session::{Failure, Session};
 use self::tls::Tls;
 use self::url::Target;
@@ -37,6 +40,7 @@ use crate::secret::Secret;
 pub struct PostgresStore {
     database: Database,
     sealer: Sealer,
+    leases: HeldLeases,
     watch: tokio::sync::Mutex<Watch>,
 }
 
@@ -48,6 +52,8 @@ struct Database {
     name: String,
     /// A connection that was left in good order by its last user.
     idle: Mutex<Option<Session>>,
+    /// The user of this store writes, so that a missing table is made.
+    makes_table: AtomicBool,
 }
 
 /// All of an operation, its second attempt included.
@@ -70,12 +76,16 @@ impl PostgresStore {
             tls: Tls::new(ca_file)?,
             name: name.to_owned(),
             idle: Mutex::new(None),
+            makes_table: AtomicBool::new(false),
         };
-        Ok(Self { database, sealer, watch: tokio::sync::Mutex::new(Watch::new()) })
+        let leases = HeldLeases::new(database.random()?);
+        Ok(Self { database, sealer, leases, watch: tokio::sync::Mutex::new(Watch::new()) })
     }
 
-    /// Makes the table if it is missing. Where it is there, no right to make one is needed.
+    /// Creates the table if it is missing, now and whenever a later operation misses it. An existing table needs no right to
+    /// create one.
     pub(super) async fn prepare(&self) -> Result<(), StoreError> {
+        self.database.makes_table.store(true, Ordering::Relaxed);
         self.database.twice(|| self.database.prepare()).await
     }
 
@@ -86,16 +96,21 @@ impl PostgresStore {
 
     pub(super) async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
         let asked = Instant::now();
+        let owner = self.leases.owner(owner);
         let decide = |row: &Row| {
-            if !row.lease_left.is_zero() {
+            let abandoned = self.leases.is_abandoned(row.lease_owner.as_deref(), row.fence);
+            if !row.lease_left.is_zero() && !abandoned {
                 return Ok((None, Leased::Busy { retry_in: row.lease_left.min(LEASE_POLL) }));
             }
             let fence = row.fence.saturating_add(1);
-            if let Some(holder) = &row.lease_owner {
+            if abandoned {
+                tracing::info!(fence, "took back a lease that this process could not give back");
+            } else if let Some(holder) = &row.lease_owner {
                 tracing::warn!(holder, fence, "took the lease over from a process that has let it run out");
             }
-            let lease = Lease { fence: fence.unsigned_abs(), asked, duration, hold: Hold::Nothing };
-            Ok((Some(Update::Lease { owner: owner.to_owned(), fence, duration }), Leased::Held(lease)))
+            let hold = Hold::InUse(self.leases.hold(fence));
+            let lease = Lease { fence: fence.unsigned_abs(), asked, duration, hold };
+            Ok((Some(Update::Lease { owner: owner.clone(), fence, duration }), Leased::Held(lease)))
         };
         self.database.change(decide).await
     }
@@ -103,7 +118,8 @@ impl PostgresStore {
     pub(super) async fn release(&self, lease: &Lease) {
         let Ok(fence) = i64::try_from(lease.fence) else { return };
         if let Err(error) = self.database.twice(|| self.database.release(fence)).await {
-            tracing::warn!(%error, left = ?lease.remaining(), "the lease could not be given back and runs out by itself");
+            let left = lease.remaining();
+            tracing::warn!(%error, ?left, "the lease could not be given back: others wait for its end, this process does not");
         }
     }
 
@@ -168,6 +184,27 @@ impl Database {
         Session::connect(&self.target, &self.tls, &self.name).await
     }
 
+    /// A connection for the watcher. It listens only if the backend behind it serves this connection alone.
+    ///
+    /// Behind a pooler in transaction mode, LISTEN would stay on a backend that the pooler then gives to other clients. So the
+    /// connection starts with a random setting. A backend that has it was started for this connection. A pooler refuses the
+    /// setting or drops it.
+    async fn connect_watcher(&self) -> Result<Session, Failure> {
+        let mark = self.random().map_err(Failure::Refused)?;
+        let session = match Session::connect_marked(&self.target, &self.tls, &self.name, &mark).await {
+            Ok(session) if session.is_marked(&mark).await? => {
+                session.batch(LISTEN).await?;
+                return Ok(session);
+            }
+            Ok(session) => session,
+            Err(_) => self.connect().await?,
+        };
+        tracing::debug!(
+            "the database is reached through a connection pooler: changes are found by polling, without LISTEN"
+        );
+        Ok(session)
+    }
+
     /// The idle connection, or a new one. It comes back by [`Database::park`] alone: whatever ends early, by an error or by
     /// being dropped, takes its connection and an open transaction with it. An idle one may be dead, which shows at once, and
     /// is what the second try of each operation is for.
@@ -196,17 +233,31 @@ impl Database {
         F: Future<Output = Result<T, Failure>>,
     {
         self.within(async {
-            match work().await {
-                Err(Failure::Lost(_)) => work().await,
-                done => done,
+            let mut first = true;
+            let mut table = true;
+            loop {
+                match work().await {
+                    Err(Failure::Lost(_)) if first => first = false,
+                    Err(failure) if table && self.makes_up_for(&failure) => {
+                        table = false;
+                        self.prepare().await?;
+                    }
+                    done => return done,
+                }
             }
         })
         .await
     }
 
+    /// Whether the table is missing and may be created.
+    fn makes_up_for(&self, failure: &Failure) -> bool {
+        matches!(failure, Failure::NoTable(_)) && self.makes_table.load(Ordering::Relaxed)
+    }
+
     async fn prepare(&self) -> Result<(), Failure> {
         let session = self.session().await?;
         if !session.has_table().await? {
+            tracing::info!("the table bearer_proxy_grant is missing and is created");
             match session.batch(schema()).await {
                 // Two that make the table at once can get into each other's way; one of them has made it.
                 Err(Failure::Refused(_)) if session.has_table().await? => {}
@@ -239,13 +290,18 @@ impl Database {
         &self,
         decide: impl Fn(&Row) -> Result<(Option<Update>, T), StoreError>,
     ) -> Result<T, StoreError> {
-        let attempt = self.attempt()?;
+        let attempt = self.random()?;
         let mut unclear = None;
         self.within(async {
             let mut first = true;
+            let mut table = true;
             loop {
                 match self.try_change(&attempt, &mut unclear, &decide).await {
                     Err(Failure::Lost(_)) if first => first = false,
+                    Err(failure) if table && self.makes_up_for(&failure) => {
+                        table = false;
+                        self.prepare().await?;
+                    }
                     // Worth every connection that is to be had until the operation's time is over.
                     Err(Failure::Lost(_)) if unclear.is_some() => tokio::time::sleep(RECONNECT).await,
                     done => return done,
@@ -295,8 +351,8 @@ impl Database {
         }
     }
 
-    /// A number that no other transaction has.
-    fn attempt(&self) -> Result<String, StoreError> {
+    /// A number that no other transaction or process has.
+    fn random(&self) -> Result<String, StoreError> {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes)
             .map_err(|_| StoreError::Unavailable(format!("{}: the system has no random numbers", self.target.place)))?;

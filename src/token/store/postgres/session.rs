@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{AsyncMessage, Client, Row};
+use tokio_postgres::{AsyncMessage, Client, Config, Row};
 
 use super::tls::Tls;
 use super::url::Target;
@@ -35,6 +35,9 @@ pub(super) enum Failure {
     /// The server said no, or what it holds is not usable.
     #[error(transparent)]
     Refused(StoreError),
+    /// The server said that there is no such table.
+    #[error(transparent)]
+    NoTable(StoreError),
 }
 
 /// A value of a statement. Its type is given, so that a statement is one round trip and needs no preparation, which a
@@ -43,15 +46,29 @@ pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A step is one round trip of a few milliseconds, a connect a handful.
 const STEP: Duration = Duration::from_secs(2);
+/// A setting that has no meaning to the server.
+const MARK: &str = "bearer_proxy.watcher";
 
 // === impl Session ===
 
 impl Session {
     /// `payload`: of which notifications [`Session::told`] tells, once the session listens.
     pub(super) async fn connect(target: &Target, tls: &Tls, payload: &str) -> Result<Self, Failure> {
-        let connected = step(&target.place, target.config.connect(tls.clone())).await;
+        let connected = Self::dial(&target.config, &target.place, tls, payload).await;
         // A server that starts or stops refuses, and another one may stand behind the same name a moment later.
-        let (client, mut connection) = connected.map_err(|failure| Failure::Lost(failure.into()))?;
+        connected.map_err(|failure| Failure::Lost(failure.into()))
+    }
+
+    /// The same, with a start-up setting that [`Session::is_marked`] asks for. A pooler may refuse it.
+    pub(super) async fn connect_marked(target: &Target, tls: &Tls, payload: &str, mark: &str) -> Result<Self, Failure> {
+        let mut config = target.config.clone();
+        let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
+        config.options(format!("{given}-c {MARK}={mark}"));
+        Self::dial(&config, &target.place, tls, payload).await
+    }
+
+    async fn dial(config: &Config, place: &str, tls: &Tls, payload: &str) -> Result<Self, Failure> {
+        let (client, mut connection) = step(place, config.connect(tls.clone())).await?;
         let told = Arc::new(Notify::new());
         let (payload, tell) = (payload.to_owned(), Arc::clone(&told));
         let driver = tokio::spawn(async move {
@@ -62,7 +79,14 @@ impl Session {
             }
             tell.notify_one();
         });
-        Ok(Self { client, driver: driver.abort_handle(), place: target.place.clone(), told })
+        Ok(Self { client, driver: driver.abort_handle(), place: place.to_owned(), told })
+    }
+
+    /// Whether the backend was started for this connection, with this mark.
+    pub(super) async fn is_marked(&self, mark: &str) -> Result<bool, Failure> {
+        let sql = "SELECT current_setting($1, true)";
+        let found = self.row(sql, &[(&MARK, Type::TEXT)], |row| row.try_get::<_, Option<String>>(0)).await?;
+        Ok(found.flatten().as_deref() == Some(mark))
     }
 
     /// Returns when a notification came, or the connection's end, since the last return.
@@ -110,6 +134,7 @@ fn failure(place: &str, error: &tokio_postgres::Error) -> Failure {
         SqlState::READ_ONLY_SQL_TRANSACTION,
     ];
     match error.code() {
+        Some(code) if *code == SqlState::UNDEFINED_TABLE => Failure::NoTable(unavailable),
         Some(code) if !leaving.contains(code) => Failure::Refused(unavailable),
         _ => Failure::Lost(unavailable),
     }
@@ -119,7 +144,9 @@ fn failure(place: &str, error: &tokio_postgres::Error) -> Failure {
 fn reason(error: &tokio_postgres::Error) -> String {
     if let Some(answer) = error.as_db_error() {
         let mend = match answer.code().code() {
-            "42P01" => "; the table is missing: `serve` makes it, or the SQL that `config --schema` prints",
+            "42P01" => {
+                "; the table is missing: `serve` and `import` create it, or the SQL that `config --schema` prints"
+            }
             "42501" => "; `config --schema` prints what the role needs",
             "28P01" | "28000" => "; see user, password and sslmode in store.url",
             _ => "",
@@ -149,7 +176,7 @@ impl fmt::Debug for Session {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Lost(error) | Failure::Refused(error) => error,
+            Failure::Lost(error) | Failure::Refused(error) | Failure::NoTable(error) => error,
         }
     }
 }

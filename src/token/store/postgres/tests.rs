@@ -1,5 +1,8 @@
 //! What the PostgreSQL store promises beside the contract: rights, encryption on the way, and databases that fail.
 
+mod abandoned;
+mod pooler;
+mod table;
 mod wire;
 
 use std::fs;
@@ -84,7 +87,7 @@ async fn a_role_without_the_right_to_make_tables_is_told_what_to_ask_for_and_nee
     let store = open(&url.replace("tester@", "modest@"), "one");
 
     let error = unavailable(store.load().await);
-    assert!(error.contains("`serve` makes it, or the SQL that `config --schema` prints"), "{error}");
+    assert!(error.contains("`serve` and `import` create it, or the SQL that `config --schema` prints"), "{error}");
     let error = unavailable(store.prepare().await);
     assert!(error.contains("permission denied") && error.contains("`config --schema`"), "{error}");
 

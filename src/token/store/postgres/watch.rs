@@ -1,12 +1,11 @@
 //! How a process learns of a peer's new token: `LISTEN`, and beneath it a look at the row's revision.
 //!
-//! A notification can be missed (a connection pooler, a failover, a connection that is dead and does not know it), so all it
-//! does is to make the next look come sooner.
+//! A notification can be missed (a failover, a connection that is dead and does not know it), and there is none through a
+//! connection pooler. So all it does is to make the next look come sooner.
 
 use std::time::Duration;
 
 use super::Database;
-use super::row::LISTEN;
 use super::session::{Failure, Session};
 
 /// A watcher's connection, and what it saw last.
@@ -65,13 +64,13 @@ impl Watch {
     async fn look(&mut self, database: &Database) -> Result<i64, Failure> {
         let session = match &mut self.session {
             Some(session) => session,
-            none => {
-                let session = database.connect().await?;
-                session.batch(LISTEN).await?;
-                none.insert(session)
-            }
+            none => none.insert(database.connect_watcher().await?),
         };
-        session.revision(&database.name).await
+        match session.revision(&database.name).await {
+            // As a row that is not there. If it was there before, its reader finds out and creates the table.
+            Err(Failure::NoTable(_)) => Ok(0),
+            revision => revision,
+        }
     }
 }
 
