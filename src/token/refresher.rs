@@ -43,7 +43,7 @@ use crate::clock::Clock;
 use crate::config::RefreshConfig;
 use crate::metrics::Metrics;
 use crate::token::endpoint::{Endpoint, Failure};
-use crate::token::journal::{Journal, Plan, Rotation, Settings, Which, plan_stored};
+use crate::token::journal::{Journal, Plan, Prepared, Rotation, Settings, Which, plan_stored};
 use crate::token::live::Live;
 use crate::token::store::Record;
 use crate::token::{Fingerprint, Generation, Outcome, Trigger, policy};
@@ -143,6 +143,11 @@ impl Refresher {
     /// Runs until told to stop; then a refresh in flight finishes and is stored, for at most `grace` beyond its own time limit.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>, grace: Duration) {
         self.start().await;
+        // Both outlive the turns of the loop: commands that come all the time must not begin the watch or the tick anew.
+        let store = self.journal.store.clone();
+        let watching = || changed(store.clone());
+        let mut watch = std::pin::pin!(watching());
+        let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
         loop {
             let now = self.now();
             self.refresh_if_due(now);
@@ -151,17 +156,22 @@ impl Refresher {
             let event = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
-                command = self.commands.recv() => Event::Command(command),
                 rotation = ended(&mut self.in_flight) => Event::Ended(rotation),
                 errand = upkeep::done(&mut self.errand) => Event::Errand(errand),
-                () = self.journal.store.changed() => Event::StoreChanged,
+                () = &mut watch => Event::StoreChanged,
+                _ = tick.tick() => Event::Time,
                 () = tokio::time::sleep_until(wake) => Event::Time,
+                // The last: clients can send these without end, and each of the others comes seldom.
+                command = self.commands.recv() => Event::Command(command),
             };
             match event {
                 Event::Command(Some(command)) => self.obey(command),
                 Event::Ended(rotation) => self.end(rotation),
                 Event::Errand(errand) => self.errand_done(errand),
-                Event::StoreChanged => self.look_at = Some(Instant::now()),
+                Event::StoreChanged => {
+                    watch.set(watching());
+                    self.look_at = Some(Instant::now());
+                }
                 Event::Time => self.tick(),
                 Event::Command(None) | Event::Stop => break,
             }
@@ -301,6 +311,10 @@ impl Refresher {
 fn answer(reply: oneshot::Sender<Verdict>, verdict: Verdict) {
     // A client that no longer waits is no error.
     let _ = reply.send(verdict);
+}
+
+async fn changed(store: Prepared) {
+    store.changed().await;
 }
 
 /// The end of the rotation in flight; pending for ever where there is none.

@@ -13,8 +13,14 @@
 
 mod support;
 
+#[cfg(feature = "postgres")]
+#[path = "../support/postgres.rs"]
+mod postgres;
+
 mod a_client_that_leaves_cancels_no_refresh;
 mod a_damaged_store_is_never_overwritten;
+#[cfg(feature = "postgres")]
+mod a_database_holds_the_grant;
 mod a_first_token_replaces_the_grant_once_it_has_worked;
 mod a_grant_goes_to_no_other_server;
 mod a_grant_that_could_not_be_stored;
