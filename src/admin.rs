@@ -12,13 +12,14 @@ mod answer;
 pub mod client;
 mod guard;
 mod listener;
+mod open;
 mod readiness;
 mod routes;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 pub use listener::{BindError, Listener};
 pub use readiness::Readiness;
@@ -34,6 +35,8 @@ pub struct Admin {
     /// Set to begin the drain.
     drain: watch::Sender<bool>,
     key: ArcSwapOption<Secret>,
+    /// Held while a response is rendered that takes long: one at a time, in the order of the requests.
+    rendering: Mutex<()>,
 }
 
 /// Which listener a request came to.
@@ -48,7 +51,7 @@ pub enum Scope {
 impl Admin {
     /// `drain` is set to true by `POST /drain`; `key` is what each admin request must then carry.
     pub fn new(tokens: Tokens, metrics: Metrics, drain: watch::Sender<bool>, key: Option<Secret>) -> Self {
-        Self { tokens, metrics, drain, key: ArcSwapOption::new(key.map(Arc::new)) }
+        Self { tokens, metrics, drain, key: ArcSwapOption::new(key.map(Arc::new)), rendering: Mutex::default() }
     }
 
     /// Replaces `admin.key`, for the requests from now on.

@@ -94,6 +94,7 @@ impl Gateway {
         }
         if let Some(address) = &config.probes {
             let listener = Listener::bind(address, Scope::Probes)?;
+            tracing::info!(address = %listener.address(), "probes listening");
             tokio::spawn(listener.serve(Arc::clone(&admin), admin_stopped));
         }
 

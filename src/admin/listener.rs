@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,22 +11,24 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use super::open::{Activity, Open};
 use super::routes::respond;
 use super::{Admin, Scope};
 use crate::config::ListenAddress;
+use crate::downstream::Stream;
 use crate::downstream::listener::{self, Accepting, ListenError};
 
-/// Further connections wait in the accept queue.
-const MAX_CONNECTIONS: usize = 128;
+/// One more takes the place of the one that was quiet for longest.
+pub const MAX_CONNECTIONS: usize = 128;
 /// From connect, or from the end of the last answer, to a full request head. Also ends idle connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request head that is longer is refused. No admin request needs more.
 const MAX_HEAD: usize = 16 * 1024;
-/// A connection takes no new request after this, and is cut after this again, so that a client that does not read frees its slot.
+/// A connection takes no new request after this, and is cut after this again, so that a client that does not read ends.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
 /// What answers in flight have left when the listener stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -48,7 +49,7 @@ struct Connection {
     scope: Scope,
     address: Arc<ListenAddress>,
     end: watch::Receiver<bool>,
-    _slot: OwnedSemaphorePermit,
+    activity: Activity,
 }
 
 /// The address could not be listened on.
@@ -84,15 +85,17 @@ impl Listener {
     pub async fn serve(self, admin: Arc<Admin>, mut stop: watch::Receiver<bool>) {
         let Self { socket, address, scope } = self;
         let address = Arc::new(address);
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut open = Open::new(MAX_CONNECTIONS);
         let end = stop.clone();
         let accept = async {
             loop {
-                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
                 match poll_fn(|cx| socket.poll_accept(cx)).await {
                     Ok(stream) => {
-                        let (admin, address, end) = (Arc::clone(&admin), Arc::clone(&address), end.clone());
-                        tokio::spawn(Connection { admin, scope, address, end, _slot: slot }.serve(stream));
+                        open.room().await;
+                        open.serve(|activity| {
+                            let (admin, address, end) = (Arc::clone(&admin), Arc::clone(&address), end.clone());
+                            Connection { admin, scope, address, end, activity }.serve(stream)
+                        });
                     }
                     Err(error) => {
                         // Out of file descriptors, mostly: a moment later some may be free again.
@@ -107,36 +110,45 @@ impl Listener {
             _ = stop.wait_for(|stop| *stop) => {}
         }
         drop(socket);
-        // All slots free: all connections ended.
-        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
-        let _ = timeout(GRACE, slots.acquire_many(all)).await;
+        let _ = timeout(GRACE, open.all_ended()).await;
     }
 }
 
 // === impl Connection ===
 
 impl Connection {
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let Self { admin, scope, address, mut end, _slot } = self;
+    async fn serve(self, stream: Stream) {
+        let Self { admin, scope, address, mut end, activity } = self;
         let service = service_fn(|request: Request<Incoming>| {
-            let (admin, address) = (&admin, &address);
-            async move { Ok::<_, Infallible>(respond(admin, scope, address, &request).await) }
+            let (admin, address, activity) = (&admin, &address, &activity);
+            async move {
+                let _answering = activity.answering();
+                // The requests of one connection take turns with those of the others.
+                yield_now().await;
+                Ok::<_, Infallible>(respond(admin, scope, address, &request).await)
+            }
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = over(&mut end) => {
-                connection.as_mut().graceful_shutdown();
-                timeout(CONNECTION_AGE, connection).await.unwrap_or(Ok(()))
+        let served = async {
+            tokio::select! {
+                ended = &mut connection => return Some(ended),
+                () = over(&mut end) => Pin::new(&mut connection).graceful_shutdown(),
             }
+            timeout(CONNECTION_AGE, &mut connection).await.ok()
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "an admin connection ended");
+        let ended = tokio::select! {
+            ended = served => ended,
+            () = activity.evicted() => None,
+        };
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::debug!(%error, "an admin connection ended"),
+            // A response that nobody reads would stay in the kernel for minutes after an orderly close.
+            None => drop(connection.into_parts().io.into_inner().reset_on_close()),
         }
     }
 }

@@ -3,6 +3,8 @@
 use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, StatusCode};
 use serde_json::json;
+use tokio::sync::MutexGuard;
+use tokio::task::yield_now;
 
 use super::answer::{Answer, document, metrics, problem};
 use super::readiness::Readiness;
@@ -41,6 +43,10 @@ pub(super) async fn respond<B>(admin: &Admin, scope: Scope, bound: &ListenAddres
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods()));
         return answer;
     }
+    let _turn = match route {
+        Route::Metrics | Route::Status => Some(admin.turn().await),
+        Route::Livez | Route::Readyz | Route::Refresh | Route::Drain => None,
+    };
     match route {
         Route::Livez => document(StatusCode::OK, &json!({"status": "alive"})),
         Route::Readyz => admin.readyz(),
@@ -88,6 +94,14 @@ impl Route {
 // === impl Admin ===
 
 impl Admin {
+    /// A turn to render what takes long. Clients that ask for it all the time leave the other tasks of this thread, probes and the
+    /// refresher, a turn after each.
+    async fn turn(&self) -> MutexGuard<'_, ()> {
+        let turn = self.rendering.lock().await;
+        yield_now().await;
+        turn
+    }
+
     fn readyz(&self) -> Answer {
         let live = self.tokens.live();
         let readiness = Readiness::of(&live.view(), self.tokens.status().state, live.clock().now());

@@ -40,7 +40,7 @@ impl Stream {
     }
 
     /// Makes its close a reset. A unix socket holds nothing after its close.
-    pub(super) fn reset_on_close(&self) -> io::Result<()> {
+    pub fn reset_on_close(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_zero_linger(),
             Self::Unix(_) => Ok(()),

@@ -85,8 +85,8 @@ fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError>
 
 /// At least one.
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found = files::read_certificates(path)
-        .map_err(|error| TlsError::new(key, path, unreadable(error, "certificate")))?;
+    let found =
+        files::read_certificates(path).map_err(|error| TlsError::new(key, path, unreadable(error, "certificate")))?;
     if found.is_empty() {
         return Err(TlsError::new(key, path, unreadable(pem::Error::NoItemsFound, "certificate")));
     }

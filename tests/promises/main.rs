@@ -39,6 +39,7 @@ mod commands_have_exit_codes;
 mod every_fault_of_the_token_endpoint;
 mod every_grant_works;
 mod messages_say_what_to_do;
+mod probes_are_always_answered;
 mod readme_is_true;
 mod refusals_are_bounded;
 mod rotation_under_load_fails_nobody;

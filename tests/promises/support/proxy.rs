@@ -226,6 +226,12 @@ impl Proxy {
         self.admin
     }
 
+    /// Of the probes listener, if there is one.
+    #[allow(dead_code, reason = "not every target has one")]
+    pub fn probes_address(&self) -> SocketAddr {
+        find(&self.lines.borrow(), "probes listening").expect("a probes listener")
+    }
+
     pub async fn http1(&self) -> Client {
         Client::http1(self.address).await
     }

@@ -55,12 +55,11 @@ impl Tls {
         if let Some(path) = ca_file {
             let failed =
                 |what: String| StoreError::Unavailable(format!("outbound.ca_file: {}: {what}", path.display()));
-            let anchors =
-                files::read_certificates(path).map_err(|error| match error {
-                    pem::Error::Io(error) => failed(error.to_string()),
-                    // The parser's own text may quote the file.
-                    _ => failed("is not valid PEM".to_owned()),
-                })?;
+            let anchors = files::read_certificates(path).map_err(|error| match error {
+                pem::Error::Io(error) => failed(error.to_string()),
+                // The parser's own text may quote the file.
+                _ => failed("is not valid PEM".to_owned()),
+            })?;
             if anchors.is_empty() {
                 return Err(failed("holds no certificate (PEM)".to_owned()));
             }

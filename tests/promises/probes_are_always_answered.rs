@@ -1,0 +1,127 @@
+//! Whatever else occupies connections to the probes listener and to the admin listener, a probe is answered within a second.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use simulator::{Options, Simulator};
+use tokio::task::spawn_blocking;
+
+use crate::support::Proxy;
+
+/// More than the listener serves at once.
+const HELD: usize = 160;
+/// A second is promised; the rest is for a machine that is busy. A connection that is held would be closed after 10 s anyway.
+const SOON: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug)]
+enum Held {
+    Silent,
+    /// A head that does not end.
+    Incomplete,
+    /// Answered once, and kept open.
+    Idle,
+    /// Requests whose responses nobody reads.
+    Unread,
+}
+
+const KINDS: [Held; 4] = [Held::Silent, Held::Incomplete, Held::Idle, Held::Unread];
+
+#[tokio::test]
+async fn probes_are_answered_beside_held_connections_of_every_kind() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let proxy =
+        Proxy::before(&simulator).set("PROBES__LISTEN", "127.0.0.1:0").set("ADMIN__KEY", "the-key").start().await;
+    proxy.ready().await;
+    for held in KINDS {
+        // Without its key, the admin listener has another answer for them.
+        for (listener, expected) in [(proxy.probes_address(), 200), (proxy.admin_address(), 401)] {
+            let hold = move || (0..HELD).map(|_| held.connect(listener).unwrap()).collect::<Vec<_>>();
+            let connections = spawn_blocking(hold).await.unwrap();
+            for path in ["/livez", "/readyz", "/metrics", "/livez"] {
+                let status = probe(listener, path, "").await;
+                assert_eq!(status, Some(expected), "{path} beside {held:?}");
+            }
+            let with_key = probe(proxy.admin_address(), "/livez", "Authorization: Bearer the-key\r\n").await;
+            assert_eq!(with_key, Some(200), "/livez of the admin listener, beside {held:?}");
+            drop(connections);
+        }
+    }
+    assert_eq!(proxy.refresh().await.status, 200);
+    proxy.stop().await;
+}
+
+/// A client that comes again whenever it is closed does not keep others out either.
+#[tokio::test]
+async fn probes_are_answered_beside_clients_that_come_again() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let proxy = Proxy::before(&simulator).set("PROBES__LISTEN", "127.0.0.1:0").start().await;
+    proxy.ready().await;
+    let probes = proxy.probes_address();
+    let over = Arc::new(AtomicBool::new(false));
+    let _end = SetOnDrop(over.clone());
+    for held in KINDS {
+        std::thread::spawn(come_again(held, probes, over.clone()));
+    }
+    for _ in 0..10 {
+        assert_eq!(probe(probes, "/livez", "").await, Some(200));
+    }
+    proxy.stop().await;
+}
+
+/// Ends the clients, also where the test fails.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Opens some hundred connections a second, and holds the last [`HELD`] of them.
+fn come_again(held: Held, address: SocketAddr, over: Arc<AtomicBool>) -> impl FnOnce() {
+    move || {
+        let mut connections = std::collections::VecDeque::new();
+        while !over.load(Ordering::Relaxed) {
+            connections.extend(held.connect(address));
+            if connections.len() > HELD {
+                connections.pop_front();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The status of the response; `None`: there was none in time.
+async fn probe(address: SocketAddr, path: &'static str, fields: &'static str) -> Option<u16> {
+    let ask = move || -> std::io::Result<u16> {
+        let end = Instant::now() + SOON;
+        let mut stream = TcpStream::connect_timeout(&address, SOON)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n")?;
+        stream.set_read_timeout(Some(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))))?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        Ok(String::from_utf8_lossy(&head[9..]).parse().unwrap())
+    };
+    spawn_blocking(ask).await.unwrap().ok()
+}
+
+impl Held {
+    fn connect(self, address: SocketAddr) -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect_timeout(&address, SOON)?;
+        stream.set_read_timeout(Some(SOON))?;
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n");
+        // The proxy may have closed it for another one already.
+        let _ = match self {
+            Self::Silent => Ok(()),
+            Self::Incomplete => stream.write_all(request.as_bytes()),
+            Self::Idle => {
+                stream.write_all(format!("{request}\r\n").as_bytes()).and_then(|()| stream.read_exact(&mut [0; 64]))
+            }
+            Self::Unread => stream.write_all(format!("{request}\r\n").repeat(20).as_bytes()),
+        };
+        Ok(stream)
+    }
+}
