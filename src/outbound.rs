@@ -1,18 +1,22 @@
 //! One outgoing connection: DNS, TCP (happy eyeballs), an HTTP proxy's `CONNECT`, TLS with ALPN. Used by both journeys.
 //!
 //! The name is resolved at each connect, so that a retired connection's successor follows DNS. One time limit covers
-//! the whole, since a caller does not care which step is slow.
+//! the whole, since a caller does not care which step is slow. A lookup goes on after that limit, for the next caller.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ClientCert, Origin, Outbound};
 
+use dial::Reach;
 use tls::TlsSetup;
 use tunnel::Tunnel;
 
 mod dial;
+mod dns;
+mod order;
 mod stream;
 mod tls;
 mod tunnel;
@@ -26,7 +30,7 @@ pub struct Connector(Arc<Inner>);
 
 struct Inner {
     origin: Origin,
-    /// `None`: an `http` origin, which the configuration allows on the loopback alone.
+    /// `None`: an `http` origin. Connections to it reach loopback addresses alone.
     tls: Option<TlsSetup>,
     tunnel: Option<Tunnel>,
     timeout: Duration,
@@ -58,12 +62,38 @@ pub enum ConnectError {
     Unreachable(String),
     #[error("no connection within {0:?}")]
     Timeout(Duration),
+    #[error(
+        "{host} has the address {address}, which is not loopback, and plaintext goes to loopback addresses only: use TLS, or correct \
+         the address in /etc/hosts or DNS"
+    )]
+    NotLoopback { host: String, address: IpAddr },
     #[error("the certificate is not trusted: {0}")]
     Certificate(String),
     #[error("the TLS handshake failed: {0}")]
     Tls(String),
     #[error("the HTTP proxy said: {0}")]
     Proxy(String),
+}
+
+/// The loopback addresses of `host`, for plaintext over a library that connects by itself. An error if there are none.
+pub async fn loopback_addresses(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+    let found = dial::find(host).await?;
+    let mut refused = None;
+    let mut admitted = |addresses: Vec<SocketAddr>| -> Vec<_> {
+        let admits =
+            |ip: &IpAddr| Reach::Loopback.admits(host, *ip).map_err(|error| refused.get_or_insert(error)).is_ok();
+        addresses.iter().map(SocketAddr::ip).filter(admits).collect()
+    };
+    let mut addresses = admitted(found.addresses);
+    if addresses.is_empty()
+        && let Some(late) = found.late
+    {
+        addresses = admitted(late.await.unwrap_or_default());
+    }
+    match refused {
+        Some(refused) if addresses.is_empty() => Err(refused),
+        _ => Ok(addresses),
+    }
 }
 
 // === impl Connector ===
@@ -94,9 +124,10 @@ impl Connector {
 
     async fn open(&self, offer: Offer) -> Result<(Stream, Protocol), ConnectError> {
         let Inner { origin, tls, tunnel, .. } = &*self.0;
+        let reach = if tls.is_some() { Reach::Anywhere } else { Reach::Loopback };
         let tcp = match tunnel {
             Some(tunnel) => tunnel.open().await?,
-            None => dial::dial(origin.host(), origin.port()).await?,
+            None => dial::dial(origin.host(), origin.port(), reach).await?,
         };
         match tls {
             Some(tls) => tls.handshake(origin.host(), tcp, offer).await,

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::config::{NoProxy, Origin, OutboundProxy, ip_literal};
 
-use super::{ConnectError, dial};
+use super::ConnectError;
+use super::dial::{self, Reach};
 
 /// A proxy's answer has a few fields; what is longer is not one.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -55,7 +56,7 @@ impl Tunnel {
     }
 
     pub(super) async fn open(&self) -> Result<TcpStream, ConnectError> {
-        let mut stream = dial::dial(&self.host, self.port)
+        let mut stream = dial::dial(&self.host, self.port, Reach::Anywhere)
             .await
             .map_err(|error| ConnectError::Proxy(format!("nothing, it was not reached: {error}")))?;
         let lost = |error: std::io::Error| ConnectError::Proxy(format!("nothing, the connection broke: {error}"));

@@ -110,6 +110,9 @@ impl Failure {
                 ConnectError::Unreachable(_) => {
                     (StatusCode::BAD_GATEWAY, "upstream-unreachable", "destination_ip_unroutable")
                 }
+                ConnectError::NotLoopback { .. } => {
+                    (StatusCode::BAD_GATEWAY, "upstream-unreachable", "destination_ip_prohibited")
+                }
                 ConnectError::Certificate(_) => {
                     (StatusCode::BAD_GATEWAY, "upstream-unreachable", "tls_certificate_error")
                 }

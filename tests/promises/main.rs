@@ -40,6 +40,7 @@ mod every_fault_of_the_token_endpoint;
 mod every_grant_works;
 mod messages_say_what_to_do;
 mod probes_are_always_answered;
+mod names_are_looked_up_for_all_who_wait;
 mod readme_is_true;
 mod refusals_are_bounded;
 mod rotation_under_load_fails_nobody;

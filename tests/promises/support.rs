@@ -2,6 +2,7 @@
 
 mod client;
 mod disk;
+pub mod names;
 mod proxy;
 
 pub use client::{Answer, Client, request};
