@@ -146,7 +146,7 @@ impl LiveToken {
             obtained_at: access.obtained_at,
             expires_at: access.expires_at,
             last_sent_at: access.expires_at.map(|end| last_sent_at(access.obtained_at, end)),
-            refused: AtomicBool::new(self.is_refused()),
+            standing: self.standing.copied(),
             ended: AtomicBool::new(self.ended.load(Ordering::Relaxed)),
         }
     }

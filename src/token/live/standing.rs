@@ -45,6 +45,12 @@ const DISPROVED_UNTIL: SignedDuration = SignedDuration::from_secs(5);
 // === impl Standing ===
 
 impl Standing {
+    /// The same, for the same token under another number.
+    pub(super) fn copied(&self) -> Self {
+        let evidence = self.evidence();
+        Self { open: AtomicBool::new(evidence.is_open()), evidence: Mutex::new(evidence) }
+    }
+
     pub(super) fn refused(&self, now: Timestamp) {
         self.change(|evidence| evidence.refused(now));
     }

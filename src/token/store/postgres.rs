@@ -71,8 +71,15 @@ pub fn schema() -> &'static str {
 impl PostgresStore {
     /// Connects to nothing yet.
     pub(super) fn open(url: &Secret, name: &str, ca_file: Option<&Path>, sealer: Sealer) -> Result<Self, StoreError> {
+        let target = Target::parse(url)?;
+        if target.is_exposed() {
+            tracing::warn!(
+                database = target.place,
+                "store.url has sslmode=disable: tokens cross the network to the database in plaintext; sslmode=require encrypts them"
+            );
+        }
         let database = Database {
-            target: Target::parse(url)?,
+            target,
             tls: Tls::new(ca_file)?,
             name: name.to_owned(),
             idle: Mutex::new(None),

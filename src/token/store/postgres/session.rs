@@ -54,14 +54,15 @@ const MARK: &str = "bearer_proxy.watcher";
 impl Session {
     /// `payload`: of which notifications [`Session::told`] tells, once the session listens.
     pub(super) async fn connect(target: &Target, tls: &Tls, payload: &str) -> Result<Self, Failure> {
-        let connected = Self::dial(&target.config, &target.place, tls, payload).await;
+        let config = timed(&target.place, target.reachable()).await?.map_err(Failure::Lost)?;
+        let connected = Self::dial(&config, &target.place, tls, payload).await;
         // A server that starts or stops refuses, and another one may stand behind the same name a moment later.
         connected.map_err(|failure| Failure::Lost(failure.into()))
     }
 
     /// The same, with a start-up setting that [`Session::is_marked`] asks for. A pooler may refuse it.
     pub(super) async fn connect_marked(target: &Target, tls: &Tls, payload: &str, mark: &str) -> Result<Self, Failure> {
-        let mut config = target.config.clone();
+        let mut config = timed(&target.place, target.reachable()).await?.map_err(Failure::Lost)?.into_owned();
         let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         config.options(format!("{given}-c {MARK}={mark}"));
         Self::dial(&config, &target.place, tls, payload).await
@@ -118,10 +119,12 @@ impl Drop for Session {
 }
 
 async fn step<T>(place: &str, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
-    match tokio::time::timeout(STEP, work).await {
-        Ok(done) => done.map_err(|error| failure(place, &error)),
-        Err(_) => Err(Failure::Lost(StoreError::Unavailable(format!("{place}: no answer within {STEP:?}")))),
-    }
+    timed(place, work).await?.map_err(|error| failure(place, &error))
+}
+
+async fn timed<T>(place: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let late = |_| Failure::Lost(StoreError::Unavailable(format!("{place}: no answer within {STEP:?}")));
+    tokio::time::timeout(STEP, work).await.map_err(late)
 }
 
 fn failure(place: &str, error: &tokio_postgres::Error) -> Failure {

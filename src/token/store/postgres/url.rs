@@ -2,14 +2,17 @@
 //!
 //! | `sslmode` | what it does |
 //! |---|---|
-//! | none | as `disable` to a loopback address or a unix socket, else as `require` |
-//! | `disable` | in clear |
-//! | `allow`, `prefer` | encrypted if the server offers it |
+//! | none | plaintext to a loopback address or a unix socket, else as `require` |
+//! | `disable` | plaintext to any address; a warning names one beyond this machine |
+//! | `allow`, `prefer` | to a loopback address or a unix socket encrypted if the server offers it, else as `require` |
 //! | `require`, `verify-ca`, `verify-full` | encrypted |
+//!
+//! Whether `localhost` is loopback is decided by its address at each connect: a hosts file can give it any.
 //!
 //! Whenever it is encrypted, the certificate must come from a public root or one of `outbound.ca_file` and be for this host:
 //! an encrypted way to an unknown party is no protection. (libpq asks for that under `verify-full` alone.)
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
+use crate::outbound::loopback_addresses;
 use crate::secret::Secret;
 use crate::token::store::StoreError;
 
@@ -24,9 +28,19 @@ use crate::token::store::StoreError;
 #[derive(Debug)]
 pub(super) struct Target {
     /// Its `Debug` masks the password.
-    pub(super) config: Config,
+    config: Config,
+    plaintext: Plaintext,
     /// `PostgreSQL at db.example:5432`
     pub(super) place: String,
+}
+
+/// Where a connection may be in plaintext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plaintext {
+    Nowhere,
+    Loopback,
+    /// `sslmode=disable` is written.
+    Anywhere,
 }
 
 const EXPECTED: &str = "postgres://user:password@host:port/database";
@@ -44,7 +58,13 @@ impl Target {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(invalid("it names no host"));
         }
-        config.ssl_mode(mode.unwrap_or(if is_local(&config) { SslMode::Disable } else { SslMode::Require }));
+        let (mode, plaintext) = match (mode, is_local(&config)) {
+            (Some(SslMode::Disable), _) => (SslMode::Disable, Plaintext::Anywhere),
+            (None, true) => (SslMode::Disable, Plaintext::Loopback),
+            (Some(SslMode::Prefer), true) => (SslMode::Prefer, Plaintext::Loopback),
+            _ => (SslMode::Require, Plaintext::Nowhere),
+        };
+        config.ssl_mode(mode);
         // Of several hosts, or after a failover, the one that can be written: a stale replica must not be read either.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.keepalives_idle(SILENCE).keepalives_interval(SILENCE / 5).keepalives_retries(2);
@@ -56,8 +76,75 @@ impl Target {
             config.application_name("bearer-proxy");
         }
         let place = place(&config);
-        Ok(Self { config, place })
+        Ok(Self { config, plaintext, place })
     }
+
+    /// Tokens would cross a network in plaintext, as the URL says.
+    pub(super) fn is_exposed(&self) -> bool {
+        self.plaintext == Plaintext::Anywhere && !is_local(&self.config)
+    }
+
+    /// What to connect with. Plaintext to a name that should be loopback goes to its loopback addresses.
+    pub(super) async fn reachable(&self) -> Result<Cow<'_, Config>, StoreError> {
+        let config = &self.config;
+        if self.plaintext != Plaintext::Loopback || !config.get_hostaddrs().is_empty() {
+            return Ok(Cow::Borrowed(config));
+        }
+        let mut places = Vec::new();
+        for (index, host) in config.get_hosts().iter().enumerate() {
+            let port = port(config, index);
+            let Host::Tcp(name) = host else {
+                places.push(Place { host: host.clone(), address: None, port });
+                continue;
+            };
+            let addresses = loopback_addresses(name).await.map_err(|error| {
+                StoreError::Unavailable(format!("{}: {error} (?sslmode=require in store.url is TLS)", self.place))
+            })?;
+            places.extend(addresses.iter().map(|ip| Place { host: host.clone(), address: Some(*ip), port }));
+        }
+        Ok(Cow::Owned(with_places(config, &places)))
+    }
+}
+
+/// `host` with the address to connect to instead of looking it up.
+struct Place {
+    host: Host,
+    address: Option<IpAddr>,
+    port: u16,
+}
+
+/// The same configuration for other hosts: the driver can only add hosts to one.
+fn with_places(config: &Config, places: &[Place]) -> Config {
+    let mut copy = Config::new();
+    config.get_user().map(|user| copy.user(user));
+    config.get_password().map(|password| copy.password(password));
+    config.get_dbname().map(|name| copy.dbname(name));
+    config.get_options().map(|options| copy.options(options));
+    config.get_application_name().map(|name| copy.application_name(name));
+    copy.ssl_mode(config.get_ssl_mode()).ssl_negotiation(config.get_ssl_negotiation());
+    config.get_connect_timeout().map(|timeout| copy.connect_timeout(*timeout));
+    config.get_tcp_user_timeout().map(|timeout| copy.tcp_user_timeout(*timeout));
+    copy.keepalives(config.get_keepalives()).keepalives_idle(config.get_keepalives_idle());
+    config.get_keepalives_interval().map(|interval| copy.keepalives_interval(interval));
+    config.get_keepalives_retries().map(|retries| copy.keepalives_retries(retries));
+    copy.target_session_attrs(config.get_target_session_attrs());
+    copy.channel_binding(config.get_channel_binding()).load_balance_hosts(config.get_load_balance_hosts());
+    // The driver takes addresses for all hosts or for none. Beside a unix socket, the address stands for the name.
+    let all = places.iter().all(|place| place.address.is_some());
+    for Place { host, address, port } in places {
+        copy.port(*port);
+        match (host, address) {
+            (Host::Tcp(name), Some(address)) if all => copy.host(name).hostaddr(*address),
+            (_, Some(address)) => copy.host(address.to_string()),
+            (Host::Tcp(name), None) => copy.host(name),
+            (Host::Unix(path), None) => copy.host_path(path),
+        };
+    }
+    copy
+}
+
+fn port(config: &Config, index: usize) -> u16 {
+    config.get_ports().get(index).or(config.get_ports().first()).copied().unwrap_or(5432)
 }
 
 /// The URL without its `sslmode`, some of whose values the driver does not know.
@@ -121,7 +208,7 @@ fn place(config: &Config) -> String {
     };
     let mut place = "PostgreSQL at ".to_owned();
     for (index, name) in names.iter().enumerate() {
-        let port = config.get_ports().get(index).or(config.get_ports().first()).unwrap_or(&5432);
+        let port = port(config, index);
         // Writing to a string does not fail.
         let _ = write!(place, "{}{name}:{port}", if index == 0 { "" } else { ", " });
     }
@@ -152,7 +239,8 @@ mod tests {
             ("postgres://u@localhost/d?hostaddr=192.0.2.1", Require, "localhost:5432"),
             ("postgres:///d?hostaddr=192.0.2.1", Require, "192.0.2.1:5432"),
             ("postgres://u@db.example/d?sslmode=disable", Disable, "db.example:5432"),
-            ("postgres://u@db.example/d?sslmode=prefer", Prefer, "db.example:5432"),
+            ("postgres://u@db.example/d?sslmode=prefer", Require, "db.example:5432"),
+            ("postgres://u@localhost/d?sslmode=allow", Prefer, "localhost:5432"),
             ("postgres://u@db.example/d?sslmode=verify-full", Require, "db.example:5432"),
             ("postgres://u@localhost?sslmode=require&application_name=a", Require, "localhost:5432"),
             ("postgres://u@localhost/d?application_name=a&sslmode=verify-ca", Require, "localhost:5432"),
@@ -162,6 +250,48 @@ mod tests {
             assert_eq!(target.config.get_ssl_mode(), mode, "{url}");
             assert_eq!(target.place, format!("PostgreSQL at {place}"), "{url}");
         }
+    }
+
+    #[test]
+    fn only_a_written_sslmode_exposes_tokens() {
+        for (url, plaintext, exposed) in [
+            ("postgres://u@db.example/d", Plaintext::Nowhere, false),
+            ("postgres://u@db.example/d?sslmode=prefer", Plaintext::Nowhere, false),
+            ("postgres://u@localhost/d", Plaintext::Loopback, false),
+            ("postgres://u@localhost/d?sslmode=prefer", Plaintext::Loopback, false),
+            ("postgres://u@localhost/d?sslmode=disable", Plaintext::Anywhere, false),
+            ("postgres://u@localhost,db.example/d?sslmode=disable", Plaintext::Anywhere, true),
+            ("postgres://u@db.example/d?sslmode=disable", Plaintext::Anywhere, true),
+        ] {
+            let target = parse(url).unwrap();
+            assert_eq!((target.plaintext, target.is_exposed()), (plaintext, exposed), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_local_name_is_connected_to_by_its_loopback_addresses() {
+        let target = parse("postgres://u:p@localhost:6000,127.0.0.2:7/d").unwrap();
+        let config = target.reachable().await.unwrap();
+        assert!(config.get_hostaddrs().iter().all(IpAddr::is_loopback), "{config:?}");
+        assert_eq!(config.get_hostaddrs().len(), config.get_hosts().len());
+        assert_eq!(config.get_hostaddrs().last(), Some(&"127.0.0.2".parse().unwrap()));
+        assert_eq!((config.get_ports().first(), config.get_ports().last()), (Some(&6000), Some(&7)));
+
+        let beside_a_socket = parse("postgres://u@localhost,%2Frun%2Fpg/d").unwrap();
+        let config = beside_a_socket.reachable().await.unwrap();
+        assert!(config.get_hostaddrs().is_empty());
+        assert!(config.get_hosts().iter().all(|host| *host != Host::Tcp("localhost".into())), "{config:?}");
+    }
+
+    #[test]
+    fn with_other_hosts_everything_else_stays() {
+        let options = "application_name=a&options=-c%20x%3D1&sslnegotiation=direct&connect_timeout=3&keepalives=0\
+            &channel_binding=disable&load_balance_hosts=random&keepalives_idle=7&keepalives_retries=5&keepalives_interval=2";
+        let target = parse(&format!("postgres://u:p@localhost:9/d?{options}")).unwrap();
+        let place = Place { host: Host::Tcp("localhost".into()), address: None, port: 9 };
+        let copy = with_places(&target.config, &[place]);
+        assert_eq!(format!("{copy:?}"), format!("{:?}", target.config));
+        assert_eq!(copy.get_password(), target.config.get_password());
     }
 
     #[test]
