@@ -44,7 +44,7 @@ mod frame;
 mod framing;
 mod h1;
 mod h2;
-mod pulse;
+mod keepalive;
 mod queue;
 mod sending;
 mod sweep;

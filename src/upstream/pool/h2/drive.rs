@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::outbound::{ConnectError, Protocol, Stream};
 use crate::upstream::pool::field::{FieldWriter, Flush, StandIns};
-use crate::upstream::pool::pulse::Pulse;
+use crate::upstream::pool::keepalive::Keepalive;
 use crate::upstream::pool::queue::Opening;
 use crate::upstream::pool::transport::{Heard, Transport};
 use crate::upstream::pool::window::Window;
@@ -112,7 +112,7 @@ async fn drive<B: RequestBody>(
     opening: Opening<B>,
 ) {
     let mut opening = Some(opening);
-    let mut pulse = connection.ping_pong().map(Pulse::new);
+    let mut keepalive = connection.ping_pong().map(Keepalive::new);
     let mut settings = pin!(sleep(SETTINGS_TIMEOUT));
     poll_fn(|cx| {
         // Those whom the last poll has woken have had their turn. What they have left waits for them.
@@ -147,9 +147,9 @@ async fn drive<B: RequestBody>(
         if let Some(done) = opening.take_if(|_| heard || settings.as_mut().poll(cx).is_ready()) {
             conn.has_opened(done);
         }
-        let Some(pulse) = &mut pulse else { return Poll::Pending };
-        let silent = pulse.poll(cx, heard, conn.open() > 0);
-        if let Some((round_trip, window)) = pulse.take_round_trip().zip(window.as_mut()) {
+        let Some(keepalive) = &mut keepalive else { return Poll::Pending };
+        let silent = keepalive.poll(cx, heard, conn.open() > 0);
+        if let Some((round_trip, window)) = keepalive.take_round_trip().zip(window.as_mut()) {
             window.measured(round_trip);
             // The next poll sets it.
             cx.waker().wake_by_ref();

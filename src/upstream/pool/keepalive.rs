@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(20);
 /// For the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) struct Pulse {
+pub(super) struct Keepalive {
     ping: PingPong,
     timer: Pin<Box<Sleep>>,
     heard: Instant,
@@ -41,9 +41,9 @@ enum State {
 #[error("no answer to a ping within {TIMEOUT:?}")]
 pub(super) struct Silent;
 
-// === impl Pulse ===
+// === impl Keepalive ===
 
-impl Pulse {
+impl Keepalive {
     pub(super) fn new(mut ping: PingPong) -> Self {
         let now = Instant::now();
         // Refused, the connection is ending, and says so itself.
