@@ -5,6 +5,7 @@
 pub mod endpoint;
 pub mod fixed;
 pub mod journal;
+mod lineage;
 pub mod live;
 pub mod new_grant;
 pub mod policy;
@@ -14,10 +15,12 @@ pub mod store;
 
 use std::fmt;
 
+use aws_lc_rs::digest::{Digest, SHA256, digest};
 use http::HeaderValue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::lineage::{Lineage, NoRandomness};
 use crate::secret::Secret;
 
 /// The number of an access token: grows by one with each new one and never goes back (0: none yet).
@@ -133,13 +136,17 @@ impl RefreshToken {
     }
 
     pub fn fingerprint(&self) -> Fingerprint {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.0.expose().as_bytes());
-        let mut bytes = [0; 16];
-        for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
-        }
-        Fingerprint(bytes)
+        Fingerprint(first_half(&digest(&SHA256, self.0.expose().as_bytes())))
     }
+}
+
+/// The first 128 bits of a SHA-256 digest.
+fn first_half(digest: &Digest) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    bytes
 }
 
 fn parse(text: String, allowed: impl Fn(u8) -> bool) -> Result<Secret, InvalidToken> {
@@ -155,7 +162,7 @@ fn parse(text: String, allowed: impl Fn(u8) -> bool) -> Result<Secret, InvalidTo
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(&self.0, f)
     }
 }
 
@@ -175,12 +182,18 @@ impl TryFrom<String> for Fingerprint {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        const EXPECTED: &str = "a fingerprint is 32 hexadecimal digits";
-        let parsed = u128::from_str_radix(&text, 16).map_err(|_| EXPECTED)?;
-        let fingerprint = Self(parsed.to_be_bytes());
-        // One spelling only: no sign, no missing zeros, no capitals.
-        if fingerprint.to_string() == text { Ok(fingerprint) } else { Err(EXPECTED) }
+        parse_hex(&text).map(Self).ok_or("a fingerprint is 32 hexadecimal digits")
     }
+}
+
+fn write_hex(bytes: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// Accepts one spelling only: no sign, no missing zeros, no capitals.
+fn parse_hex(text: &str) -> Option<[u8; 16]> {
+    let is_spelled = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_spelled.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(u128::to_be_bytes)
 }
 
 // === impl Trigger ===

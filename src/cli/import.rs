@@ -15,7 +15,7 @@ use crate::token::endpoint::{Document, Member};
 use crate::token::journal::Settings;
 use crate::token::new_grant::{Damaged, NewGrant, NotStored};
 use crate::token::store::{Store, StoreError};
-use crate::token::{Access, AccessToken, RefreshToken};
+use crate::token::{Access, AccessToken, Lineage, RefreshToken};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -76,7 +76,8 @@ async fn store(config: &Config, options: &Options, input: impl Read) -> Result<O
     let settings = Settings::of(config, endpoint)?;
     // Taken before it is read: what a slow hand pastes was issued earlier, not later.
     let now = Timestamp::now();
-    let offered = read(input)?.offered(config.refresh.default_lifetime, now);
+    let lineage = Lineage::random().map_err(|error| Failure::new(format!("the grant was not stored: {error}")))?;
+    let offered = read(input)?.offered(lineage, config.refresh.default_lifetime, now);
     let damaged = if options.replace_damaged { Damaged::Replace } else { Damaged::Leave };
 
     let store = Store::open(&config.store, config.outbound.ca_file.as_deref()).await.map_err(NotStored::from)?;
@@ -146,11 +147,11 @@ impl Offered {
     }
 
     /// Its life is counted from now: nothing in the answer says when it was given.
-    fn offered(self, default_lifetime: Duration, now: Timestamp) -> NewGrant {
+    fn offered(self, lineage: Lineage, default_lifetime: Duration, now: Timestamp) -> NewGrant {
         let lifetime = self.lifetime.unwrap_or(default_lifetime);
         let expires_at = SignedDuration::try_from(lifetime).ok().and_then(|lifetime| now.checked_add(lifetime).ok());
         let access = self.access.map(|token| Access { token, obtained_at: now, expires_at });
-        NewGrant { refresh: self.refresh, access }
+        NewGrant { lineage, refresh: self.refresh, access }
     }
 }
 

@@ -25,14 +25,14 @@ use tokio::time::Instant;
 
 pub use self::plan::{Kind, Plan, Settings, Which, binding_mismatch, plan, plan_stored};
 use self::plan::{LOG_IN, plan_first};
-pub use self::renumber::renumbered;
+pub use self::renumber::rebased;
 use crate::clock::Clock;
 use crate::fault;
 use crate::metrics::Metrics;
 use crate::token::endpoint::{Answer, Endpoint, Failure, Issued, Presented, Succeeded};
 use crate::token::policy;
 use crate::token::store::{Expect, Intent, LastRefresh, Lease, Leased, Record, Store, StoreError, Version, Written};
-use crate::token::{Access, Fingerprint, Generation, Outcome, RefreshToken, Trigger};
+use crate::token::{Access, Fingerprint, Generation, Lineage, Outcome, RefreshToken, Trigger};
 
 /// Beside the call, what a lease must cover: the writes before and after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
@@ -146,7 +146,7 @@ impl Journal {
             }
             // The holder's commit is worth more than its lease.
             if let Ok(Some(record)) = self.observe("load", self.store.load().await)
-                && known.is_some_and(|known| record.generation > known.generation)
+                && known.is_some_and(|known| record.lineage != known.lineage || record.generation > known.generation)
             {
                 return Rotation::Found(Ok(Some(Box::new(record))));
             }
@@ -166,8 +166,9 @@ impl Journal {
         };
         let found = |stored: Option<Record>| Rotation::Found(Ok(stored.map(Box::new)));
         let stored_generation = stored.as_ref().map_or(Generation::default(), |record| record.generation);
-        if known.is_some_and(|known| stored_generation < known.generation) {
-            // The store was set back, and what it holds is probably spent; or a person replaced what could not be read.
+        let stored_lineage = stored.as_ref().map(|record| record.lineage);
+        if known.is_some_and(|known| stored_lineage != Some(known.lineage) || stored_generation < known.generation) {
+            // The store was set back, and its token is probably spent; or a person supplied another grant.
             return found(stored);
         }
         let news = known.is_none_or(|known| stored_generation > known.generation);
@@ -179,6 +180,14 @@ impl Journal {
             Which::Stored => Some(plan_stored(&self.settings, stored.as_ref())),
         };
         let Some(Plan::Present { token, unclear }) = plan else { return found(stored) };
+        // Made before the call: nothing may fail between its answer and the commit.
+        let new_lineage = match which {
+            Which::Stored => None,
+            Which::First => match Lineage::random() {
+                Ok(lineage) => Some(lineage),
+                Err(error) => return put_off(StoreError::Unavailable(error.to_string()), None),
+            },
+        };
 
         let expect = Expect { version: stored.as_ref().map(Record::version), fence: Some(fence) };
         let before = self.settings.before(stored);
@@ -217,13 +226,13 @@ impl Journal {
         };
         match answer {
             Answer::Issued(issued) => {
-                let record = self.renewed(before, token.as_ref(), issued, began, last);
+                let record = self.renewed(before, token.as_ref(), new_lineage, issued, began, last);
                 self.commit(Expect { version, fence: None }, record, None).await
             }
             Answer::Succeeded(Succeeded { refresh, failure }) => {
                 last.outcome = failure.outcome;
                 last.error = Some(failure.error.clone());
-                let record = self.succeeded(before, token.as_ref(), refresh, last);
+                let record = self.succeeded(before, token.as_ref(), new_lineage, refresh, last);
                 self.commit(Expect { version, fence: None }, record, Some(failure)).await
             }
             Answer::Failed(failure) => {
@@ -247,13 +256,17 @@ impl Journal {
         &self,
         before: Record,
         token: Option<&RefreshToken>,
+        new_lineage: Option<Lineage>,
         issued: Issued,
         began: jiff::Timestamp,
         last: LastRefresh,
     ) -> Record {
         let lifetime = issued.lifetime.unwrap_or(self.settings.default_lifetime);
+        let (lineage, replaced) = descent(&before, new_lineage);
         Record {
             binding: self.settings.binding.clone(),
+            lineage,
+            replaced,
             generation: before.generation.next(),
             access: Some(Access {
                 token: issued.access,
@@ -275,11 +288,15 @@ impl Journal {
         &self,
         before: Record,
         token: Option<&RefreshToken>,
+        new_lineage: Option<Lineage>,
         refresh: RefreshToken,
         last: LastRefresh,
     ) -> Record {
+        let (lineage, replaced) = descent(&before, new_lineage);
         Record {
             binding: self.settings.binding.clone(),
+            lineage,
+            replaced,
             generation: before.generation.next(),
             access: before.access.filter(|_| before.binding == self.settings.binding),
             refresh: Some(refresh),
@@ -308,7 +325,7 @@ impl Journal {
                     fault::point("committed");
                     break None;
                 }
-                Ok(Written::Superseded(Some(theirs))) => match renumbered(&record, &theirs, expect) {
+                Ok(Written::Superseded(Some(theirs))) => match rebased(&record, &theirs, expect) {
                     Some(again) => (record, expect.version) = (again, Some(theirs.version())),
                     // Somebody put another grant there while we called: theirs counts, ours is not written over it.
                     None => return Rotation::Found(Ok(Some(theirs))),
@@ -352,7 +369,7 @@ impl Journal {
             // Stopped for longer than the lease: who has taken it over may have brought what was wanted.
             Ok(Written::Fenced) => {
                 if let Ok(Some(theirs)) = self.observe("load", self.store.load().await)
-                    && theirs.generation > record.generation
+                    && (theirs.lineage != record.lineage || theirs.generation > record.generation)
                 {
                     return Rotation::Found(Ok(Some(Box::new(theirs))));
                 }
@@ -368,6 +385,14 @@ impl Journal {
     fn observe<T>(&self, operation: &'static str, result: Result<T, StoreError>) -> Result<T, StoreError> {
         self.metrics.store_operation(operation, if result.is_ok() { "ok" } else { "error" });
         result
+    }
+}
+
+/// The lineage of what a call on `before` brought, and the lineages that it takes the place of. Pure.
+fn descent(before: &Record, new: Option<Lineage>) -> (Lineage, Vec<Lineage>) {
+    match new {
+        Some(lineage) => (lineage, before.replaced_by(lineage)),
+        None => (before.lineage, before.replaced.clone()),
     }
 }
 

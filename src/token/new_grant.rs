@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::token::store::{Binding, Expect, Leased, Record, Store, StoreError, Written};
-use crate::token::{Access, RefreshToken};
+use crate::token::{Access, Lineage, RefreshToken};
 
 /// What `import` and `login` have to give.
 #[derive(Clone, Debug)]
 pub struct NewGrant {
+    /// Its own, and new: [`Lineage::random`].
+    pub lineage: Lineage,
     pub refresh: RefreshToken,
     /// The access token that was issued with it. Without one, the refresh token is the whole grant, and is refreshed at once.
     pub access: Option<Access>,
@@ -103,10 +105,12 @@ impl NewGrant {
         let (generation, access) = match &self.access {
             Some(access) => (before.generation.next(), Some(access.clone())),
             // The old access token serves until the new refresh token has worked, if it is for the same server.
-            None => (before.generation, before.access.filter(|_| before.binding == *binding)),
+            None => (before.generation, before.access.clone().filter(|_| before.binding == *binding)),
         };
         Record {
             binding: binding.clone(),
+            lineage: self.lineage,
+            replaced: before.replaced_by(self.lineage),
             generation,
             access,
             refresh: Some(self.refresh.clone()),

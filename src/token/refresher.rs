@@ -10,15 +10,15 @@
 //! | `attempts` | whether one may be tried now |
 //! | `outcome` | what follows a rotation |
 //! | `upkeep` | what the store says unasked, and what it has not taken yet |
-//! | `news` | what to make of what the store holds |
+//! | `reconcile` | what to make of what the store holds |
 //! | `publish` | what the rest of the program sees of it |
 //! | `command` | what it can ask |
 
 mod attempts;
 mod command;
-mod news;
 mod outcome;
 mod publish;
+mod reconcile;
 mod scheduled;
 #[cfg(test)]
 #[cfg(feature = "simulator")]
@@ -36,7 +36,7 @@ use tokio::time::Instant;
 use self::attempts::Attempts;
 pub(in crate::token) use self::command::{Command, Verdict};
 pub use self::command::{Identity, NotRefreshed, Refusal, Tokens, Unavailable};
-pub use self::news::News;
+pub use self::reconcile::{Reconciliation, reconcile};
 use self::scheduled::{Ends, Moment};
 use self::upkeep::{Errand, PersistAgain};
 use crate::clock::Clock;
@@ -63,8 +63,6 @@ pub struct Refresher {
     record: Option<Record>,
     /// Another process made the record's last refresh, while this one ran.
     by_peer: bool,
-    /// The last refresh tokens that a newer one took the place of.
-    passed: Vec<Fingerprint>,
     /// Of a refresh token that a person gave without an access token, so that nobody knows yet whether it works.
     unproven: Option<Fingerprint>,
     /// The store has been read.
@@ -122,7 +120,6 @@ impl Refresher {
             commands,
             record: None,
             by_peer: false,
-            passed: Vec::new(),
             unproven: None,
             read: false,
             unusable: None,

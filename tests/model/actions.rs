@@ -35,6 +35,10 @@ pub enum Action {
     ImportReads,
     /// `import` writes; `bare`: a refresh token without an access token.
     ImportWrites { bare: bool },
+    /// A copy of what is stored is made.
+    BackUp,
+    /// The store is set back to that copy.
+    Restore,
     /// A mutation's own step: the new token is used before it is stored.
     Publish(usize),
 }
@@ -67,6 +71,11 @@ impl<const N: usize> Protocol<N> {
     pub fn possible(&self, state: &State<N>, actions: &mut Vec<Action>) {
         if state.leased && (state.is_leased_by_the_living() || !self.is(Mutation::ADeadHoldersLeaseNeverEnds)) {
             actions.push(Action::LeaseEnds);
+        }
+        match state.backup {
+            None if self.backups => actions.push(Action::BackUp),
+            Some(backup) if backup != state.stored => actions.push(Action::Restore),
+            _ => {}
         }
         match state.person {
             Person::Ready if !state.leased => actions.push(Action::ImportReads),

@@ -1,21 +1,20 @@
-//! The program's own decisions, asked by the model: what is presented, what a write meets, what is news. They can't drift apart
+//! The program's own decisions, asked by the model: what is presented, what a write meets, what a stored grant means. They can't drift apart
 //! from it, since they are not written here.
 
 use std::time::Duration;
 
 use bearer_proxy::config::AmbiguousRetry;
-use bearer_proxy::token::journal::{Kind, Plan, Settings, plan_stored, renumbered};
-use bearer_proxy::token::refresher::News;
+use bearer_proxy::token::journal::{Kind, Plan, Settings, plan_stored, rebased};
+use bearer_proxy::token::refresher::{Reconciliation, reconcile};
 use bearer_proxy::token::store::{self, Binding, Expect, Intent, Meets, Record};
-use bearer_proxy::token::{Access, AccessToken, Fingerprint, Generation, RefreshToken};
+use bearer_proxy::token::{self, Access, AccessToken, Generation, RefreshToken};
 
-use crate::state::{Grant, MANY, Token, Tokens, Version, all, only};
+use crate::state::{Grant, Lineage, MANY, Token, Version};
 
 /// Each record that can occur, made once: a digest for each state would take most of the time.
 pub struct Decisions {
     records: Vec<Record>,
     versions: Vec<store::Version>,
-    fingerprints: Vec<Fingerprint>,
     /// Of each record, how often its token was presented before without a clear answer; `None`: it is not presented.
     plans: Vec<Option<u8>>,
 }
@@ -23,6 +22,7 @@ pub struct Decisions {
 /// More tokens and generations than any model here has.
 const TOKENS: u8 = 8;
 const GENERATIONS: u8 = 10;
+const LINEAGES: [Lineage; 3] = [Lineage::First, Lineage::Imported, Lineage::Restored];
 
 impl Decisions {
     pub fn new(ambiguous_retry: AmbiguousRetry) -> Self {
@@ -44,7 +44,6 @@ impl Decisions {
         Self {
             plans: records.iter().map(plan).collect(),
             versions: records.iter().map(Record::version).collect(),
-            fingerprints: (0..TOKENS).map(|token| refresh(token).fingerprint()).collect(),
             records,
         }
     }
@@ -59,28 +58,29 @@ impl Decisions {
     }
 
     /// What is to be stored where `theirs` was found in the place of what `ours` was to follow.
-    pub fn renumbered(&self, ours: Grant, theirs: Grant, expected: Version) -> Option<Grant> {
-        let record = renumbered(&self.records[index(ours)], &self.records[index(theirs)], self.expect(expected))?;
-        Some(Grant { generation: record.generation.0.try_into().unwrap(), ..ours })
+    pub fn rebased(&self, ours: Grant, theirs: Grant, expected: Version) -> Option<Grant> {
+        let record = rebased(&self.records[index(ours)], &self.records[index(theirs)], self.expect(expected))?;
+        Some(Grant { generation: record.generation.0.try_into().unwrap(), lineage: lineage(&record), ..ours })
     }
 
-    fn expect(&self, Version { generation, token }: Version) -> Expect {
-        let grant = Grant { generation, token, presented: 0, needs_login: false };
+    /// Whether `stored` is older than `known`.
+    pub fn is_behind(&self, stored: Grant, known: Grant) -> bool {
+        self.records[index(stored)].is_behind(&self.records[index(known)])
+    }
+
+    fn expect(&self, Version { lineage, generation, token }: Version) -> Expect {
+        let grant = Grant { lineage, generation, token, presented: 0, needs_login: false };
         Expect { version: Some(self.versions[index(grant)]), fence: None }
     }
 
-    pub fn news(&self, stored: Grant, known: Option<Grant>, passed: Tokens) -> News {
-        let passed: Vec<_> = all()
-            .filter(|token| passed & only(*token) != 0)
-            .map(|token| self.fingerprints[usize::from(token)])
-            .collect();
+    pub fn reconcile(&self, stored: Grant, known: Option<Grant>) -> Reconciliation {
         let known = known.map(|known| &self.records[index(known)]);
-        News::of(Some(&self.records[index(stored)]), known, &passed)
+        reconcile(Some(&self.records[index(stored)]), known)
     }
 }
 
 fn grants() -> impl Iterator<Item = Grant> {
-    let numbers = 0..usize::from(GENERATIONS) * usize::from(TOKENS) * usize::from(MANY + 1) * 2;
+    let numbers = 0..LINEAGES.len() * usize::from(GENERATIONS) * usize::from(TOKENS) * usize::from(MANY + 1) * 2;
     numbers.map(|number| {
         let part = |below: usize, of: u8| u8::try_from(number / below % usize::from(of)).unwrap();
         let (tokens, counts) = (usize::from(TOKENS), usize::from(MANY + 1));
@@ -89,14 +89,16 @@ fn grants() -> impl Iterator<Item = Grant> {
             presented: part(2, MANY + 1),
             token: part(2 * counts, TOKENS),
             generation: part(2 * counts * tokens, GENERATIONS),
+            lineage: LINEAGES[number / (2 * counts * tokens * usize::from(GENERATIONS))],
         }
     })
 }
 
 /// The place of [`grants`].
 fn index(grant: Grant) -> usize {
-    let Grant { generation, token, presented, needs_login } = grant;
+    let Grant { lineage, generation, token, presented, needs_login } = grant;
     let [generation, token, presented] = [generation, token, presented].map(usize::from);
+    let generation = lineage as usize * usize::from(GENERATIONS) + generation;
     ((generation * usize::from(TOKENS) + token) * usize::from(MANY + 1) + presented) * 2 + usize::from(needs_login)
 }
 
@@ -109,13 +111,32 @@ fn record(grant: Grant) -> Record {
         presented: grant.presented.into(),
     });
     let access = AccessToken::parse(format!("access-{}", grant.generation)).unwrap();
+    let (lineage, replaced) = match grant.lineage {
+        Lineage::First => (id(0), Vec::new()),
+        Lineage::Imported => (id(1), vec![id(0)]),
+        Lineage::Restored => (id(0), vec![id(1)]),
+    };
     Record {
+        lineage,
+        replaced,
         generation: Generation(grant.generation.into()),
         access: Some(Access { token: access, obtained_at: jiff::Timestamp::UNIX_EPOCH, expires_at: None }),
         refresh: Some(token),
         intent,
         needs_login: grant.needs_login.then(|| "refused".into()),
         ..Record::empty(binding())
+    }
+}
+
+fn id(number: u8) -> token::Lineage {
+    token::Lineage::try_from(format!("{number:032x}")).unwrap()
+}
+
+fn lineage(record: &Record) -> Lineage {
+    match (record.lineage == id(0), record.replaced.contains(&id(1))) {
+        (true, false) => Lineage::First,
+        (true, true) => Lineage::Restored,
+        (false, _) => Lineage::Imported,
     }
 }
 

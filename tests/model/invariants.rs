@@ -5,7 +5,7 @@ use stateright::{Model, Property};
 
 use crate::actions::{Action, Store};
 use crate::protocol::{Protocol, Reuse};
-use crate::state::{Answer, Memory, Phase, State, only};
+use crate::state::{Answer, Lineage, Memory, Phase, State, only};
 
 type Condition<const N: usize> = fn(&Protocol<N>, &State<N>) -> bool;
 
@@ -30,7 +30,7 @@ pub enum Invariant {
     /// As long as the grant is not over, the store's intent counts at least the presentations without a clear answer.
     Counted,
     /// A successor that reached a living process is stored, or that process has it and goes on trying; or a person's grant took
-    /// its place.
+    /// its place. A store that is set back takes away no live token that a living process knows.
     NothingIsLost,
     /// A process uses what was stored, or what the store has been asked to take and did not acknowledge.
     StoredBeforeUsed,
@@ -100,7 +100,7 @@ pub fn broken<const N: usize>(s: &State<N>) -> u8 {
     let unstored = |memory: Memory| memory.unpersisted.is_none() && memory.known.is_some_and(|known| owed(known.token));
     let rows = [
         (Counted, !s.stored.needs_login && s.stored.presented < s.books.unclear),
-        (NothingIsLost, s.books.owed & !s.held() != 0),
+        (NothingIsLost, s.books.owed & !s.held() != 0 || s.books.set_back & !s.known() != 0),
         (StoredBeforeUsed, s.books.owed != 0 && memories().any(unstored)),
         (OverIsOver, known().chain([s.stored]).any(|grant| grant.needs_login && s.is_live(grant.token))),
     ];
@@ -128,6 +128,9 @@ pub fn possible<const N: usize>(protocol: &Protocol<N>) -> Vec<(&'static str, Co
             let answered = |phase| matches!(phase, Phase::Answered { answer: Answer::Issued(t), .. } if replaced(t));
             s.replicas.iter().any(|replica| answered(replica.phase))
         }));
+    }
+    if protocol.backups {
+        possible.extend(after_a_store_was_set_back());
     }
     if protocol.ambiguous_retry != AmbiguousRetry::UntilClear {
         possible.push(("the policy forbids another try", |protocol, s| {
@@ -158,6 +161,23 @@ fn after_an_unclear_call<const N: usize>() -> [(&'static str, Condition<N>); 4] 
             let overtaken = |phase| matches!(phase, Phase::Intended { overtaken: true, .. });
             s.replicas.iter().any(|replica| replica.holds && overtaken(replica.phase))
         }),
+    ]
+}
+
+/// What happens where an older state of the store comes back.
+fn after_a_store_was_set_back<const N: usize>() -> [(&'static str, Condition<N>); 3] {
+    [
+        ("a live token that the store has lost is stored again", |protocol, s| {
+            (0..N).any(|r| {
+                let known = s.replicas[r].memory.known.filter(|known| s.books.set_back & only(known.token) != 0);
+                let next = protocol.after(s, Action::Persist(r, Store::Answers));
+                s.replicas[r].phase == Phase::Idle && known.is_some_and(|known| next.stored.token == known.token)
+            })
+        }),
+        ("an answer is stored over an older state than it was asked with", |protocol, s| {
+            protocol.commits_over_another(s, |before| s.stored.generation < before.generation)
+        }),
+        ("an older grant is in the place of one that was refused", |_, s| s.stored.lineage == Lineage::Restored),
     ]
 }
 

@@ -55,6 +55,12 @@ fn a_policy_that_never_presents_again_has_no_successor_killed() {
 }
 
 #[test]
+#[ignore = "minutes"]
+fn a_store_that_is_set_back_at_any_moment_loses_nothing() {
+    keeps_the_invariants(Protocol::<2>::new(UntilClear, Reuse::IsRefused, 1).with_backups());
+}
+
+#[test]
 fn three_replicas_keep_the_invariants() {
     keeps_the_invariants(Protocol::<3>::new(Once, Reuse::IsRefused, 1));
 }

@@ -38,6 +38,25 @@ pub enum Mutation {
     ARenumberingNeedsNoLease,
     /// What was presented is stored under another number by now: the answer is taken for superseded.
     ARenumberedTokenIsAnother,
+    /// An older state of the grant is adopted, as if a person had supplied it.
+    ASetBackStoreIsTakenForANewGrant,
+    /// What is stored and what is known are compared as if they were of one lineage.
+    GenerationsAloneAreReconciled,
+    /// An answer finds an older state than what was presented, and is dropped.
+    AnAnswerIsLostWhereTheStoreWasSetBack,
+}
+
+// === impl Mutation ===
+
+impl Mutation {
+    pub fn is_about_a_store_that_is_set_back(self) -> bool {
+        matches!(
+            self,
+            Self::ASetBackStoreIsTakenForANewGrant
+                | Self::GenerationsAloneAreReconciled
+                | Self::AnAnswerIsLostWhereTheStoreWasSetBack
+        )
+    }
 }
 
 /// What is changed, under which policy, and what notices it. A mutation without a row is a warning: nothing constructs it.
@@ -62,4 +81,7 @@ pub const TABLE: &[(Mutation, AmbiguousRetry, Invariant)] = &[
     (Mutation::AnUnclearAnswerIsTakenForANo, UntilClear, OverIsOver),
     (Mutation::ARenumberingNeedsNoLease, UntilClear, Counted),
     (Mutation::ARenumberedTokenIsAnother, UntilClear, NothingIsLost),
+    (Mutation::ASetBackStoreIsTakenForANewGrant, UntilClear, NothingIsLost),
+    (Mutation::GenerationsAloneAreReconciled, UntilClear, NeverBack),
+    (Mutation::AnAnswerIsLostWhereTheStoreWasSetBack, UntilClear, NothingIsLost),
 ];

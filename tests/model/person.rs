@@ -3,7 +3,7 @@
 use crate::actions::Store;
 use crate::mutations::Mutation;
 use crate::protocol::Protocol;
-use crate::state::{Grant, Person, State};
+use crate::state::{Grant, Lineage, Person, State};
 use crate::store::{Write, Written};
 
 impl<const N: usize> Protocol<N> {
@@ -16,7 +16,9 @@ impl<const N: usize> Protocol<N> {
         let Person::Importing { seen, holds } = s.person else { return };
         let mut issued = *s;
         let token = issued.issue(true);
-        let wanted = Grant { generation: seen.generation + u8::from(!bare), token, presented: 0, needs_login: false };
+        let lineage = Lineage::Imported;
+        let wanted =
+            Grant { lineage, generation: seen.generation + u8::from(!bare), token, presented: 0, needs_login: false };
         let compares = !self.is(Mutation::AnImportDoesNotCompare);
         let mut written = issued;
         let done = self.write(&mut written, &Write { seen, wanted, may: holds, compares }, Store::Answers);

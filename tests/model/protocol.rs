@@ -11,7 +11,7 @@ use crate::actions::Action;
 use crate::decisions::Decisions;
 use crate::invariants::broken;
 use crate::mutations::Mutation;
-use crate::state::{Answer, Phase, Replica, State, Token, only};
+use crate::state::{Answer, Lineage, Phase, Replica, State, Token, only};
 
 /// The protocol with `N` replicas.
 pub struct Protocol<const N: usize> {
@@ -20,6 +20,8 @@ pub struct Protocol<const N: usize> {
     pub reuse: Reuse,
     /// How many refresh tokens the server issues before the world ends.
     pub tokens: u8,
+    /// Whether the store may be set back.
+    pub backups: bool,
     pub mutation: Option<Mutation>,
     /// The states of which it is known that good weather helps.
     pub good: Mutex<HashSet<State<N>>>,
@@ -37,11 +39,15 @@ pub enum Reuse {
 impl<const N: usize> Protocol<N> {
     pub fn new(ambiguous_retry: AmbiguousRetry, reuse: Reuse, tokens: u8) -> Self {
         let decisions = Decisions::new(ambiguous_retry);
-        Self { decisions, ambiguous_retry, reuse, tokens, mutation: None, good: Mutex::default() }
+        Self { decisions, ambiguous_retry, reuse, tokens, backups: false, mutation: None, good: Mutex::default() }
     }
 
     pub fn with(self, mutation: Mutation) -> Self {
-        Self { mutation: Some(mutation), ..self }
+        Self { mutation: Some(mutation), backups: mutation.is_about_a_store_that_is_set_back(), ..self }
+    }
+
+    pub fn with_backups(self) -> Self {
+        Self { backups: true, ..self }
     }
 
     pub fn is(&self, mutation: Mutation) -> bool {
@@ -75,6 +81,8 @@ impl<const N: usize> Protocol<N> {
             Action::Look(r) => self.take_up(&mut next, r, state.stored),
             Action::Persist(r, store) => self.persist(&mut next, r, store),
             Action::Crash(r) => next.crash(r),
+            Action::BackUp => next.back_up(),
+            Action::Restore => next.restore(),
             Action::LeaseEnds => self.end_lease(&mut next),
             Action::ImportReads => self.read_for_import(&mut next),
             Action::ImportWrites { bare } => self.import(&mut next, bare),
@@ -83,6 +91,11 @@ impl<const N: usize> Protocol<N> {
                     next.replicas[r].memory.adopt(before.successor(token));
                 }
             }
+        }
+        next.books.set_back &= next.server.live & !only(next.stored.token);
+        if next.is_imported(next.stored.token) {
+            // A person's grant takes the place of the others.
+            next.books.set_back &= next.books.imported;
         }
         next.forget();
         next.books.broken |= broken(&next);
@@ -96,17 +109,21 @@ impl<const N: usize> State<N> {
         self.replicas[r] = Replica::default();
         // What it alone had is lost with it, and nobody could have helped that.
         self.books.owed &= !(before & !self.held());
+        self.books.set_back &= self.known();
     }
 
     /// Makes one of states with the same future. Which replica is which makes no difference. Who knows a generation that the store
-    /// has left behind does what one does that knows none. Of the passed tokens, only the stored one is ever asked for.
+    /// has left behind does what one does that knows none. Of the passed tokens, only the stored one and the backup's are ever asked for.
     fn forget(&mut self) {
         for memory in self.replicas.iter_mut().map(|replica| &mut replica.memory) {
-            memory.passed &= only(self.stored.token);
-            memory.known =
-                memory.known.filter(|known| memory.unpersisted.is_some() || known.generation >= self.stored.generation);
+            memory.passed &= only(self.stored.token) | self.backup.map_or(0, |backup| only(backup.token));
+            let floor =
+                self.backup.map_or(self.stored.generation, |backup| backup.generation.min(self.stored.generation));
+            memory.known = memory.known.filter(|known| memory.unpersisted.is_some() || known.generation >= floor);
         }
-        for phase in self.replicas.iter_mut().map(|replica| &mut replica.phase) {
+        // With a backup, what was left behind may come again.
+        let phases = self.replicas.iter_mut().filter(|_| self.backup.is_none());
+        for phase in phases.map(|replica| &mut replica.phase) {
             match phase {
                 Phase::Loaded(before)
                 | Phase::Intended { before, .. }
@@ -123,7 +140,7 @@ impl<const N: usize> State<N> {
                 | Phase::Answered { before, answer: Answer::No | Answer::Nothing | Answer::Unclear }
                     if before.generation < self.stored.generation =>
                 {
-                    (before.generation, before.token) = (0, 0);
+                    (before.lineage, before.generation, before.token) = (Lineage::First, 0, 0);
                 }
                 _ => {}
             }
@@ -144,7 +161,7 @@ impl<const N: usize> State<N> {
 
 impl<const N: usize> fmt::Debug for Protocol<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ambiguous_retry, reuse, tokens, .. } = self;
-        write!(f, "{ambiguous_retry:?}, reuse {reuse:?}, {tokens} tokens issued")
+        let Self { ambiguous_retry, reuse, tokens, backups, .. } = self;
+        write!(f, "{ambiguous_retry:?}, reuse {reuse:?}, {tokens} tokens issued, backups: {backups}")
     }
 }

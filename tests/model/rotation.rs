@@ -14,9 +14,10 @@ impl<const N: usize> Protocol<N> {
             Some(known) if self.is(Mutation::NoLoadUnderTheLease) => known,
             _ => s.stored,
         };
+        let differs = |known: Grant| stored.lineage.name() != known.lineage.name();
         let news = known.is_none_or(|known| stored.generation > known.generation);
         let unspent = news && !stored.needs_login && !expired;
-        let behind = known.is_some_and(|known| stored.generation < known.generation)
+        let behind = known.is_some_and(|known| differs(known) || stored.generation < known.generation)
             && !self.is(Mutation::AnUnstoredPairIsForgottenByTheNextRotation);
         if behind || unspent || self.decisions.plan(stored).is_none() {
             self.found(s, r, stored);
@@ -61,7 +62,9 @@ impl<const N: usize> Protocol<N> {
             s.replicas[r].phase = Phase::Answered { before, answer: Answer::Nothing };
             return;
         }
-        if before.token == s.stored.token {
+        if before.token == s.stored.token && overtaken {
+            // Its intent went with the store that was set back.
+        } else if before.token == s.stored.token {
             s.books.unclear = (s.books.unclear + 1).min(MANY);
         } else if !overtaken {
             s.books.broken |= Invariant::SpentIsSpent.bit();
@@ -134,7 +137,10 @@ impl<const N: usize> Protocol<N> {
         };
         match self.write(s, &write, store) {
             Some(Written::Superseded(theirs)) => return self.found(s, r, theirs),
-            Some(Written::Fenced) if s.stored.generation > write.wanted.generation => {
+            Some(Written::Fenced)
+                if s.stored.lineage.name() != write.wanted.lineage.name()
+                    || s.stored.generation > write.wanted.generation =>
+            {
                 return self.found(s, r, s.stored);
             }
             _ => {}
@@ -150,7 +156,7 @@ impl<const N: usize> Protocol<N> {
         s.replicas[r].phase = Phase::Ending;
         let mut written = self.write(s, &Write { seen, wanted, may, compares }, store);
         if let Some(Written::Superseded(theirs)) = written
-            && let Some(again) = self.renumbered(wanted, theirs, seen)
+            && let Some(again) = self.rebased(wanted, theirs, seen)
         {
             (seen, wanted) = (theirs.version(), again);
             written = self.write(s, &Write { seen, wanted, may, compares }, store);

@@ -6,9 +6,20 @@ pub type Token = u8;
 /// A set of refresh tokens.
 pub type Tokens = u8;
 
+/// Which grant it is. One import happens in a model, so there are two lineages; the second has replaced the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lineage {
+    #[default]
+    First,
+    Imported,
+    /// The first one, which a person has restored in the place of the imported one.
+    Restored,
+}
+
 /// What the store holds, without what decides nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Grant {
+    pub lineage: Lineage,
     pub generation: u8,
     pub token: Token,
     /// Of the intent, if there is one: how often the token was presented without a clear answer, up to [`MANY`].
@@ -18,6 +29,7 @@ pub struct Grant {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
+    pub lineage: Lineage,
     pub generation: u8,
     pub token: Token,
 }
@@ -28,6 +40,8 @@ pub const MANY: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State<const N: usize> {
     pub stored: Grant,
+    /// A copy of what was stored at some moment. A person, or a database that fails over, can put it back at any later one.
+    pub backup: Option<Grant>,
     /// Somebody has the lease, or has died with it.
     pub leased: bool,
     pub server: Server,
@@ -126,21 +140,32 @@ pub struct Books {
     pub unclear: u8,
     /// Issued and answered to a living replica; neither stored since, nor lost with that process, nor replaced by a person.
     pub owed: Tokens,
+    /// Stored until the store was set back, and known to a living replica.
+    pub set_back: Tokens,
     /// Of the grant that a person gave, and its successors.
     pub imported: Tokens,
     /// The rules of [`super::invariants`] that a step has broken.
     pub broken: u8,
 }
 
+// === impl Lineage ===
+
+impl Lineage {
+    /// The lineage itself, without what it has replaced.
+    pub fn name(self) -> Self {
+        if self == Self::Imported { Self::Imported } else { Self::First }
+    }
+}
+
 // === impl Grant ===
 
 impl Grant {
     pub fn version(self) -> Version {
-        Version { generation: self.generation, token: self.token }
+        Version { lineage: self.lineage.name(), generation: self.generation, token: self.token }
     }
 
     pub fn successor(self, token: Token) -> Self {
-        Self { generation: self.generation + 1, token, presented: 0, needs_login: false }
+        Self { generation: self.generation + 1, token, presented: 0, needs_login: false, ..self }
     }
 }
 
@@ -150,7 +175,8 @@ impl<const N: usize> State<N> {
     /// A grant is stored, and no replica has looked yet.
     pub fn initial() -> Self {
         Self {
-            stored: Grant { generation: 0, token: 0, presented: 0, needs_login: false },
+            backup: None,
+            stored: Grant { lineage: Lineage::First, generation: 0, token: 0, presented: 0, needs_login: false },
             leased: false,
             server: Server { live: only(0), issued: 1 },
             person: Person::Ready,
@@ -162,6 +188,34 @@ impl<const N: usize> State<N> {
     /// What a replica has where nobody else can find it.
     pub fn held(&self) -> Tokens {
         self.replicas.iter().map(Replica::holds_alone).fold(0, |all, held| all | held)
+    }
+
+    /// What a living replica uses.
+    pub fn known(&self) -> Tokens {
+        self.replicas.iter().filter_map(|replica| replica.memory.known).fold(0, |all, known| all | only(known.token))
+    }
+
+    pub fn back_up(&mut self) {
+        self.backup = Some(self.stored);
+    }
+
+    /// The store holds the backup again.
+    pub fn restore(&mut self) {
+        let Some(backup) = self.backup else { return };
+        self.books.set_back |= only(self.stored.token) & self.known();
+        self.stored = backup;
+        // The judge counts anew: the store has lost what it noted.
+        self.books.unclear = 0;
+        self.overtake();
+    }
+
+    /// The store's token is another one by now, or its notes are gone: who has announced a call could not know.
+    pub fn overtake(&mut self) {
+        for replica in self.replicas.iter_mut().filter(|replica| replica.holds) {
+            if let Phase::Intended { overtaken, .. } = &mut replica.phase {
+                *overtaken = true;
+            }
+        }
     }
 
     pub fn is_imported(&self, token: Token) -> bool {
@@ -217,11 +271,6 @@ impl Memory {
             self.known = Some(Grant { presented: 0, ..grant });
         }
     }
-}
-
-/// Every token that there may be.
-pub fn all() -> impl Iterator<Item = Token> {
-    0..8
 }
 
 pub fn only(token: Token) -> Tokens {

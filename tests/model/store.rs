@@ -46,17 +46,15 @@ impl<const N: usize> Protocol<N> {
             Meets::Other => return Written::Superseded(s.stored),
             Meets::Expected => {}
         }
-        let back = write.seen != s.stored.version() || write.wanted.generation < s.stored.generation;
+        let replaces_an_import = s.is_imported(s.stored.token) && !s.is_imported(write.wanted.token);
+        let back =
+            write.seen != s.stored.version() || write.wanted.generation < s.stored.generation || replaces_an_import;
         if back && write.wanted != s.stored {
             s.books.broken |= Invariant::NeverBack.bit();
         }
         if write.wanted.token != s.stored.token {
             s.books.unclear = 0;
-            for replica in s.replicas.iter_mut().filter(|replica| replica.holds) {
-                if let Phase::Intended { overtaken, .. } = &mut replica.phase {
-                    *overtaken = true;
-                }
-            }
+            s.overtake();
         }
         s.books.owed &= !only(write.wanted.token);
         s.stored = write.wanted;

@@ -1,11 +1,11 @@
 //! What a replica does beside its rotations, as `token/refresher/upkeep` does it.
 
-use bearer_proxy::token::refresher::News;
+use bearer_proxy::token::refresher::Reconciliation;
 
 use crate::actions::Store;
 use crate::mutations::Mutation;
 use crate::protocol::Protocol;
-use crate::state::{Grant, Phase, State, Version};
+use crate::state::{Grant, Lineage, Phase, State, Version};
 use crate::store::{Write, Written};
 
 impl<const N: usize> Protocol<N> {
@@ -16,14 +16,20 @@ impl<const N: usize> Protocol<N> {
         let (Some(seen), Some(known)) = (memory.unpersisted, memory.known) else { return };
         let wanted = match memory.renumbers() && !self.is(Mutation::ARenumberingNeedsNoLease) {
             // What was noted of the grant stays.
-            true => Grant { generation: known.generation, token: known.token, ..s.stored },
+            true => Grant {
+                lineage: known.lineage,
+                generation: known.generation,
+                token: known.token,
+                needs_login: s.stored.needs_login && known.lineage.name() == s.stored.lineage.name(),
+                ..s.stored
+            },
             false => known,
         };
         let compares = !self.is(Mutation::ACommitDoesNotCompare);
         match self.write(s, &Write { seen, wanted, may: true, compares }, store) {
             Some(Written::Superseded(theirs)) => {
                 let memory = &mut s.replicas[r].memory;
-                if let Some(again) = self.renumbered(known, theirs, seen) {
+                if let Some(again) = self.rebased(known, theirs, seen) {
                     memory.adopt(again);
                     memory.unpersisted = Some(theirs.version());
                 } else {
@@ -37,8 +43,12 @@ impl<const N: usize> Protocol<N> {
         }
     }
 
-    pub fn renumbered(&self, ours: Grant, theirs: Grant, seen: Version) -> Option<Grant> {
-        self.decisions.renumbered(ours, theirs, seen).filter(|_| !self.is(Mutation::ARenumberedTokenIsAnother))
+    pub fn rebased(&self, ours: Grant, theirs: Grant, seen: Version) -> Option<Grant> {
+        let ignored = match self.decisions.is_behind(theirs, ours) {
+            true => self.is(Mutation::AnAnswerIsLostWhereTheStoreWasSetBack),
+            false => self.is(Mutation::ARenumberedTokenIsAnother),
+        };
+        self.decisions.rebased(ours, theirs, seen).filter(|_| !ignored)
     }
 
     /// A rotation came upon something else, under the lease.
@@ -53,13 +63,31 @@ impl<const N: usize> Protocol<N> {
 
     pub fn take_up(&self, s: &mut State<N>, r: usize, stored: Grant) {
         let memory = &mut s.replicas[r].memory;
-        match self.decisions.news(stored, memory.known, memory.passed) {
-            News::None => {}
-            News::Renewed | News::Changed => memory.adopt(stored),
-            News::Behind => memory.unpersisted = Some(stored.version()),
-            News::Renumber => {
-                let generation = memory.known.map_or(stored.generation, |known| known.generation + 1);
-                memory.adopt(Grant { generation, ..stored });
+        let known = memory.known;
+        let compared = match known {
+            Some(known) if self.is(Mutation::GenerationsAloneAreReconciled) => {
+                Grant { lineage: known.lineage, ..stored }
+            }
+            _ => stored,
+        };
+        match self.decisions.reconcile(compared, known) {
+            Reconciliation::Unchanged => {}
+            Reconciliation::Renewed | Reconciliation::Changed => memory.adopt(stored),
+            Reconciliation::Behind if !self.is(Mutation::ASetBackStoreIsTakenForANewGrant) => {
+                memory.unpersisted = Some(stored.version());
+            }
+            Reconciliation::Behind | Reconciliation::Renumber => {
+                let Some(known) = known else { return };
+                // A grant that is restored keeps the access token that is in use, and its generation.
+                let generation = match self.decisions.is_behind(stored, known) {
+                    true => known.generation,
+                    false => stored.generation.max(known.generation + 1),
+                };
+                let lineage = match (stored.lineage, known.lineage) {
+                    (Lineage::First, Lineage::Imported) => Lineage::Restored,
+                    (lineage, _) => lineage,
+                };
+                memory.adopt(Grant { lineage, generation, ..stored });
                 memory.unpersisted = Some(stored.version());
             }
         }

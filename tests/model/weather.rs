@@ -2,7 +2,7 @@
 
 use crate::actions::{Action, Serving, Store};
 use crate::protocol::Protocol;
-use crate::state::{Answer, Phase, Replica, State};
+use crate::state::{Answer, Grant, Phase, Replica, State};
 
 /// Enough for every replica's rotation, and for the end of a dead holder's lease.
 const STEPS: usize = 40;
@@ -56,6 +56,18 @@ impl<const N: usize> Protocol<N> {
             let Phase::Answered { before, answer: Answer::Issued(token) } = replica.phase else { return false };
             what(replica, self.announced(before).presented, state.books.unclear)
                 && state.stored.token == before.token
+                && self.after(state, Action::Record(r, Store::Answers)).stored.token == token
+        })
+    }
+}
+
+impl<const N: usize> Protocol<N> {
+    /// Whether an answer is at hand that replaces another token than the presented one, which `what` holds of.
+    pub fn commits_over_another(&self, state: &State<N>, what: impl Fn(Grant) -> bool) -> bool {
+        state.replicas.iter().enumerate().any(|(r, replica)| {
+            let Phase::Answered { before, answer: Answer::Issued(token) } = replica.phase else { return false };
+            what(before)
+                && state.stored.token != before.token
                 && self.after(state, Action::Record(r, Store::Answers)).stored.token == token
         })
     }

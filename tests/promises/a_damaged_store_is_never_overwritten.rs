@@ -126,22 +126,3 @@ async fn a_deleted_one_is_stored_again_by_who_holds_the_grant() {
     assert_eq!(simulator.with_ledger(|ledger| ledger.token_calls().len()), 2);
     proxy.stop().await;
 }
-
-#[tokio::test]
-async fn a_backup_that_is_put_back_spends_no_token_twice() {
-    let simulator = Simulator::start(Options::league8()).await.unwrap();
-    let proxy = Proxy::before(&simulator).start().await;
-    proxy.ready().await;
-    let path = proxy.setup().store();
-    let backup = std::fs::read(&path).unwrap();
-    assert_eq!(proxy.refresh().await.status, StatusCode::OK);
-    put(proxy.setup(), &backup);
-    proxy
-        .wait_for_log("the backup", |line| line["message"].as_str().unwrap().contains("stored again from memory"))
-        .await;
-    proxy.wait_for_status("stored", |status| status["persisted"] == true).await;
-    assert_eq!(proxy.refresh().await.status, StatusCode::OK);
-    let presented = simulator.with_ledger(|ledger| ledger.calls_per_refresh_token().into_values().max());
-    assert_eq!(presented, Some(1));
-    proxy.stop().await;
-}

@@ -123,6 +123,7 @@ async fn another_grant_that_a_person_stores_meanwhile_counts() {
     let path = proxy.setup().folder().join("store").join("grant.json");
     let mut document: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     document["refresh_token"] = json!(grant.refresh_token);
+    document["lineage"] = json!("0123456789abcdef0123456789abcdef");
     document["intent"] = Value::Null;
     std::fs::write(&path, document.to_string()).unwrap();
     disk.mend(proxy.pid());

@@ -21,6 +21,7 @@ mod a_client_that_leaves_cancels_no_refresh;
 mod a_damaged_store_is_never_overwritten;
 #[cfg(feature = "postgres")]
 mod a_database_holds_the_grant;
+mod a_document_of_the_first_version_is_adopted;
 mod a_first_token_replaces_the_grant_once_it_has_worked;
 mod a_grant_goes_to_no_other_server;
 mod a_grant_that_could_not_be_stored;
@@ -30,6 +31,7 @@ mod a_lost_answer_is_asked_for_again_by_policy;
 mod a_person_mends_what_only_a_person_can;
 mod a_reload_drops_no_request;
 mod a_restart_presents_nothing;
+mod a_restored_backup_costs_nothing;
 mod a_store_that_fails_spends_no_token;
 mod a_wrong_client_secret_costs_no_grant;
 mod an_expired_token_is_never_sent;

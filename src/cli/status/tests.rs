@@ -6,7 +6,7 @@ use crate::token::journal::Settings;
 use crate::token::live::View;
 use crate::token::new_grant::{Damaged, NewGrant};
 use crate::token::store::LastRefresh;
-use crate::token::{Access, AccessToken, Generation, Outcome as Result5, RefreshToken, Trigger};
+use crate::token::{Access, AccessToken, Generation, Lineage, Outcome as Result5, RefreshToken, Trigger};
 
 const JSON: Options = Options { json: true };
 const TEXT: Options = Options { json: false };
@@ -15,7 +15,8 @@ async fn stored(config: &Config, expires_at: Timestamp) {
     let store = Store::open(&config.store, None).await.unwrap();
     let token = AccessToken::parse("canary-access").unwrap();
     let access = Some(Access { token, obtained_at: Timestamp::UNIX_EPOCH, expires_at: Some(expires_at) });
-    let grant = NewGrant { refresh: RefreshToken::parse("canary-refresh").unwrap(), access };
+    let lineage = Lineage::random().unwrap();
+    let grant = NewGrant { lineage, refresh: RefreshToken::parse("canary-refresh").unwrap(), access };
     let settings = Settings::of(config, config.oauth.grant.endpoint().unwrap()).unwrap();
     grant.store(&store, &settings.binding, Damaged::Leave, Duration::from_secs(60)).await.unwrap();
 }

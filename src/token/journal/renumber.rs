@@ -1,5 +1,5 @@
-//! A grant that a person has put into the store, under the number of a process that found it there: what follows from it in both
-//! directions, for who gives the number and for who has presented it meanwhile.
+//! Writes over a record that is not the expected one: a process gives a grant its own generation, and an answer follows a grant
+//! whose generation was changed during the call.
 
 use super::{Journal, LEASE_LOST, LEASE_MARGIN};
 use crate::token::store::{Expect, Leased, Record, StoreError, Written};
@@ -25,7 +25,10 @@ impl Journal {
         if stored.as_ref().map(Record::version) != expect.version {
             return Ok(Written::Superseded(stored.map(Box::new)));
         }
+        let same_lineage = stored.as_ref().is_some_and(|stored| stored.lineage == record.lineage);
         let (intent, needs_login) = stored.map(|stored| (stored.intent, stored.needs_login)).unwrap_or_default();
+        // A refusal of a grant that was replaced says nothing about the one that replaced it.
+        let needs_login = needs_login.filter(|_| same_lineage);
         let record = Record { intent, needs_login, ..record.clone() };
         match self.observe("commit", self.store.write(Expect { fence: Some(fence), ..expect }, &record).await)? {
             Written::Fenced => Err(StoreError::Unavailable(LEASE_LOST.into())),
@@ -34,15 +37,24 @@ impl Journal {
     }
 }
 
-/// What is to be stored where `theirs` was found in the place of what `ours` was to follow: `ours` under a newer number, if `theirs`
-/// is what was presented, under a number that a process has given it since. Then `ours` is its only living successor. Pure.
-pub fn renumbered(ours: &Record, theirs: &Record, expected: Expect) -> Option<Record> {
-    let presented = expected.version.and_then(|version| version.fingerprint)?;
-    let holds = |record: &Record| record.version().fingerprint == Some(presented);
-    if !holds(theirs) || holds(ours) {
+/// `ours`, as it is to be written where `theirs` was found in the place of what `ours` was to follow; `None`: `theirs` counts. Pure.
+///
+/// `ours` is the only live successor in two cases. `theirs` holds the token that was presented, under a generation or a lineage
+/// that it was given since. Or `theirs` is older: the store was set back during the call.
+pub fn rebased(ours: &Record, theirs: &Record, expected: Expect) -> Option<Record> {
+    let presented = expected.version.and_then(|version| version.fingerprint);
+    let holds = |record: &Record| presented.is_some() && record.version().fingerprint == presented;
+    let is_renumbered = holds(theirs) && !holds(ours);
+    let is_behind = theirs.is_behind(ours);
+    if !is_renumbered && !is_behind {
         return None;
     }
     let mut record = ours.clone();
+    if !is_behind {
+        record.lineage = theirs.lineage;
+        record.replace_also(ours);
+    }
+    record.replace_also(theirs);
     record.generation = ours.generation.max(theirs.generation.next());
     record.taken.extend(theirs.taken.iter().filter(|taken| !ours.taken.contains(taken)));
     Some(record)

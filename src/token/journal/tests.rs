@@ -55,6 +55,10 @@ fn a_clear_no_ends_the_grant_that_was_presented_and_no_other() {
 #[test]
 fn an_answer_follows_what_was_presented_under_whatever_number_and_nothing_else() {
     let stored = |generation, text: &str| Record { generation: Generation(generation), ..record(Some(text)) };
+    let lineage = |number: u8| Lineage::try_from(format!("{number:032x}")).unwrap();
+    // Of another lineage, which has replaced these.
+    let of = |number, replaced: Vec<_>, record: Record| Record { lineage: lineage(number), replaced, ..record };
+    let ancestor = record(None).lineage;
     let expected = |text: Option<&str>| Expect { version: Some(record(text).version()), fence: None };
     let ours = stored(4, "new");
     // what the store holds instead of what was expected, what we have: the number that it then gets
@@ -62,21 +66,31 @@ fn an_answer_follows_what_was_presented_under_whatever_number_and_nothing_else()
         (stored(5, "old"), &ours, expected(Some("old")), Some(6)),
         // A store that was set back: no generation goes back with it.
         (stored(1, "old"), &ours, expected(Some("old")), Some(4)),
-        (stored(3, "imported"), &ours, expected(Some("old")), None),
+        (stored(1, "older"), &ours, expected(Some("old")), Some(4)),
+        (stored(3, "fork"), &ours, expected(Some("old")), Some(4)),
+        (stored(4, "peer"), &ours, expected(Some("old")), None),
+        (of(1, Vec::new(), stored(3, "imported")), &ours, expected(Some("old")), None),
+        (of(1, vec![ancestor], stored(3, "old")), &ours, expected(Some("old")), Some(4)),
+        // Set back to before an import.
+        (stored(9, "older"), &of(1, vec![ancestor], ours.clone()), expected(Some("old")), Some(10)),
         // The server has given no new refresh token: a peer's answer is as good.
         (stored(4, "old"), &stored(4, "old"), expected(Some("old")), None),
         // `client_credentials`
         (record(None), &record(None), expected(None), None),
+        (Record { generation: Generation(1), ..record(None) }, &record(None), expected(None), Some(3)),
         (stored(5, "old"), &ours, Expect { version: None, fence: None }, None),
     ];
     for (number, (theirs, ours, expected, generation)) in rows.into_iter().enumerate() {
-        let again = renumbered(ours, &theirs, expected);
+        let again = rebased(ours, &theirs, expected);
         assert_eq!(again.as_ref().map(|record| record.generation.0), generation, "row {number}");
         assert!(again.is_none_or(|record| record.refresh == ours.refresh), "row {number}");
     }
     let taken = |text: &str| token(text).fingerprint();
     let theirs = Record { taken: vec![taken("one"), taken("two")], ..stored(5, "old") };
     let ours = Record { taken: vec![taken("two"), taken("three")], ..ours };
-    let again = renumbered(&ours, &theirs, expected(Some("old"))).unwrap();
+    let again = rebased(&ours, &theirs, expected(Some("old"))).unwrap();
     assert_eq!(again.taken, [taken("two"), taken("three"), taken("one")]);
+    // Given again by a person, it is that grant's successor.
+    let again = rebased(&ours, &of(1, vec![ancestor], stored(3, "old")), expected(Some("old"))).unwrap();
+    assert_eq!((again.lineage, again.replaced), (lineage(1), vec![ancestor]));
 }

@@ -23,7 +23,11 @@ fn access(token: &str) -> Access {
 }
 
 fn grant(refresh: &str, with: Option<&str>) -> NewGrant {
-    NewGrant { refresh: RefreshToken::parse(refresh).unwrap(), access: with.map(access) }
+    NewGrant {
+        lineage: Lineage::random().unwrap(),
+        refresh: RefreshToken::parse(refresh).unwrap(),
+        access: with.map(access),
+    }
 }
 
 /// The third generation, refused, with the traces of an unclear call.
@@ -71,7 +75,10 @@ fn what_follows_a_stored_grant() {
         (Some(Record { binding: binding("https://other.test"), ..spent() }), Some("new-access"), 4, Some("new-access")),
     ] {
         let taken = stored.as_ref().map(|record| record.taken.clone()).unwrap_or_default();
-        let record = grant("new", with).after(stored, &ours());
+        let before = stored.as_ref().map_or(Record::empty(ours()).lineage, |record| record.lineage);
+        let given = grant("new", with);
+        let record = given.after(stored, &ours());
+        assert_eq!((record.lineage, record.replaced), (given.lineage, vec![before]));
         assert_eq!(record.generation, Generation(generation));
         assert_eq!(record.access, token.map(access));
         assert_eq!(record.refresh, Some(RefreshToken::parse("new").unwrap()));

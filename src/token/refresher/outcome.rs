@@ -15,8 +15,6 @@ use crate::token::{Outcome, policy};
 
 /// How long a wrong configuration rests before it is tried again unasked (interface document §5).
 const MISCONFIGURED_REST: Duration = Duration::from_secs(15 * 60);
-/// How many refresh tokens are remembered that a newer one took the place of.
-const PASSED: usize = 16;
 
 impl Refresher {
     pub(super) fn end(&mut self, rotation: Rotation) {
@@ -153,12 +151,6 @@ impl Refresher {
         let version = |record: Option<&Record>| record.map(Record::version);
         if version(before.as_ref()) != version(self.record.as_ref()) {
             self.jitter = policy::random();
-            if let Some(fingerprint) = version(before.as_ref()).and_then(|version| version.fingerprint) {
-                self.passed.retain(|passed| *passed != fingerprint);
-                self.passed.push(fingerprint);
-                let surplus = self.passed.len().saturating_sub(PASSED);
-                self.passed.drain(..surplus);
-            }
         }
         self.publish();
         self.doubt_by_note(before.as_ref());

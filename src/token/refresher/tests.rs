@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use crate::token::journal::{Kind, Prepared};
 use crate::token::live::{LiveToken, View};
 use crate::token::store::{Binding, Expect, Store, Written};
-use crate::token::{Access, AccessToken, RefreshToken};
+use crate::token::{Access, AccessToken, Lineage, RefreshToken};
 use simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Options, Simulator};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::news::News;
+use super::reconcile::{Reconciliation, reconcile};
 use super::{Refresher, Trigger};
 use crate::token::Outcome;
-use crate::token::journal::{Which, renumbered};
+use crate::token::journal::{Which, rebased};
 use crate::token::store::{Expect, Record, StoreError, Version, Written};
 
 /// First and longest pause between two tries to store what could not be stored.
@@ -106,18 +106,20 @@ impl Refresher {
 
     /// The store holds `stored`.
     pub(super) fn take_up(&mut self, stored: Option<Record>) {
-        let news = News::of(stored.as_ref(), self.record.as_ref(), &self.passed);
+        use Reconciliation::{Behind, Changed, Renewed, Renumber, Unchanged};
         let over = stored.as_ref().map(Record::version);
-        match (news, stored) {
-            (News::None, _) | (News::Renewed | News::Changed | News::Renumber, None) => {}
-            (News::Renewed, Some(record)) => self.renewed_elsewhere(record),
-            (News::Changed, Some(record)) => self.changed_elsewhere(record),
-            (News::Behind, _) => {
+        let token = |version: Option<Version>| version.and_then(|version| version.fingerprint);
+        // A peer may be presenting it: then its intent must stay.
+        let same_token = token(over).is_some() && token(over) == token(self.record.as_ref().map(Record::version));
+        match (reconcile(stored.as_ref(), self.record.as_ref()), stored) {
+            (Unchanged, _) | (Renewed | Changed | Renumber, None) => {}
+            (Renewed, Some(record)) => self.renewed_elsewhere(record),
+            (Changed, Some(record)) => self.changed_elsewhere(record),
+            (Behind, _) => {
                 tracing::warn!("the store does not hold the newest grant any more: it is stored again from memory");
-                self.unpersisted = Some(PersistAgain::at_once(over, false));
+                self.unpersisted = Some(PersistAgain::at_once(over, same_token));
             }
-            (News::Renumber, Some(record)) => {
-                tracing::info!("a new grant was stored in the place of one that could not be read");
+            (Renumber, Some(record)) => {
                 self.renumber(record);
                 self.unpersisted = Some(PersistAgain::at_once(over, true));
             }
@@ -153,29 +155,41 @@ impl Refresher {
 
     fn changed_elsewhere(&mut self, record: Record) {
         let known = self.record.as_ref();
-        let given = known.is_some_and(|known| {
-            known.version() != record.version() || (known.needs_login.is_some() && record.needs_login.is_none())
-        });
-        if given {
+        let is_other = known.is_some_and(|known| known.version() != record.version());
+        let is_mended = known.is_some_and(|known| known.needs_login.is_some() && record.needs_login.is_none());
+        if is_other || is_mended {
             tracing::info!("a new refresh token was stored");
-            self.unproven = record.version().fingerprint;
             self.attempts.reset();
+            // One that came with an access token of its own has worked.
+            if is_mended || known.is_some_and(|known| record.is_bare_beside(known)) {
+                self.unproven = record.version().fingerprint;
+            }
         }
         self.adopt(record);
     }
 
-    /// Goes on counting where this process has come to.
+    /// Adopts a grant whose generations were not counted from the known one's.
     fn renumber(&mut self, mut record: Record) {
         let Some(known) = &self.record else { return };
-        record
-            .taken
-            .extend(known.taken.iter().filter(|taken| !record.taken.contains(taken)).copied().collect::<Vec<_>>());
-        if record.access.is_some() {
-            record.generation = known.generation.next();
+        let is_restored = record.is_behind(known);
+        if is_restored {
+            tracing::info!("the grant was refused, and an older one was restored: it is tried");
         } else {
-            record.generation = known.generation;
-            // As a bare import into a document that could be read: the old token serves until the new one has worked.
-            record.access = known.access.clone().filter(|_| known.binding == record.binding);
+            tracing::info!("a new grant was stored, of another lineage");
+        }
+        for taken in &known.taken {
+            if !record.taken.contains(taken) {
+                record.taken.push(*taken);
+            }
+        }
+        record.replace_also(known);
+        let present = known.access.clone().filter(|_| known.binding == record.binding);
+        if record.is_bare_beside(known) || (is_restored && present.is_some()) {
+            // The present access token serves until the new refresh token has worked.
+            record.generation = record.generation.max(known.generation);
+            record.access = present;
+        } else {
+            record.generation = record.generation.max(known.generation.next());
         }
         // Its access token may be an older one that a bare import has left there.
         self.unproven = record.version().fingerprint;
@@ -191,7 +205,7 @@ impl Refresher {
                 self.unpersisted = None;
             }
             Ok(Written::Superseded(Some(theirs)))
-                if let Some(record) = self.record.as_ref().and_then(|ours| renumbered(ours, &theirs, again.expect)) =>
+                if let Some(record) = self.record.as_ref().and_then(|ours| rebased(ours, &theirs, again.expect)) =>
             {
                 again.expect.version = Some(theirs.version());
                 again.at = Instant::now();

@@ -1,9 +1,11 @@
 //! The document that a store holds: a record as JSON, in clear or sealed.
 //!
 //! ```text
-//! {"format": 1, "binding": {…}, "generation": 3, "access": {…}, "refresh_token": "…", …}
-//! {"format": 1, "sealed": {"key": "…", "nonce": "…", "data": "…"}}
+//! {"format": 2, "binding": {…}, "lineage": "…", "generation": 3, "access": {…}, "refresh_token": "…", …}
+//! {"format": 2, "sealed": {"key": "…", "nonce": "…", "data": "…"}}
 //! ```
+//!
+//! Format 1, which version 0.1.0 wrote, has no lineage. It is read, and never written.
 //!
 //! A reader passes over fields that it does not know, so that a version that adds one can be rolled back. A field that must
 //! not be lost on such a way raises the format number instead, and an older version then refuses the document.
@@ -17,20 +19,23 @@ use zeroize::Zeroizing;
 use super::seal::{OpenError, SealError, Sealed, Sealer};
 use super::{Binding, Intent, LastRefresh, Record, StoreError};
 use crate::secret::Secret;
-use crate::token::{Access, AccessToken, Fingerprint, Generation, InvalidToken, RefreshToken};
+use crate::token::{Access, AccessToken, Fingerprint, Generation, InvalidToken, Lineage, RefreshToken};
 
 /// Why a document could not be read. Holds no part of it: a damaged document can hold a token anywhere.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
     #[error("is not a grant document: {0}")]
     Damaged(String),
-    #[error("was written by a newer version (format {0}; this one reads {FORMAT}); run that version")]
+    #[error("was written by a newer version (format {0}; this one reads up to {FORMAT}); run that version")]
     Newer(u64),
     #[error("{0}")]
     WrongKey(String),
 }
 
-const FORMAT: u64 = 1;
+/// What is written.
+pub(super) const FORMAT: u64 = 2;
+/// What is read. A document of format 1 has a lineage derived from its binding.
+const FORMATS: std::ops::RangeInclusive<u64> = 1..=FORMAT;
 
 /// What tells how to read the rest.
 #[derive(Deserialize)]
@@ -50,6 +55,9 @@ struct SealedEnvelope {
 struct Document {
     format: u64,
     binding: Binding,
+    lineage: Option<Lineage>,
+    #[serde(default)]
+    replaced: Vec<Lineage>,
     generation: Generation,
     // A key that must be there, though its value may be null: without it the document is not whole.
     #[serde(deserialize_with = "Option::deserialize")]
@@ -88,19 +96,23 @@ pub(super) fn decode(bytes: &[u8], sealer: &Sealer) -> Result<Record, Unreadable
         Ok(envelope) => envelope,
         Err(error) => return Err(not_an_envelope(bytes, &error)),
     };
-    if envelope.format != FORMAT {
-        return Err(Unreadable::Newer(envelope.format));
-    }
+    known(envelope.format)?;
     let document: Document = match envelope.sealed {
         None => serde_json::from_slice(bytes),
         Some(sealed) => serde_json::from_slice(&sealer.open(&sealed)?),
     }
     .map_err(|error| damaged(&error))?;
     // What is sealed has a number of its own.
-    if document.format != FORMAT {
-        return Err(Unreadable::Newer(document.format));
-    }
+    known(document.format)?;
     Record::try_from(document)
+}
+
+fn known(format: u64) -> Result<(), Unreadable> {
+    match format {
+        0 => Err(Unreadable::Damaged("its format number is 0".to_owned())),
+        known if FORMATS.contains(&known) => Ok(()),
+        newer => Err(Unreadable::Newer(newer)),
+    }
 }
 
 /// A format number of a kind that we do not write is no number, as far as the text goes.
@@ -135,6 +147,10 @@ fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, SealError> {
 // === impl Unreadable ===
 
 impl Unreadable {
+    fn without_lineage() -> Self {
+        Self::Damaged("it has no lineage".to_owned())
+    }
+
     /// `place`: the path, or the server and name, of what could not be read.
     pub(super) fn at(self, place: &str) -> StoreError {
         let text = format!("{place} {self}");
@@ -165,10 +181,23 @@ impl From<InvalidToken> for Unreadable {
 impl From<&Record> for Document {
     fn from(record: &Record) -> Self {
         // Taken apart, so that a new field of a record is not forgotten here.
-        let Record { binding, generation, access, refresh, intent, needs_login, taken, last_refresh } = record.clone();
+        let Record {
+            binding,
+            lineage,
+            replaced,
+            generation,
+            access,
+            refresh,
+            intent,
+            needs_login,
+            taken,
+            last_refresh,
+        } = record.clone();
         Self {
             format: FORMAT,
             binding,
+            lineage: Some(lineage),
+            replaced,
             generation,
             access: access.map(|Access { token, obtained_at, expires_at }| AccessDocument {
                 token: SecretText(token.secret().clone()),
@@ -198,7 +227,13 @@ impl TryFrom<Document> for Record {
             None => None,
             Some(token) => Some(RefreshToken::parse(token.0.expose())?),
         };
+        let (lineage, replaced) = match document.format {
+            1 => (Lineage::derived(&document.binding), Vec::new()),
+            _ => (document.lineage.ok_or_else(Unreadable::without_lineage)?, document.replaced),
+        };
         Ok(Self {
+            lineage,
+            replaced,
             binding: document.binding,
             generation: document.generation,
             access,

@@ -4,15 +4,15 @@
 
 use zeroize::Zeroizing;
 
-use super::document::{Unreadable, decode, encode};
+use super::document::{FORMAT, Unreadable, decode, encode};
 use super::{Record, Sealer};
 use crate::config::StoreKey;
 
 /// All that an error may say.
 const WORDS: &str = "is not a grant document: it is empty it is JSON without a format number it is cut short it is not JSON \
-    a value is missing or of another kind (line , column ) was written by a newer version (format ; this one reads 1); run that version \
+    a value is missing or of another kind (line , column ) was written by a newer version (format ; this one reads up to 2); run that version \
     is encrypted with key , and store.keys holds none; put that key back its encrypted part was changed or cut \
-    a token in it holds a character that no token has";
+    it has no lineage its format number is 0 a token in it holds a character that no token has";
 
 pub fn document(data: &[u8]) {
     let (one, rotated) = (sealer(&[1]), sealer(&[2, 1]));
@@ -25,7 +25,7 @@ pub fn document(data: &[u8]) {
 
     // As the inside of a sealed document it is the same record, or none.
     let Ok(Some(sealed)) = one.seal(Zeroizing::new(data.to_vec())) else { unreachable!("there is a key") };
-    let envelope = serde_json::json!({ "format": 1, "sealed": sealed }).to_string();
+    let envelope = serde_json::json!({ "format": FORMAT, "sealed": sealed }).to_string();
     let inside = decode(envelope.as_bytes(), &one);
     if let Err(error) = &inside {
         quotes_nothing(&error.to_string(), data);

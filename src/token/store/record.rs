@@ -3,12 +3,16 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::token::{Access, Fingerprint, Generation, Outcome, RefreshToken, Trigger};
+use crate::token::{Access, Fingerprint, Generation, Lineage, Outcome, RefreshToken, Trigger};
 
 /// The grant with all that is known of it, written as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub binding: Binding,
+    /// Which grant this is: a rotation keeps it, a grant that a person supplies has a new one.
+    pub lineage: Lineage,
+    /// The lineages that this one took the place of, the newest last. A stored record of one of them is an old backup.
+    pub replaced: Vec<Lineage>,
     pub generation: Generation,
     pub access: Option<Access>,
     pub refresh: Option<RefreshToken>,
@@ -32,6 +36,7 @@ pub struct Binding {
 /// What a commit compares: the grant as it was when its refresh token was presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
+    pub lineage: Lineage,
     pub generation: Generation,
     pub fingerprint: Option<Fingerprint>,
 }
@@ -77,12 +82,17 @@ pub enum Meets {
     Other,
 }
 
+/// How many replaced lineages a record remembers: grants that persons have supplied one after the other, 35 bytes each.
+const REPLACED: usize = 256;
+
 // === impl Record ===
 
 impl Record {
     /// A record without a grant.
     pub fn empty(binding: Binding) -> Self {
         Self {
+            lineage: Lineage::derived(&binding),
+            replaced: Vec::new(),
             binding,
             generation: Generation::default(),
             access: None,
@@ -95,8 +105,50 @@ impl Record {
     }
 
     pub fn version(&self) -> Version {
-        Version { generation: self.generation, fingerprint: self.refresh.as_ref().map(RefreshToken::fingerprint) }
+        Version {
+            lineage: self.lineage,
+            generation: self.generation,
+            fingerprint: self.refresh.as_ref().map(RefreshToken::fingerprint),
+        }
     }
+
+    /// The value of [`Record::replaced`] for a record of `lineage` that takes the place of this one.
+    pub fn replaced_by(&self, lineage: Lineage) -> Vec<Lineage> {
+        distinct(self.replaced.iter().chain([&self.lineage]), lineage)
+    }
+
+    /// Notes that this record takes the place of `other` too.
+    pub fn replace_also(&mut self, other: &Self) {
+        let all = other.replaced.iter().chain([&other.lineage]).chain(&self.replaced);
+        self.replaced = distinct(all, self.lineage);
+    }
+
+    /// Whether it was stored without an access token of its own: it has none, or still the one that `known` has.
+    pub fn is_bare_beside(&self, known: &Self) -> bool {
+        self.access.is_none() || self.access == known.access
+    }
+
+    /// Whether this record is older than `newer`: an earlier generation of the same grant, or of a grant that `newer` has
+    /// replaced. Where each has replaced the other, a person has put the old grant back, and neither is older.
+    pub fn is_behind(&self, newer: &Self) -> bool {
+        if self.lineage == newer.lineage {
+            return self.generation < newer.generation;
+        }
+        newer.replaced.contains(&self.lineage) && !self.replaced.contains(&newer.lineage)
+    }
+}
+
+/// Each of them once, without `own`; the newest ones, if there are too many.
+fn distinct<'a>(all: impl Iterator<Item = &'a Lineage>, own: Lineage) -> Vec<Lineage> {
+    let mut kept = Vec::new();
+    for lineage in all.filter(|lineage| **lineage != own) {
+        if !kept.contains(lineage) {
+            kept.push(*lineage);
+        }
+    }
+    let surplus = kept.len().saturating_sub(REPLACED);
+    kept.drain(..surplus);
+    kept
 }
 
 // === impl Expect ===

@@ -163,12 +163,12 @@ impl Site {
 /// A grant whose refresh token is `refresh`.
 pub(super) fn grant(generation: u64, refresh: &str) -> Record {
     let then: jiff::Timestamp = "2026-11-22T02:00:00Z".parse().unwrap();
+    let binding = Binding {
+        token_url: "https://as.example/token".to_owned(),
+        client_id: "7".to_owned(),
+        upstream_origin: "https://api.example".to_owned(),
+    };
     Record {
-        binding: Binding {
-            token_url: "https://as.example/token".to_owned(),
-            client_id: "7".to_owned(),
-            upstream_origin: "https://api.example".to_owned(),
-        },
         generation: Generation(generation),
         access: Some(Access {
             token: AccessToken::parse(format!("access-{generation}")).unwrap(),
@@ -176,10 +176,7 @@ pub(super) fn grant(generation: u64, refresh: &str) -> Record {
             expires_at: Some(then + jiff::SignedDuration::from_hours(1)),
         }),
         refresh: Some(RefreshToken::parse(refresh).unwrap()),
-        intent: None,
-        needs_login: None,
-        taken: Vec::new(),
-        last_refresh: None,
+        ..Record::empty(binding)
     }
 }
 
@@ -510,14 +507,14 @@ async fn a_damaged_document_is_refused_and_replaced_only_when_asked_for(site: Si
 async fn a_document_of_a_newer_version_is_left_alone(site: Site) {
     let store = site.store().await;
     write(&store, NOTHING, &grant(1, "one")).await;
-    let newer = site.raw().await.replacen("\"format\": 1", "\"format\": 2", 1);
+    let newer = site.raw().await.replacen("\"format\": 2", "\"format\": 3", 1);
     site.put_raw(&newer).await;
     for error in [
         store.load().await.unwrap_err(),
         store.write(expecting(&grant(1, "one")), &grant(2, "two")).await.unwrap_err(),
         store.replace_damaged(&grant(2, "two")).await.unwrap_err(),
     ] {
-        assert!(matches!(&error, StoreError::Damaged(text) if text.contains("newer version (format 2")), "{error:?}");
+        assert!(matches!(&error, StoreError::Damaged(text) if text.contains("newer version (format 3")), "{error:?}");
     }
     assert_eq!(site.raw().await, newer);
     assert!(site.kept_aside().await.is_empty());

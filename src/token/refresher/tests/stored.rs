@@ -6,7 +6,7 @@ use simulator::{Kind as Issued, Revocation};
 
 impl World {
     async fn import(&self, refresh: RefreshToken, access: Option<Access>) {
-        let grant = NewGrant { refresh, access };
+        let grant = NewGrant { lineage: Lineage::random().unwrap(), refresh, access };
         grant.store(&self.store, &self.settings.binding, Damaged::Leave, MINUTE).await.unwrap();
     }
 
@@ -149,6 +149,7 @@ async fn a_grant_that_counts_anew_is_taken_under_the_next_number() {
     let fresh = Record {
         generation: Generation(1),
         refresh: Some(world.login()),
+        lineage: Lineage::random().unwrap(),
         ..Record::empty(world.settings.binding.clone())
     };
     world.replace(&Record { access: Some(access("imported")), ..fresh.clone() }).await;
@@ -156,7 +157,8 @@ async fn a_grant_that_counts_anew_is_taken_under_the_next_number() {
     process.generation(6).await;
     assert_eq!((world.load().await.generation, world.load().await.taken), (Generation(6), taken));
     // A bare one: the old access token serves until it has worked.
-    world.replace(&Record { generation: Generation(0), refresh: Some(world.login()), ..fresh }).await;
+    let lineage = Lineage::random().unwrap();
+    world.replace(&Record { generation: Generation(0), refresh: Some(world.login()), lineage, ..fresh }).await;
     process.generation(7).await;
     assert_eq!((world.load().await.generation, world.presented_at_most()), (Generation(7), 1));
     process.stop().await;

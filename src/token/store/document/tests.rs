@@ -25,6 +25,12 @@ fn last_refreshes() -> impl Strategy<Value = LastRefresh> {
         .prop_map(|(at, trigger, outcome, duration_ms, error)| LastRefresh { at, trigger, outcome, duration_ms, error })
 }
 
+/// A record's own lineage, and what it has replaced.
+fn lineages() -> impl Strategy<Value = (Lineage, Vec<Lineage>)> {
+    let lineage = || any::<u128>().prop_map(|bits| Lineage::try_from(format!("{bits:032x}")).unwrap());
+    (lineage(), prop::collection::vec(lineage(), 0..4))
+}
+
 /// Any record at all.
 pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
     let access =
@@ -39,6 +45,7 @@ pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
     });
     (
         (any::<String>(), any::<String>(), any::<String>()),
+        lineages(),
         any::<u64>(),
         prop::option::of(access),
         prop::option::of(refresh),
@@ -50,6 +57,7 @@ pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
         .prop_map(
             |(
                 (token_url, client_id, upstream_origin),
+                (lineage, replaced),
                 generation,
                 access,
                 refresh,
@@ -61,6 +69,8 @@ pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
                 let taken = taken.into_iter().map(|token| RefreshToken::parse(token).unwrap().fingerprint()).collect();
                 Record {
                     binding: Binding { token_url, client_id, upstream_origin },
+                    lineage,
+                    replaced,
                     generation: Generation(generation),
                     access,
                     refresh,
@@ -107,7 +117,8 @@ proptest! {
 }
 
 fn whole() -> String {
-    r#"{"format":1,"binding":{"token_url":"canary","client_id":"canary","upstream_origin":"canary"},"generation":3,
+    r#"{"format":2,"binding":{"token_url":"canary","client_id":"canary","upstream_origin":"canary"},
+        "lineage":"000102030405060708090a0b0c0d0e0f","replaced":["f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"],"generation":3,
         "access":{"token":"canary","obtained_at":"2026-11-22T02:00:00Z","expires_at":null},"refresh_token":"canary",
         "intent":null,"needs_login":null,"taken":[],"last_refresh":null}"#
         .to_owned()
@@ -144,6 +155,10 @@ fn what_is_no_document_is_refused_with_a_text_that_quotes_nothing() {
         ("\"token\":\"canary\"", "\"token\":\"\""),
         ("2026-11-22T02:00:00Z", "canary"),
         ("\"taken\":[]", "\"taken\":[\"canary\"]"),
+        ("\"lineage\":\"000102030405060708090a0b0c0d0e0f\",", ""),
+        ("\"lineage\":\"0001", "\"lineage\":\"canary"),
+        ("\"replaced\":[\"", "\"replaced\":[\"canary"),
+        ("\"format\":2", "\"format\":0"),
     ] {
         let text = whole().replace(part, changed);
         assert_ne!(text, whole(), "{part}");
@@ -155,13 +170,13 @@ fn what_is_no_document_is_refused_with_a_text_that_quotes_nothing() {
 
 #[test]
 fn a_newer_format_is_told_apart_from_damage() {
-    let error = decode(br#"{"format":2,"generation":"somehow else"}"#, &sealer(&[])).unwrap_err();
-    assert_eq!(error, Unreadable::Newer(2));
-    assert!(error.to_string().contains("newer version (format 2; this one reads 1)"), "{error}");
-    let newer = whole().replace("\"format\":1", "\"format\":2").into_bytes();
+    let error = decode(br#"{"format":3,"generation":"somehow else"}"#, &sealer(&[])).unwrap_err();
+    assert_eq!(error, Unreadable::Newer(3));
+    assert!(error.to_string().contains("newer version (format 3; this one reads up to 2)"), "{error}");
+    let newer = whole().replace("\"format\":2", "\"format\":3").into_bytes();
     let sealed = sealer(&[1]).seal(Zeroizing::new(newer)).unwrap().unwrap();
     let sealed = to_json(&SealedEnvelope { format: FORMAT, sealed }).unwrap();
-    assert_eq!(decode(&sealed, &sealer(&[1])), Err(Unreadable::Newer(2)));
+    assert_eq!(decode(&sealed, &sealer(&[1])), Err(Unreadable::Newer(3)));
 }
 
 #[test]
@@ -179,4 +194,30 @@ fn a_clear_document_is_read_with_keys_and_sealed_with_them() {
     assert!(!text.contains("canary") && !text.contains("refresh_token"), "{text}");
     let error = decode(&sealed, &sealer(&[])).unwrap_err();
     assert!(matches!(error, Unreadable::WrongKey(_)), "{error}");
+}
+
+/// As version 0.1.0 wrote them: its own field names, order and spelling.
+const WRITTEN_BY_0_1_0: &str = include_str!("format_1.json");
+const SEALED_BY_0_1_0: &str = include_str!("format_1_sealed.json");
+
+#[test]
+fn a_document_of_the_first_format_is_read_and_written_as_the_present_one_of_a_derived_lineage() {
+    let derived = |record: &Record| Lineage::derived(&record.binding);
+    let plain = decode(WRITTEN_BY_0_1_0.as_bytes(), &sealer(&[])).unwrap();
+    let sealed = decode(SEALED_BY_0_1_0.as_bytes(), &sealer(&[1])).unwrap();
+    for record in [&plain, &sealed] {
+        assert_eq!((record.lineage, record.replaced.as_slice()), (derived(record), &[][..]));
+        assert_eq!(
+            (record.generation, record.refresh.as_ref().unwrap().secret().expose()),
+            (Generation(3), "refresh-3")
+        );
+        let again = encode(record, &sealer(&[])).unwrap();
+        assert!(std::str::from_utf8(&again).unwrap().contains("\"format\": 2"));
+        assert_eq!(decode(&again, &sealer(&[])).as_ref(), Ok(record));
+    }
+    assert_eq!(Record { access: plain.access.clone(), ..sealed }, plain);
+    // A lineage was no field of that format.
+    let with =
+        WRITTEN_BY_0_1_0.replace("\"generation\"", "\"lineage\": \"000102030405060708090a0b0c0d0e0f\", \"generation\"");
+    assert_eq!(decode(with.as_bytes(), &sealer(&[])), Ok(plain));
 }
