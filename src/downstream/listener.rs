@@ -1,17 +1,18 @@
 //! One address to listen on: TCP or a unix socket.
 
-use std::fs::Metadata;
+mod socket_file;
+
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
+use self::socket_file::SocketFile;
 use super::stream::Stream;
 use crate::config::ListenAddress;
 
@@ -52,14 +53,6 @@ enum ListeningSocket {
 enum AcceptingSocket {
     Tcp(tokio::net::TcpListener),
     Unix(tokio::net::UnixListener),
-}
-
-/// The file of a unix socket, known by its inode: another process may have put its own in this place since.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
 }
 
 // === impl Listener ===
@@ -121,19 +114,9 @@ impl Listener {
     }
 
     fn unix(path: &Path, mode: u32) -> Result<Self, String> {
-        let addr = SocketAddrUnix::new(path)
-            .map_err(|_| "the path is too long for a unix socket (107 bytes); choose a shorter one".to_owned())?;
-        remove_stale(path)?;
-        let bind = || -> io::Result<_> {
-            let socket = open(AddressFamily::UNIX)?;
-            rustix::net::bind(&socket, &addr)?;
-            // Nobody can connect before `listen`, so the file is never open to more than `mode` allows.
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-            let file = SocketFile::new(path, &std::fs::symlink_metadata(path)?);
-            rustix::net::listen(&socket, BACKLOG)?;
-            Ok((UnixListener::from(socket), file))
-        };
-        let (listener, file) = bind().map_err(|error| explain(&error))?;
+        let (socket, file) = socket_file::bind(path, mode)?;
+        let listener = rustix::net::listen(&socket, BACKLOG).map(|()| UnixListener::from(socket));
+        let listener = listener.map_err(|error| explain(&error.into()))?;
         let address = ListenAddress::Unix(path.to_owned());
         Ok(Self { socket: ListeningSocket::Unix(listener), address, file: Some(file) })
     }
@@ -161,55 +144,11 @@ impl Accepting {
     }
 }
 
-// === impl SocketFile ===
-
-impl SocketFile {
-    fn new(path: &Path, metadata: &Metadata) -> Self {
-        Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
-        if ours && let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(path = %self.path.display(), %error, "the socket's file was not removed");
-        }
-    }
-}
-
 fn open(family: AddressFamily) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
     fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(&socket, true)?;
     Ok(socket)
-}
-
-/// Removes what a process that was killed left behind: a socket on which nobody answers, and nothing else.
-fn remove_stale(path: &Path) -> Result<(), String> {
-    let found = match std::fs::symlink_metadata(path) {
-        Ok(metadata) => metadata.file_type(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(explain(&error)),
-    };
-    if !found.is_socket() {
-        return Err("there is a file that is not a socket; remove it, or choose another path".to_owned());
-    }
-    match probe(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| explain(&error))
-        }
-        // A full accept queue is `WouldBlock`: somebody is there.
-        _ => Err("another process may listen on it; stop that process, or choose another path".to_owned()),
-    }
-}
-
-/// Connects without waiting.
-fn probe(path: &Path) -> io::Result<()> {
-    let socket = open(AddressFamily::UNIX)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(())
 }
 
 fn explain(error: &io::Error) -> String {
