@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, stat};
+use rustix::io::Errno;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
@@ -29,7 +30,7 @@ pub fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
     let bytes = std::mem::take(&mut *bytes);
     String::from_utf8(bytes).map(Zeroizing::new).map_err(|error| {
         drop(Zeroizing::new(error.into_bytes()));
-        io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8")
+        io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8")
     })
 }
 
@@ -99,7 +100,7 @@ fn is_stream(path: &Path) -> bool {
 fn must_be_a_file(mode: u32) -> io::Result<()> {
     let what = match FileType::from_raw_mode(mode) {
         FileType::RegularFile => return Ok(()),
-        FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
+        FileType::Directory => return Err(Errno::ISDIR.into()),
         FileType::Fifo => "a named pipe",
         FileType::Socket => "a socket",
         _ => "a device",
@@ -129,7 +130,7 @@ fn wait(file: &File, until: Instant) -> io::Result<()> {
     let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
     match poll(&mut [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN)], Some(&left)) {
         Ok(0) => Err(too_slow()),
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -176,7 +177,7 @@ mod tests {
         symlink(&pipe, folder.path().join("link")).unwrap();
         assert!(error(&folder.path().join("link")).contains("a named pipe"));
         assert!(error(Path::new("/dev/zero")).contains("a device, not a regular file"));
-        assert!(error(folder.path()).contains("directory"));
+        assert!(error(folder.path()).contains("Is a directory"));
     }
 
     #[test]
@@ -186,7 +187,7 @@ mod tests {
         fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();
         assert!(read_text(&path).unwrap_err().to_string().contains("larger than 1 MiB"));
         fs::write(&path, b"s3cret\xff").unwrap();
-        assert_eq!(read_text(&path).unwrap_err().to_string(), "it is not text in UTF-8");
+        assert_eq!(read_text(&path).unwrap_err().to_string(), "stream did not contain valid UTF-8");
     }
 
     #[test]
