@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 
 use crate::admin::client::{Answer, ClientError};
 use crate::config::{Config, Errors, Loaded, LogConfig, LogFormat, LogRequests, Sources};
+use crate::secret::forbid_dumps;
 use crate::telemetry::{AlreadyInitialised, Logs};
 use crate::token::InvalidToken;
 
@@ -85,6 +86,8 @@ struct Failure {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
+    // Before the first secret is read, for every command.
+    forbid_dumps();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -11,6 +11,14 @@ use zeroize::Zeroizing;
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
+/// Keeps this process's memory out of core dumps, and away from other processes of the same user.
+///
+/// Once for the process, and again whenever a thread has changed its user: the kernel then decides anew.
+pub fn forbid_dumps() {
+    // A system call filter may refuse this; the program works all the same.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 // === impl Secret ===
 
 impl Secret {

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Profile;
+use crate::files::mode_if_world_readable;
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,15 @@ pub(super) struct Malformed(pub Cow<'static, str>);
 pub(super) fn one_line(text: impl fmt::Display) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     text.to_string().chars().map(escaped).collect()
+}
+
+/// What to say of a file with secrets that every user of the machine may read. `None`: they may not.
+pub(super) fn world_readable(path: &Path) -> Option<String> {
+    let mode = mode_if_world_readable(path)?;
+    let path = one_line(path.display());
+    Some(format!(
+        "every user of this machine may read {path} (mode {mode:04o}), which holds a secret: chmod o-r {path}"
+    ))
 }
 
 fn hint(suggestion: &Option<String>) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Place, Warning};
+use super::error::{ConfigError, Place, Warning, world_readable};
 use super::keys;
 use super::settings::{Raw, Settings, WrongShape, shown_name};
 use crate::files;
@@ -17,6 +17,8 @@ struct Reading<'a> {
     settings: Settings,
     errors: &'a mut Vec<ConfigError>,
     warnings: &'a mut Vec<Warning>,
+    /// A secret was found in it.
+    holds_secret: bool,
 }
 
 /// `None`: nothing in the file can be relied on, as `errors` says.
@@ -29,7 +31,8 @@ pub(super) fn settings(path: &Path, errors: &mut Vec<ConfigError>, warnings: &mu
         }
     };
     let (table, failures) = DeTable::parse_recoverable(&text);
-    let mut reading = Reading { path, text: &text, settings: Settings::default(), errors, warnings };
+    let mut reading =
+        Reading { path, text: &text, settings: Settings::default(), errors, warnings, holds_secret: false };
     if failures.is_empty() {
         reading.section("", table.get_ref());
         return Some(reading.settings);
@@ -81,6 +84,13 @@ impl Reading<'_> {
         let Some((key, form)) = keys::find(name) else { return };
         match Raw::from_toml(key, form, value.get_ref(), |at| self.place(at)) {
             Ok(Some(raw)) => {
+                // One secret is reason enough, and one warning.
+                if key.kind.is_secret() && matches!(raw, Raw::Secret(_) | Raw::Secrets(_)) && !self.holds_secret {
+                    self.holds_secret = true;
+                    let what = world_readable(self.path);
+                    let warning = what.map(|what| Warning { key: name.to_owned(), place: place.clone(), what });
+                    self.warnings.extend(warning);
+                }
                 let outcome = self.settings.set_once(key, place, raw);
                 self.errors.extend(outcome.err());
             }

@@ -2,12 +2,12 @@
 //! on: so all errors come at once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::header::HeaderMap;
 
-use super::error::{ConfigError, Malformed, Place, Warning};
+use super::error::{ConfigError, Malformed, Place, Warning, world_readable};
 use super::header;
 use super::keys::{self, Form, Key, Kind};
 use super::quantity;
@@ -98,10 +98,13 @@ impl Reader {
         Some(path)
     }
 
-    /// Two keys that are of use only together.
+    /// Two keys that are of use only together: a certificate and its private key.
     pub(super) fn pair(&mut self, one: &'static str, two: &'static str) -> Option<(PathBuf, PathBuf)> {
         match (self.file(one), self.file(two)) {
-            (Some(one), Some(two)) => return Some((one, two)),
+            (Some(one), Some(two_file)) => {
+                self.warn_if_world_readable(two, &two_file);
+                return Some((one, two_file));
+            }
             (Some(_), None) => self.reject(one, format!("is of no use without {two}: set both or none")),
             (None, Some(_)) => self.reject(two, format!("is of no use without {one}: set both or none")),
             (None, None) => {}
@@ -198,6 +201,13 @@ impl Reader {
     pub(super) fn warn(&mut self, name: &'static str, what: impl Into<String>) {
         let (key, place) = self.spot(name);
         self.warn_at(key, place, what);
+    }
+
+    /// A secret's file is for its owner, and perhaps for a group.
+    pub(super) fn warn_if_world_readable(&mut self, name: &'static str, path: &Path) {
+        if let Some(what) = world_readable(path) {
+            self.warn(name, what);
+        }
     }
 
     /// Of what a key takes from another place than its own.

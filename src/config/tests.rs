@@ -1,5 +1,6 @@
 //! Each file holds one promise of the configuration.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::{Config, Errors, Loaded, Sources};
@@ -27,6 +28,8 @@ impl Files {
     fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::write(&path, text).unwrap();
+        // For its owner alone, as a person is told to keep it.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
 

@@ -1,6 +1,7 @@
 //! What the README and `deploy/` say of the program is so: keys, variables, metrics, problem types, commands, configurations.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bearer_proxy::config::{Config, KEYS, Loaded, Sources, keys_markdown};
@@ -203,6 +204,7 @@ fn every_deployment_is_valid() {
                     }
                     let file = folder.path().join(&name);
                     std::fs::write(&file, content(&name)).unwrap();
+                    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o440)).unwrap();
                     (name, file.display().to_string())
                 })
                 .collect();

@@ -1,10 +1,15 @@
 //! Canary secrets stand in every place where one can, everything runs at `trace`, and no output holds one.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Stdio;
+use std::time::Duration;
+
 use http::{Method, Request};
 use http_body_util::Full;
 use simulator::{Client as Registered, Fault, Kind, Options, Revocation, Simulator};
 
-use crate::support::{Proxy, output};
+use crate::support::{PROGRAM, Proxy, output};
 
 const SECRET: &str = "canary-client-secret-7c1f";
 const ADMIN_KEY: &str = "canary-admin-key-91ab";
@@ -147,4 +152,63 @@ fn tokens_in(document: &str) -> Vec<String> {
         .filter(|text| text.starts_with("eyJ") || text.starts_with("def502"))
         .map(str::to_owned)
         .collect()
+}
+
+#[tokio::test]
+async fn a_secret_that_every_user_may_read_is_named_with_its_mode_at_the_start_and_at_a_reload() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let setup = Proxy::before(&simulator).unset("OAUTH__CLIENT_SECRET");
+    let secret = setup.folder().join("secret");
+    fs::write(&secret, simulator::CLIENT_SECRET).unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
+    let proxy = setup.set("OAUTH__CLIENT_SECRET_FILE", secret.display()).start().await;
+    let warnings = || {
+        let expected = format!("every user of this machine may read {} (mode 0644)", secret.display());
+        proxy.log().into_iter().filter(|line| line.contains("\"WARN\"") && line.contains(&expected)).count()
+    };
+    assert_eq!(warnings(), 1, "{:#?}", proxy.log());
+    proxy.signal(rustix::process::Signal::HUP);
+    proxy.wait_for_log("a reload", |line| line.to_string().contains("the configuration was read again")).await;
+    assert_eq!(warnings(), 2, "{:#?}", proxy.log());
+    proxy.stop().await;
+}
+
+/// The kernel gives the entries of a process that must not be dumped to root, whoever runs it.
+#[tokio::test]
+#[allow(clippy::print_stdout, reason = "a test that is not run says so")]
+async fn no_process_with_secrets_can_be_dumped() {
+    const USER: u32 = 61_001;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    // Cargo's own directory may be closed to another user.
+    let program = folder.path().join("program");
+    fs::copy(PROGRAM, &program).unwrap();
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let setup = Proxy::without_grant(&simulator)
+        .program(program.display().to_string())
+        .set("OAUTH__GRANT", "client_credentials")
+        .set("STORE__KIND", "memory")
+        .unset("STORE__PATH");
+    // `import` waits for its input, and `wait` for a proxy.
+    for words in [&["serve"][..], &["import"], &["wait", "--timeout", "60s"]] {
+        let mut command = setup.command(words);
+        if words == ["import"] {
+            command.env("BEARER_PROXY_OAUTH__GRANT", "refresh_token").env("BEARER_PROXY_STORE__KIND", "file");
+        }
+        if rustix::process::geteuid().is_root() {
+            command.uid(USER).gid(USER);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        let environ = format!("/proc/{}/environ", process.id().unwrap());
+        let protected = async {
+            while fs::metadata(&environ).unwrap().uid() != 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let outcome = tokio::time::timeout(Duration::from_secs(30), protected).await;
+        assert!(process.try_wait().unwrap().is_none(), "{words:?} ended");
+        outcome.unwrap_or_else(|_| panic!("{words:?} can be dumped"));
+        process.kill().await.unwrap();
+    }
 }

@@ -72,6 +72,7 @@ impl Reader {
         let shown = one_line(path.display());
         match files::read_text(&path) {
             Ok(text) => {
+                self.warn_if_world_readable(name, &path);
                 let text =
                     text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
                 if text.is_empty() {

@@ -1,4 +1,8 @@
-use super::warnings;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use super::{CLIENT, Files, warnings};
+use crate::config::{Config, Sources};
 
 #[test]
 fn a_key_without_use_under_the_grant_or_the_store_warns() {
@@ -75,4 +79,38 @@ fn an_exception_from_the_proxy_that_is_no_host_warns_and_is_not_shown() {
         ]
     );
     assert!(warnings("", &[("NO_PROXY", "http://a")]).is_empty(), "there is no proxy");
+}
+
+#[test]
+fn a_secret_that_every_user_may_read_warns_with_its_file_and_mode() {
+    let files = Files::new();
+    let directory = files.0.path().to_string_lossy().into_owned();
+    let text = "tls = { cert_file = '/c', key_file = 'DIR/key' }\nupstream = { cert_file = '/c', key_file = 'DIR/key' }\n\
+                [oauth]\nclient_id = 'x'\nclient_secret_file = 'DIR/secret'\nrefresh_token = 'one'\n[admin]\nkey = 'two'\n";
+    let toml = files.write("x.toml", text.replace("DIR", &directory));
+    let all = [files.write("key", "k"), files.write("secret", "s"), toml.clone()];
+    for (mode, is_warned) in [(0o644, true), (0o444, true), (0o640, false), (0o600, false)] {
+        for path in &all {
+            set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+        let loaded = Config::load(&Sources::new(Some(toml.clone()), [("BEARER_PROXY_VIA", "v")])).unwrap();
+        let found: Vec<_> = loaded.warnings.iter().map(|w| w.to_string().replace(&directory, "DIR")).collect();
+        let expected: Vec<_> = [
+            ("admin.key (file DIR/x.toml line 8)", "x.toml"),
+            ("tls.key_file (file DIR/x.toml line 1)", "key"),
+            ("upstream.key_file (file DIR/x.toml line 2)", "key"),
+            ("oauth.client_secret_file (file DIR/x.toml line 5)", "secret"),
+        ]
+        .map(|(key, file)| {
+            format!(
+                "{key}: every user of this machine may read DIR/{file} (mode {mode:04o}), which holds a secret: chmod o-r DIR/{file}"
+            )
+        })
+        .into();
+        assert_eq!(found, if is_warned { expected } else { vec![] }, "{mode:o}");
+    }
+    // No secret is in it.
+    let toml = files.write("y.toml", "via = 'v'");
+    set_permissions(&toml, Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(Config::load(&Sources::new(Some(toml), CLIENT)).unwrap().warnings, []);
 }

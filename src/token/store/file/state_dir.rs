@@ -18,6 +18,7 @@ use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::files::open_directory;
+use crate::secret::forbid_dumps;
 use crate::token::store::StoreError;
 
 /// Where the document is. All other files have its name and a suffix.
@@ -106,7 +107,9 @@ impl StateDir {
 fn act_as(user: Uid, group: Gid) -> Result<(), Errno> {
     set_thread_groups(&[])?;
     set_thread_res_gid(None, group, None)?;
-    set_thread_res_uid(None, user, None)
+    set_thread_res_uid(None, user, None)?;
+    forbid_dumps();
+    Ok(())
 }
 
 /// Root's group is a privilege that the owner of a directory need not have: `install -d -o USER` leaves it there.
