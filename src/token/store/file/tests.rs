@@ -435,6 +435,28 @@ async fn what_a_stranger_put_in_the_way_is_neither_followed_nor_changed_nor_remo
     }
 }
 
+/// Whoever may only make files in the directory does not decide which grant is used.
+#[tokio::test]
+async fn where_everybody_may_make_files_those_of_a_stranger_are_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("not run: only root can give files to another user");
+    }
+    let (folder, path) = folder();
+    let store = open(&path).await.unwrap();
+    write(&store, NOTHING, &grant(1, "one")).await;
+    for suffix in ["", ".lock"] {
+        chown(beside(&path, suffix), Some(65534), None).unwrap();
+        let expect = expecting(&grant(1, "one"));
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let error = unavailable(store.write(expect.clone(), &grant(1, "one")).await);
+        assert!(error.contains("it belongs to uid 65534, and everybody may make files"), "{error}");
+        // Where nobody else may, it is the owner of the directory who let them.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(store.write(expect, &grant(1, "one")).await.unwrap(), Written::Done));
+        chown(beside(&path, suffix), Some(0), None).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_fence_never_goes_back_even_if_the_lease_file_is_lost_or_spoiled() {
     let (_folder, path) = folder();
