@@ -118,6 +118,7 @@ pub(super) async fn call(
     let Exchanged { mut io, result, mut received } = exchange(stream, request, limits).await;
     // Only for a `Retry-After` that is a date, beside no `Date`: no need for a clock that tests can move.
     let now = Clock::system().now();
+    let mut understood = Zeroizing::default();
     let (status, answer) = match result {
         Ok(Answered { status, headers, body, cut }) => {
             if let (Some(io), None) = (&mut io, &cut)
@@ -126,7 +127,9 @@ pub(super) async fn call(
                 end_orderly(io);
             }
             let response = Received { status, headers: &headers, body: &body, cut: cut.as_deref() };
-            (Some(status), classify(response, presented, now, mask))
+            let answer = classify(response, presented, now, mask);
+            understood = body;
+            (Some(status), answer)
         }
         Err(Broken { sent: false, why }) => {
             return failed(Outcome::Transient, format!("nothing was sent: {}", mask.local(&why)));
@@ -135,16 +138,19 @@ pub(super) async fn call(
             (None, failed(Outcome::Ambiguous, format!("sent, but not answered: {}", mask.local(&why))))
         }
     };
-    if status.is_none_or(|status| status.is_success()) && matches!(answer, Answer::Failed(_)) {
+    if status.is_none_or(|status| status.is_success()) && !matches!(answer, Answer::Issued(_)) {
         if let Some(io) = io {
             read_rest(io, &mut received, limits.end_by).await;
         }
         for (status, body) in salvage::responses(&received) {
+            if *body == **understood {
+                continue;
+            }
             let response =
                 Received { status, headers: &HeaderMap::new(), body: &body, cut: Some("its HTTP is malformed") };
-            match classify(response, presented, now, mask) {
-                Answer::Failed(_) => {}
-                salvaged => return salvaged,
+            match (classify(response, presented, now, mask), &answer) {
+                (Answer::Failed(_), _) | (Answer::Succeeded(_), Answer::Succeeded(_)) => {}
+                (salvaged, _) => return salvaged,
             }
         }
     }

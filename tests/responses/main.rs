@@ -1,0 +1,190 @@
+//! Unusual responses of token endpoints, through the program's own call, journal and store, over a real socket.
+//!
+//! Each row says how the refresh ends and which refresh token the store holds then. The promise behind all of them: **no
+//! response that contains a successor loses it.**
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test's own code, and its figures")]
+
+mod bodies;
+mod encodings;
+mod framing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bearer_proxy::clock::Clock;
+use bearer_proxy::config::{
+    AmbiguousRetry, ClientAuth, Outbound, StoreConfig, StoreKindConfig, TokenEndpoint, TokenFormat,
+};
+use bearer_proxy::metrics::Metrics;
+use bearer_proxy::token::endpoint::Endpoint;
+use bearer_proxy::token::journal::{Journal, Kind, Prepared, Renewed, Rotation, Settings, Which};
+use bearer_proxy::token::store::{Binding, Expect, Record, Store};
+use bearer_proxy::token::{Access, AccessToken, Generation, Outcome, RefreshToken, Trigger};
+use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+const NEW_ACCESS: &str = "new-access-0123456789";
+const NEW_REFRESH: &str = "new-refresh-0123456789";
+const OLD_ACCESS: &str = "old-access-0123456789";
+const OLD_REFRESH: &str = "old-refresh-0123456789";
+
+/// A response, and what must come of it.
+struct Row {
+    name: String,
+    /// All bytes that the server sends before it closes the connection.
+    response: Vec<u8>,
+    outcome: Outcome,
+    /// The refresh token that the store holds then.
+    stored: String,
+    /// Whether the server keeps the connection open.
+    stays_open: bool,
+}
+
+#[tokio::test]
+async fn no_response_that_contains_a_successor_loses_it() {
+    let rows: Vec<Row> = [bodies::rows(), framing::rows(), encodings::rows()].into_iter().flatten().collect();
+    println!("{} responses", rows.len());
+    assert!(rows.len() >= 200, "{}", rows.len());
+    let wrong: Vec<String> = futures_util::stream::iter(rows.iter().map(judged))
+        .buffer_unordered(8)
+        .filter_map(|wrong| async { wrong })
+        .collect()
+        .await;
+    assert!(wrong.is_empty(), "{} of {} responses:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
+
+/// `None`: all is as the row says.
+async fn judged(row: &Row) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let address = served(row.response.clone(), row.stays_open).await;
+    let journal = journal(&format!("http://{address}/token"), folder.path()).await;
+    let rotation = journal.rotate(None, Which::Stored, Trigger::Scheduled).await;
+    let (outcome, error) = match rotation {
+        Rotation::Renewed(Renewed { failure: None, unpersisted: None, .. }) => (Outcome::Ok, String::new()),
+        Rotation::Renewed(Renewed { failure: Some(failure), unpersisted: None, .. }) => {
+            (failure.outcome, failure.error)
+        }
+        Rotation::Failed(failure, _) => (failure.outcome, failure.error),
+        other => return Some(format!("{}: {other:?}", row.name)),
+    };
+    // As another process finds it.
+    let stored = store(folder.path()).await.load().await.unwrap().unwrap();
+    let refresh = stored.refresh.as_ref().unwrap().secret().expose();
+    let access = stored.access.as_ref().unwrap().token.secret().expose();
+    let new = outcome == Outcome::Ok;
+    let generation = if new || row.stored != OLD_REFRESH { 4 } else { 3 };
+    let wanted_access = if new { NEW_ACCESS } else { OLD_ACCESS };
+    let leaks = [NEW_ACCESS, NEW_REFRESH, OLD_REFRESH].into_iter().any(|token| error.contains(token));
+    let last = stored.last_refresh.as_ref().map(|last| last.outcome);
+    let right = outcome == row.outcome
+        && refresh == row.stored
+        && access == wanted_access
+        && stored.generation == Generation(generation)
+        && last == Some(outcome)
+        && (stored.needs_login.is_some() == (outcome == Outcome::Rejected))
+        && !leaks;
+    (!right).then(|| {
+        format!(
+            "{}: {outcome:?} {refresh} {access} generation {} ({error}); expected {:?} {} {wanted_access}",
+            row.name, stored.generation, row.outcome, row.stored
+        )
+    })
+}
+
+/// Answers one request with these bytes.
+async fn served(response: Vec<u8>, stays_open: bool) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut read = Vec::new();
+        while !read.windows(9).any(|word| word == b"client_id") {
+            if matches!(stream.read_buf(&mut read).await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+        // The client may have heard enough.
+        let _ = stream.write_all(&response).await;
+        if stays_open {
+            let _ = stream.read(&mut [0; 64]).await;
+        }
+        let _ = stream.shutdown().await;
+        let _ = stream.read(&mut [0; 64]).await;
+    });
+    address
+}
+
+async fn store(folder: &std::path::Path) -> Store {
+    let kind = StoreKindConfig::File { path: folder.join("grant.json") };
+    Store::open(&StoreConfig { kind, keys: Vec::new() }, None).await.unwrap()
+}
+
+async fn journal(url: &str, folder: &std::path::Path) -> Journal {
+    let binding = Binding { token_url: url.into(), client_id: "7".into(), upstream_origin: "u".into() };
+    let request_timeout = Duration::from_secs(5);
+    let config = TokenEndpoint {
+        url: url.parse().unwrap(),
+        client_id: "7".into(),
+        client_secret: None,
+        format: TokenFormat::Form,
+        client_auth: ClientAuth::Body,
+        headers: http::HeaderMap::new(),
+        redirect_uri_on_refresh: None,
+        scope: None,
+        request_timeout,
+        ambiguous_retry: AmbiguousRetry::Once,
+    };
+    let now = jiff::Timestamp::now();
+    let record = Record {
+        generation: Generation(3),
+        access: Some(Access {
+            token: AccessToken::parse(OLD_ACCESS).unwrap(),
+            obtained_at: now,
+            // Of no use any more, so that the stored grant is presented.
+            expires_at: Some(now),
+        }),
+        refresh: Some(RefreshToken::parse(OLD_REFRESH).unwrap()),
+        ..Record::empty(binding.clone())
+    };
+    let store = store(folder).await;
+    store.write(Expect { version: None, fence: None }, &record).await.unwrap();
+    let settings = Settings {
+        kind: Kind::RefreshToken { first: None },
+        binding,
+        request_timeout,
+        ambiguous_retry: AmbiguousRetry::Once,
+        default_lifetime: Duration::from_secs(3600),
+    };
+    Journal {
+        store: Prepared::new(store),
+        endpoint: Endpoint::new(config, &Outbound { ca_file: None, proxy: None }).unwrap(),
+        settings,
+        clock: Clock::system(),
+        metrics: Metrics::new(),
+        owner: "test".into(),
+        stopping: Arc::default(),
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    fn new(name: &str, outcome: Outcome, stored: &str, response: impl Into<Vec<u8>>) -> Self {
+        Self { name: name.to_owned(), response: response.into(), outcome, stored: stored.to_owned(), stays_open: false }
+    }
+}
+
+/// A whole response, as most servers send it.
+fn http(status: &str, head: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let mut response =
+        format!("HTTP/1.1 {status}\r\n{head}Content-Length: {length}\r\nConnection: close\r\n\r\n").into_bytes();
+    response.extend_from_slice(body);
+    response
+}
+
+fn filled(text: &str) -> String {
+    text.replace("@A", NEW_ACCESS).replace("@R", NEW_REFRESH).replace("@P", OLD_REFRESH)
+}
