@@ -29,6 +29,7 @@ mod header;
 mod keys;
 mod load;
 mod no_proxy;
+mod parameter;
 mod pattern;
 mod profile;
 mod quantity;
@@ -181,6 +182,8 @@ pub struct LoginConfig {
     pub authorize_url: Option<Url>,
     pub redirect_uri: Option<RedirectUri>,
     pub scope: Option<String>,
+    /// Additional parameters of the authorization request.
+    pub parameters: Vec<(String, Secret)>,
 }
 
 /// A redirect URI as it was registered.
@@ -204,8 +207,12 @@ pub struct TokenEndpoint {
     pub headers: HeaderMap,
     /// Sent along on a refresh, where the server wants it.
     pub redirect_uri_on_refresh: Option<RedirectUri>,
-    /// `scope` of a `client_credentials` call (a refresh sends none: RFC 6749 §6).
+    /// `scope` of a `client_credentials` call.
     pub scope: Option<String>,
+    /// Whether a refresh sends it too. RFC 6749 §6 does not ask for it, but Entra does.
+    pub scope_on_refresh: bool,
+    /// Additional parameters of each token request.
+    pub parameters: Vec<(String, Secret)>,
     pub request_timeout: Duration,
     pub ambiguous_retry: AmbiguousRetry,
 }

@@ -15,7 +15,7 @@ use super::settings::{Raw, Setting};
 #[derive(Clone, Debug)]
 pub struct Effective(Vec<Entry>);
 
-/// One value; of a table of headers, one header.
+/// One value; of a table of headers or parameters, one of them.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub key: &'static Key,
@@ -97,7 +97,8 @@ fn entries(key: &'static Key, setting: &Setting, reader: &Reader) -> Vec<Entry> 
             .iter()
             .map(|header| {
                 let value = header.value.expose();
-                let is_public = super::header::name(&header.name).is_ok_and(|name| super::header::is_public(&name));
+                let is_public = matches!(key.kind, Kind::Headers)
+                    && super::header::name(&header.name).is_ok_and(|name| super::header::is_public(&name));
                 Entry {
                     key,
                     header: Some(header.name.clone()),

@@ -107,7 +107,7 @@ fn names_what_is_wrong(error: &ConfigError) {
         ConfigError::Value { key, .. } | ConfigError::Rule { key, .. } => {
             let is_it = |known: &Key| {
                 let rest = key.strip_prefix(known.name).unwrap_or("?");
-                let of_headers = matches!(known.kind, Kind::Headers) && rest.starts_with('.');
+                let of_headers = matches!(known.kind, Kind::Headers | Kind::Parameters) && rest.starts_with('.');
                 rest.is_empty() || (rest == "_file" && known.kind.is_secret()) || of_headers || known.section() == key
             };
             assert!(line.starts_with(key.as_str()) && KEYS.iter().any(is_it), "{line}");
@@ -175,6 +175,8 @@ fn is_public_variable(name: &str, value: &str) -> bool {
     }
     KEYS.iter().any(|key| match name.strip_prefix(&key.variable()) {
         Some("") if matches!(key.kind, Kind::Headers) => is_public_table(value),
+        // Its names are shown, and its values never.
+        Some("") if matches!(key.kind, Kind::Parameters) => names_of(value),
         Some("") => shows(key) && !(matches!(key.kind, Kind::Url(_)) && hides(value)),
         Some("_FILE") => key.kind.is_secret(),
         _ => false,
@@ -191,8 +193,18 @@ fn is_public_table(value: &str) -> bool {
     public
 }
 
+fn names_of(value: &str) -> bool {
+    let mut named = false;
+    if let Ok(value) = DeValue::parse(value)
+        && let DeValue::Table(table) = value.get_ref()
+    {
+        walk(table, "x.parameters", &mut |name, _| named |= name.contains(CANARY));
+    }
+    named
+}
+
 fn shows(key: &Key) -> bool {
-    !matches!(key.kind, Kind::Secret(_) | Kind::Secrets(_) | Kind::Digests(_) | Kind::Headers)
+    !matches!(key.kind, Kind::Secret(_) | Kind::Secrets(_) | Kind::Digests(_) | Kind::Headers | Kind::Parameters)
 }
 
 /// Whether a URL may hold a password or a key.

@@ -48,6 +48,8 @@ pub enum Kind {
     /// A table of header names and values. The values may be secrets.
     Headers,
     List(&'static str),
+    /// A table of names and values of OAuth parameters. The values may be secrets.
+    Parameters,
     /// `X`, or a path in `X_file`.
     Secret(&'static str),
     /// A list of secrets, or a path in `X_file` of a file with one a line.
@@ -182,7 +184,7 @@ impl Kind {
 
     /// Whether an error may show what was given.
     pub(super) fn may_be_shown(&self) -> bool {
-        !self.is_secret() && !matches!(self, Self::Digests(_) | Self::Headers | Self::Url(_))
+        !self.is_secret() && !matches!(self, Self::Digests(_) | Self::Headers | Self::Parameters | Self::Url(_))
     }
 
     /// What is accepted, in words.
@@ -200,6 +202,9 @@ impl Kind {
             }
             Self::File => "the path of a file".to_owned(),
             Self::Headers => "a table of header names and their values, such as `{ TenantRegion = \"EU\" }`".to_owned(),
+            Self::Parameters => {
+                "a table of parameters and their values, such as `{ audience = \"https://api.example\" }`".to_owned()
+            }
             Self::Size { min, max } => {
                 format!(
                     "a size from {} to {}, such as `64KiB`, `1MiB` or a number of bytes",

@@ -10,6 +10,7 @@ use http::header::HeaderMap;
 use super::error::{ConfigError, Malformed, Place, Warning, world_readable};
 use super::header;
 use super::keys::{self, Form, Key, Kind};
+use super::parameter;
 use super::quantity;
 use super::settings::{Header, Raw, Setting, Settings, shown_name};
 use crate::secret::Secret;
@@ -152,6 +153,26 @@ impl Reader {
             });
         }
         all_well.then_some(map)
+    }
+
+    /// Unset is an empty list.
+    pub(super) fn parameters(&mut self, name: &'static str) -> Option<Vec<(String, Secret)>> {
+        let Some(Setting { raw: Raw::Headers(given), .. }) = self.settings.get(name) else { return Some(Vec::new()) };
+        let mut parameters = Vec::new();
+        let mut failures = Vec::new();
+        for Header { name, value, place } in given {
+            match parameter::check(name, value.expose()) {
+                Ok(()) => parameters.push((name.clone(), value.clone())),
+                Err(malformed) => failures.push((name.clone(), place.clone(), malformed)),
+            }
+        }
+        let all_well = failures.is_empty();
+        for (parameter, place, malformed) in failures {
+            let key = format!("{name}.{}", shown_name(&parameter));
+            let accepted = known(name).kind.accepts();
+            self.errors.push(ConfigError::Value { key, place, what: malformed.to_string(), accepted });
+        }
+        all_well.then_some(parameters)
     }
 
     /// Fills in what depends on other keys or on the machine.

@@ -24,6 +24,7 @@ pub(super) struct Setting {
 pub(super) enum Raw {
     Text(String),
     List(Vec<String>),
+    /// Also parameters: a name and a value each.
     Headers(Vec<Header>),
     Secret(Secret),
     Secrets(Vec<Secret>),
@@ -100,7 +101,7 @@ impl Raw {
             (Kind::Digests(_) | Kind::List(_) | Kind::TextOrList(_), _) => {
                 Self::list(text.split(',').map(|item| item.trim().to_owned()))
             }
-            (Kind::Headers, _) => {
+            (Kind::Headers | Kind::Parameters, _) => {
                 // The parser's message has no place for the text.
                 let table = DeValue::parse(text)
                     .map_err(|error| WrongShape(format!("is not inline TOML: {}", error.message())))?;
@@ -135,7 +136,7 @@ impl Raw {
             }
             (Kind::TextOrList(_), DeValue::String(text)) => Self::list(std::iter::once(text.to_string())),
             (Kind::Digests(_) | Kind::List(_) | Kind::TextOrList(_), other) => return Err(wrong(other)),
-            (Kind::Headers, table) => Self::headers(table, place)?,
+            (Kind::Headers | Kind::Parameters, table) => Self::headers(table, place)?,
             (Kind::Secret(_), value) => Some(Self::Secret(Secret::new(text(value)?))),
             (Kind::Secrets(_), DeValue::Array(items)) => {
                 let secrets: Vec<_> =

@@ -33,6 +33,7 @@ mod a_reload_drops_no_request;
 mod a_restart_presents_nothing;
 mod a_restored_backup_costs_nothing;
 mod a_store_that_fails_spends_no_token;
+mod a_token_server_of_its_own_kind;
 mod a_wrong_client_secret_costs_no_grant;
 mod an_expired_token_is_never_sent;
 mod an_unclear_call_is_followed_up;

@@ -133,6 +133,8 @@ async fn journal(url: &str, folder: &std::path::Path) -> Journal {
         headers: http::HeaderMap::new(),
         redirect_uri_on_refresh: None,
         scope: None,
+        scope_on_refresh: false,
+        parameters: Vec::new(),
         request_timeout,
         ambiguous_retry: AmbiguousRetry::Once,
     };

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::Kind::{Boolean, Choice, Count, Digests, File, Headers, List, Secret, Secrets, Size, Text, TextOrList, Url};
+use super::Kind::{
+    Boolean, Choice, Count, Digests, File, Headers, List, Parameters, Secret, Secrets, Size, Text, TextOrList, Url,
+};
 use super::Preset::{Computed, Profile, Unset, Value};
 use super::{Key, Kind, Preset};
 
@@ -52,10 +54,13 @@ pub const KEYS: &[Key] = &[
     key("oauth.authorize_url", Url(SECURE_URL), Profile, "where a login sends the browser; without effect in this version, which has no `login`").grants(LOGS_IN),
     key("oauth.token_url", Url(SECURE_URL), Profile, "the token endpoint").grants(CALLS_TOKEN_ENDPOINT),
     key("oauth.redirect_uri", Url("an absolute URI without fragment, as it is registered"), Profile, "as it is registered; sent where `oauth.send_redirect_uri_on_refresh` says so").grants(LOGS_IN),
-    key("oauth.scope", Text("scopes, separated by one blank (RFC 6749 §3.3)"), Profile, "what `client_credentials` asks for; a refresh sends none (RFC 6749 §6)").grants(CALLS_TOKEN_ENDPOINT),
+    key("oauth.scope", Text("scopes, separated by one blank (RFC 6749 §3.3)"), Profile, "what `client_credentials` asks for; a refresh sends it only with `oauth.send_scope_on_refresh`").grants(CALLS_TOKEN_ENDPOINT),
     key("oauth.token_format", Choice(&["json", "form"]), Profile, "body of a token call").grants(CALLS_TOKEN_ENDPOINT),
     key("oauth.client_auth", Choice(&["body", "basic"]), Profile, "where a token call has the client's id and secret").grants(CALLS_TOKEN_ENDPOINT),
     key("oauth.headers", Headers, Profile, "extra headers for the token endpoint").grants(CALLS_TOKEN_ENDPOINT),
+    key("oauth.parameters", Parameters, Unset, "additional parameters of token requests, such as `audience` or `resource`").grants(CALLS_TOKEN_ENDPOINT),
+    key("oauth.authorize_parameters", Parameters, Unset, "additional parameters of the authorization request, such as `access_type` or `prompt`").grants(LOGS_IN),
+    key("oauth.send_scope_on_refresh", Boolean, Value("false"), "also send `oauth.scope` on a refresh, for servers that require it").grants(LOGS_IN),
     key("oauth.send_redirect_uri_on_refresh", Boolean, Profile, "`true` where the server wants it; others refuse the client for it").grants(LOGS_IN),
     key("oauth.ambiguous_retry", Choice(&["until_clear", "once", "never"]), Profile, "present the same refresh token again after a call whose outcome is unknown; `until_clear` only where the server does not punish a reuse").grants(LOGS_IN),
     key("oauth.refresh_token", Secret("printable ASCII characters"), Unset, "a first refresh token, used once; then the store is the truth, and this one is passed over").grants(LOGS_IN),

@@ -24,10 +24,14 @@ pub(super) fn read(reader: &mut Reader, profile: Profile) -> Option<OauthConfig>
     let scope = reader.parse("oauth.scope", scopes);
     // Read under every grant, since a wrong value is an error even where it has no use.
     let endpoint = endpoint(reader);
+    let parameters = reader.parameters("oauth.authorize_parameters");
     let grant = match grant? {
         Grant::RefreshToken => {
             needs_client(reader, profile.defaults().needs_client_secret);
             needs_redirect_uri(reader, profile);
+            if reader.text("oauth.send_scope_on_refresh") == Some("true") && !reader.is_set("oauth.scope") {
+                reader.missing("oauth.scope", "oauth.send_scope_on_refresh needs it");
+            }
             let first = reader.secret("oauth.refresh_token", printable);
             let client_secret = reader.secret("oauth.client_secret", printable);
             let sends_it = reader.text("oauth.send_redirect_uri_on_refresh") == Some("true");
@@ -50,7 +54,7 @@ pub(super) fn read(reader: &mut Reader, profile: Profile) -> Option<OauthConfig>
             GrantConfig::Static { access_token: reader.secret_source("oauth.access_token", bearer)? }
         }
     };
-    Some(OauthConfig { grant, login: LoginConfig { authorize_url, redirect_uri, scope } })
+    Some(OauthConfig { grant, login: LoginConfig { authorize_url, redirect_uri, scope, parameters: parameters? } })
 }
 
 pub(super) fn refresh(reader: &mut Reader) -> Option<RefreshConfig> {
@@ -83,6 +87,8 @@ fn endpoint(reader: &mut Reader) -> Option<TokenEndpoint> {
     let request_timeout = reader.duration("oauth.request_timeout");
     let ambiguous_retry = reader.choice("oauth.ambiguous_retry", AmbiguousRetry::from_name);
     let sends_redirect_uri = reader.flag("oauth.send_redirect_uri_on_refresh");
+    let scope_on_refresh = reader.flag("oauth.send_scope_on_refresh");
+    let parameters = reader.parameters("oauth.parameters");
     sends_redirect_uri?;
     Some(TokenEndpoint {
         url: url?,
@@ -93,6 +99,8 @@ fn endpoint(reader: &mut Reader) -> Option<TokenEndpoint> {
         headers: headers?,
         redirect_uri_on_refresh: None,
         scope: None,
+        scope_on_refresh: scope_on_refresh?,
+        parameters: parameters?,
         request_timeout: request_timeout?,
         ambiguous_retry: ambiguous_retry?,
     })

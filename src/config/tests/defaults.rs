@@ -11,7 +11,7 @@ use crate::config::{
 use super::{CLIENT, Loaded, load};
 
 /// The public interface. A change here breaks somebody's configuration.
-const INTERFACE: [(&str, &str); 75] = [
+const INTERFACE: [(&str, &str); 78] = [
     ("profile", "passolution"),
     ("listen", "127.0.0.1:8080"),
     ("listen_mode", "0660"),
@@ -47,6 +47,9 @@ const INTERFACE: [(&str, &str); 75] = [
     ("oauth.client_auth", "profile"),
     ("oauth.headers", "profile"),
     ("oauth.send_redirect_uri_on_refresh", "profile"),
+    ("oauth.parameters", "–"),
+    ("oauth.authorize_parameters", "–"),
+    ("oauth.send_scope_on_refresh", "false"),
     ("oauth.ambiguous_retry", "profile"),
     ("oauth.refresh_token", "–"),
     ("oauth.access_token", "–"),

@@ -54,6 +54,21 @@ fn headers_merge_by_name_without_regard_to_case() {
 }
 
 #[test]
+fn parameters_are_a_table_whose_values_are_masked() {
+    let toml =
+        "oauth.send_scope_on_refresh = true\noauth.parameters = { audience = 'canary-a', resource = 'canary-b' }";
+    let environment = [("BEARER_PROXY_OAUTH__PARAMETERS", r#"{ resource = "canary-c" }"#)];
+    let loaded = load(toml, &environment).unwrap();
+    let endpoint = loaded.config.oauth.grant.endpoint().unwrap();
+    let parameters: Vec<_> = endpoint.parameters.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!(parameters, [("audience", "canary-a"), ("resource", "canary-c")]);
+    assert!(endpoint.scope_on_refresh);
+    let shown = effective(&loaded).join("\n");
+    assert!(shown.contains("oauth.parameters.audience = Masked"), "{shown}");
+    assert!(!shown.contains("canary") && !format!("{endpoint:?}").contains("canary"), "{shown}");
+}
+
+#[test]
 fn a_list_in_the_environment_is_separated_by_commas() {
     let environment =
         [("BEARER_PROXY_LISTEN", "127.0.0.1:1, unix:/p.sock,"), ("BEARER_PROXY_GUARD__ALLOW", "GET /a,* /b/**")];

@@ -119,6 +119,8 @@ fn mask() -> Option<Mask> {
         headers: HeaderMap::new(),
         redirect_uri_on_refresh: None,
         scope: None,
+        scope_on_refresh: false,
+        parameters: Vec::new(),
         request_timeout: Duration::from_secs(30),
         ambiguous_retry: AmbiguousRetry::Once,
     };

@@ -63,6 +63,9 @@ impl Mask {
             }
         }
         plain.extend(&config.client_secret);
+        // A shorter value is rather a word, which error texts may need.
+        let values = config.parameters.iter().map(|(_, value)| value);
+        plain.extend(values.filter(|value| value.expose().len() >= PART));
         let mut mask = Self { secrets: Vec::new(), parts: Zeroizing::default(), short: Zeroizing::default() };
         for secret in plain {
             mask.add(secret.expose());

@@ -26,7 +26,7 @@ pub(super) struct Template {
 }
 
 /// A parameter of the body.
-type Field<'a> = (&'static str, &'a str);
+type Field<'a> = (&'a str, &'a str);
 
 /// What the connection and the body decide, and `oauth.headers` therefore can't. `Authorization` is among them because
 /// a client must not authenticate in two ways at once (RFC 6749 §2.3).
@@ -77,14 +77,16 @@ impl Template {
     }
 }
 
-/// The parameters in the order of the RFC's examples. No `scope` on a refresh: left out, it means the scopes that were
-/// granted (RFC 6749 §6), and a wider one is refused.
+/// The parameters in the order of the RFC's examples, then those of the configuration. A refresh has no `scope` unless the
+/// server requires it: without one, the scopes that were granted stay (RFC 6749 §6), and a wider one is refused.
 fn fields<'a>(presented: Presented<'a>, config: &'a TokenEndpoint) -> Vec<Field<'a>> {
     let mut fields = Vec::with_capacity(8);
     match presented {
         Presented::RefreshToken(token) => {
             fields.extend([("grant_type", "refresh_token"), ("refresh_token", token.secret().expose())]);
             fields.extend(config.redirect_uri_on_refresh.as_ref().map(|uri| ("redirect_uri", uri.as_str())));
+            let scope = config.scope.as_deref().filter(|_| config.scope_on_refresh);
+            fields.extend(scope.map(|scope| ("scope", scope)));
         }
         Presented::ClientCredentials => {
             fields.push(("grant_type", "client_credentials"));
@@ -104,6 +106,7 @@ fn fields<'a>(presented: Presented<'a>, config: &'a TokenEndpoint) -> Vec<Field<
         }
         (_, None) => fields.push(("client_id", &config.client_id)),
     }
+    fields.extend(config.parameters.iter().map(|(name, value)| (name.as_str(), value.expose())));
     fields
 }
 

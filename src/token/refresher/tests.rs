@@ -109,6 +109,8 @@ impl World {
             headers: HeaderMap::new(),
             redirect_uri_on_refresh: None,
             scope: None,
+            scope_on_refresh: false,
+            parameters: Vec::new(),
             request_timeout: 30 * SECOND,
             ambiguous_retry: AmbiguousRetry::UntilClear,
         };

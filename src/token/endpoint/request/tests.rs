@@ -19,6 +19,24 @@ fn secret(text: &str) -> Secret {
 }
 
 #[tokio::test]
+async fn configured_parameters_and_the_scope_are_sent_where_the_configuration_says_so() {
+    let token = RefreshToken::parse("r").unwrap();
+    let mut config = TokenEndpoint {
+        scope: Some("a b".into()),
+        parameters: vec![("audience".into(), secret("https://api")), ("resource".into(), secret("x&y"))],
+        ..config("https://as.test/token")
+    };
+    let parameters = "audience=https%3A%2F%2Fapi&resource=x%26y";
+    let (_, body) = request(&config, Presented::RefreshToken(&token)).await;
+    assert_eq!(body, format!("grant_type=refresh_token&refresh_token=r&client_id=7&{parameters}"));
+    let (_, body) = request(&config, Presented::ClientCredentials).await;
+    assert_eq!(body, format!("grant_type=client_credentials&scope=a+b&client_id=7&{parameters}"));
+    config.scope_on_refresh = true;
+    let (_, body) = request(&config, Presented::RefreshToken(&token)).await;
+    assert_eq!(body, format!("grant_type=refresh_token&refresh_token=r&scope=a+b&client_id=7&{parameters}"));
+}
+
+#[tokio::test]
 async fn the_body_holds_what_the_grant_asks_for_and_nothing_else() {
     let token = RefreshToken::parse("def502+/=").unwrap();
     let (code, verifier) = (secret("c&d"), secret("v~e"));

@@ -61,6 +61,8 @@ impl Server {
             headers: http::HeaderMap::new(),
             redirect_uri_on_refresh: None,
             scope: None,
+            scope_on_refresh: false,
+            parameters: Vec::new(),
             request_timeout: Duration::from_secs(10),
             ambiguous_retry: found.policy,
         };

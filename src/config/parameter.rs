@@ -1,0 +1,58 @@
+//! Additional parameters of token requests and of the authorization request.
+
+use super::error::Malformed;
+
+/// The parameters that the proxy sets itself, or that only a response has. A second one with such a name would make a
+/// request that servers read differently (RFC 6749 §3.2: a parameter must not be included more than once).
+const RESERVED: [&str; 20] = [
+    "access_token",
+    "client_id",
+    "client_secret",
+    "code",
+    "code_challenge",
+    "code_challenge_method",
+    "code_verifier",
+    "error",
+    "error_description",
+    "error_uri",
+    "expires_in",
+    "grant_type",
+    "password",
+    "redirect_uri",
+    "refresh_token",
+    "response_type",
+    "scope",
+    "state",
+    "token_type",
+    "username",
+];
+
+pub(super) fn check(name: &str, value: &str) -> Result<(), Malformed> {
+    // RFC 6749 §A: `name-char`.
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+        return Err("is no name of a parameter (RFC 6749 §8.2)".into());
+    }
+    if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        return Err("is reserved by the protocol: the proxy sets it itself, or it belongs to a response".into());
+    }
+    if value.chars().any(char::is_control) {
+        return Err("has a control character in its value".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_the_protocol_reserves_is_refused() {
+        for name in RESERVED.into_iter().chain(["Scope", "", "a b", "ä", "a&b=c"]) {
+            assert!(check(name, "x").is_err(), "{name}");
+        }
+        for name in ["audience", "resource", "access_type", "prompt", "X-1.y"] {
+            assert!(check(name, "https://api.example/ä").is_ok(), "{name}");
+        }
+        assert!(check("audience", "a\r\nb").is_err());
+    }
+}
