@@ -46,7 +46,7 @@ pub use error::{ConfigError, Errors, Place, Warning};
 pub use keys::{KEYS, Key, Kind, Preset, keys_markdown};
 pub use load::{Loaded, Sources};
 pub use no_proxy::NoProxy;
-pub use pattern::{AllowRule, PathPattern, PatternError, PatternSegment, RefusalPattern};
+pub use pattern::{AllowRule, PathPattern, PatternError, PatternSegment, RefusalPattern, RefusalSign};
 pub use quantity::parse_duration;
 
 /// Everything the program runs on, valid as a whole.

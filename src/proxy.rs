@@ -10,6 +10,7 @@
 
 pub mod bearer;
 pub mod body;
+mod challenge;
 pub mod error;
 pub mod forward;
 pub mod guard;

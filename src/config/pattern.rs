@@ -32,8 +32,18 @@ pub struct AllowRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalPattern {
     pub status: StatusCode,
-    /// Matched on the path of `Location`.
-    pub location: Option<PathPattern>,
+    pub sign: RefusalSign,
+}
+
+/// What else a response must have to be a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusalSign {
+    /// The status says it.
+    Status,
+    /// The path of `Location` matches.
+    Location(PathPattern),
+    /// A Bearer challenge has this error (RFC 6750 §3).
+    BearerError(String),
 }
 
 /// Why a text is no pattern or no rule. Reads on from the text: "`api` does not begin with …".
@@ -59,6 +69,8 @@ pub enum PatternError {
     Status,
     #[error("has a pattern of `Location` on a status that is no redirect")]
     Location,
+    #[error("has an error of a Bearer challenge that is no such name")]
+    BearerError,
 }
 
 // === impl PathPattern ===
@@ -174,24 +186,33 @@ impl AllowRule {
 // === impl RefusalPattern ===
 
 impl RefusalPattern {
-    /// Reads `401`, or `302 **/login`.
+    /// Reads `401`, `302 **/login` or `403 invalid_token`.
     ///
     /// # Errors
     /// The text is no such rule.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let (status, location) = match text.split_once(char::is_whitespace) {
-            Some((status, location)) => (status, Some(PathPattern::parse(location.trim_start())?)),
+        let (status, sign) = match text.split_once(char::is_whitespace) {
+            Some((status, sign)) => (status, Some(sign.trim_start())),
             None => (text, None),
         };
         let status = StatusCode::from_bytes(status.as_bytes()).map_err(|_| PatternError::Status)?;
         if !(300..600).contains(&status.as_u16()) {
             return Err(PatternError::Status);
         }
-        if location.is_some() && !status.is_redirection() {
-            return Err(PatternError::Location);
-        }
-        Ok(Self { status, location })
+        let sign = match sign {
+            None => RefusalSign::Status,
+            Some(path) if status.is_redirection() => RefusalSign::Location(PathPattern::parse(path)?),
+            Some(path) if path.starts_with(['/', '*']) => return Err(PatternError::Location),
+            Some(error) if is_error_name(error) => RefusalSign::BearerError(error.to_owned()),
+            Some(_) => return Err(PatternError::BearerError),
+        };
+        Ok(Self { status, sign })
     }
+}
+
+/// All registered errors are of these characters (RFC 6750 §6.2).
+fn is_error_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
 #[cfg(test)]

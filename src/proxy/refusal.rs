@@ -3,7 +3,8 @@
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 
-use crate::config::RefusalPattern;
+use super::challenge::{Challenge, challenges};
+use crate::config::{RefusalPattern, RefusalSign};
 
 /// What counts as a refused token (`upstream.refusal`).
 #[derive(Clone, Debug)]
@@ -23,13 +24,30 @@ impl Refusals {
 }
 
 fn matches(pattern: &RefusalPattern, status: StatusCode, headers: &HeaderMap) -> bool {
-    pattern.status == status
-        && pattern.location.as_ref().is_none_or(|location| {
-            headers
-                .get(LOCATION)
-                .and_then(|value| value.to_str().ok())
-                .is_some_and(|target| location.matches(path_of(target)))
-        })
+    if pattern.status != status {
+        return false;
+    }
+    match &pattern.sign {
+        RefusalSign::Status => status != StatusCode::UNAUTHORIZED || may_be_the_token(&challenges(headers)),
+        RefusalSign::Location(location) => {
+            let target = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+            target.is_some_and(|target| location.matches(path_of(target)))
+        }
+        RefusalSign::BearerError(wanted) => {
+            challenges(headers).iter().any(|challenge| challenge.is_bearer_error(wanted))
+        }
+    }
+}
+
+/// Whether a 401 may be about the token. Most servers say nothing more, and then it is.
+fn may_be_the_token(challenges: &[Challenge]) -> bool {
+    let has = |error| challenges.iter().any(|challenge| challenge.is_bearer_error(error));
+    if has("invalid_token") {
+        return true;
+    }
+    let other_credentials = !challenges.is_empty() && challenges.iter().all(Challenge::asks_for_other_credentials);
+    // A new token has the same scope, and the same request is malformed again.
+    !(other_credentials || has("insufficient_scope") || has("invalid_request"))
 }
 
 /// The path of a `Location`, relative or absolute (RFC 9110 §10.2.2), without query and fragment.
@@ -54,11 +72,11 @@ mod tests {
 
     fn passolution() -> Refusals {
         let login = PathPattern(vec![PatternSegment::Any, PatternSegment::Literal("login".into())]);
-        let pattern = |status, location| RefusalPattern { status, location };
+        let pattern = |status, sign| RefusalPattern { status, sign };
         Refusals::new(vec![
-            pattern(StatusCode::UNAUTHORIZED, None),
-            pattern(StatusCode::FOUND, Some(login.clone())),
-            pattern(StatusCode::SEE_OTHER, Some(login)),
+            pattern(StatusCode::UNAUTHORIZED, RefusalSign::Status),
+            pattern(StatusCode::FOUND, RefusalSign::Location(login.clone())),
+            pattern(StatusCode::SEE_OTHER, RefusalSign::Location(login)),
         ])
     }
 
@@ -90,6 +108,42 @@ mod tests {
             }
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(passolution().is_refusal(status, &headers), refused, "{status} {location:?}");
+        }
+    }
+
+    #[test]
+    fn a_401_is_no_refusal_if_its_challenges_are_about_something_else() {
+        let refusals = |text| Refusals::new(vec![RefusalPattern::parse(text).unwrap()]);
+        let (plain, azure) = (refusals("401"), refusals("403 invalid_token"));
+        // challenges, one field each: is a 401 with them a refusal?, is a 403?
+        let rows: [(&[&str], bool, bool); 19] = [
+            (&[], true, false),
+            (&["Bearer"], true, false),
+            (&["Bearer realm=\"x\""], true, false),
+            (&["Bearer error=\"invalid_token\""], true, true),
+            (&["bearer realm=\"a, b\", error=invalid_token, error_description=\"x\""], true, true),
+            (&["Bearer error=\"insufficient_scope\""], false, false),
+            (&["Bearer scope=\"a b\",error=\"invalid_request\""], false, false),
+            (&["Basic realm=\"x\""], false, false),
+            (&["Negotiate", "NTLM"], false, false),
+            (&["Digest realm=\"x\", nonce=\"a,b\", Basic realm=\"x\""], false, false),
+            (&["Negotiate YII=", "Basic realm=\"error=invalid_token\""], false, false),
+            (&["Basic realm=\"x\", Bearer"], true, false),
+            (&["Basic realm=\"x\"", "Bearer error=\"insufficient_scope\""], false, false),
+            (&["Basic error=\"invalid_token\""], false, false),
+            (&["Bearer error=\"insufficient_scope\", Bearer error=\"invalid_token\""], true, true),
+            (&["DPoP error=\"invalid_token\""], true, false),
+            (&["Custom"], true, false),
+            (&["Bearer error=\"invalid\\_token\""], true, true),
+            (&["", ",,", "=", "\"", "Bearer error=\"", "Bearer =x"], true, false),
+        ];
+        for (values, with_401, with_403) in rows {
+            let headers: HeaderMap = values
+                .iter()
+                .map(|value| (http::header::WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap()))
+                .collect();
+            assert_eq!(plain.is_refusal(StatusCode::UNAUTHORIZED, &headers), with_401, "401 {values:?}");
+            assert_eq!(azure.is_refusal(StatusCode::FORBIDDEN, &headers), with_403, "403 {values:?}");
         }
     }
 }

@@ -29,6 +29,7 @@ mod a_grant_that_needs_a_login_rests;
 mod a_herd_causes_one_refresh;
 mod a_lost_answer_is_asked_for_again_by_policy;
 mod a_person_mends_what_only_a_person_can;
+mod a_refusal_is_about_the_token;
 mod a_reload_drops_no_request;
 mod a_restart_presents_nothing;
 mod a_restored_backup_costs_nothing;

@@ -37,7 +37,7 @@ pub const KEYS: &[Key] = &[
     key("upstream.cert_file", File, Unset, "client certificate chain (PEM) towards the upstream"),
     key("upstream.key_file", File, Unset, "its private key (PEM)"),
     key("upstream.http", Choice(&["auto", "1", "2"]), Value("auto"), "the version of HTTP towards the upstream; `auto` is by ALPN"),
-    key("upstream.refusal", List("a list of a status from 300 to 599, or a redirect's status and a path pattern of `Location`: `401`, `302 **/login`"), Profile, "what counts as a refused token: it causes a refresh and a replay"),
+    key("upstream.refusal", List("a list of a status from 300 to 599, alone, with a path pattern of `Location`, or with the error of a Bearer challenge: `401`, `302 **/login`, `403 invalid_token`"), Profile, "which responses count as a refused token: they cause a refresh and a replay; `401` does not match a Bearer error `insufficient_scope` or `invalid_request`, nor challenges that are all Basic, Digest, NTLM or Negotiate"),
     key("upstream.default_accept", Text("a header's value"), Profile, "`Accept` where the client sends none, or exactly `*/*`: Laravel answers a refusal in JSON only if it is asked to"),
     key("upstream.connect_timeout", duration(10 * MS, 10 * MIN), Value("5s"), "DNS, TCP and TLS together"),
     key("upstream.response_timeout", duration(10 * MS, DAY), Value("60s"), "from the request's end to the response's head"),

@@ -88,10 +88,17 @@ fn an_allow_rule_is_a_method_and_a_path() {
 
 #[test]
 fn a_refusal_is_a_status_and_for_a_redirect_its_target() {
-    assert_eq!(RefusalPattern::parse("401"), Ok(RefusalPattern { status: StatusCode::UNAUTHORIZED, location: None }));
+    assert_eq!(
+        RefusalPattern::parse("401"),
+        Ok(RefusalPattern { status: StatusCode::UNAUTHORIZED, sign: RefusalSign::Status })
+    );
     assert_eq!(
         RefusalPattern::parse("302 **/login"),
-        Ok(RefusalPattern { status: StatusCode::FOUND, location: Some(pattern("**/login")) }),
+        Ok(RefusalPattern { status: StatusCode::FOUND, sign: RefusalSign::Location(pattern("**/login")) }),
+    );
+    assert_eq!(
+        RefusalPattern::parse("403  invalid_token"),
+        Ok(RefusalPattern { status: StatusCode::FORBIDDEN, sign: RefusalSign::BearerError("invalid_token".into()) }),
     );
     for (text, expected) in [
         ("200", PatternError::Status),
@@ -100,6 +107,8 @@ fn a_refusal_is_a_status_and_for_a_redirect_its_target() {
         ("", PatternError::Status),
         ("401 **/login", PatternError::Location),
         ("302 login", PatternError::Start),
+        ("403 invalid token", PatternError::BearerError),
+        ("403 \"x\"", PatternError::BearerError),
     ] {
         assert_eq!(RefusalPattern::parse(text), Err(expected), "{text}");
     }

@@ -1,7 +1,8 @@
 use http::StatusCode;
 
 use crate::config::{
-    AmbiguousRetry, ClientAuth, GrantConfig, PathPattern, RefusalPattern, SecretSource, StoreKindConfig, TokenFormat,
+    AmbiguousRetry, ClientAuth, GrantConfig, PathPattern, RefusalPattern, RefusalSign, SecretSource, StoreKindConfig,
+    TokenFormat,
 };
 
 use super::{Files, load};
@@ -11,7 +12,7 @@ const CUSTOM: &str =
     "profile = 'custom'\nupstream.url = 'https://api.example/v1/'\noauth.token_url = 'https://as.example/token'";
 
 fn bare(status: StatusCode) -> RefusalPattern {
-    RefusalPattern { status, location: None }
+    RefusalPattern { status, sign: RefusalSign::Status }
 }
 
 #[test]
@@ -21,7 +22,8 @@ fn passolution_is_as_documented() {
         (config.upstream.origin.to_string().as_str(), config.upstream.path_prefix.as_str()),
         ("https://api.passolution.eu", "")
     );
-    let login = |status| RefusalPattern { status, location: Some(PathPattern::parse("**/login").unwrap()) };
+    let login =
+        |status| RefusalPattern { status, sign: RefusalSign::Location(PathPattern::parse("**/login").unwrap()) };
     assert_eq!(
         config.upstream.refusal,
         [bare(StatusCode::UNAUTHORIZED), login(StatusCode::FOUND), login(StatusCode::SEE_OTHER)]
