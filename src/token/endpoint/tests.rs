@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::config::{AmbiguousRetry, ClientAuth, TokenFormat};
 
+mod reset;
+
 const TOKEN: &str = "def502-canary-refresh";
 const SECRET: &str = "canary-secret";
 
