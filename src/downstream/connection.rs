@@ -18,7 +18,7 @@ use super::flight::{Counted, Flights};
 use super::heads::Watched;
 use super::http2::Streams;
 use super::lifetime::{End, Lifetime};
-use super::limits::Limits;
+use super::limits::{Limits, MAX_HTTP1_FIELDS};
 use super::load::Place;
 use super::protocol::Protocol;
 use super::socket::Socket;
@@ -109,6 +109,7 @@ impl<S: Service> Http<S> {
                     // socket sees to that.
                     .half_close(matches!(transport, Transport::Plain(_)))
                     .max_header_size(limits.max_head)
+                    .max_headers(MAX_HTTP1_FIELDS)
                     // Also the largest read, and what is held of a response before it must be flushed.
                     .max_buf_size(limits.max_head)
                     .serve_connection(TokioIo::new(Watched::new(transport)), service)

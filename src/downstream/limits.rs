@@ -10,6 +10,10 @@ use crate::config::Config;
 /// memory.
 const HEAD_ROOM: usize = 64 * 1024;
 
+/// Fields of a request's head over HTTP/1, with a bare 431 behind them. The library takes room for all of them, for each head: about
+/// 560 instructions, whatever the number is up to 4096, of which 100 would cost nothing.
+pub(super) const MAX_HTTP1_FIELDS: usize = 1024;
+
 /// What bounds a connection. A reload replaces it for connections to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

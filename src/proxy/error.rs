@@ -63,6 +63,8 @@ pub enum Broken {
     Incomplete,
     #[error("it is not valid HTTP")]
     Protocol,
+    #[error("its head is too large, or has more than 1024 fields")]
+    HeadTooLarge,
     #[error("it is in an unknown transfer coding")]
     Coding,
 }
@@ -123,6 +125,9 @@ impl Failure {
                 (StatusCode::BAD_GATEWAY, "upstream-broken", "http_response_incomplete")
             }
             Self::Broken(Broken::Protocol) => (StatusCode::BAD_GATEWAY, "upstream-broken", "http_protocol_error"),
+            Self::Broken(Broken::HeadTooLarge) => {
+                (StatusCode::BAD_GATEWAY, "upstream-broken", "http_response_header_section_size")
+            }
             Self::Broken(Broken::Coding) => {
                 (StatusCode::BAD_GATEWAY, "upstream-broken", "http_response_transfer_coding")
             }

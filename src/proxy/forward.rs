@@ -117,6 +117,7 @@ impl From<Attempted> for Failure {
         match failure.kind {
             FailureKind::Connect(error) => Self::Unreachable(error),
             FailureKind::Protocol | FailureKind::Tls | FailureKind::Reset(_) => Self::Broken(Broken::Protocol),
+            FailureKind::HeadTooLarge => Self::Broken(Broken::HeadTooLarge),
             FailureKind::Coding => Self::Broken(Broken::Coding),
             FailureKind::RequestBody => Self::ClientGone,
             FailureKind::HandedBack

@@ -50,6 +50,9 @@ pub enum FailureKind {
     Tls,
     #[error("the upstream's answer is not valid HTTP")]
     Protocol,
+    /// Of more bytes or fields than the library takes.
+    #[error("the head of the upstream's answer is too large")]
+    HeadTooLarge,
     /// In a transfer coding other than `chunked` (RFC 9112 §7).
     #[error("the upstream's answer has an unknown transfer coding")]
     Coding,
@@ -137,6 +140,9 @@ impl FailureKind {
         let lost = if heard { Self::Truncated } else { Self::Lost };
         if error.is_incomplete_message() {
             return lost;
+        }
+        if error.is_parse_too_large() {
+            return Self::HeadTooLarge;
         }
         if error.is_user() {
             return Self::RequestBody;

@@ -54,6 +54,9 @@ mod upgrade;
 mod upload;
 mod window;
 
+/// Fields of a response's head over HTTP/1, as many as a request may have.
+const MAX_HTTP1_FIELDS: usize = 1024;
+
 pub use body::{BodyError, UpstreamBody};
 pub use transport::OpenConnections;
 

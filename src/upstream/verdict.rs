@@ -43,6 +43,7 @@ pub fn may_resend(event: Event<'_>) -> Verdict {
         | FailureKind::Reset(_)
         | FailureKind::Tls
         | FailureKind::Protocol
+        | FailureKind::HeadTooLarge
         | FailureKind::Coding
         | FailureKind::RequestBody => false,
     };

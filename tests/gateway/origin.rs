@@ -191,7 +191,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, pro
     // How a connection ends is for the test to judge, by what it sees.
     let _ = match protocol {
         Protocol::Http1 => {
-            http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service).with_upgrades().await
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .max_headers(2048)
+                .serve_connection(io, service)
+                .with_upgrades()
+                .await
         }
         Protocol::Http2 => http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await,
     };

@@ -23,7 +23,7 @@ use crate::upstream::failure::SendFailure;
 use super::framing;
 use super::target::Target;
 use super::transport::{Heard, Transport};
-use super::{Outcome, Pool, RequestBody, UpstreamBody};
+use super::{MAX_HTTP1_FIELDS, Outcome, Pool, RequestBody, UpstreamBody};
 
 pub(super) struct Conn<B: RequestBody> {
     pool: Weak<Pool<B>>,
@@ -51,7 +51,8 @@ type Answer<B> = Result<Response<Incoming>, TrySendError<Request<B>>>;
 pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream) -> hyper::Result<Rc<Conn<B>>> {
     let heard = Arc::<Heard>::default();
     let transport = Transport::new(stream, Protocol::Http1, &pool.connections, Arc::clone(&heard));
-    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(transport)).await?;
+    let (sender, connection) =
+        http1::Builder::new().max_headers(MAX_HTTP1_FIELDS).handshake(TokioIo::new(transport)).await?;
     let conn = Rc::new(Conn {
         pool: pool.this.clone(),
         sender: RefCell::new(Some(sender)),

@@ -12,7 +12,7 @@ use crate::upstream::failure::SendFailure;
 
 use super::framing;
 use super::transport::{Heard, Transport};
-use super::{Outcome, Pool, RequestBody, UpstreamBody};
+use super::{MAX_HTTP1_FIELDS, Outcome, Pool, RequestBody, UpstreamBody};
 
 impl<B: RequestBody> Pool<B> {
     /// As [`Pool::send`], but on a connection of its own, which is opened once this is polled, and with `hyper::upgrade::on(response)`
@@ -24,13 +24,14 @@ impl<B: RequestBody> Pool<B> {
         };
         let heard = Arc::<Heard>::default();
         let transport = Transport::new(stream, Protocol::Http1, &self.connections, Arc::clone(&heard));
-        let (mut sender, connection) = match http1::Builder::new().handshake(TokioIo::new(transport)).await {
-            Ok(made) => made,
-            Err(error) => {
-                let error = ConnectError::Unreachable(error.to_string());
-                return Err(SendFailure::connect(error, request));
-            }
-        };
+        let (mut sender, connection) =
+            match http1::Builder::new().max_headers(MAX_HTTP1_FIELDS).handshake(TokioIo::new(transport)).await {
+                Ok(made) => made,
+                Err(error) => {
+                    let error = ConnectError::Unreachable(error.to_string());
+                    return Err(SendFailure::connect(error, request));
+                }
+            };
         let connection = connection.with_upgrades();
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {

@@ -82,6 +82,7 @@ fn each_row_of_the_table() {
         (F::Reset(8), "GET", true, true, GiveUp),
         (F::Tls, "GET", true, true, GiveUp),
         (F::Protocol, "GET", true, true, GiveUp),
+        (F::HeadTooLarge, "GET", true, true, GiveUp),
         (F::RequestBody, "GET", true, true, GiveUp),
     ];
     for (failure, method, reused, replayable, expected) in rows {
