@@ -36,6 +36,7 @@ const NEEDS_LOGIN: &str = "bearer_proxy_needs_login";
 const STORE_OPERATIONS: &str = "bearer_proxy_store_operations_total";
 const UPSTREAM_CONNECTIONS: &str = "bearer_proxy_upstream_connections";
 const DOWNSTREAM_CONNECTIONS: &str = "bearer_proxy_downstream_connections";
+const TUNNELS: &str = "bearer_proxy_tunnels";
 const BUILD_INFO: &str = "bearer_proxy_build_info";
 
 /// All metrics of one process; clones share them.
@@ -58,6 +59,7 @@ struct Inner {
     store_operations: IntCounterVec,
     upstream_connections: IntGaugeVec,
     downstream_connections: IntGauge,
+    tunnels: IntGauge,
     upstream_open: OpenConnections,
     downstream_open: OnceLock<Connections>,
 }
@@ -131,6 +133,7 @@ impl Metrics {
             upstream_connections,
             upstream_open: OpenConnections::default(),
             downstream_open: OnceLock::new(),
+            tunnels: gauge(&registry, TUNNELS, "Upgraded connections, each in a place of upstream.max_in_flight."),
             downstream_connections: gauge(&registry, DOWNSTREAM_CONNECTIONS, "Open connections of internal clients."),
             registry,
         };
@@ -161,6 +164,11 @@ impl Metrics {
     /// Where open connections to the upstream are counted.
     pub fn upstream_connections(&self) -> OpenConnections {
         self.inner.upstream_open.clone()
+    }
+
+    /// Where tunnels are counted.
+    pub fn tunnels(&self) -> IntGauge {
+        self.inner.tunnels.clone()
     }
 
     /// Where the open connections of internal clients are counted: the server's own count, once there is a server.

@@ -70,7 +70,7 @@ pub struct Shared {
 impl Shared {
     pub fn new(config: Arc<Config>, tokens: Tokens, metrics: Metrics, connector: Connector) -> Self {
         let upstream = &config.upstream;
-        let in_flight = InFlightLimit::new(upstream.max_in_flight, upstream.queue_timeout);
+        let in_flight = InFlightLimit::new(upstream.max_in_flight, upstream.queue_timeout, metrics.tunnels());
         let budget = Budget::new(upstream.replay_budget);
         Self { config, tokens, metrics, connector, in_flight, budget }
     }

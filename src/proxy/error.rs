@@ -42,8 +42,10 @@ pub enum Failure {
     Broken(Broken),
     #[error("{0}")]
     TokenUnavailable(Unavailable),
-    #[error("{0} requests are in flight already (upstream.max_in_flight)")]
-    Overloaded(usize),
+    #[error(
+        "all places of upstream.max_in_flight are taken, by {requests} requests and {tunnels} tunnels (WebSockets)"
+    )]
+    Overloaded { requests: usize, tunnels: usize },
     #[error("this gateway is shutting down")]
     Draining,
     #[error("the upstream did not answer within {0:?}")]
@@ -132,7 +134,7 @@ impl Failure {
                 (StatusCode::BAD_GATEWAY, "upstream-broken", "http_response_transfer_coding")
             }
             Self::TokenUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "token-unavailable", "proxy_internal_error"),
-            Self::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached"),
+            Self::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached"),
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "proxy_internal_response"),
             Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),
             Self::WriteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "connection_write_timeout"),
@@ -146,7 +148,7 @@ impl Failure {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TokenUnavailable(Unavailable { retry_after, .. }) => Some(*retry_after),
-            Self::Overloaded(_) | Self::Draining => Some(1),
+            Self::Overloaded { .. } | Self::Draining => Some(1),
             _ => None,
         }
     }

@@ -22,7 +22,7 @@ pub fn switch(
     mut response: Response<UpstreamBody>,
     downstream: OnUpgrade,
     idle: Duration,
-    place: Option<Place>,
+    mut place: Option<Place>,
     hygiene: &Hygiene,
 ) -> Response<Body> {
     let upstream = hyper::upgrade::on(&mut response);
@@ -33,6 +33,9 @@ pub fn switch(
     if let Some(protocol) = protocol {
         parts.headers.insert(UPGRADE, protocol);
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if let Some(place) = &mut place {
+        place.becomes_tunnel();
     }
     tokio::task::spawn_local(async move {
         let _place = place;
