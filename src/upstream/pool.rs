@@ -100,12 +100,21 @@ enum Slot<B: RequestBody> {
 
 impl<B: RequestBody> Pool<B> {
     pub fn new(connector: Connector, config: &UpstreamConfig, connections: OpenConnections) -> Rc<Self> {
+        Self::with_limits(connector, config, Limits::new(config), connections)
+    }
+
+    fn with_limits(
+        connector: Connector,
+        config: &UpstreamConfig,
+        limits: Limits,
+        connections: OpenConnections,
+    ) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
             this: this.clone(),
             target: Target::new(connector.origin()),
             connector,
             http: config.http,
-            limits: Limits::new(config),
+            limits,
             connections,
             idle: RefCell::default(),
             shared: RefCell::default(),

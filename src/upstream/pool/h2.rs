@@ -27,6 +27,7 @@ use crate::upstream::failure::{FailureKind, SendFailure};
 
 use super::field::StandIns;
 use super::framing;
+use super::keepalive::Times;
 use super::queue::Opening;
 use super::target::Target;
 use super::transport::Heard;
@@ -54,6 +55,9 @@ pub(super) struct Conn<B: RequestBody> {
     /// It has carried an answer.
     reused: Cell<bool>,
     heard: Arc<Heard>,
+    /// When the last byte came.
+    heard_at: Cell<Instant>,
+    keepalive: Times,
     /// Bytes of answers that their readers have taken, or left for good.
     taken: Cell<u64>,
     idle_since: Cell<Instant>,
@@ -111,6 +115,10 @@ impl<B: RequestBody> Conn<B> {
 
     pub(super) fn is_idle_for(&self, time: Duration, now: Instant) -> bool {
         self.open.get() == 0 && now.duration_since(self.idle_since.get()) >= time
+    }
+
+    pub(super) fn heard_at(&self) -> Instant {
+        self.heard_at.get()
     }
 
     /// Bytes of answers that have come and wait for their readers.

@@ -1,55 +1,84 @@
-//! Whether the peer of an HTTP/2 connection is still there: with requests in flight and nothing heard, it is asked (RFC 9113 §6.7).
-//! It is asked once at the beginning, too: how long that answer takes says how far it is.
+//! Whether the peer of an HTTP/2 connection is still there: after silence it is asked by a PING (RFC 9113 §6.7).
 //!
-//! An idle connection is closed before a NAT would forget it; a ping would be a wake-up for nothing.
+//! Only received bytes count as a sign of life. A request that was sent, or given up, proves nothing. So a connection that has lost
+//! its peer is given up at most [`Times::interval`] and [`Times::timeout`] after the first request that met the silence, whatever
+//! other clients do. A connection that waits for nothing sends no PING: it is closed before a NAT would forget it.
+//!
+//! The first PING is sent at once. Its round trip sizes the connection's window.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::{Ping, PingPong};
-use tokio::time::{Instant, Sleep, sleep};
-
-/// This long without a byte, while requests wait for one.
-const INTERVAL: Duration = Duration::from_secs(20);
-/// For the answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(super) struct Keepalive {
     ping: PingPong,
+    watch: Watch,
     timer: Pin<Box<Sleep>>,
-    heard: Instant,
-    state: State,
-    /// Since when a ping is out.
-    asked: Option<Instant>,
-    /// Of the first ping, until it is taken.
+    /// The timer is set, and never for later than the watch needs it: resetting it at each byte would cost more than one that fires
+    /// too soon.
+    armed: bool,
+    /// When the first PING was sent, until its answer comes.
+    first_sent: Option<Instant>,
+    /// Of the first PING, until it is taken.
     round_trip: Option<Duration>,
-    measured: bool,
 }
 
-#[derive(Clone, Copy)]
-enum State {
-    /// Nothing is in flight; the timer is not looked at.
-    Rests,
-    Listens,
-    /// A ping is out.
-    Asked,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// How long a peer may be silent while something is expected of it.
+    pub(super) interval: Duration,
+    /// For the answer to a PING.
+    pub(super) timeout: Duration,
 }
 
 /// The peer is gone.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no answer to a ping within {TIMEOUT:?}")]
-pub(super) struct Silent;
+#[error("no answer to a PING within {0:?}")]
+pub(super) struct Silent(Duration);
+
+/// What is known of the peer. It decides without a clock and without a connection.
+#[derive(Debug)]
+struct Watch {
+    times: Times,
+    /// When the last byte came.
+    heard: Instant,
+    /// A request was seen in flight after that.
+    expecting: bool,
+    /// A PING is out.
+    asked: bool,
+    /// By when something has to come.
+    deadline: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Rest,
+    WaitUntil(Instant),
+    Ask,
+    GiveUp,
+}
+
+// === impl Times ===
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(20), timeout: Duration::from_secs(10) }
+    }
+}
 
 // === impl Keepalive ===
 
 impl Keepalive {
-    pub(super) fn new(mut ping: PingPong) -> Self {
+    pub(super) fn new(mut ping: PingPong, times: Times) -> Self {
         let now = Instant::now();
-        // Refused, the connection is ending, and says so itself.
-        let asked = ping.send_ping(Ping::opaque()).is_ok().then_some(now);
-        let timer = Box::pin(sleep(INTERVAL));
-        Self { ping, timer, heard: now, state: State::Rests, asked, round_trip: None, measured: false }
+        // A PING that is refused: the connection is ending, and says so itself.
+        let first_sent = ping.send_ping(Ping::opaque()).is_ok().then_some(now);
+        let watch = Watch { times, heard: now, expecting: false, asked: first_sent.is_some(), deadline: None };
+        let timer = Box::pin(sleep_until(now + times.interval));
+        Self { ping, watch, timer, armed: false, first_sent, round_trip: None }
     }
 
     /// How long the first answer took, once it has come.
@@ -57,51 +86,151 @@ impl Keepalive {
         self.round_trip.take()
     }
 
+    /// When the last byte came.
+    pub(super) fn heard(&self) -> Instant {
+        self.watch.heard
+    }
+
     /// To be polled with the connection. `heard`: a byte has come since; `busy`: requests are in flight.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, heard: bool, busy: bool) -> Poll<Silent> {
         if heard {
-            self.heard = Instant::now();
+            self.watch.hear(Instant::now());
         }
-        if let Some(asked) = self.asked
-            && self.ping.poll_pong(cx).is_ready()
-        {
-            self.asked = None;
-            if !std::mem::replace(&mut self.measured, true) {
-                self.round_trip = Some(asked.elapsed());
-            }
+        if self.watch.asked && self.ping.poll_pong(cx).is_ready() {
+            self.watch.asked = false;
+            self.round_trip = self.first_sent.take().map(|sent| sent.elapsed());
         }
+        self.watch.expecting |= busy;
         loop {
-            match self.state {
-                State::Rests if !busy => return Poll::Pending,
-                State::Rests => {
-                    // What was quiet before the first request says nothing.
-                    self.heard = Instant::now();
-                    self.timer.as_mut().reset(self.heard + INTERVAL);
-                    self.state = State::Listens;
-                }
-                State::Listens => {
-                    ready!(self.timer.as_mut().poll(cx));
-                    let due = self.heard + INTERVAL;
-                    if !busy {
-                        self.state = State::Rests;
-                    } else if due > Instant::now() {
-                        self.timer.as_mut().reset(due);
-                    } else if self.asked.is_none() && self.ping.send_ping(Ping::opaque()).is_err() {
-                        // The connection is ending, and says so itself.
-                        return Poll::Pending;
-                    } else {
-                        self.asked.get_or_insert_with(Instant::now);
-                        self.timer.as_mut().reset(Instant::now() + TIMEOUT);
-                        self.state = State::Asked;
-                    }
-                }
-                State::Asked => {
-                    if self.asked.is_some() {
-                        return self.timer.as_mut().poll(cx).map(|()| Silent);
-                    }
-                    self.state = State::Rests;
-                }
+            if self.armed {
+                ready!(self.timer.as_mut().poll(cx));
+                self.armed = false;
             }
+            if !self.watch.expecting {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            match self.watch.next(now) {
+                Step::Rest => return Poll::Pending,
+                Step::WaitUntil(time) => {
+                    self.timer.as_mut().reset(time);
+                    self.armed = true;
+                }
+                Step::Ask if self.ping.send_ping(Ping::opaque()).is_ok() => self.watch.ask(now),
+                // The connection is ending, and says so itself.
+                Step::Ask => return Poll::Pending,
+                Step::GiveUp => return Poll::Ready(Silent(self.watch.times.timeout)),
+            }
+        }
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.expecting = false;
+        self.deadline = None;
+    }
+
+    fn ask(&mut self, now: Instant) {
+        self.asked = true;
+        self.deadline = Some(now + self.times.timeout);
+    }
+
+    fn next(&mut self, now: Instant) -> Step {
+        if !self.expecting {
+            return Step::Rest;
+        }
+        if let Some(deadline) = self.deadline {
+            return if deadline <= now { Step::GiveUp } else { Step::WaitUntil(deadline) };
+        }
+        let due = self.heard + self.times.interval;
+        if now < due {
+            return Step::WaitUntil(due);
+        }
+        if !self.asked {
+            return Step::Ask;
+        }
+        // The first PING is still unanswered.
+        self.ask(now);
+        self.next(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn watch(heard: Instant) -> Watch {
+        Watch { times: Times::default(), heard, expecting: false, asked: false, deadline: None }
+    }
+
+    #[test]
+    fn silence_is_judged_by_what_was_received() {
+        let start = Instant::now();
+        let at = |seconds| start + SECOND * seconds;
+        let mut watch = watch(start);
+        assert_eq!(watch.next(at(100)), Step::Rest, "nothing is expected");
+        watch.expecting = true;
+        assert_eq!(watch.next(at(100)), Step::Ask, "silent for long before the request");
+        watch.ask(at(100));
+        assert_eq!(watch.next(at(100)), Step::WaitUntil(at(110)));
+        watch.hear(at(105));
+        assert_eq!(watch.next(at(105)), Step::Rest);
+        watch.expecting = true;
+        assert_eq!(watch.next(at(106)), Step::WaitUntil(at(125)));
+        // The request has been given up, and nothing was heard: it still counts.
+        assert_eq!(watch.next(at(125)), Step::WaitUntil(at(135)), "the PING before is still out");
+        assert_eq!(watch.next(at(135)), Step::GiveUp);
+    }
+
+    proptest! {
+        /// Times in milliseconds. `requests`: when each begins after the one before, and how long its client waits.
+        #[test]
+        fn a_lost_peer_is_given_up_within_30_s_of_the_first_request_whatever_clients_do(
+            idle in 0_u64..120_000,
+            requests in prop::collection::vec((0_u64..60_000, 1_u64..60_000), 1..20),
+        ) {
+            let ms = Duration::from_millis;
+            let start = Instant::now();
+            let mut watch = watch(start);
+            let mut events = Vec::new();
+            let mut begins = start + ms(idle);
+            let first = begins;
+            for (gap, patience) in requests {
+                events.push((begins, true));
+                events.push((begins + ms(patience), false));
+                begins += ms(gap);
+            }
+            events.sort();
+            let mut events = events.into_iter().peekable();
+            let (mut now, mut busy) = (start, 0);
+            let given_up = loop {
+                watch.expecting |= busy > 0;
+                let wake = match watch.next(now) {
+                    Step::GiveUp => break now,
+                    Step::Ask => {
+                        watch.ask(now);
+                        continue;
+                    }
+                    Step::WaitUntil(time) => Some(time),
+                    Step::Rest => None,
+                };
+                match events.next_if(|(time, _)| wake.is_none_or(|wake| *time <= wake)) {
+                    Some((time, begun)) => {
+                        now = time;
+                        busy += if begun { 1 } else { -1 };
+                    }
+                    None => now = wake.unwrap(),
+                }
+            };
+            prop_assert!(given_up - first <= SECOND * 30, "{:?}", given_up - first);
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
 
+use super::keepalive::Times;
 use super::{Pool, RequestBody, h1, h2};
 
 /// Below the idle times that are met most: 60 s (AWS load balancers) and 75 s (nginx). An upstream that closes sooner is
@@ -27,6 +28,7 @@ const UNWANTED: Duration = Duration::from_secs(10);
 pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
     pub(super) upload_stall: Duration,
+    pub(super) keepalive: Times,
     age: Duration,
     unwanted: Duration,
     /// Between two sweeps.
@@ -43,6 +45,7 @@ impl Limits {
         Self {
             idle_timeout,
             upload_stall: config.idle_timeout,
+            keepalive: Times::default(),
             age,
             unwanted: UNWANTED.min(idle_timeout / 4),
             interval,
@@ -89,6 +92,18 @@ impl<B: RequestBody> Pool<B> {
         if self.shared.borrow().iter().any(|conn| conn.is_due(now)) && !self.queue.is_opening() {
             self.open_one();
         }
+    }
+
+    /// A connection has lost its peer. What took it away often takes others along: those that have been silent for so long get no more
+    /// requests.
+    pub(super) fn distrust_silent(&self, time: Duration) {
+        self.shared.borrow_mut().retain(|conn| {
+            let heard = conn.heard_at().elapsed() < time;
+            if !heard {
+                conn.retire();
+            }
+            heard
+        });
     }
 
     /// A new connection takes requests.

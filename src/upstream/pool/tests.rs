@@ -5,6 +5,7 @@ mod cold;
 mod early;
 mod http1;
 mod http2;
+mod keepalive;
 mod sending;
 mod server;
 mod window;

@@ -95,6 +95,8 @@ pub(in crate::upstream::pool) async fn start<B: RequestBody>(
         reused: Cell::new(false),
         heard,
         taken: Cell::new(0),
+        heard_at: Cell::new(Instant::now()),
+        keepalive: pool.limits.keepalive,
         idle_since: Cell::new(Instant::now()),
         retires_at: pool.limits.retires_at(Instant::now()),
         upload_stall: pool.limits.upload_stall,
@@ -112,7 +114,7 @@ async fn drive<B: RequestBody>(
     opening: Opening<B>,
 ) {
     let mut opening = Some(opening);
-    let mut keepalive = connection.ping_pong().map(Keepalive::new);
+    let mut keepalive = connection.ping_pong().map(|ping| Keepalive::new(ping, conn.keepalive));
     let mut settings = pin!(sleep(SETTINGS_TIMEOUT));
     poll_fn(|cx| {
         // Those whom the last poll has woken have had their turn. What they have left waits for them.
@@ -149,6 +151,7 @@ async fn drive<B: RequestBody>(
         }
         let Some(keepalive) = &mut keepalive else { return Poll::Pending };
         let silent = keepalive.poll(cx, heard, conn.open() > 0);
+        conn.heard_at.set(keepalive.heard());
         if let Some((round_trip, window)) = keepalive.take_round_trip().zip(window.as_mut()) {
             window.measured(round_trip);
             // The next poll sets it.
@@ -156,6 +159,9 @@ async fn drive<B: RequestBody>(
         }
         let silent = ready!(silent);
         debug!(error = %silent, "an upstream connection (HTTP/2) is given up");
+        if let Some(pool) = conn.pool.upgrade() {
+            pool.distrust_silent(conn.keepalive.interval);
+        }
         Poll::Ready(())
     })
     .await;
