@@ -172,7 +172,7 @@ fn every_configuration_that_is_shown_is_valid() {
     assert!(blocks.len() >= 4, "{} blocks", blocks.len());
     for block in blocks {
         let secret = folder.path().join("secret");
-        std::fs::write(&secret, "a-secret\n").unwrap();
+        write_secret(&secret, "a-secret\n");
         let secret = secret.display().to_string();
         let block =
             block.replace("/etc/bearer-proxy/client-secret", &secret).replace("/etc/bearer-proxy/token", &secret);
@@ -203,8 +203,7 @@ fn every_deployment_is_valid() {
                         return (name, value);
                     }
                     let file = folder.path().join(&name);
-                    std::fs::write(&file, content(&name)).unwrap();
-                    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o440)).unwrap();
+                    write_secret(&file, content(&name));
                     (name, file.display().to_string())
                 })
                 .collect();
@@ -220,6 +219,12 @@ fn valid(loaded: Result<Loaded, bearer_proxy::config::Errors>, shown: &str) {
         Ok(loaded) => assert!(loaded.warnings.is_empty(), "{:?}\n{shown}", loaded.warnings),
         Err(errors) => panic!("{errors}\n{shown}"),
     }
+}
+
+/// For its owner alone, as the README has it made.
+fn write_secret(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// What a secret's file would hold, that of the variable `name`.
