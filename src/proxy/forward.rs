@@ -116,7 +116,9 @@ impl From<Attempted> for Failure {
         tracing::debug!(kind = %failure.kind, reused = failure.reused, source = ?failure.source, "no answer from the upstream");
         match failure.kind {
             FailureKind::Connect(error) => Self::Unreachable(error),
-            FailureKind::Protocol | FailureKind::Tls | FailureKind::Reset(_) => Self::Broken(Broken::Protocol),
+            FailureKind::Protocol | FailureKind::Tls | FailureKind::Reset(_) | FailureKind::Http1Required => {
+                Self::Broken(Broken::Protocol)
+            }
             FailureKind::HeadTooLarge => Self::Broken(Broken::HeadTooLarge),
             FailureKind::Coding => Self::Broken(Broken::Coding),
             FailureKind::RequestBody => Self::ClientGone,

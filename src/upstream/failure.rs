@@ -37,6 +37,9 @@ pub enum FailureKind {
     /// GOAWAY whose last stream identifier is below this request's (RFC 9113 §6.8).
     #[error("the upstream went away before it processed the request")]
     GoneAway,
+    /// HTTP_1_1_REQUIRED (RFC 9113 §7): the upstream wants the request over HTTP/1.1, and has not processed it.
+    #[error("the upstream requires HTTP/1.1 for this request")]
+    Http1Required,
     /// Closed, reset or unanswering, and no byte of a response had come.
     #[error("the connection was lost before any byte of the response")]
     Lost,
@@ -159,6 +162,7 @@ impl FailureKind {
             return Self::classify_io(error.kind(), Self::Lost);
         }
         match error.reason() {
+            Some(h2::Reason::HTTP_1_1_REQUIRED) if error.is_remote() => Self::Http1Required,
             // h2 gives a GOAWAY of the peer's to the streams above its last identifier alone; those at or below it end
             // with their own answer, or with an I/O error.
             Some(_) if error.is_go_away() && error.is_remote() => Self::GoneAway,

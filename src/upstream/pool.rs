@@ -88,6 +88,8 @@ pub struct Pool<B: RequestBody> {
     now: Cell<Instant>,
     sweeping: Cell<bool>,
     draining: Cell<bool>,
+    /// The upstream requires HTTP/1.1, though it offers HTTP/2: until then no HTTP/2 connection is opened.
+    http1_until: Cell<Option<Instant>>,
 }
 
 /// The right to send one request.
@@ -123,6 +125,7 @@ impl<B: RequestBody> Pool<B> {
             now: Cell::new(Instant::now()),
             sweeping: Cell::new(false),
             draining: Cell::new(false),
+            http1_until: Cell::new(None),
         })
     }
 
@@ -152,10 +155,26 @@ impl<B: RequestBody> Pool<B> {
     /// Which protocols a connection of the pool may speak.
     fn offer(&self) -> Offer {
         match self.http {
+            UpstreamHttp::Auto if self.http1_until.get().is_some_and(|until| Instant::now() < until) => Offer::Http1,
             UpstreamHttp::Auto => Offer::Both,
             UpstreamHttp::Http1 => Offer::Http1,
             UpstreamHttp::Http2 => Offer::Http2,
         }
+    }
+
+    /// The upstream has said HTTP_1_1_REQUIRED (RFC 9113 §7). Whether HTTP/1.1 may be used.
+    fn require_http1(&self) -> bool {
+        if self.http != UpstreamHttp::Auto {
+            return false;
+        }
+        if self.offer() == Offer::Both {
+            tracing::info!("the upstream offers HTTP/2 but requires HTTP/1.1, which is used from now on");
+            self.http1_until.set(Some(self.limits.retires_at(Instant::now())));
+        }
+        for conn in self.shared.take() {
+            conn.retire();
+        }
+        true
     }
 
     /// An HTTP/1 connection has nothing in flight any more, or is new.

@@ -36,7 +36,7 @@ pub fn may_resend(event: Event<'_>) -> Verdict {
     let allowed = match event.failure {
         FailureKind::Connect(error) => may_connect_again(error),
         FailureKind::HandedBack => true,
-        FailureKind::Refused | FailureKind::GoneAway => event.replayable,
+        FailureKind::Refused | FailureKind::GoneAway | FailureKind::Http1Required => event.replayable,
         FailureKind::Lost => event.reused && is_safe(event.method) && event.replayable,
         // A part of an answer came, or one that no repetition mends, or the downstream is at fault.
         FailureKind::Truncated

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Either;
+use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
 use http::Request;
 use tokio::time::Instant;
@@ -152,10 +153,14 @@ impl<B: RequestBody> Conn<B> {
     }
 
     fn failure(self: &Rc<Self>, error: &h2::Error, reused: bool) -> Box<SendFailure<B>> {
-        let failure = SendFailure::from_h2(error, reused);
-        // Whoever meets a GOAWAY first tells the others, and does not come back.
-        if failure.kind == FailureKind::GoneAway {
-            self.leave();
+        let mut failure = SendFailure::from_h2(error, reused);
+        match failure.kind {
+            // Whoever meets a GOAWAY first tells the others, and does not come back.
+            FailureKind::GoneAway => self.leave(),
+            FailureKind::Http1Required if !self.pool.upgrade().is_some_and(|pool| pool.require_http1()) => {
+                failure.kind = FailureKind::Reset(Reason::HTTP_1_1_REQUIRED.into());
+            }
+            _ => {}
         }
         failure
     }

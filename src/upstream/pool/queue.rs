@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::config::UpstreamHttp;
-use crate::outbound::{ConnectError, Protocol};
+use crate::outbound::{ConnectError, Offer, Protocol};
 
 use super::h2::MAX_STREAMS;
 use super::{Pool, RequestBody, Slot, h1, h2};
@@ -137,8 +137,12 @@ impl<B: RequestBody> Pool<B> {
 
 async fn open<B: RequestBody>(pool: Weak<Pool<B>>, opening: Opening<B>) {
     let Some((connector, offer)) = pool.upgrade().map(|pool| (pool.connector.clone(), pool.offer())) else { return };
-    let outcome = connector.connect(offer).await;
+    let mut outcome = connector.connect(offer).await;
     let Some(pool) = pool.upgrade() else { return };
+    // The upstream has said meanwhile that it requires HTTP/1.1.
+    if pool.offer() == Offer::Http1 && matches!(outcome, Ok((_, Protocol::Http2))) {
+        outcome = connector.connect(Offer::Http1).await;
+    }
     match outcome {
         Ok((stream, Protocol::Http1)) => match h1::start(&pool, stream).await {
             Ok(conn) => {

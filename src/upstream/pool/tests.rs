@@ -4,6 +4,7 @@ mod chaos;
 mod cold;
 mod early;
 mod http1;
+mod http1_required;
 mod http2;
 mod keepalive;
 mod sending;

@@ -10,12 +10,14 @@ fn every_failure() -> Vec<FailureKind> {
         F::Connect(C::Refused),
         F::Connect(C::Unreachable("x".into())),
         F::Connect(C::Timeout(Duration::from_secs(5))),
+        F::Connect(C::NotLoopback { host: "localhost".into(), address: "192.0.2.1".parse().unwrap() }),
         F::Connect(C::Certificate("x".into())),
         F::Connect(C::Tls("x".into())),
         F::Connect(C::Proxy("x".into())),
         F::HandedBack,
         F::Refused,
         F::GoneAway,
+        F::Http1Required,
         F::Lost,
         F::Truncated,
         F::Reset(8),
@@ -67,6 +69,8 @@ fn each_row_of_the_table() {
         (F::Refused, "GET", true, false, GiveUp),
         (F::GoneAway, "POST", true, true, Resend),
         (F::GoneAway, "GET", true, false, GiveUp),
+        (F::Http1Required, "POST", false, true, Resend),
+        (F::Http1Required, "GET", true, false, GiveUp),
         (F::Lost, "GET", true, true, Resend),
         (F::Lost, "HEAD", true, true, Resend),
         (F::Lost, "OPTIONS", true, true, Resend),
@@ -104,7 +108,11 @@ fn an_unsafe_method_is_sent_again_only_when_provably_unprocessed() {
     every_event(|event| {
         let unprocessed = matches!(
             event.failure,
-            FailureKind::Connect(_) | FailureKind::HandedBack | FailureKind::Refused | FailureKind::GoneAway
+            FailureKind::Connect(_)
+                | FailureKind::HandedBack
+                | FailureKind::Refused
+                | FailureKind::GoneAway
+                | FailureKind::Http1Required
         );
         if may_resend(event) == Verdict::Resend && !unprocessed {
             assert!(is_safe(event.method) && event.reused, "{event:?}");

@@ -9,6 +9,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::client::{Builder, Connection};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -125,6 +126,12 @@ async fn drive<B: RequestBody>(
         loop {
             if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
                 if let Err(error) = outcome {
+                    if error.is_remote()
+                        && error.reason() == Some(Reason::HTTP_1_1_REQUIRED)
+                        && let Some(pool) = conn.pool.upgrade()
+                    {
+                        pool.require_http1();
+                    }
                     debug!(reason = ?error.reason(), "an upstream connection (HTTP/2) ended");
                 }
                 return Poll::Ready(());

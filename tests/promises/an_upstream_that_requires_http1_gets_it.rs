@@ -1,0 +1,88 @@
+//! An upstream that offers HTTP/2 and answers HTTP_1_1_REQUIRED: the request is sent again over HTTP/1.1, and no client notices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use simulator::{Options, Simulator};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+
+use crate::support::Proxy;
+
+struct Upstream {
+    port: u16,
+    /// Of its authority.
+    ca: tempfile::NamedTempFile,
+    refused: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    async fn start() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(ca.path(), issuer.pem()).unwrap();
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let refused = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&refused);
+        tokio::spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                let (acceptor, count) = (acceptor.clone(), Arc::clone(&count));
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(tcp).await else { return };
+                    if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                        let service =
+                            service_fn(async |_| Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from("ok")))));
+                        let _ = hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await;
+                        return;
+                    }
+                    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        respond.send_reset(h2::Reason::HTTP_1_1_REQUIRED);
+                    }
+                });
+            }
+        });
+        Self { port, ca, refused }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_requires_http1_gets_it() {
+    let (simulator, upstream) = (Simulator::start(Options::league8()).await.unwrap(), Upstream::start().await);
+    let proxy = Proxy::before(&simulator)
+        .set("UPSTREAM__URL", format!("https://localhost:{}", upstream.port))
+        .set("OUTBOUND__CA_FILE", upstream.ca.path().display())
+        .start()
+        .await;
+    let mut client = proxy.http2().await;
+    for answer in [client.post("/first", "body").await, client.get("/second").await, client.get("/third").await] {
+        assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, "ok"));
+    }
+    assert_eq!(upstream.refused.load(Ordering::Relaxed), 1, "HTTP/2 was tried again");
+    proxy.stop().await;
+}
