@@ -1,7 +1,7 @@
 use std::io;
 
 use http::uri::Scheme;
-use rcgen::{CertificateParams, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, date_time_ymd};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -99,6 +99,52 @@ async fn a_certificate_is_trusted_only_from_a_trusted_issuer_for_this_name_and_n
     expired.not_after = date_time_ymd(2020, 1, 1);
     let port = tls_server(authority.acceptor_with(expired, &[], false)).await;
     assert!(matches!(failure(&connector(&authority, "localhost", port)).await, ConnectError::Certificate(_)));
+}
+
+#[tokio::test]
+async fn a_failed_handshake_is_told_with_what_to_do() {
+    let (authority, stranger) = (Authority509::new(), Authority509::named("Another CA"));
+    let port = tls_server(authority.acceptor("localhost", &[])).await;
+    let told = failure(&connector(&stranger, "localhost", port)).await.to_string();
+    assert!(told.contains("an intermediate is missing; the issuer is \"Test CA\": add"), "{told}");
+    let told = failure(&connector(&authority, "127.0.0.1", port)).await.to_string();
+    assert!(told.contains("it is not for 127.0.0.1, but for localhost: use"), "{told}");
+
+    let params = || CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let mut expired = params();
+    (expired.not_before, expired.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
+    let mut early = params();
+    (early.not_before, early.not_after) = (date_time_ymd(2200, 1, 1), date_time_ymd(2201, 1, 1));
+    let mut ca = params();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    for (params, expected) in [
+        (expired, "it expired on 2020-01-01T00:00:00Z"),
+        (early, "it is valid from 2200-01-01T00:00:00Z on"),
+        (ca, "the certificate is a CA's own: sign one for the host with it"),
+    ] {
+        let port = tls_server(authority.acceptor_with(params, &[], false)).await;
+        let told = failure(&connector(&authority, "localhost", port)).await.to_string();
+        assert!(told.contains(expected), "{told}");
+    }
+    // A fatal alert (RFC 8446 §6.2), nothing at all, and an answer in plaintext.
+    const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
+    for (answer, expected) in [
+        (HANDSHAKE_FAILURE, "no cipher in common: TLS 1.2 needs ECDHE with AES-GCM or ChaCha20"),
+        (b"", "the server closed the connection without a reason"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS at this port"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            // All of it: bytes that stay unread would make the end of the connection a reset.
+            assert_ne!(tcp.read(&mut [0; 16 * 1024]).await.unwrap(), 0);
+            tcp.write_all(answer).await.unwrap();
+            tcp.shutdown().await
+        });
+        let told = failure(&connector(&authority, "localhost", port)).await.to_string();
+        assert!(told.contains(expected), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -1,20 +1,25 @@
 //! TLS towards the upstream: whom to trust, who we are, what is offered by ALPN.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore, version};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
 use crate::config::{ClientCert, ip_literal};
 use crate::files;
 
 use super::{ConnectError, Offer, Protocol, Stream};
+
+use issuer::Verifier;
+
+mod failure;
+mod issuer;
 
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 const ALPN_HTTP2: &[u8] = b"h2";
@@ -29,6 +34,7 @@ pub struct TlsError {
 
 /// One configuration for each [`Offer`]. They share trust, certificate and the store of sessions to resume.
 pub(super) struct TlsSetup {
+    verifier: Arc<Verifier>,
     both: TlsConnector,
     http1: TlsConnector,
     http2: TlsConnector,
@@ -45,10 +51,15 @@ impl TlsSetup {
             }
         }
         // The provider is named: the process-wide default would depend on who installed one first.
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let unusable = |error: String| TlsError::new(ca_file.unwrap_or(Path::new("TLS")), error);
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+        let verifier = Arc::new(Verifier::new(verifier.map_err(|error| unusable(error.to_string()))?));
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-            .map_err(|error| TlsError::new(ca_file.unwrap_or(Path::new("TLS")), error.to_string()))?
-            .with_root_certificates(roots);
+            .map_err(|error| unusable(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier));
         let base = match cert {
             None => builder.with_no_client_auth(),
             Some(ClientCert { cert_file, key_file }) => {
@@ -65,6 +76,7 @@ impl TlsSetup {
             TlsConnector::from(Arc::new(config))
         };
         Ok(Self {
+            verifier,
             both: offering(&[ALPN_HTTP2, ALPN_HTTP1]),
             http1: offering(&[ALPN_HTTP1]),
             http2: offering(&[ALPN_HTTP2]),
@@ -82,7 +94,8 @@ impl TlsSetup {
             Offer::Http1 => &self.http1,
             Offer::Http2 => &self.http2,
         };
-        let stream = connector.connect(server_name(host)?, tcp).await.map_err(ConnectError::from_handshake)?;
+        let stream = connector.connect(server_name(host)?, tcp).await;
+        let stream = stream.map_err(|error| failure::explain(&error, self.verifier.refused_issuer().as_deref()))?;
         let chosen = stream.get_ref().1.alpn_protocol();
         let protocol = if chosen == Some(ALPN_HTTP2) { Protocol::Http2 } else { Protocol::Http1 };
         if offer == Offer::Http2 && protocol == Protocol::Http1 {
@@ -121,18 +134,6 @@ impl TlsError {
             pem::Error::Io(error) => Self::new(path, format!("cannot be read: {error}")),
             pem::Error::NoItemsFound => Self::new(path, "holds no private key (PEM)"),
             _ => Self::new(path, "is not valid PEM"),
-        }
-    }
-}
-
-// === impl ConnectError ===
-
-impl ConnectError {
-    fn from_handshake(error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>()) {
-            Some(RustlsError::InvalidCertificate(reason)) => Self::Certificate(reason.to_string()),
-            Some(other) => Self::Tls(other.to_string()),
-            None => Self::Tls(error.to_string()),
         }
     }
 }
