@@ -50,6 +50,11 @@ impl FrameHead {
         [byte(16), byte(8), byte(0), kind, flags, a, b, c, d]
     }
 
+    /// Without the reserved bit.
+    pub(super) fn stream_id(self) -> u32 {
+        u32::from_be_bytes(self.stream) & 0x7fff_ffff
+    }
+
     pub(super) fn ends_headers(self) -> bool {
         self.flags & END_HEADERS != 0
     }

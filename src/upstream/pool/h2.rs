@@ -239,11 +239,14 @@ impl<B: RequestBody> Lease<B> {
             return Either::Left(ready(Err(SendFailure::handed_back(request, reused, Protocol::Http2))));
         };
         target.fit_http2(&mut request);
-        conn.fields.put(request.headers_mut());
+        let taken = conn.fields.put(request.headers_mut());
         let (head, body) = request.into_parts();
         let ends = body.is_end_stream();
         match sender.send_request(Request::from_parts(head, ()), ends) {
             Ok((response, stream)) => {
+                if let Some(taken) = taken {
+                    conn.fields.expect(response.stream_id().as_u32(), taken);
+                }
                 let upload = (!ends).then(|| Upload::new(body, stream));
                 Either::Right(Exchange { conn, reused, place: Some(place), sender: Some(sender), response, upload })
             }

@@ -1,3 +1,5 @@
+mod restored;
+
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -80,11 +82,14 @@ fn request(value: &str, others: &[(String, String)]) -> Request<()> {
 async fn check(sender: &mut Sender, fields: &StandIns, value: &str, others: &[(String, String)], body: usize) {
     let mut request = request(value, others);
     let count = request.headers().len();
-    let replaced = fields.put(request.headers_mut());
-    assert_eq!(replaced.is_some(), value.len() >= WORTHWHILE);
+    let taken = fields.put(request.headers_mut());
+    assert_eq!(taken.is_some(), value.len() >= WORTHWHILE);
     let kept = request.headers().get(AUTHORIZATION).is_some_and(|field| field == value);
     assert_eq!(kept, value.len() < WORTHWHILE);
     let (response, mut stream) = sender.clone().ready().await.unwrap().send_request(request, body == 0).unwrap();
+    if let Some(taken) = taken {
+        fields.expect(response.stream_id().as_u32(), taken);
+    }
     if body > 0 {
         stream.send_data(Bytes::from(vec![b'x'; body]), true).unwrap();
     }
@@ -122,7 +127,7 @@ async fn tokens_of_several_generations_go_out_on_one_connection() {
                 check(&mut sender, &fields, &token(generation, 900), &[("x-other".into(), generation.to_string())], 10)
                     .await;
             }
-            assert_eq!(fields.0.borrow().values.len(), 3);
+            assert_eq!(fields.known.borrow().values.len(), 3);
         })
         .await;
 }
@@ -186,8 +191,9 @@ async fn trailers_and_large_bodies_pass_as_they_are() {
             let mut trailers = HeaderMap::new();
             trailers.insert("x-sum", HeaderValue::from_static("1"));
             let mut request = request(&token('t', 900), &[]);
-            fields.put(request.headers_mut()).unwrap();
+            let taken = fields.put(request.headers_mut()).unwrap();
             let (response, mut stream) = sender.send_request(request, false).unwrap();
+            fields.expect(response.stream_id().as_u32(), taken);
             stream.send_data(Bytes::from(sent.clone()), false).unwrap();
             stream.send_trailers(trailers.clone()).unwrap();
             let _ = response.await;
@@ -264,10 +270,14 @@ fn a_short_value_is_left_to_h2() {
     assert_eq!(headers[AUTHORIZATION], "Bearer short");
 }
 
+/// Other fields of a block: entries of the static table.
+const BEFORE: &[u8] = &[0x82, 0x84];
+const AFTER: &[u8] = &[0x86];
+
 /// What comes back when a block that h2 has written so goes by.
 fn resolved(fields: &StandIns, coding: &[u8], strings: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
-    fields.resolve(&[b"before", coding, &strings.concat(), b"after"].concat(), &mut out);
+    fields.resolve(1, &[BEFORE, coding, &strings.concat(), AFTER].concat(), &mut out).unwrap();
     out
 }
 
@@ -289,8 +299,8 @@ fn a_value_that_a_table_has_no_room_for_is_marked_as_never_to_be_indexed() {
         };
         for (written, sent) in cases {
             let out = resolved(&fields, &written, strings);
-            assert!(out.starts_with(&[b"before", &sent[..]].concat()), "{length} {written:?}");
-            assert!(out.ends_with(&[token('t', length).as_bytes(), b"after"].concat()), "{length} {written:?}");
+            assert!(out.starts_with(&[BEFORE, &sent[..]].concat()), "{length} {written:?}");
+            assert!(out.ends_with(&[token('t', length).as_bytes(), AFTER].concat()), "{length} {written:?}");
         }
     }
 }
@@ -352,7 +362,7 @@ async fn what_others_drive_out_of_the_table_is_sent_again() {
                 let others = [("x-other".into(), format!("{number:05}{}", "~".repeat(length)))];
                 check(&mut sender, &fields, &token('t', 900), &others, 0).await;
             }
-            let known = fields.0.borrow();
+            let known = fields.known.borrow();
             assert_eq!(known.asked, 8000, "{} were written", known.written);
             assert!(known.written > 100, "{} were written", known.written);
         })
@@ -383,7 +393,7 @@ async fn an_upstream_without_room_in_its_table_gets_the_value_by_each_request() 
                 for number in 0..40 {
                     check(&mut sender, &fields, &token('t', 900), &[("x-number".into(), number.to_string())], 0).await;
                 }
-                let known = fields.0.borrow();
+                let known = fields.known.borrow();
                 assert!(!known.pays());
                 assert!(known.written < 12, "{} of {}", known.written, known.asked);
             }

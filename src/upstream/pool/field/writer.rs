@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::StandIns;
+use super::{NotRestored, StandIns};
 use crate::upstream::pool::frame::{
     CONTINUATION, END_HEADERS, FRAME_HEAD, FrameHead, HEADERS, Incomplete, MAX_FRAME, front,
 };
@@ -33,6 +33,8 @@ struct Writer<T> {
     gone: usize,
     /// Why it could not be: for h2, which is to end the connection.
     error: Option<io::Error>,
+    /// A block did not restore its token: nothing is taken any more.
+    broken: bool,
 }
 
 /// Where in h2's bytes the writer is (RFC 9113 §4.1).
@@ -70,7 +72,8 @@ const LARGE: usize = 8 * 1024;
 
 impl<T> FieldWriter<T> {
     pub(in crate::upstream::pool) fn new(io: T, fields: StandIns) -> (Self, Flush<T>) {
-        let writer = Writer { io, fields, part: Part::Pass(PREFACE), out: Vec::new(), gone: 0, error: None };
+        let writer =
+            Writer { io, fields, part: Part::Pass(PREFACE), out: Vec::new(), gone: 0, error: None, broken: false };
         let writer = Rc::new(RefCell::new(writer));
         (Self(Rc::clone(&writer)), Flush(writer))
     }
@@ -97,7 +100,7 @@ impl<T: AsyncWrite + Unpin> Flush<T> {
 impl<T> Writer<T> {
     /// Takes from the front of `bytes`, up to where there is enough to write or a large piece passes. Gives back how much, and how
     /// much of what follows passes as it is.
-    fn take(&mut self, bytes: &[u8]) -> (usize, usize) {
+    fn take(&mut self, bytes: &[u8]) -> Result<(usize, usize), NotRestored> {
         let mut rest = bytes;
         while !rest.is_empty() && self.out.len() < MAX_OUT {
             self.part = match std::mem::replace(&mut self.part, Part::Pass(0)) {
@@ -106,7 +109,7 @@ impl<T> Writer<T> {
                     let passing = left.min(rest.len());
                     if passing >= LARGE {
                         self.part = Part::Pass(left);
-                        return (bytes.len() - rest.len(), passing);
+                        return Ok((bytes.len() - rest.len(), passing));
                     }
                     self.out.extend_from_slice(front(&mut rest, passing));
                     Part::Pass(left - passing)
@@ -116,10 +119,10 @@ impl<T> Writer<T> {
                     Some((head, left)) if head.kind == HEADERS => {
                         // Mostly it is there as a whole, and is not kept.
                         if head.ends_headers() && left <= rest.len() {
-                            self.write_block(head, front(&mut rest, left));
+                            self.write_block(head, front(&mut rest, left))?;
                             Part::Pass(0)
                         } else {
-                            self.within(head, Vec::with_capacity(left), left, head.ends_headers())
+                            self.within(head, Vec::with_capacity(left), left, head.ends_headers())?
                         }
                     }
                     Some((head, left)) => {
@@ -130,40 +133,44 @@ impl<T> Writer<T> {
                 Part::Block { head, mut block, left, last } => {
                     let piece = front(&mut rest, left);
                     block.extend_from_slice(piece);
-                    self.within(head, block, left - piece.len(), last)
+                    self.within(head, block, left - piece.len(), last)?
                 }
                 Part::Continuation { head, block, mut next } => match next.complete(&mut rest) {
                     None => Part::Continuation { head, block, next },
-                    Some((next, left)) => self.within(head, block, left, next.ends_headers()),
+                    Some((next, left)) => self.within(head, block, left, next.ends_headers())?,
                 },
             };
         }
-        (bytes.len() - rest.len(), 0)
+        Ok((bytes.len() - rest.len(), 0))
     }
 
     /// So much of a block's present frame is still to come.
-    fn within(&mut self, head: FrameHead, block: Vec<u8>, left: usize, last: bool) -> Part {
-        match (left, last) {
+    fn within(&mut self, head: FrameHead, block: Vec<u8>, left: usize, last: bool) -> Result<Part, NotRestored> {
+        Ok(match (left, last) {
             (0, true) => {
-                self.write_block(head, &block);
+                self.write_block(head, &block)?;
                 Part::Pass(0)
             }
             (0, false) => Part::Continuation { head, block, next: Incomplete::default() },
             (left, last) => Part::Block { head, block, left, last },
-        }
+        })
     }
 
-    fn write_block(&mut self, head: FrameHead, block: &[u8]) {
+    fn write_block(&mut self, head: FrameHead, block: &[u8]) -> Result<(), NotRestored> {
         let head = FrameHead { flags: head.flags | END_HEADERS, ..head };
         let start = self.out.len();
         self.out.extend_from_slice(&head.bytes(0));
-        self.fields.resolve(block, &mut self.out);
+        if let Err(error) = self.fields.resolve(head.stream_id(), block, &mut self.out) {
+            self.out.truncate(start);
+            self.broken = true;
+            return Err(error);
+        }
         let length = self.out.len() - start - FRAME_HEAD;
         if length <= MAX_FRAME {
             if let Some(place) = self.out.get_mut(start..start + FRAME_HEAD) {
                 place.copy_from_slice(&head.bytes(length));
             }
-            return;
+            return Ok(());
         }
         // The value has made it too long for one frame, or h2 had to divide it already.
         let block = self.out.split_off(start + FRAME_HEAD);
@@ -176,6 +183,7 @@ impl<T> Writer<T> {
             self.out.extend_from_slice(&FrameHead { kind, flags, ..head }.bytes(piece.len()));
             self.out.extend_from_slice(piece);
         }
+        Ok(())
     }
 }
 
@@ -186,6 +194,9 @@ impl<T: AsyncWrite + Unpin> Writer<T> {
     }
 
     fn check(&mut self) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other(NotRestored));
+        }
         self.error.take().map_or(Ok(()), Err)
     }
 
@@ -243,7 +254,7 @@ impl<T: AsyncWrite + Unpin> Writer<T> {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            let (count, passing) = self.take(piece);
+            let (count, passing) = self.take(piece).map_err(io::Error::other)?;
             taken += count;
             if passing > 0 {
                 let passing = piece.get(count..count + passing).unwrap_or_default();
