@@ -448,7 +448,7 @@ async fn where_everybody_may_make_files_those_of_a_stranger_are_refused() {
         chown(beside(&path, suffix), Some(65534), None).unwrap();
         let expect = expecting(&grant(1, "one"));
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
-        let error = unavailable(store.write(expect.clone(), &grant(1, "one")).await);
+        let error = unavailable(store.write(expect, &grant(1, "one")).await);
         assert!(error.contains("it belongs to uid 65534, and everybody may make files"), "{error}");
         // Where nobody else may, it is the owner of the directory who let them.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
