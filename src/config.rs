@@ -29,6 +29,7 @@ mod header;
 mod keys;
 mod load;
 mod no_proxy;
+mod page_origin;
 mod parameter;
 mod pattern;
 mod profile;
@@ -46,6 +47,7 @@ pub use error::{ConfigError, Errors, Place, Warning};
 pub use keys::{KEYS, Key, Kind, Preset, keys_markdown};
 pub use load::{Loaded, Sources};
 pub use no_proxy::NoProxy;
+pub use page_origin::PageOrigin;
 pub use pattern::{AllowRule, PathPattern, PatternError, PatternSegment, RefusalPattern, RefusalSign};
 pub use quantity::parse_duration;
 
@@ -286,6 +288,8 @@ pub struct GuardConfig {
     pub allow: Option<Vec<AllowRule>>,
     /// `None`: every host is accepted. Names are lower case and without port; an IPv6 address has its brackets, as in `Host`.
     pub hosts: Option<Vec<String>>,
+    /// Whose pages may use the proxy from a browser, beside its own.
+    pub origins: Vec<PageOrigin>,
     /// SHA-256 digests of the keys that clients may present; empty: no key is asked for.
     pub client_keys: Vec<[u8; 32]>,
     pub max_connections: usize,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! observe   every request is answered, counted, logged; the only place where a failure becomes a response
-//! guard     Request → Admitted: framing, host, loop, client key, allow-list, limits
+//! guard     Request → Admitted: framing, host, cross-site, loop, client key, allow-list, limits
 //! limit     a bounded number in flight, a short queue
 //! bearer    Admitted → Authorized: hygiene, the live token; reads a refusal; replays once
 //! forward   Authorized → upstream → Response
@@ -17,6 +17,7 @@ pub mod guard;
 pub mod headers;
 pub mod incoming;
 pub mod limit;
+mod location;
 pub mod observe;
 pub mod refusal;
 pub mod replay;

@@ -39,7 +39,7 @@ impl Environment {
             };
             let outcome = match raw {
                 Ok(Some(raw)) => settings.set_once(key, place, raw),
-                Ok(None) => Ok(()),
+                Ok(None) => ConfigError::empty(key, form, place).map_or(Ok(()), Err),
                 Err(WrongShape(what)) => {
                     Err(ConfigError::Value { key: key.name.to_owned(), place, what, accepted: key.kind.accepts() })
                 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Profile;
+use super::keys::{Form, Key};
 use crate::files::mode_if_world_readable;
 
 /// Where a value was given.
@@ -85,6 +86,14 @@ fn lines(errors: &[ConfigError]) -> String {
 // === impl ConfigError ===
 
 impl ConfigError {
+    /// That a value is empty, where this is an error for the key.
+    pub(super) fn empty(key: &Key, form: Form, place: Place) -> Option<Self> {
+        let meaning = key.unset_means?;
+        let suffix = if form == Form::File { "_file" } else { "" };
+        let what = format!("is empty, but unset it means that {meaning}: give it a value, or remove it");
+        Some(Self::Rule { key: format!("{}{suffix}", key.name), place, what })
+    }
+
     /// Whether a value of this key was given, and found wrong.
     pub(super) fn is_about(&self, name: &str) -> bool {
         match self {

@@ -94,7 +94,8 @@ impl Reading<'_> {
                 let outcome = self.settings.set_once(key, place, raw);
                 self.errors.extend(outcome.err());
             }
-            // An empty allow-list allows all: who wrote one should know.
+            Ok(None) if key.unset_means.is_some() => self.errors.extend(ConfigError::empty(key, form, place)),
+            // It may have been meant to allow nothing.
             Ok(None) if value.get_ref().is_array() => {
                 self.warnings.push(Warning {
                     key: name.to_owned(),

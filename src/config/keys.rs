@@ -24,6 +24,8 @@ pub struct Key {
     pub grants: &'static [&'static str],
     /// The stores under which the key has a use; empty: all.
     pub stores: &'static [&'static str],
+    /// What an unset key means, for keys whose empty value is an error: who leaves a guard empty rarely means to open it.
+    pub unset_means: Option<&'static str>,
     /// One line, without the name.
     pub doc: &'static str,
 }

@@ -10,7 +10,7 @@ use super::error::{ConfigError, Place};
 use super::keys::{Form, Key, Kind};
 use crate::secret::Secret;
 
-/// One layer, or several merged. Holds no empty value: that is an unset one.
+/// One layer, or several merged. Holds no empty value: that is an unset one, or an error ([`Key::unset_means`]).
 #[derive(Default)]
 pub(super) struct Settings(BTreeMap<&'static str, Setting>);
 

@@ -115,10 +115,15 @@ impl Authorized {
 // === impl Bearing ===
 
 impl Bearing {
-    async fn wait_for_token(&self, large: bool) -> Result<Arc<LiveToken>, Failure> {
+    async fn wait_for_token(&self, prepared: &mut Prepared) -> Result<Arc<LiveToken>, Failure> {
         let began = Instant::now();
-        let token = self.tokens.wait_for_token(large).await;
+        let token = self.tokens.wait_for_token(prepared.large).await;
         self.metrics.token_wait(began.elapsed());
+        if token.is_err()
+            && let Some(incoming) = prepared.incoming.take()
+        {
+            incoming.discard().await;
+        }
         token.map_err(Failure::TokenUnavailable)
     }
 
@@ -159,7 +164,7 @@ impl Bearing {
         async move {
             let mut token = match self.tokens.at_hand(prepared.large) {
                 Some(token) => token,
-                None => Box::pin(self.wait_for_token(prepared.large)).await?,
+                None => Box::pin(self.wait_for_token(&mut prepared)).await?,
             };
             let (mut body, kept) = self.keep(prepared.incoming.take(), prepared.large);
             let mut history = History::default();

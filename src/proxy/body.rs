@@ -127,6 +127,9 @@ impl http_body::Body for ClientBody {
                     }
                 }
                 if let Some(trailers) = frame.trailers_mut() {
+                    if this.incoming.is_http2() && headers::has_padding(trailers) {
+                        return this.failed(ClientFault::Malformed);
+                    }
                     headers::trailers(trailers);
                 }
                 Poll::Ready(Some(Ok(frame)))

@@ -22,8 +22,10 @@ pub enum Failure {
     BadRequest(&'static str),
     #[error("a client key is required: send it as X-Proxy-Key, or as Authorization: Bearer")]
     ClientKeyRequired,
-    #[error("this method and path are not on guard.allow")]
-    NotAllowed,
+    #[error("{0}")]
+    NotAllowed(&'static str),
+    #[error("a browser sent this for a page of another site: name its origin in guard.origins, or send a client key")]
+    CrossSite,
     #[error("the request's body stopped for longer than {0:?}")]
     RequestTimeout(Duration),
     #[error("the request's body is larger than guard.max_body_size ({0} bytes)")]
@@ -99,7 +101,8 @@ impl Failure {
         match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad-request", "http_request_error"),
             Self::ClientKeyRequired => (StatusCode::FORBIDDEN, "client-key-required", "http_request_denied"),
-            Self::NotAllowed => (StatusCode::FORBIDDEN, "not-allowed", "http_request_denied"),
+            Self::CrossSite => (StatusCode::FORBIDDEN, "cross-site", "http_request_denied"),
+            Self::NotAllowed(_) => (StatusCode::FORBIDDEN, "not-allowed", "http_request_denied"),
             Self::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "http_request_error"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "http_request_error"),
             Self::HeadersTooLarge(_) => {
@@ -154,9 +157,9 @@ impl Failure {
     }
 
     /// Whether an HTTP/1 connection ends with the answer: who frames one message wrongly is not believed about the next
-    /// (RFC 9112 §6.3, §11.2).
+    /// (RFC 9112 §6.3, §11.2), and of a body that is too large nobody reads the rest.
     pub fn ends_connection(&self) -> bool {
-        matches!(self, Self::BadRequest(_))
+        matches!(self, Self::BadRequest(_) | Self::BodyTooLarge(_))
     }
 
     /// The answer that the client gets. `via`: the gateway's name.

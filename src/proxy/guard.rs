@@ -1,12 +1,15 @@
 //! Who and what may pass: `Request` → [`Admitted`].
 //!
-//! In this order: framing, host, loop, client key, allow-list, limits. Only this module makes an [`Admitted`], so that a request
-//! that was not guarded can't be forwarded.
+//! In this order: framing, host, cross-site, loop, client key, allow-list, limits. Only this module makes an [`Admitted`], so that a
+//! request that was not guarded can't be forwarded.
 
+mod cross_site;
 mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod method_parameter;
 mod path;
+pub(super) mod prefix_escape;
 
 use std::future::ready;
 use std::rc::Rc;
@@ -40,6 +43,8 @@ pub struct Rules {
     via: String,
     /// Whether the scheme of an absolute-form target has to be `https`.
     tls: bool,
+    /// Whether `upstream.url` has a path, which a request must not leave.
+    has_prefix: bool,
 }
 
 /// Adds the guard.
@@ -71,14 +76,12 @@ impl Admitted {
 impl Rules {
     pub fn new(config: &Config) -> Self {
         let unix = config.listen.iter().any(|address| matches!(address, ListenAddress::Unix(_)));
-        Self { guard: config.guard.clone(), via: config.via.clone(), tls: config.tls.is_some() && !unix }
-    }
-
-    fn admit(&self, request: Request<Incoming>) -> Result<Admitted, Failure> {
-        let request = ClientIncoming::of(request);
-        let size = request.body().size_hint().lower();
-        self.judge(&request, size)?;
-        Ok(Admitted { request, place: None })
+        Self {
+            guard: config.guard.clone(),
+            via: config.via.clone(),
+            tls: config.tls.is_some() && !unix,
+            has_prefix: !config.upstream.path_prefix.is_empty(),
+        }
     }
 
     /// The verdict on a request's head. `size`: the bytes that its body is known to have at least.
@@ -98,12 +101,16 @@ impl Rules {
             return Err(Failure::BadRequest("the request target has another scheme than this listener"));
         }
         framing::check(request).map_err(Failure::BadRequest)?;
+        if self.has_prefix && prefix_escape::has_dot_segment(path) {
+            return Err(Failure::BadRequest("the path has a dot segment, which could leave the path of upstream.url"));
+        }
         self.check_host(uri, headers)?;
+        self.check_cross_site(uri, headers)?;
         if self.is_loop(headers) {
             return Err(Failure::Loop);
         }
         self.check_key(headers)?;
-        self.check_allowed(method, path)?;
+        self.check_allowed(method, path, uri.query())?;
         if head_size(request) > self.guard.max_header_size {
             return Err(Failure::HeadersTooLarge(self.guard.max_header_size));
         }
@@ -141,34 +148,55 @@ impl Rules {
             .any(|name| name.eq_ignore_ascii_case(self.via.as_bytes()))
     }
 
-    fn check_key(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        if self.guard.client_keys.is_empty() {
-            return Ok(());
+    /// A page can't send a key unless the upstream lets it, by its answer to a preflight.
+    fn check_cross_site(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
+        let host = match uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => headers.get(HOST).and_then(|host| host.to_str().ok()),
+        };
+        if cross_site::is_cross_site(headers, host, &self.guard.origins) && !self.has_key(headers) {
+            return Err(Failure::CrossSite);
         }
-        let key = headers.get("x-proxy-key").map(http::HeaderValue::as_bytes).or_else(|| {
-            let value = headers.get(AUTHORIZATION)?.as_bytes();
-            let (scheme, key) = value.split_at_checked(7)?;
-            scheme.eq_ignore_ascii_case(b"bearer ").then_some(key)
-        });
-        let Some(key) = key else { return Err(Failure::ClientKeyRequired) };
-        let presented = digest(&SHA256, key.trim_ascii());
-        // Every digest is compared, each in constant time: the time tells nothing of which one was near.
-        let known = self
-            .guard
-            .client_keys
-            .iter()
-            .fold(false, |known, key| verify_slices_are_equal(key, presented.as_ref()).is_ok() | known);
-        if known { Ok(()) } else { Err(Failure::ClientKeyRequired) }
+        Ok(())
     }
 
-    fn check_allowed(&self, method: &Method, path: &str) -> Result<(), Failure> {
+    fn check_key(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        if self.guard.client_keys.is_empty() || self.has_key(headers) {
+            Ok(())
+        } else {
+            Err(Failure::ClientKeyRequired)
+        }
+    }
+
+    /// Whether the client presents one of the keys.
+    fn has_key(&self, headers: &HeaderMap) -> bool {
+        // An empty key is none: its digest would admit everybody.
+        let is_key = |key: &&[u8]| !key.is_empty();
+        let key = headers.get("x-proxy-key").map(|value| value.as_bytes().trim_ascii()).filter(is_key).or_else(|| {
+            let value = headers.get(AUTHORIZATION)?.as_bytes();
+            let (scheme, key) = value.split_at_checked(7)?;
+            Some(key.trim_ascii()).filter(is_key).filter(|_| scheme.eq_ignore_ascii_case(b"bearer "))
+        });
+        let Some(key) = key else { return false };
+        let presented = digest(&SHA256, key);
+        // Every digest is compared, each in constant time: the time tells nothing of which one was near.
+        self.guard
+            .client_keys
+            .iter()
+            .fold(false, |known, key| verify_slices_are_equal(key, presented.as_ref()).is_ok() | known)
+    }
+
+    fn check_allowed(&self, method: &Method, path: &str, query: Option<&str>) -> Result<(), Failure> {
         let Some(allow) = &self.guard.allow else { return Ok(()) };
+        if query.is_some_and(method_parameter::is_in) {
+            return Err(Failure::NotAllowed("the query has the parameter _method, which could name another method"));
+        }
         let allowed = plain(path).is_some_and(|path| {
             allow
                 .iter()
                 .any(|rule| rule.method.as_ref().is_none_or(|allowed| allowed == method) && rule.path.matches(&path))
         });
-        if allowed { Ok(()) } else { Err(Failure::NotAllowed) }
+        if allowed { Ok(()) } else { Err(Failure::NotAllowed("this method and path are not on guard.allow")) }
     }
 }
 
@@ -219,9 +247,15 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        match self.rules.admit(request) {
-            Ok(admitted) => self.inner.call(admitted),
-            Err(failure) => Box::pin(ready(Err(failure))),
+        let request = ClientIncoming::of(request);
+        let size = request.body().size_hint().lower();
+        match self.rules.judge(&request, size) {
+            Ok(()) => self.inner.call(Admitted { request, place: None }),
+            Err(failure) if failure.ends_connection() => Box::pin(ready(Err(failure))),
+            Err(failure) => Box::pin(async move {
+                request.into_body().discard().await;
+                Err(failure)
+            }),
         }
     }
 }

@@ -4,10 +4,12 @@
 //! replaced, never appended to.
 
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, PROXY_AUTHENTICATE,
+    ACCEPT, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use super::location::Locations;
 
 /// What is done to each request's head, made once from the configuration.
 #[derive(Clone, Debug)]
@@ -19,6 +21,7 @@ pub struct Hygiene {
     pass_cookies: bool,
     /// With `guard.allow`: an upstream that obeyed such a field would see another method or path than the guard did.
     strip_overrides: bool,
+    locations: Locations,
 }
 
 /// Protocol switch that a client asks for (RFC 9110 §7.8).
@@ -30,17 +33,27 @@ const PROXY_CONNECTION: &str = "proxy-connection";
 const X_PROXY_KEY: &str = "x-proxy-key";
 const X_REAL_IP: &str = "x-real-ip";
 const X_FORWARDED: &str = "x-forwarded-";
+/// Other fields that say who the client is. CGI programs also take `Proxy` for the variable `HTTP_PROXY`.
+const CLIENTS: [&str; 3] = ["cf-connecting-ip", "proxy", "true-client-ip"];
 /// To be written with `-` alone.
 const FRAMING: [&str; 3] = ["content-length", "proxy-authorization", "transfer-encoding"];
-const OVERRIDES: [&str; 8] = [
-    "x-http-method-override",
+/// By which a server could take another method or path than the request line's.
+const OVERRIDES: [&str; 15] = [
+    "x-envoy-original-method",
+    "x-envoy-original-path",
     "x-http-method",
+    "x-http-method-override",
+    "x-method",
     "x-method-override",
-    "x-original-url",
+    "x-original-method",
+    "x-original-path",
     "x-original-uri",
-    "x-rewrite-url",
-    "x-rewrite-uri",
+    "x-original-url",
+    "x-override-uri",
     "x-override-url",
+    "x-rewrite-path",
+    "x-rewrite-uri",
+    "x-rewrite-url",
 ];
 
 // === impl Hygiene ===
@@ -58,6 +71,7 @@ impl Hygiene {
             default_accept: config.upstream.default_accept.clone(),
             pass_cookies: config.guard.pass_cookies,
             strip_overrides: config.guard.allow.is_some(),
+            locations: Locations::new(&config.upstream.origin, &config.upstream.path_prefix),
         }
     }
 
@@ -71,6 +85,7 @@ impl Hygiene {
         remove_named_by_connection(headers);
         remove_where(headers, |name| self.ends_here(name));
         join_crumbs(headers);
+        remove_met_expectation(headers);
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -95,7 +110,11 @@ impl Hygiene {
     /// Makes the upstream's fields into those of the forwarded response.
     pub fn response(&self, headers: &mut HeaderMap) {
         remove_named_by_connection(headers);
-        remove_where(headers, |name| is_hop_by_hop(name) || (*name == SET_COOKIE && !self.pass_cookies));
+        remove_where(headers, |name| {
+            // Another address of the upstream, for who is connected to it.
+            is_hop_by_hop(name) || *name == ALT_SVC || (*name == SET_COOKIE && !self.pass_cookies)
+        });
+        self.locations.rewrite(headers);
     }
 
     /// Whether a request's field is for this gateway, or could pass for a credential or an identity upstream.
@@ -122,7 +141,10 @@ impl Hygiene {
 
 /// Who the client is, or what it may.
 fn is_clients(name: &str) -> bool {
-    name.starts_with("x-") && (name == X_PROXY_KEY || name == X_REAL_IP || name.starts_with(X_FORWARDED))
+    match name.as_bytes() {
+        [b'x', b'-', ..] => name == X_PROXY_KEY || name == X_REAL_IP || name.starts_with(X_FORWARDED),
+        _ => CLIENTS.contains(&name),
+    }
 }
 
 // === impl UpgradeWish ===
@@ -148,10 +170,17 @@ impl UpgradeWish {
 pub fn trailers(trailers: &mut HeaderMap) {
     remove_where(trailers, |name| {
         let credential = *name == AUTHORIZATION || *name == COOKIE || *name == SET_COOKIE || *name == FORWARDED;
-        let framing = *name == CONTENT_LENGTH || *name == HOST || *name == TE || *name == TRAILER || *name == VIA;
+        let framing = [ALT_SVC, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, VIA].contains(name);
         let dashed = name.as_str().replace('_', "-");
         is_hop_by_hop(name) || credential || framing || FRAMING.contains(&dashed.as_str()) || is_clients(&dashed)
     });
+}
+
+/// Whether a value begins or ends with whitespace. HTTP/1 has it around a value, and HTTP/2 in it, where it is malformed
+/// (RFC 9113 §8.2.1).
+pub fn has_padding(headers: &HeaderMap) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    headers.values().map(HeaderValue::as_bytes).any(|value| is_blank(value.first()) || is_blank(value.last()))
 }
 
 /// RFC 9110 §7.6.1. `Trailer` is not among them: hyper's HTTP/1 encoder sends the trailer fields that it names and no others.
@@ -185,6 +214,14 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
         .collect();
     for name in named {
         headers.remove(name);
+    }
+}
+
+/// This gateway meets `Expect: 100-continue` itself. The upstream would answer it a second time, or with 417.
+fn remove_met_expectation(headers: &mut HeaderMap) {
+    let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.contains_key(EXPECT) && headers.get_all(EXPECT).iter().all(is_met) {
+        headers.remove(EXPECT);
     }
 }
 

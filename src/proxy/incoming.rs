@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::EXPECT;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -20,18 +21,42 @@ pub struct ClientIncoming {
     /// `None`: it is being dropped.
     incoming: Option<Incoming>,
     is_http2: bool,
+    /// HTTP/1: its rest is so short that it is read before a refusal, which else would end the connection.
+    is_short: bool,
 }
 
 /// What is read of a body that nobody wants any more: to read on costs less than a new connection, up to here.
 const SHORT: u64 = 64 * 1024;
 const SOON: Duration = Duration::from_secs(1);
 
+/// How long a refusal waits for the rest of a short body. It was sent with its head, or right behind it.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
 // === impl ClientIncoming ===
 
 impl ClientIncoming {
     pub fn of(request: Request<Incoming>) -> Request<Self> {
         let is_http2 = request.version() == Version::HTTP_2;
-        request.map(|incoming| Self { incoming: Some(incoming), is_http2 })
+        // Who expects 100 (Continue) does not send it.
+        let may_come = !is_http2 && !request.headers().contains_key(EXPECT);
+        request.map(|incoming| {
+            let is_short = may_come && !incoming.is_end_stream() && incoming.size_hint().lower() <= SHORT;
+            Self { incoming: Some(incoming), is_http2, is_short }
+        })
+    }
+
+    pub fn is_http2(&self) -> bool {
+        self.is_http2
+    }
+
+    /// Takes the rest of a body whose request is refused, so that an HTTP/1 connection can go on. Of what is long, or does not come
+    /// at once, nothing is waited for: the answer then says that the connection ends.
+    pub async fn discard(mut self) {
+        if self.is_short
+            && let Some(incoming) = self.incoming.take()
+        {
+            let _ = tokio::time::timeout(AT_ONCE, discard(incoming)).await;
+        }
     }
 }
 
@@ -68,19 +93,21 @@ impl Drop for ClientIncoming {
 }
 
 /// Reads what is left of a body, if it is short and comes soon. On a worker alone.
-pub fn read_rest<B: Body<Data = Bytes> + Unpin + 'static>(mut body: B) {
+pub fn read_rest<B: Body<Data = Bytes> + Unpin + 'static>(body: B) {
     if body.is_end_stream() || body.size_hint().lower() > SHORT {
         return;
     }
-    let read = async move {
-        let mut left = SHORT;
-        while let Some(Ok(frame)) = body.frame().await {
-            match left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) {
-                Some(less) => left = less,
-                None => return,
-            }
-        }
-    };
     // Too slow is too long as well.
-    tokio::task::spawn_local(tokio::time::timeout(SOON, read));
+    tokio::task::spawn_local(tokio::time::timeout(SOON, discard(body)));
+}
+
+/// Reads to the end, or as much as is short.
+async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+    let mut left = SHORT;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
 }

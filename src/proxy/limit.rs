@@ -137,8 +137,16 @@ where
             Err(_) => {
                 let (limit, mut inner) = (self.limit.clone(), self.inner.clone());
                 Box::pin(async move {
-                    admitted.hold(limit.queue().await?);
-                    inner.call(admitted).await
+                    match limit.queue().await {
+                        Ok(place) => {
+                            admitted.hold(place);
+                            inner.call(admitted).await
+                        }
+                        Err(failure) => {
+                            admitted.into_parts().0.into_body().discard().await;
+                            Err(failure)
+                        }
+                    }
                 })
             }
         }

@@ -84,7 +84,6 @@ fn exchange() -> impl Strategy<Value = Exchange> {
         "range",
         "if-match",
         "content-type",
-        "origin",
         "user-agent",
         "cache-control",
         "trailer-x",

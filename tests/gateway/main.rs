@@ -34,6 +34,7 @@ mod frames;
 mod matrix;
 mod origin;
 mod own_answers;
+mod prefix;
 mod raw;
 mod raw_http1;
 mod raw_http2;

@@ -1,5 +1,6 @@
 //! The proxy's own answers: each row of the interface's table, over both protocols.
 
+mod for_browsers;
 mod for_clients;
 mod for_operators;
 mod for_upstreams;

@@ -26,6 +26,7 @@ mod a_first_token_replaces_the_grant_once_it_has_worked;
 mod a_grant_goes_to_no_other_server;
 mod a_grant_that_could_not_be_stored;
 mod a_grant_that_needs_a_login_rests;
+mod a_guard_is_not_left_open_by_mistake;
 mod a_herd_causes_one_refresh;
 mod a_lost_answer_is_asked_for_again_by_policy;
 mod a_person_mends_what_only_a_person_can;

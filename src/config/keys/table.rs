@@ -27,7 +27,7 @@ pub const KEYS: &[Key] = &[
     //
     key("tls.cert_file", File, Unset, "certificate chain (PEM): serve TLS to internal clients"),
     key("tls.key_file", File, Unset, "its private key (PEM)"),
-    key("tls.client_ca_file", File, Unset, "require client certificates signed by this CA (PEM)"),
+    key("tls.client_ca_file", File, Unset, "require client certificates signed by this CA (PEM)").never_empty("clients need no certificate"),
     //
     key("outbound.ca_file", File, Unset, "trust anchors (PEM) beside the built-in public roots, for upstream, token endpoint and the store's database"),
     key("outbound.proxy", Url("`http://[user:password@]host:port`, or `off`"), Computed("`HTTPS_PROXY`, `NO_PROXY`"), "an HTTP proxy to go out through, to upstream and token endpoint; `off` ignores the variables"),
@@ -78,11 +78,12 @@ pub const KEYS: &[Key] = &[
     key("store.url", Secret("a `postgres://` or `postgresql://` URL"), Unset, "of the postgres store").stores(&["postgres"]).restart(),
     key("store.name", Text("1 to 128 letters, digits, `.`, `_` and `-`"), Computed("`default`; `bearer-proxy` for `kubernetes`"), "which grant of the postgres store").stores(&["postgres", "kubernetes"]).restart(),
     key("store.namespace", Text("a namespace's name"), Computed("the pod's own"), "of the kubernetes store").stores(&["kubernetes"]).restart(),
-    key("store.keys", Secrets("a list of 32-byte keys in base64"), Unset, "encrypt at rest: the first encrypts from the next write on, all decrypt").stores(&["file", "postgres", "kubernetes"]).restart(),
+    key("store.keys", Secrets("a list of 32-byte keys in base64"), Unset, "encrypt at rest: the first encrypts from the next write on, all decrypt").stores(&["file", "postgres", "kubernetes"]).restart().never_empty("the grant is stored in plaintext"),
     //
-    key("guard.allow", List("a list of `METHOD /path/pattern`, where `*` is one segment, `**` any number, and `*` as method any"), Computed("all"), "what clients may ask for, on the client's path; refused: 403"),
+    key("guard.allow", List("a list of `METHOD /path/pattern`, where `*` is one segment, `**` any number, and `*` as method any"), Computed("all"), "what clients may ask for, on the client's path; refused: 403. A rule for POST admits whatever the upstream makes of a POST body, such as Laravel's `_method`; `_method` in the query is refused").never_empty("clients may ask for everything"),
     key("guard.hosts", List("a list of host names and addresses, or `*`"), Computed("loopback names on a loopback or unix listener, else `*`"), "accepted hosts of a request, compared without port and case, against DNS rebinding; other: 421"),
-    key("guard.client_keys", Digests("a list of SHA-256 digests, 64 hexadecimal digits each"), Unset, "digests of keys of at least 128 random bits; a client then sends its key, else: 403"),
+    key("guard.origins", List("a list of origins, `scheme://host` with or without a port"), Computed("none"), "whose pages may use the proxy from a browser; other cross-site requests: 403. A valid client key exempts. CORS headers and preflights stay the upstream's"),
+    key("guard.client_keys", Digests("a list of SHA-256 digests, 64 hexadecimal digits each"), Unset, "digests of keys of at least 128 random bits; a client then sends its key, else: 403").never_empty("clients need no key"),
     key("guard.max_connections", count(1, 1_000_000), Value("4096"), "further ones wait in the accept queue: bounds memory and file descriptors"),
     key("guard.header_timeout", duration(100 * MS, 10 * MIN), Value("10s"), "from connect, or from a request's first byte, to its full head: against clients that send slowly"),
     key("guard.idle_timeout", duration(100 * MS, DAY), Value("5m"), "a connection between requests; longer than clients keep theirs, so that they close first"),
@@ -95,7 +96,7 @@ pub const KEYS: &[Key] = &[
     key("shutdown.grace", duration(0, DAY), Value("20s"), "then, for requests in flight; a refresh in flight has `oauth.request_timeout` and 5s more"),
     //
     key("admin.listen", Text(ADDRESS_OR_OFF), Value("127.0.0.1:9901"), "the listener of status, metrics, refresh and drain; beyond the loopback it needs `admin.key`").restart(),
-    key("admin.key", Secret("visible ASCII characters"), Unset, "a secret that every admin request then carries as `Authorization: Bearer`"),
+    key("admin.key", Secret("visible ASCII characters"), Unset, "a secret that every admin request then carries as `Authorization: Bearer`").never_empty("whoever reaches the admin listener may use it"),
     //
     key("probes.listen", Text(ADDRESS_OR_OFF), Value("off"), "`/livez`, `/readyz` and `/metrics` alone, for an orchestrator and Prometheus, which can't reach the loopback").restart(),
     //
@@ -112,7 +113,7 @@ const MIN: u64 = 60 * SEC;
 const DAY: u64 = 24 * 60 * MIN;
 
 const fn key(name: &'static str, kind: Kind, preset: Preset, doc: &'static str) -> Key {
-    Key { name, kind, preset, needs_restart: false, grants: &[], stores: &[], doc }
+    Key { name, kind, preset, needs_restart: false, grants: &[], stores: &[], unset_means: None, doc }
 }
 
 /// In milliseconds.
@@ -133,6 +134,11 @@ const fn size(min: u64, max: u64) -> Kind {
 impl Key {
     const fn restart(self) -> Self {
         Self { needs_restart: true, ..self }
+    }
+
+    /// An empty value is an error, which says what an unset key means.
+    const fn never_empty(self, unset_means: &'static str) -> Self {
+        Self { unset_means: Some(unset_means), ..self }
     }
 
     const fn grants(self, grants: &'static [&'static str]) -> Self {

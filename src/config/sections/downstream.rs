@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use aws_lc_rs::digest::{SHA256, digest as sha256};
+
 use super::bearer;
 use crate::config::address;
 use crate::config::error::{Malformed, Place, one_line};
 use crate::config::reader::Reader;
 use crate::config::settings::Raw;
-use crate::config::{AdminConfig, AllowRule, GuardConfig, ListenAddress, ServerTls};
+use crate::config::{AdminConfig, AllowRule, GuardConfig, ListenAddress, PageOrigin, ServerTls};
 
 /// The parts of [`Config`](super::Config) that are about the downstream.
 pub(super) struct Downstream {
@@ -63,6 +65,8 @@ fn guard(reader: &mut Reader, listen: Option<&[ListenAddress]>) -> Option<GuardC
     }
     let every_host = |text: &str| if text == "*" { Ok(None) } else { address::host(text).map(Some) };
     let hosts: Option<Vec<Option<String>>> = reader.list("guard.hosts", every_host);
+    let origins_are_set = reader.is_set("guard.origins");
+    let origins = reader.list("guard.origins", PageOrigin::read);
     let allow_is_set = reader.is_set("guard.allow");
     let allow = reader.list("guard.allow", |text| Ok(AllowRule::parse(text)?));
     let keys_are_set = reader.is_set("guard.client_keys");
@@ -77,6 +81,7 @@ fn guard(reader: &mut Reader, listen: Option<&[ListenAddress]>) -> Option<GuardC
         // Not `None` for a list that could not be read: that would open the guard.
         allow: if allow_is_set { Some(allow?) } else { None },
         hosts: hosts?.into_iter().collect(),
+        origins: if origins_are_set { origins? } else { Vec::new() },
         client_keys: if keys_are_set { client_keys? } else { Vec::new() },
         max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
         header_timeout: header_timeout?,
@@ -134,9 +139,19 @@ fn pseudonym(text: &str) -> Result<String, Malformed> {
     if is_valid { Ok(text.to_owned()) } else { Err("is no such token".into()) }
 }
 
+/// What the manifests in `deploy` hold in the place of a value that only the operator can make.
+const PLACEHOLDER: &str = "YOUR-";
+
 fn digest(text: &str) -> Result<[u8; 32], Malformed> {
+    if text.starts_with(PLACEHOLDER) {
+        return Err("is still the placeholder of an example: make a key, and put its digest here".into());
+    }
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let bytes: Option<Vec<u8>> =
         text.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect();
-    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or("is no such digest".into())
+    let digest: [u8; 32] = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed::from("is no such digest"))?;
+    if sha256(&SHA256, b"").as_ref() == digest {
+        return Err("is the digest of an empty key, which would let everybody in".into());
+    }
+    Ok(digest)
 }

@@ -11,7 +11,7 @@ use crate::config::{
 use super::{CLIENT, Loaded, load};
 
 /// The public interface. A change here breaks somebody's configuration.
-const INTERFACE: [(&str, &str); 78] = [
+const INTERFACE: [(&str, &str); 79] = [
     ("profile", "passolution"),
     ("listen", "127.0.0.1:8080"),
     ("listen_mode", "0660"),
@@ -67,6 +67,7 @@ const INTERFACE: [(&str, &str); 78] = [
     ("store.keys", "–"),
     ("guard.allow", "computed"),
     ("guard.hosts", "computed"),
+    ("guard.origins", "computed"),
     ("guard.client_keys", "–"),
     ("guard.max_connections", "4096"),
     ("guard.header_timeout", "10s"),

@@ -30,12 +30,12 @@ fn file_of(loaded: &crate::config::Loaded) -> String {
 #[test]
 fn an_empty_value_is_an_unset_one_in_every_layer() {
     let toml = "via = ''\nlisten = []\n[upstream]\nconnect_timeout = ''\nmax_in_flight = ''\nheaders = {}\n\
-                [guard]\npass_cookies = ''\nallow = ['']\n[admin]\nkey = ''\nkey_file = ''\n[oauth]\nclient_id = 'file'";
-    let environment = [("BEARER_PROXY_OAUTH__CLIENT_ID", ""), ("BEARER_PROXY_STORE__KEYS", ""), CLIENT[1]];
+                [guard]\npass_cookies = ''\nhosts = ['']\norigins = []\n[oauth]\nclient_id = 'file'";
+    let environment = [("BEARER_PROXY_OAUTH__CLIENT_ID", ""), ("BEARER_PROXY_GUARD__HOSTS", ","), CLIENT[1]];
     let loaded = Files::new().load(toml, &environment).unwrap();
     let config = loaded.config;
     assert_eq!((config.via.as_str(), config.upstream.max_in_flight), ("bearer-proxy", 1024));
-    assert!(config.guard.allow.is_none() && config.admin.unwrap().key.is_none());
+    assert!(config.guard.hosts.unwrap().contains(&"localhost".to_owned()) && config.guard.origins.is_empty());
     assert_eq!(config.oauth.grant.endpoint().unwrap().client_id, "file");
 }
 

@@ -76,13 +76,12 @@ fn keys_of_the_store_are_a_list_in_every_form() {
     let files = Files::new();
     files.write("keys", format!("{one}\n{two}\n"));
     let environment = format!("{one},{two}");
-    for (toml, variable) in [
-        (format!("store.keys = ['{one}', '{two}']"), ""),
-        ("store.keys_file = 'DIR/keys'".to_owned(), ""),
-        (String::new(), environment.as_str()),
+    for (toml, variables) in [
+        (format!("store.keys = ['{one}', '{two}']"), &[][..]),
+        ("store.keys_file = 'DIR/keys'".to_owned(), &[]),
+        (String::new(), &[("BEARER_PROXY_STORE__KEYS", environment.as_str())]),
     ] {
-        let config =
-            files.load(&toml, &[&CLIENT[..], &[("BEARER_PROXY_STORE__KEYS", variable)]].concat()).unwrap().config;
+        let config = files.load(&toml, &[&CLIENT[..], variables].concat()).unwrap().config;
         let keys: Vec<_> = config.store.keys.iter().map(|key| *key.0).collect();
         assert_eq!(keys, [[1; 32], [2; 32]], "{toml}");
     }

@@ -50,7 +50,7 @@ fn an_open_door_warns() {
 #[test]
 fn what_is_valid_and_hardly_meant_warns() {
     for (toml, expected) in [
-        ("guard.allow = []", "guard.allow (file DIR/x.toml line 1): an empty list is an unset one"),
+        ("guard.hosts = []", "guard.hosts (file DIR/x.toml line 1): an empty list is an unset one"),
         (
             "refresh.margin = '5s'",
             "refresh.margin (file DIR/x.toml line 1): is taken as 60s if less, and as 30d if more",

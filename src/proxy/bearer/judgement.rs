@@ -114,7 +114,7 @@ impl Bearing {
                 ClientFault::Stalled => Failure::RequestTimeout(self.idle_timeout),
                 ClientFault::TooLarge => Failure::BodyTooLarge(self.max_body_size.unwrap_or_default()),
                 ClientFault::Broken => Failure::ClientGone,
-                ClientFault::Malformed => Failure::BadRequest("the request's body is not valid chunks"),
+                ClientFault::Malformed => Failure::BadRequest("the request's body is malformed"),
             });
         }
         let whole = kept.is_none_or(Kept::is_whole);

@@ -4,10 +4,11 @@
 //! folded lines, blanks before a colon, control characters) never comes here.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Request, Version};
 
 use crate::downstream::Ambiguity;
+use crate::proxy::headers::has_padding;
 
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     match request.extensions().get() {
@@ -31,7 +32,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
         return Err("the request target holds user information");
     }
     match request.version() {
-        Version::HTTP_2 => check_http2(headers, authority, host),
+        Version::HTTP_2 => check_http2(request.uri().path_and_query(), headers, authority, host),
         Version::HTTP_11 if host.is_none() => Err("no Host"),
         _ => check_coding(headers),
     }
@@ -48,7 +49,19 @@ fn check_coding(headers: &HeaderMap) -> Result<(), &'static str> {
     }
 }
 
-fn check_http2(headers: &HeaderMap, authority: Option<&Authority>, host: Option<&[u8]>) -> Result<(), &'static str> {
+fn check_http2(
+    path: Option<&PathAndQuery>,
+    headers: &HeaderMap,
+    authority: Option<&Authority>,
+    host: Option<&[u8]>,
+) -> Result<(), &'static str> {
+    // RFC 9113 §8.3.1. The library makes an absolute-form target of `?x`, which may be without a path in HTTP/1.1.
+    if path.is_some_and(|path| !path.as_str().starts_with('/')) {
+        return Err(":path does not begin with a slash");
+    }
+    if has_padding(headers) {
+        return Err("a field's value begins or ends with whitespace");
+    }
     // RFC 9113 §8.1.1: h2 compares the first with the body; an HTTP/1 server might read another.
     if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err("more than one Content-Length");
@@ -129,6 +142,14 @@ mod tests {
             ("/", &[], false),
             (url, &[("content-length", "1")], true),
             (url, &[("content-length", "1"), ("content-length", "1")], false),
+            ("http://localhost:8080?x", &[], false),
+            ("http://localhost:8080/?x", &[], true),
+            (url, &[("x", "a b")], true),
+            (url, &[("x", "")], true),
+            (url, &[("x", " a")], false),
+            (url, &[("x", "a ")], false),
+            (url, &[("x", "\ta")], false),
+            (url, &[("y", "a"), ("x", "a\t")], false),
         ] {
             assert_eq!(verdict(Version::HTTP_2, uri, lines).is_ok(), sound, "{uri} {lines:?}");
         }

@@ -34,7 +34,7 @@ pub fn path(data: &[u8]) {
         let of_method = |rule: &&AllowRule| rule.method.as_ref().is_none_or(|allowed| *allowed == method);
         allow.iter().filter(of_method).any(|rule| covers(&rule.path, read))
     };
-    let admitted = rules(&allow).check_allowed(&method, path).is_ok();
+    let admitted = rules(&allow).check_allowed(&method, path, None).is_ok();
     assert_eq!(admitted, read.as_ref().is_some_and(covered), "{method} {path:?} by {texts:?}");
 
     // A rule without wildcards covers the path that it writes, if that is one that all read alike.
@@ -45,7 +45,7 @@ pub fn path(data: &[u8]) {
         };
         let Ok(rule) = AllowRule::parse(text) else { continue };
         let asked = rule.method.clone().unwrap_or(Method::GET);
-        let covers_itself = rules(&[rule]).check_allowed(&asked, written).is_ok();
+        let covers_itself = rules(&[rule]).check_allowed(&asked, written, None).is_ok();
         assert!(covers_itself, "{text:?} is taken for a rule, and admits nothing");
     }
 }
@@ -55,6 +55,7 @@ fn rules(allow: &[AllowRule]) -> Rules {
     let guard = GuardConfig {
         allow: Some(allow.to_vec()),
         hosts: None,
+        origins: Vec::new(),
         client_keys: Vec::new(),
         max_connections: 1,
         header_timeout: second,
@@ -63,7 +64,7 @@ fn rules(allow: &[AllowRule]) -> Rules {
         max_body_size: None,
         pass_cookies: false,
     };
-    Rules { guard, via: "gw".to_owned(), tls: false }
+    Rules { guard, via: "gw".to_owned(), tls: false, has_prefix: false }
 }
 
 /// Servers decode once, twice or not at all, take `\` for `/`, and cut parameters off a segment: the path is the same to all.

@@ -9,6 +9,7 @@ fn rules(change: impl FnOnce(&mut GuardConfig)) -> Rules {
     let mut guard = GuardConfig {
         allow: None,
         hosts: None,
+        origins: Vec::new(),
         client_keys: Vec::new(),
         max_connections: 1,
         header_timeout: Duration::from_secs(1),
@@ -18,7 +19,7 @@ fn rules(change: impl FnOnce(&mut GuardConfig)) -> Rules {
         pass_cookies: false,
     };
     change(&mut guard);
-    Rules { guard, via: "bearer-proxy".into(), tls: false }
+    Rules { guard, via: "bearer-proxy".into(), tls: false, has_prefix: false }
 }
 
 /// The problem type, or `ok`.
@@ -102,6 +103,80 @@ fn a_client_key_is_asked_for_in_either_place() {
         (&[("x-proxy-key", "wrong"), ("authorization", "Bearer right")], "client-key-required"),
     ] {
         assert_eq!(verdict(&rules, Method::GET, "/", lines, 0), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn the_empty_key_is_no_key() {
+    let empty = digest(&SHA256, b"").as_ref().try_into().unwrap();
+    let right = digest(&SHA256, b"right").as_ref().try_into().unwrap();
+    let rules = rules(|guard| guard.client_keys = vec![empty, right]);
+    for (lines, expected) in [
+        (&[("x-proxy-key", "")][..], "client-key-required"),
+        (&[("x-proxy-key", " \t ")], "client-key-required"),
+        (&[("authorization", "Bearer ")], "client-key-required"),
+        (&[("authorization", "Bearer  ")], "client-key-required"),
+        (&[("authorization", "Bearer")], "client-key-required"),
+        (&[("x-proxy-key", ""), ("authorization", "Bearer right")], "ok"),
+    ] {
+        assert_eq!(verdict(&rules, Method::GET, "/", lines, 0), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_page_of_another_site_is_refused_unless_it_has_a_key() {
+    let key = digest(&SHA256, b"right").as_ref().try_into().unwrap();
+    let (host, evil, own) =
+        (("host", "localhost:8080"), ("origin", "https://evil.example"), ("origin", "http://localhost:8080"));
+    let with_key = rules(|guard| guard.client_keys = vec![key]);
+    let without = rules(|_| {});
+    for (rules, uri, lines, expected) in [
+        (&without, "/", &[host, evil][..], "cross-site"),
+        (&without, "/", &[host, own], "ok"),
+        (&without, "/", &[host, evil, ("x-proxy-key", "right")], "cross-site"),
+        // An absolute-form target overrides `Host`.
+        (&without, "http://localhost:8080/", &[("host", "evil.example"), own], "ok"),
+        (&without, "http://localhost:8080/", &[("host", "evil.example"), evil], "cross-site"),
+        (&with_key, "/", &[host, evil], "cross-site"),
+        (&with_key, "/", &[host, evil, ("x-proxy-key", "wrong")], "cross-site"),
+        (&with_key, "/", &[host, evil, ("x-proxy-key", "right")], "ok"),
+        (&with_key, "/", &[host, ("sec-fetch-site", "cross-site"), ("authorization", "Bearer right")], "ok"),
+        (&with_key, "/", &[host, own], "client-key-required"),
+    ] {
+        for method in [Method::GET, Method::POST, Method::OPTIONS] {
+            assert_eq!(verdict(rules, method.clone(), uri, lines, 0), expected, "{method} {uri} {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn a_path_stays_below_that_of_the_upstream() {
+    let without = rules(|_| {});
+    let with = Rules { has_prefix: true, ..rules(|_| {}) };
+    for (uri, expected) in [
+        ("/a/b?x=../", "ok"),
+        ("/../a", "bad-request"),
+        ("/%2e%2e/a", "bad-request"),
+        ("http://localhost/a/..", "bad-request"),
+        ("http://localhost", "ok"),
+    ] {
+        assert_eq!(verdict(&with, Method::GET, uri, &[], 0), expected, "{uri}");
+        assert_eq!(verdict(&without, Method::GET, uri, &[], 0), "ok", "{uri}");
+    }
+}
+
+#[test]
+fn with_an_allow_list_the_query_names_no_method() {
+    let open = rules(|_| {});
+    let closed = rules(|guard| guard.allow = Some(vec![AllowRule::parse("* /**").unwrap()]));
+    for (uri, expected) in [
+        ("/orders/7?_method=DELETE", "not-allowed"),
+        ("/orders/7?a=b&%5Fmethod[]=DELETE", "not-allowed"),
+        ("/orders/7?method=DELETE", "ok"),
+        ("/_method", "ok"),
+    ] {
+        assert_eq!(verdict(&closed, Method::POST, uri, &[], 0), expected, "{uri}");
+        assert_eq!(verdict(&open, Method::POST, uri, &[], 0), "ok", "{uri}");
     }
 }
 
@@ -212,8 +287,9 @@ fn the_guards_have_an_order() {
         guard.allow = Some(Vec::new());
         guard.max_body_size = Some(1);
     });
-    let looped = ("via", "1.1 bearer-proxy");
-    assert_eq!(verdict(&rules, Method::GET, "/", &[looped], 2), "misdirected-request");
+    let (looped, foreign) = (("via", "1.1 bearer-proxy"), ("origin", "null"));
+    assert_eq!(verdict(&rules, Method::GET, "/", &[looped, foreign], 2), "misdirected-request");
+    assert_eq!(verdict(&rules, Method::GET, "/", &[("host", "localhost"), looped, foreign], 2), "cross-site");
     assert_eq!(verdict(&rules, Method::GET, "/", &[("host", "localhost"), looped], 2), "loop");
     assert_eq!(verdict(&rules, Method::GET, "/", &[("host", "localhost")], 2), "client-key-required");
 }

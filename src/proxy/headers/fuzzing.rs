@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-use super::{Hygiene, trailers};
+use super::{Hygiene, Locations, trailers};
 use crate::fuzzing::Message;
 
 /// The values of each name, in the order of their lines.
@@ -33,13 +33,20 @@ const HOP_BY_HOP: [&str; 7] = [
 /// What is for the gateway, or says who the client is.
 const CLIENTS: [&str; 7] =
     ["authorization", "forwarded", "host", "proxy-authorization", "te", "x-proxy-key", "x-real-ip"];
-const OVERRIDES: [&str; 8] = [
+const OVERRIDES: [&str; 15] = [
+    "x-envoy-original-method",
+    "x-envoy-original-path",
     "x-http-method",
     "x-http-method-override",
+    "x-method",
     "x-method-override",
+    "x-original-method",
+    "x-original-path",
     "x-original-uri",
     "x-original-url",
+    "x-override-uri",
     "x-override-url",
+    "x-rewrite-path",
     "x-rewrite-uri",
     "x-rewrite-url",
 ];
@@ -53,6 +60,7 @@ pub fn headers(data: &[u8]) {
         default_accept: has("accept").then_some(HeaderValue::from_static("application/json")),
         pass_cookies: has("cookies"),
         strip_overrides: has("overrides"),
+        locations: Locations::of("https://api.example", "/v1"),
     };
     let given = lines(&headers);
     let mut kept = headers;
@@ -126,6 +134,11 @@ fn request(given: &Lines, hygiene: &Hygiene, version: Version) -> Lines {
             || (name == "cookie" && !hygiene.pass_cookies)
             || (OVERRIDES.contains(&read.as_str()) && hygiene.strip_overrides))
     });
+    if let Some(expected) = kept.get("expect")
+        && expected.iter().all(|value| value.eq_ignore_ascii_case(b"100-continue"))
+    {
+        kept.remove("expect");
+    }
     if named(given, "te").contains(&"trailers".to_owned()) {
         kept.insert("te".to_owned(), vec![b"trailers".to_vec()]);
     }
@@ -150,17 +163,27 @@ fn request(given: &Lines, hygiene: &Hygiene, version: Version) -> Lines {
 
 fn response(given: &Lines, hygiene: &Hygiene) -> Lines {
     let named_by_connection = named_by_connection(given);
-    only(given, |name| {
+    let mut kept = only(given, |name| {
         !(HOP_BY_HOP.contains(&name)
+            || name == "alt-svc"
             || named_by_connection.iter().any(|named| named == name)
             || (name == "set-cookie" && !hygiene.pass_cookies))
-    })
+    });
+    // Its own tests say what is rewritten.
+    for name in ["location", "content-location"] {
+        for value in kept.get_mut(name).into_iter().flatten() {
+            if let Some(reference) = hygiene.locations.reference(value) {
+                *value = reference.to_vec();
+            }
+        }
+    }
+    kept
 }
 
 /// What frames a message, routes it or says who sent it (RFC 9110 §6.5.1).
 fn is_forbidden_in_trailers(name: &str) -> bool {
     let read = name.replace('_', "-");
-    let others = ["content-length", "cookie", "set-cookie", "trailer", "via"];
+    let others = ["alt-svc", "content-length", "cookie", "expect", "set-cookie", "trailer", "via"];
     let read_so = |list: &[&str]| list.contains(&name) || (name.contains('_') && list.contains(&read.as_str()));
     HOP_BY_HOP.contains(&name)
         || CLIENTS.contains(&name)
@@ -170,7 +193,8 @@ fn is_forbidden_in_trailers(name: &str) -> bool {
 }
 
 fn is_clients(name: &str) -> bool {
-    name == "x-proxy-key" || name == "x-real-ip" || name.starts_with("x-forwarded-")
+    let others = ["cf-connecting-ip", "proxy", "true-client-ip", "x-proxy-key", "x-real-ip"];
+    others.contains(&name) || name.starts_with("x-forwarded-")
 }
 
 /// The fields that `Connection` names: not its own options, nor what frames the message.

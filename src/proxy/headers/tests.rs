@@ -7,6 +7,7 @@ fn hygiene() -> Hygiene {
         default_accept: Some(HeaderValue::from_static("application/json, */*;q=0.8")),
         pass_cookies: false,
         strip_overrides: true,
+        locations: Locations::of("https://api.example", "/v1"),
     }
 }
 
@@ -35,6 +36,11 @@ fn fields_for_this_gateway_end_here() {
         ("x-forwarded-anything", "1"),
         ("x-real-ip", "1"),
         ("x_real_ip", "1"),
+        ("true-client-ip", "1"),
+        ("true_client_ip", "1"),
+        ("cf-connecting-ip", "1"),
+        ("cf_connecting-ip", "1"),
+        ("proxy", "http://evil.example:3128"),
         ("x-forwarded_for", "1"),
         ("x_http_method_override", "DELETE"),
         ("content_length", "3"),
@@ -183,6 +189,34 @@ fn a_cookies_crumbs_become_one_field() {
 }
 
 #[test]
+fn overrides_of_method_and_path_end_here_with_an_allow_list() {
+    let given: Vec<(&str, &str)> = OVERRIDES.iter().map(|name| (*name, "DELETE")).collect();
+    let mut kept = headers(&given);
+    hygiene().request(&mut kept, Version::HTTP_2);
+    assert!(OVERRIDES.iter().all(|name| !kept.contains_key(*name)), "{kept:?}");
+    let mut kept = headers(&given);
+    Hygiene { strip_overrides: false, ..hygiene() }.request(&mut kept, Version::HTTP_2);
+    assert!(OVERRIDES.iter().all(|name| kept.contains_key(*name)), "{kept:?}");
+}
+
+#[test]
+fn an_expectation_that_is_met_here_ends_here() {
+    for (given, passed) in [
+        (&["100-continue"][..], &[][..]),
+        (&["100-Continue"], &[]),
+        (&["100-continue", "100-continue"], &[]),
+        // What this gateway does not understand is for the upstream to refuse.
+        (&["a=b"], &["a=b"]),
+        (&["100-continue, a"], &["100-continue, a"]),
+        (&["100-continue", "a"], &["100-continue", "a"]),
+    ] {
+        let mut kept = headers(&given.iter().map(|value| ("expect", *value)).collect::<Vec<_>>());
+        hygiene().request(&mut kept, Version::HTTP_11);
+        assert_eq!(kept.get_all("expect").iter().collect::<Vec<_>>(), passed, "{given:?}");
+    }
+}
+
+#[test]
 fn responses_lose_hop_by_hop_fields_and_cookies() {
     let given = [
         ("connection", "close, x-internal"),
@@ -193,11 +227,16 @@ fn responses_lose_hop_by_hop_fields_and_cookies() {
         ("set-cookie", "b=2"),
         ("www-authenticate", "Bearer"),
         ("location", "/login"),
+        ("content-location", "https://API.example/v1/users/7?x#y"),
+        ("alt-svc", "h3=\":443\""),
         ("content-encoding", "gzip"),
     ];
     let mut kept = headers(&given);
     hygiene().response(&mut kept);
-    assert_eq!(lines(&kept), ["content-encoding: gzip", "location: /login", "www-authenticate: Bearer"]);
+    assert_eq!(
+        lines(&kept),
+        ["content-encoding: gzip", "content-location: /users/7?x#y", "location: /login", "www-authenticate: Bearer"]
+    );
     let mut with_cookies = headers(&given);
     Hygiene { pass_cookies: true, ..hygiene() }.response(&mut with_cookies);
     assert_eq!(with_cookies.get_all("set-cookie").iter().count(), 2);
@@ -225,6 +264,9 @@ fn trailers_are_metadata_and_nothing_else() {
         ("te", "trailers"),
         ("trailer", "x-checksum"),
         ("via", "1.1 evil"),
+        ("alt-svc", "clear"),
+        ("expect", "100-continue"),
+        ("true-client-ip", "1"),
     ]);
     trailers(&mut kept);
     assert_eq!(lines(&kept), ["server-timing: a", "x-checksum: 1"]);

@@ -96,6 +96,9 @@ pub async fn exactly_one_authorization_and_no_credential_of_the_clients(scene: S
             ("x-forwarded-host", b"of-the-client"),
             ("x-forwarded-whatever", b"of-the-client"),
             ("x-real-ip", b"1.2.3.4"),
+            ("true-client-ip", b"1.2.3.4"),
+            ("cf-connecting-ip", b"1.2.3.4"),
+            ("proxy", b"http://of-the-client:3128"),
         ],
     )
     .await;

@@ -138,6 +138,7 @@ pub async fn the_hops_own_fields_do_not_come_back(scene: Scene) {
             .header("cache-control", "private, max-age=5")
             .header("date", "Tue, 15 Nov 1994 08:12:31 GMT")
             .header("server", "upstream/1")
+            .header("alt-svc", "h3=\":443\"; ma=3600")
             .header("proxy-authenticate", "Basic");
         if http1 {
             response = response
@@ -150,7 +151,8 @@ pub async fn the_hops_own_fields_do_not_come_back(scene: Scene) {
         Ok(response.body(empty()).unwrap())
     });
     let answer = scene.client().await.ask(get("/hop")).await;
-    for gone in ["connection", "x-named", "keep-alive", "proxy-connection", "upgrade", "proxy-authenticate"] {
+    for gone in ["connection", "x-named", "keep-alive", "proxy-connection", "upgrade", "proxy-authenticate", "alt-svc"]
+    {
         assert_eq!(values(&answer.headers, gone), Vec::<String>::new(), "{gone}");
     }
     assert_eq!(values(&answer.headers, "x-repeated"), ["2", "1"]);

@@ -1,7 +1,8 @@
 //! Fields and lengths (RFC 9113 §8.1.1, §8.2).
 
 use super::Verdict::{Answer, GoAway, Reset};
-use super::{POST, PROTOCOL_ERROR, Row, get, post, row, whole};
+use super::{POST, PROTOCOL_ERROR, Row, get, head, post, raw, row, whole};
+use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
 
 pub const ROWS: &[Row] = &[
     row("name-in-upper-case", "RFC 9113 §8.2.1", || get(&[("X-Upper", "b")]), GoAway(PROTOCOL_ERROR), &[]),
@@ -25,6 +26,21 @@ pub const ROWS: &[Row] = &[
     row("value-with-a-line-feed", "RFC 9113 §8.2.1", || get(&[("x-a", "b\nc: d")]), GoAway(PROTOCOL_ERROR), &[]),
     row("value-with-a-carriage-return", "RFC 9113 §8.2.1", || get(&[("x-a", "b\rc")]), GoAway(PROTOCOL_ERROR), &[]),
     row("value-with-nul", "RFC 9113 §8.2.1", || get(&[("x-a", "b\0c")]), GoAway(PROTOCOL_ERROR), &[]),
+    row("value-that-begins-with-a-blank", "RFC 9113 §8.2.1", || get(&[("x-a", " b")]), Answer(400), &[]),
+    row("value-that-ends-with-a-blank", "RFC 9113 §8.2.1", || get(&[("x-a", "b ")]), Answer(400), &[]),
+    row("value-that-begins-with-a-tab", "RFC 9113 §8.2.1", || get(&[("x-a", "\tb")]), Answer(400), &[]),
+    row("value-that-ends-with-a-tab", "RFC 9113 §8.2.1", || get(&[("x-a", "b\t")]), Answer(400), &[]),
+    row("value-with-blanks-within", "RFC 9113 §8.2.1", || get(&[("x-a", "b \tc")]), Answer(200), &["GET /"]),
+    row(
+        "trailer-that-ends-with-a-blank",
+        "RFC 9113 §8.2.1",
+        || {
+            let trailers = frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(&[("x-sum", "1 ")]));
+            [head(0, POST), raw(DATA, 0, 1, b"abc"), trailers.to_vec()].concat()
+        },
+        Answer(400),
+        &[],
+    ),
     row("connection", "RFC 9113 §8.2.2", || get(&[("connection", "close")]), Reset(PROTOCOL_ERROR), &[]),
     row("keep-alive", "RFC 9113 §8.2.2", || get(&[("keep-alive", "timeout=5")]), Reset(PROTOCOL_ERROR), &[]),
     row(

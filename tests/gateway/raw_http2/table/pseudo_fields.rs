@@ -95,6 +95,21 @@ pub const ROWS: &[Row] = &[
         &[],
     ),
     row(
+        "path-that-begins-with-a-query",
+        "RFC 9113 §8.3.1",
+        || whole(&[(":method", "GET"), (":scheme", "http"), (":path", "?x"), (":authority", "localhost")]),
+        Answer(400),
+        &[],
+    ),
+    // Malformed by the letter; h2 cuts it off, and it goes no further.
+    row(
+        "path-with-a-fragment",
+        "RFC 9113 §8.3.1",
+        || whole(&[(":method", "GET"), (":scheme", "http"), (":path", "/a#b"), (":authority", "localhost")]),
+        Answer(200),
+        &["GET /a"],
+    ),
+    row(
         "path-asterisk",
         "RFC 9113 §8.3.1",
         || whole(&[(":method", "OPTIONS"), (":scheme", "http"), (":path", "*"), (":authority", "localhost")]),
