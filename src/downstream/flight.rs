@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -65,6 +65,7 @@ pin_project_lite::pin_project! {
         #[pin]
         state: CallState<S>,
         flight: Option<Flight>,
+        is_http10: bool,
     }
 }
 
@@ -140,8 +141,12 @@ impl Flights {
 
     /// Whether a response has to say that it is the connection's last. A service may answer at once: then there is no moment
     /// between request and response in which hyper could be told.
+    ///
+    /// So it is with an error that comes before the whole request has: hyper reads no rest, and the client should know that
+    /// (RFC 9110 §10.1.1). An early success reads on.
     fn is_last(&self, status: StatusCode) -> bool {
-        let ends = self.draining.since().is_some() || self.ambiguity().is_some();
+        let is_early = !status.is_success() && self.signals.is_receiving(self.requests.get());
+        let ends = self.draining.since().is_some() || self.ambiguity().is_some() || is_early;
         ends && self.protocol == Protocol::Http1 && status != StatusCode::SWITCHING_PROTOCOLS
     }
 
@@ -176,6 +181,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let flight = Some(self.flights.begin());
+        let is_http10 = request.version() == Version::HTTP_10;
         if let Some(ambiguity) = self.flights.ambiguity() {
             request.extensions_mut().insert(ambiguity);
         }
@@ -185,7 +191,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
             Poll::Ready(Ok(())) => CallState::Called { future: service.call(request) },
             Poll::Pending => CallState::NotReady { future: Box::pin(Oneshot::new(service.clone(), request)) },
         };
-        Call { state, flight }
+        Call { state, flight, is_http10 }
     }
 }
 
@@ -220,8 +226,12 @@ impl<S: Service> Future for Call<S> {
         });
         match this.flight.take() {
             Some(flight) => {
-                if flight.flights.is_last(response.status()) {
+                if flight.flights.is_last(response.status()) || (*this.is_http10 && ends_with_connection(&response)) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                if *this.is_http10 && response.headers().get(CONNECTION).is_some_and(|option| option == "close") {
+                    // To a response of version 1.1, hyper would add `keep-alive`.
+                    *response.version_mut() = Version::HTTP_10;
                 }
                 Poll::Ready(Ok(response.map(|body| CountedBody { body, flight })))
             }
@@ -229,6 +239,12 @@ impl<S: Service> Future for Call<S> {
             None => Poll::Pending,
         }
     }
+}
+
+/// HTTP/1.0 has no chunks: a response of unknown length ends with its connection, which must not be said to stay open
+/// (RFC 9112 §9.3).
+fn ends_with_connection<B: Body>(response: &Response<B>) -> bool {
+    !response.headers().contains_key(CONTENT_LENGTH) && response.body().size_hint().exact().is_none()
 }
 
 // === impl CountedBody ===

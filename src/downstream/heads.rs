@@ -5,7 +5,8 @@
 //! this is one of two.
 //!
 //! [`Heads`] follows a connection's bytes as far as to know where each head begins: by lines, lengths and chunks. It can only
-//! refuse: were it ever to disagree with hyper about a message's end, what hyper refuses would still be refused.
+//! refuse: were it ever to disagree with hyper about a message's end, what hyper refuses would still be refused. It changes a byte
+//! only in a target that it refuses.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,8 +16,11 @@ use std::task::{Context, Poll};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::request_line::RequestLine;
 use super::socket::Signals;
 use super::transport::Transport;
+
+mod request_line;
 
 /// Why a request is refused, as one of its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub enum Ambiguity {
     Lengths,
     /// The target has a `#`.
     Fragment,
+    /// The target has a character that hyper answers with a bare 400, which nobody counts. It was replaced.
+    Target,
 }
 
 /// An HTTP/1 connection whose heads are watched.
@@ -76,9 +82,7 @@ struct Head {
     lengths: u32,
     length: u64,
     coding: bool,
-    /// The method has ended.
-    method: bool,
-    fragment: bool,
+    request_line: RequestLine,
 }
 
 // === impl Watched ===
@@ -94,10 +98,11 @@ impl AsyncRead for Watched {
         let this = self.get_mut();
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.transport).poll_read(cx, buf);
-        let read = buf.filled().get(before..).unwrap_or_default();
+        let read = buf.filled_mut().get_mut(before..).unwrap_or_default();
         if let Some((number, ambiguity)) = this.heads.see(read) {
             this.signals.refuse(number, ambiguity);
         }
+        this.signals.set_receiving(this.heads.receiving());
         polled
     }
 }
@@ -131,15 +136,22 @@ impl AsyncWrite for Watched {
 // === impl Heads ===
 
 impl Heads {
-    /// Follows what was read. Returns the first head in it that is to be refused, and its number from 1 on.
-    fn see(&mut self, mut bytes: &[u8]) -> Option<(u64, Ambiguity)> {
+    /// The number of the request whose body has begun, and not ended.
+    fn receiving(&self) -> Option<u64> {
+        let receives = matches!(self.part, Part::Body(_) | Part::ChunkSize | Part::Chunk(_) | Part::Trailers);
+        receives.then_some(self.count)
+    }
+
+    /// Follows what was read, and replaces what hyper would not take in a target. Returns the first head in it that is to be
+    /// refused, and its number from 1 on.
+    fn see(&mut self, mut bytes: &mut [u8]) -> Option<(u64, Ambiguity)> {
         let mut found = None;
         while !bytes.is_empty() {
             match &mut self.part {
                 Part::Lost => return found,
                 Part::Body(left) | Part::Chunk(left) => {
                     let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                    bytes = bytes.get(taken..).unwrap_or_default();
+                    bytes = bytes.get_mut(taken..).unwrap_or_default();
                     *left -= taken as u64;
                     self.part = match self.part {
                         Part::Body(0) => Part::RequestLine,
@@ -149,10 +161,11 @@ impl Heads {
                 }
                 Part::RequestLine | Part::Fields | Part::ChunkSize | Part::Trailers => {
                     let end = memchr(b'\n', bytes);
-                    let (piece, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 1));
+                    let length = end.map_or(bytes.len(), |end| end + 1);
+                    let (piece, rest) = bytes.split_at_mut(length);
                     bytes = rest;
                     if self.part == Part::RequestLine {
-                        self.head.read_target(piece);
+                        self.head.request_line.read(piece);
                     }
                     self.line.push(piece);
                     if end.is_some() {
@@ -233,17 +246,6 @@ impl Default for Line {
 // === impl Head ===
 
 impl Head {
-    /// Takes a piece of the request line. A `#` in the method is one of its characters.
-    fn read_target(&mut self, piece: &[u8]) {
-        let target = match memchr(b' ', piece) {
-            _ if self.method => piece,
-            Some(blank) => piece.get(blank..).unwrap_or_default(),
-            None => return,
-        };
-        self.method = true;
-        self.fragment |= memchr(b'#', target).is_some();
-    }
-
     /// Takes a field's line; `None`: a length that is none.
     fn read(&mut self, line: &[u8]) -> Option<()> {
         if value(line, b"transfer-encoding:").is_some() {
@@ -264,8 +266,7 @@ impl Head {
         match self {
             Self { coding: true, lengths: 1.., .. } => Some(Ambiguity::LengthAndCoding),
             Self { lengths: 2.., .. } => Some(Ambiguity::Lengths),
-            Self { fragment: true, .. } => Some(Ambiguity::Fragment),
-            _ => None,
+            _ => self.request_line.fault(),
         }
     }
 
@@ -286,75 +287,4 @@ fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What is refused, however the bytes are dealt out to reads.
-    fn refused(text: &str) -> Option<(u64, Ambiguity)> {
-        let whole = Heads::default().see(text.as_bytes());
-        for size in 1..text.len() {
-            let mut heads = Heads::default();
-            let mut found = None;
-            for piece in text.as_bytes().chunks(size) {
-                found = found.or(heads.see(piece));
-            }
-            assert_eq!(found, whole, "by {size} bytes: {text:?}");
-        }
-        whole
-    }
-
-    #[test]
-    fn a_head_that_can_be_read_in_two_ways_is_found() {
-        use Ambiguity::{Fragment, LengthAndCoding, Lengths};
-        for (head, expected) in [
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
-            ("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", None),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", None),
-            ("POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", Some(LengthAndCoding)),
-            ("POST / HTTP/1.1\r\nTRANSFER-encoding:chunked\r\ncontent-LENGTH:3\r\n\r\n", Some(LengthAndCoding)),
-            ("POST / HTTP/1.1\nTransfer-Encoding: chunked\nX: y\nContent-Length: x\n\n", Some(LengthAndCoding)),
-            ("POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", Some(Lengths)),
-            ("GET /a#b HTTP/1.1\r\n\r\n", Some(Fragment)),
-            ("#GET# /a HTTP/1.1\r\n\r\n", None),
-            ("GET /a HTTP/1.1\r\nX: #\r\n\r\n", None),
-            ("GET / HTTP/1.1\r\nX-Content-Length: 3\r\nContent-Lengthy: 3\r\nTransfer-Encoding: chunked\r\n\r\n", None),
-        ] {
-            assert_eq!(refused(head), expected.map(|ambiguity| (1, ambiguity)), "{head:?}");
-        }
-    }
-
-    #[test]
-    fn it_is_found_behind_any_message_and_within_none() {
-        let bad = "POST / HTTP/1.1\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n";
-        for before in [
-            "",
-            "GET / HTTP/1.1\r\n\r\n",
-            "\r\n\r\nGET / HTTP/1.1\r\nX: {}\r\n\r\n\r\n",
-            "POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{}",
-            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{size};x=y\r\n{}\r\n1\r\nx\r\n0\r\n\r\n",
-            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\nContent-Length: 3\r\n\r\n",
-        ] {
-            // Within a body it is only text.
-            let before = before
-                .replace("{length}", &bad.len().to_string())
-                .replace("{size}", &format!("{:x}", bad.len()))
-                .replace("{}", if before.contains("X: {}") { "y" } else { bad });
-            assert_eq!(refused(&before), None, "{before:?}");
-            let number = if before.is_empty() { 1 } else { 2 };
-            assert_eq!(refused(&format!("{before}{bad}")), Some((number, Ambiguity::LengthAndCoding)), "{before:?}");
-        }
-    }
-
-    #[test]
-    fn what_hyper_refuses_is_not_followed() {
-        let bad = "POST / HTTP/1.1\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n";
-        for before in [
-            "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-            "POST / HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n",
-            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
-        ] {
-            assert_eq!(refused(&format!("{before}{bad}")), None, "{before:?}");
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -46,6 +46,8 @@ pub(super) struct Signals {
     linger: AtomicBool,
     /// End with a reset: see [`Signals::reset`].
     reset: AtomicBool,
+    /// HTTP/1: the number of the request whose body is not yet whole; 0: none.
+    receiving: AtomicU64,
     /// HTTP/1: the number of the first request whose head is to be refused, from 1 on, and why.
     refused: OnceLock<(u64, Ambiguity)>,
 }
@@ -261,6 +263,15 @@ impl Signals {
         }
     }
 
+    pub(super) fn set_receiving(&self, request: Option<u64>) {
+        self.receiving.store(request.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// Whether some of this request's body has not come yet.
+    pub(super) fn is_receiving(&self, request: u64) -> bool {
+        self.receiving.load(Ordering::Relaxed) == request
+    }
+
     pub(super) fn refuse(&self, request: u64, ambiguity: Ambiguity) {
         let _ = self.refused.set((request, ambiguity));
     }
@@ -297,6 +308,7 @@ impl Default for Signals {
             shut: AtomicBool::new(false),
             linger: AtomicBool::new(true),
             reset: AtomicBool::new(false),
+            receiving: AtomicU64::new(0),
             refused: OnceLock::new(),
         }
     }

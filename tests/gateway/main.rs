@@ -27,6 +27,7 @@ mod authority;
 mod body;
 mod client;
 mod comparison;
+mod connections;
 mod early;
 mod equality;
 mod faults;

@@ -16,6 +16,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
         Some(Ambiguity::LengthAndCoding) => return Err("both Content-Length and Transfer-Encoding"),
         Some(Ambiguity::Lengths) => return Err("more than one Content-Length"),
         Some(Ambiguity::Fragment) => return Err("the request target has a fragment"),
+        Some(Ambiguity::Target) => return Err("the request target has a character that has to be percent-encoded"),
     }
     let (headers, authority) = (request.headers(), request.uri().authority());
     let mut hosts = headers.get_all(HOST).iter();
