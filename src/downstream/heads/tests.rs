@@ -1,3 +1,6 @@
+use http::uri::PathAndQuery;
+use proptest::prelude::*;
+
 use super::*;
 
 /// What is refused, however the bytes are dealt out to reads.
@@ -121,5 +124,33 @@ fn what_hyper_refuses_is_not_followed() {
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
     ] {
         assert_eq!(refused(&format!("{before}{bad}")), None, "{before:?}");
+    }
+}
+
+proptest! {
+    /// Of every target that begins with a slash, and that httparse lets through.
+    #[test]
+    fn what_is_left_of_a_target_is_taken_and_what_would_not_have_been_is_refused(
+        bytes in prop::collection::vec(
+            prop_oneof![
+                2 => prop::sample::select(b"<>`\"#?{}|^\\".to_vec()),
+                2 => 0x21..0x7fu8,
+                1 => 0x80..=0xffu8,
+            ],
+            0..20,
+        ),
+        size in 1..40usize,
+    ) {
+        let target = [b"/", &bytes[..]].concat();
+        let mut line = [b"GET ", &target[..], b" HTTP/1.1\r\n\r\n"].concat();
+        let (mut heads, mut found) = (Heads::default(), None);
+        for piece in line.chunks_mut(size) {
+            found = found.or(heads.see(piece));
+        }
+        let is_taken = PathAndQuery::try_from(&target[..]).is_ok() && !target.contains(&b'#');
+        prop_assert_eq!(found.is_none(), is_taken, "{}", target.escape_ascii());
+        let seen = &line[4..4 + target.len()];
+        let is_torn = size < line.len() && !target.is_ascii();
+        prop_assert!(is_torn || PathAndQuery::try_from(seen).is_ok(), "{}", seen.escape_ascii());
     }
 }
