@@ -2,6 +2,8 @@
 //!
 //! The bytes that it would not take are replaced, so that the request reaches the service, which refuses it.
 
+use memchr::memchr;
+
 use super::Ambiguity;
 
 /// What the present request line has shown so far.
@@ -36,14 +38,23 @@ impl RequestLine {
         if whole && !piece.iter().fold(false, |odd, byte| odd | is_odd(byte)) {
             return;
         }
-        let mut start = if self.at == At::Method { piece.len() } else { 0 };
-        let mut end = piece.len();
-        for (index, byte) in piece.iter_mut().enumerate() {
+        let rest = match self.at {
+            At::Version => return,
+            At::Path | At::Query => piece,
+            At::Method => match memchr(b' ', piece) {
+                None => return,
+                Some(blank) => {
+                    self.at = At::Path;
+                    piece.get_mut(blank + 1..).unwrap_or_default()
+                }
+            },
+        };
+        let end = memchr(b' ', rest);
+        let length = end.unwrap_or(rest.len());
+        let target = rest.get_mut(..length).unwrap_or_default();
+        self.bad_target |= replace_what_is_no_text(target, &mut self.torn, end.is_some());
+        for byte in target {
             match (self.at, *byte) {
-                (At::Version, _) => break,
-                (At::Method, b' ') => (self.at, start) = (At::Path, index + 1),
-                (At::Method, _) => {}
-                (_, b' ') => (self.at, end) = (At::Version, index),
                 (At::Path, b'?') => self.at = At::Query,
                 (_, b'#') => self.fragment = true,
                 (at, bad) if is_bad_in(at, bad) => {
@@ -54,8 +65,9 @@ impl RequestLine {
                 _ => {}
             }
         }
-        let target = piece.get_mut(start..end).unwrap_or_default();
-        self.bad_target |= replace_what_is_no_text(target, &mut self.torn, self.at == At::Version);
+        if end.is_some() {
+            self.at = At::Version;
+        }
     }
 
     pub(super) fn fault(&self) -> Option<Ambiguity> {

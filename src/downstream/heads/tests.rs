@@ -43,6 +43,7 @@ fn what_hyper_would_not_take_in_a_target_is_replaced_and_found() {
         (&b"GET /a<b>?c<d> HTTP/1.1"[..], Some(&b"GET /a?b??c?d? HTTP/1.1"[..])),
         (b"GET /a`b?c`d HTTP/1.1", Some(b"GET /a?b?c`d HTTP/1.1")),
         (b"GET /a<b\"c`d HTTP/1.1", Some(b"GET /a?b?c`d HTTP/1.1")),
+        (b"GET /\x80\"a HTTP/1.1", Some(b"GET /??a HTTP/1.1")),
         (b"GET /?a=`b` HTTP/1.1", None),
         (b"GET /a\"b?c=\"d\" HTTP/1.1", Some(b"GET /a\"b?c=?d? HTTP/1.1")),
         (b"GET /{\"a\":1} HTTP/1.1", None),
@@ -148,9 +149,13 @@ proptest! {
             found = found.or(heads.see(piece));
         }
         let is_taken = PathAndQuery::try_from(&target[..]).is_ok() && !target.contains(&b'#');
-        prop_assert_eq!(found.is_none(), is_taken, "{}", target.escape_ascii());
-        let seen = &line[4..4 + target.len()];
-        let is_torn = size < line.len() && !target.is_ascii();
-        prop_assert!(is_torn || PathAndQuery::try_from(seen).is_ok(), "{}", seen.escape_ascii());
+        // What a read tears apart may be passed on before it is known to be no character.
+        if size >= line.len() || target.is_ascii() {
+            prop_assert_eq!(found.is_none(), is_taken, "{}", target.escape_ascii());
+            let seen = &line[4..4 + target.len()];
+            prop_assert!(PathAndQuery::try_from(seen).is_ok(), "{}", seen.escape_ascii());
+        } else if is_taken {
+            prop_assert_eq!(found, None, "{}", target.escape_ascii());
+        }
     }
 }

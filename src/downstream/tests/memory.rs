@@ -3,6 +3,10 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 
+/// The program's: what another one leaves unused between the parts of a connection is not the program's cost.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CONNECTIONS: usize = 2000;
 
 /// What a connection that waits for its next request may cost, in KiB resident.
