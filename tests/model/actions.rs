@@ -2,7 +2,7 @@
 
 use crate::mutations::Mutation;
 use crate::protocol::Protocol;
-use crate::state::{Person, Phase, State};
+use crate::state::{Person, Phase, State, Token, all, only};
 
 /// One step of one of them. A replica is named by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Action {
     Persist(usize, Store),
     /// Is killed, and started again.
     Crash(usize),
+    /// The bytes of an abandoned call reach the server after all.
+    DeliverLate(Token),
     /// The lease runs out, whoever has it.
     LeaseEnds,
     /// `import` takes the lease and reads the store.
@@ -56,6 +58,8 @@ pub enum Store {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
     Answered,
+    /// Answered with a successor, and with something that is wrong with the rest: no usable access token, another type.
+    OddlyAnswered,
     /// Also a 5xx after the server has spent the token.
     AnswerLost,
     /// Also a 5xx before that.
@@ -65,7 +69,8 @@ pub enum Serving {
 }
 
 const STORE: [Store; 3] = [Store::Answers, Store::LosesTheAnswer, Store::Fails];
-const SERVING: [Serving; 4] = [Serving::Answered, Serving::AnswerLost, Serving::RequestLost, Serving::Refused];
+const SERVING: [Serving; 5] =
+    [Serving::Answered, Serving::OddlyAnswered, Serving::AnswerLost, Serving::RequestLost, Serving::Refused];
 
 impl<const N: usize> Protocol<N> {
     pub fn possible(&self, state: &State<N>, actions: &mut Vec<Action>) {
@@ -77,6 +82,8 @@ impl<const N: usize> Protocol<N> {
             Some(backup) if backup != state.stored => actions.push(Action::Restore),
             _ => {}
         }
+        let undelivered = all().filter(|token| state.undelivered & only(*token) != 0);
+        actions.extend(undelivered.map(Action::DeliverLate));
         match state.person {
             Person::Ready if !state.leased => actions.push(Action::ImportReads),
             Person::Importing { .. } => actions.extend([true, false].map(|bare| Action::ImportWrites { bare })),

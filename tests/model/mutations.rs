@@ -34,6 +34,10 @@ pub enum Mutation {
     AnUnstoredPairIsForgottenByTheNextRotation,
     PublishedBeforeTheCommit,
     AnUnclearAnswerIsTakenForANo,
+    /// A successor that came with an answer that is wrong otherwise is thrown away.
+    ASuccessorFromAnOddAnswerIsDropped,
+    /// The kernel delivers what it has of a call that was given up, or whose process was killed.
+    AnAbandonedCallIsNotReset,
     /// A grant gets another number while a peer is presenting it.
     ARenumberingNeedsNoLease,
     /// What was presented is stored under another number by now: the answer is taken for superseded.
@@ -79,6 +83,8 @@ pub const TABLE: &[(Mutation, AmbiguousRetry, Invariant)] = &[
     (Mutation::AnUnstoredPairIsForgottenByTheNextRotation, UntilClear, SpentIsSpent),
     (Mutation::PublishedBeforeTheCommit, UntilClear, StoredBeforeUsed),
     (Mutation::AnUnclearAnswerIsTakenForANo, UntilClear, OverIsOver),
+    (Mutation::ASuccessorFromAnOddAnswerIsDropped, UntilClear, NothingIsLost),
+    (Mutation::AnAbandonedCallIsNotReset, UntilClear, SpentIsSpent),
     (Mutation::ARenumberingNeedsNoLease, UntilClear, Counted),
     (Mutation::ARenumberedTokenIsAnother, UntilClear, NothingIsLost),
     (Mutation::ASetBackStoreIsTakenForANewGrant, UntilClear, NothingIsLost),

@@ -80,9 +80,17 @@ impl<const N: usize> Protocol<N> {
             }
             Action::Look(r) => self.take_up(&mut next, r, state.stored),
             Action::Persist(r, store) => self.persist(&mut next, r, store),
-            Action::Crash(r) => next.crash(r),
             Action::BackUp => next.back_up(),
             Action::Restore => next.restore(),
+            Action::Crash(r) => {
+                if let Phase::Called { before, .. } = next.replicas[r].phase
+                    && self.is(Mutation::AnAbandonedCallIsNotReset)
+                {
+                    next.undelivered |= only(before.token);
+                }
+                next.crash(r);
+            }
+            Action::DeliverLate(token) => self.deliver_late(&mut next, token),
             Action::LeaseEnds => self.end_lease(&mut next),
             Action::ImportReads => self.read_for_import(&mut next),
             Action::ImportWrites { bare } => self.import(&mut next, bare),

@@ -87,11 +87,20 @@ impl<const N: usize> Protocol<N> {
 
     pub fn serve(&self, s: &mut State<N>, r: usize, serving: Serving) {
         let Phase::Called { before, .. } = s.replicas[r].phase else { return };
-        let reaches = matches!(serving, Serving::Answered | Serving::AnswerLost);
+        let reaches = matches!(serving, Serving::Answered | Serving::OddlyAnswered | Serving::AnswerLost);
         let spent = reaches && self.spend(s, before.token);
         let answer = match serving {
             Serving::Answered if spent => Answer::Issued(s.issue(s.is_imported(before.token))),
-            Serving::Answered => Answer::No,
+            Serving::OddlyAnswered if spent => {
+                let token = s.issue(s.is_imported(before.token));
+                if self.is(Mutation::ASuccessorFromAnOddAnswerIsDropped) {
+                    s.books.owed |= only(token);
+                    Answer::Unclear
+                } else {
+                    Answer::Issued(token)
+                }
+            }
+            Serving::Answered | Serving::OddlyAnswered => Answer::No,
             // The successor, if there is one, is nobody's.
             Serving::AnswerLost | Serving::RequestLost if self.is(Mutation::AnUnclearAnswerIsTakenForANo) => Answer::No,
             Serving::AnswerLost | Serving::RequestLost => Answer::Unclear,
@@ -103,7 +112,19 @@ impl<const N: usize> Protocol<N> {
         if matches!(answer, Answer::No | Answer::Nothing) && before.token == s.stored.token {
             s.books.unclear = s.books.unclear.saturating_sub(1);
         }
+        if serving == Serving::RequestLost && self.is(Mutation::AnAbandonedCallIsNotReset) {
+            s.undelivered |= only(before.token);
+        }
         s.replicas[r].phase = Phase::Answered { before, answer };
+    }
+
+    /// The server takes them for a presentation. Nobody hears its answer.
+    pub fn deliver_late(&self, s: &mut State<N>, token: Token) {
+        s.undelivered &= !only(token);
+        if token != s.stored.token {
+            s.books.broken |= Invariant::SpentIsSpent.bit();
+        }
+        self.spend(s, token);
     }
 
     /// The server's side of a presentation; `false`: it says no.

@@ -45,6 +45,8 @@ pub struct State<const N: usize> {
     /// Somebody has the lease, or has died with it.
     pub leased: bool,
     pub server: Server,
+    /// The tokens of abandoned calls whose bytes the kernel still has. Only a mutation leaves some.
+    pub undelivered: Tokens,
     pub person: Person,
     /// In order, as it makes no difference which is which.
     pub replicas: [Replica; N],
@@ -179,6 +181,7 @@ impl<const N: usize> State<N> {
             stored: Grant { lineage: Lineage::First, generation: 0, token: 0, presented: 0, needs_login: false },
             leased: false,
             server: Server { live: only(0), issued: 1 },
+            undelivered: 0,
             person: Person::Ready,
             replicas: [Replica::default(); N],
             books: Books::default(),
