@@ -12,6 +12,7 @@
 //! token *may* have been spent, and `oauth.ambiguous_retry` says what follows.
 
 mod plan;
+mod rejected;
 mod renumber;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,9 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use self::plan::plan_first;
 pub use self::plan::{Kind, Plan, Settings, Which, binding_mismatch, plan, plan_stored};
-use self::plan::{LOG_IN, plan_first};
+use self::rejected::rejected;
 pub use self::renumber::rebased;
 use crate::clock::Clock;
 use crate::fault;
@@ -414,26 +416,4 @@ fn put_off(error: StoreError, stored: Option<Record>) -> Rotation {
     };
     let error = format!("put off, nothing was sent: {error}");
     Rotation::Failed(Failure { outcome: Outcome::Transient, error, retry_after: None }, stored.map(Box::new))
-}
-
-/// The record after a clear no to `token`. Pure.
-fn rejected(before: Record, token: &RefreshToken, unclear: bool, last: LastRefresh) -> Record {
-    let said = last.error.clone().unwrap_or_default();
-    let mut record = Record { last_refresh: Some(last), ..before };
-    if record.refresh.as_ref() != Some(token) {
-        // It was the configuration's first one. It is not tried again, and the grant that the store has stays as it is,
-        // also where it is another server's.
-        record.taken.push(token.fingerprint());
-        if record.refresh.is_some() {
-            return record;
-        }
-    }
-    let lost = if unclear {
-        " An earlier refresh had no clear answer: that answer probably held the successor, and was lost."
-    } else {
-        ""
-    };
-    record.intent = None;
-    record.needs_login = Some(format!("The token endpoint refused the refresh token: {said}.{lost} {LOG_IN}"));
-    record
 }

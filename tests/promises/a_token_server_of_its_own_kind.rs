@@ -117,6 +117,25 @@ async fn a_successor_in_an_odd_response_is_stored_and_presented_next() {
     assert_eq!(server.requests.lock().unwrap().len(), 4);
 }
 
+#[tokio::test]
+async fn a_token_that_the_server_repeats_in_pieces_is_shown_nowhere() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let token: String = (0..120_u32).map(|number| char::from_digit(number * number % 31 % 16, 16).unwrap()).collect();
+    let pieces: Vec<&str> = (0..120).step_by(38).map(|at| &token[at..(at + 38).min(120)]).collect();
+    let body = format!(r#"{{"error":"unknown","error_description":"token {} is bad"}}"#, pieces.join(" "));
+    let bodies: &'static [&'static str] = vec![&*body.leak()].leak();
+    let server = Server::answering(bodies).await;
+    let proxy = proxy(&simulator, &server, &[("OAUTH__REFRESH_TOKEN", &token)]).await;
+    let status = proxy.wait_for_status("ambiguous", |status| outcome(status) == "ambiguous").await;
+    proxy.wait_for_log("the failure", |line| line.to_string().contains("is bad")).await;
+    for text in [status.to_string(), proxy.log().join("\n")] {
+        for piece in pieces.iter().flat_map(|piece| piece.as_bytes().chunks(12)).filter(|piece| piece.len() == 12) {
+            assert!(!text.contains(str::from_utf8(piece).unwrap()), "{text}");
+        }
+    }
+    assert!(status.to_string().contains("is bad"), "{status}");
+}
+
 fn outcome(status: &Value) -> &str {
     status["last_refresh"]["outcome"].as_str().unwrap_or_default()
 }

@@ -42,6 +42,8 @@ enum Then {
     Renewed(u64),
     /// Tried again unasked, and the server says that the token is spent.
     Lost,
+    /// The successor that came along is stored, presented unasked, and works.
+    Kept,
     /// A clear no.
     Over,
     /// Left alone until a person asks, and then it works.
@@ -150,6 +152,12 @@ impl Row {
                 assert_eq!(proxy.metric(&series("rejected", "scheduled")).await, 1.0, "{what}");
                 over(proxy, what).await;
                 2
+            }
+            Then::Kept => {
+                proxy
+                    .wait_for_status("renewed", |status| status["generation"] == 3 && status["state"] == "valid")
+                    .await;
+                1
             }
             Then::Over => {
                 over(proxy, what).await;

@@ -133,7 +133,7 @@ impl Search<'_> {
             NAMES.iter().any(|wanted| names().any(|name| name == *wanted))
         };
         let words = || text.split(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"' | '\'' | '{' | '}'));
-        let word = words().filter(is_form).last()?;
+        let word = words().rfind(is_form)?;
         // The last value of a form that is cut off may go on.
         let word = if self.cut { &word[..word.rfind('&')?] } else { word };
         Some(Document::from_pairs(form_urlencoded::parse(word.as_bytes()).into_owned()))

@@ -85,7 +85,7 @@ pub fn all() -> Vec<Row> {
             Fault::access_token("eyJ\u{7}\r\nX-Evil: 1"),
             "ambiguous",
             &["HTTP 200", "no header field can carry the access_token"],
-            Then::Lost,
+            Then::Kept,
         ),
         //
         row("401, league 8: revoked", revoked(), "rejected", &["HTTP 401", "Token has been revoked"], Then::Over),

@@ -15,17 +15,18 @@ const PASSES: usize = 3;
 
 const NAMED: [(&str, char); 5] = [("&amp;", '&'), ("&lt;", '<'), ("&gt;", '>'), ("&quot;", '"'), ("&apos;", '\'')];
 
-pub(super) fn unescape(text: &str) -> Vec<Unit> {
+/// The characters of the text itself, and after each pass: a secret may look like an escape.
+pub(super) fn unescape(text: &str) -> Vec<Vec<Unit>> {
     let unit = |(start, c): (usize, char)| Unit::new(c, start, start + c.len_utf8());
-    let mut units: Vec<Unit> = text.char_indices().map(unit).collect();
-    for _ in 0..PASSES {
-        let before = units.len();
-        units = pass(&units);
-        if units.len() == before {
+    let mut all: Vec<Vec<Unit>> = vec![text.char_indices().map(unit).collect()];
+    while let Some(last) = all.last().filter(|_| all.len() <= PASSES) {
+        let next = pass(last);
+        if next.len() == last.len() {
             break;
         }
+        all.push(next);
     }
-    units
+    all
 }
 
 fn pass(units: &[Unit]) -> Vec<Unit> {
