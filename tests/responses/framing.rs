@@ -40,12 +40,12 @@ pub fn rows() -> Vec<Row> {
         ),
         new(
             "a form that is cut behind the successor",
-            Ok,
+            Ambiguous,
             "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\naccess_token=@A&refresh_token=@R&expi".to_owned(),
         ),
         old(
             "a form that is cut within the successor",
-            Ok,
+            Ambiguous,
             "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\naccess_token=@A&refresh_token=@R".to_owned(),
         ),
         old(

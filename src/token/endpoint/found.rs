@@ -75,10 +75,10 @@ impl Search<'_> {
         if let Some(document) = pair.or_else(|| objects.last_with(&REFRESH_TOKEN, new)) {
             let successor = self.successor(&document);
             let whole = whole.filter(|whole| has_access_token(whole) && !has_access_token(&document));
-            return Found { document: whole.or(Some(document)), successor };
+            return Found { document: whole.or_else(|| self.conclusive(document)), successor };
         }
         if !other_json && let Some(document) = self.form(text) {
-            return Found { successor: self.successor(&document), document: Some(document) };
+            return Found { successor: self.successor(&document), document: self.conclusive(document) };
         }
         // Cut off or malformed behind it.
         if let Some(successor) = self.alone(text) {
@@ -86,7 +86,7 @@ impl Search<'_> {
         }
         let document = match whole {
             Some(whole) => Some(whole),
-            None if other_json => None,
+            None if other_json || self.cut => None,
             None => objects
                 .last_with(&ACCESS_TOKEN, has_access_token)
                 .or_else(|| objects.last_with(&ERROR, |document| document.text("error").is_some())),
@@ -99,11 +99,16 @@ impl Search<'_> {
         if let Some(document) = Document::parse(text) {
             return Some(document);
         }
-        if text.trim_start().starts_with(['[', '"']) {
+        if self.cut || text.trim_start().starts_with(['[', '"']) {
             return None;
         }
         let says = |document: &Document| document.text("error").is_some();
         Objects { text, work: MAX_WORK }.last_with(&ERROR, says).or_else(|| self.form(text).filter(says))
+    }
+
+    /// What stands within other text, unless more text was to come: another object there would count instead.
+    fn conclusive(&self, document: Document) -> Option<Document> {
+        (!self.cut).then_some(document)
     }
 
     fn successor(&self, document: &Document) -> Option<RefreshToken> {
