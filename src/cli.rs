@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 mod import;
 mod refresh;
+mod seal;
 pub mod serve;
 mod status;
 mod wait;
@@ -25,6 +26,7 @@ use crate::config::{Config, Errors, Loaded, LogConfig, LogFormat, LogRequests, S
 use crate::secret::forbid_dumps;
 use crate::telemetry::{AlreadyInitialised, Logs};
 use crate::token::InvalidToken;
+use crate::token::refresher::Ending;
 
 /// Sends plain requests on to an upstream API, with a valid bearer token that it keeps fresh.
 #[derive(Debug, Parser)]
@@ -43,6 +45,8 @@ enum Command {
     Serve,
     /// Store a grant: a refresh token, or the token endpoint's JSON answer, read from standard input
     Import(import::Options),
+    /// Encrypt a stored plaintext grant with the first key in store.keys. Until then, a plaintext grant is refused if store.keys is set
+    Seal,
     /// Show the grant's state, from the running proxy, or from the store when none runs
     Status(status::Options),
     /// Force one refresh in the running proxy and wait for its outcome
@@ -117,6 +121,7 @@ impl Arguments {
         match self.command {
             Command::Serve => serve(&self.sources()),
             Command::Import(ref options) => self.with_config(async |config| import::run(config, options).await),
+            Command::Seal => self.with_config(async |config| seal::run(config).await),
             Command::Status(ref options) => self.with_config(async |config| status::run(config, options).await),
             Command::Refresh => self.with_config(async |config| refresh::run(config).await),
             Command::Wait(ref options) => self.with_config(async |config| wait::run(config, options).await),
@@ -154,7 +159,9 @@ fn serve(sources: &Sources) -> Result<Outcome, Failure> {
     let loaded = Config::load(sources)?;
     let logs = Logs::init(&loaded.config.log)?;
     match runtime()?.block_on(serve::run(loaded, sources, &logs)) {
-        Ok(()) => Ok(Outcome::done("")),
+        Ok(Ending::Stored) => Ok(Outcome::done("")),
+        // The log says what is lost.
+        Ok(Ending::GrantLost) => Ok(Outcome { text: String::new(), exit: Exit::Failed }),
         Err(error) => {
             // Where all else that this process has to say is looked for.
             tracing::error!("{error}");

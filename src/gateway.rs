@@ -23,7 +23,7 @@ use crate::token::endpoint::{Endpoint, EndpointError};
 use crate::token::fixed::Fixed;
 use crate::token::journal::{Journal, Prepared, Settings};
 use crate::token::live::Live;
-use crate::token::refresher::{Identity, Refresher, Tokens};
+use crate::token::refresher::{Ending, Identity, Refresher, Tokens};
 use crate::token::store::{Store, StoreError};
 
 /// Serving, until [`Gateway::drain`].
@@ -37,7 +37,7 @@ pub struct Gateway {
     admin: Arc<Admin>,
     tokens: Tokens,
     metrics: Metrics,
-    refresher: JoinHandle<()>,
+    refresher: JoinHandle<Ending>,
     stop_refresher: watch::Sender<bool>,
     stop_admin: watch::Sender<bool>,
     drain: watch::Receiver<bool>,
@@ -147,7 +147,7 @@ impl Gateway {
     }
 
     /// Ends in order: not ready, `shutdown.delay`, requests in flight, a refresh in flight and its storing, the admin listener.
-    pub async fn drain(self) {
+    pub async fn drain(self) -> Ending {
         let shutdown = &self.config.shutdown;
         tracing::info!(delay = ?shutdown.delay, grace = ?shutdown.grace, "draining");
         self.tokens.drain();
@@ -159,11 +159,13 @@ impl Gateway {
         }
         // After the requests: their replays may need it.
         self.stop_refresher.send_replace(true);
-        if let Err(error) = self.refresher.await {
+        let ending = self.refresher.await.unwrap_or_else(|error| {
             tracing::error!(%error, "the refresher ended abnormally");
-        }
+            Ending::Stored
+        });
         self.stop_admin.send_replace(true);
         tracing::info!("stopped");
+        ending
     }
 }
 
@@ -173,12 +175,16 @@ async fn start_tokens(
     clock: Clock,
     metrics: &Metrics,
     stopped: watch::Receiver<bool>,
-) -> Result<(Tokens, JoinHandle<()>), StartError> {
+) -> Result<(Tokens, JoinHandle<Ending>), StartError> {
     let live = Arc::new(Live::new(clock.clone()));
     let identity = Identity::of(config);
     if let GrantConfig::Static { access_token } = &config.oauth.grant {
         let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, identity);
-        return Ok((tokens, tokio::spawn(fixed.run(stopped))));
+        let run = async {
+            fixed.run(stopped).await;
+            Ending::Stored
+        };
+        return Ok((tokens, tokio::spawn(run)));
     }
     let Some((endpoint, settings)) = token_settings(config)? else {
         // Every grant but `static`, which was served above, has a token endpoint.

@@ -65,7 +65,7 @@ pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()
         stop.await;
     }
     let Tour { gateway, folder, .. } = tour;
-    gateway.drain().await;
+    let _ = gateway.drain().await;
     folder.close()?;
     outcome
 }

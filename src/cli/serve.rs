@@ -7,6 +7,7 @@ use crate::config::{Loaded, Sources};
 use crate::gateway::reload::Watch;
 use crate::gateway::{Gateway, StartError};
 use crate::telemetry::Logs;
+use crate::token::refresher::Ending;
 
 /// Why `serve` ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +19,7 @@ pub enum ServeError {
 }
 
 /// Serves until told to stop. Reads the configuration again from `sources` on SIGHUP, or when one of its files changes.
-pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<(), ServeError> {
+pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<Ending, ServeError> {
     // Before anything is started: a signal that comes early must not end a refresh half-way.
     let mut stop = Stop::new().map_err(ServeError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
@@ -44,8 +45,7 @@ pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<(), S
             watch = new;
         }
     }
-    gateway.drain().await;
-    Ok(())
+    Ok(gateway.drain().await)
 }
 
 /// The two signals that end the program in order.

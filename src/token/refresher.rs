@@ -95,6 +95,16 @@ struct InFlight {
     waiters: Vec<oneshot::Sender<Verdict>>,
 }
 
+/// What the process leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Ending {
+    /// The store holds all that this process knew.
+    Stored,
+    /// The live grant was in this process alone.
+    GrantLost,
+}
+
 /// What woke the loop.
 enum Event {
     Command(Option<Command>),
@@ -138,7 +148,7 @@ impl Refresher {
     }
 
     /// Runs until told to stop; then a refresh in flight finishes and is stored, for at most `grace` beyond its own time limit.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>, grace: Duration) {
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>, grace: Duration) -> Ending {
         self.start().await;
         // Both outlive the turns of the loop: commands that come all the time must not begin the watch or the tick anew.
         let store = self.journal.store.clone();
@@ -173,7 +183,7 @@ impl Refresher {
                 Event::Command(None) | Event::Stop => break,
             }
         }
-        self.stop(grace).await;
+        self.stop(grace).await
     }
 
     /// Takes up what the store holds. What can't be read now is found out by the first rotation.
@@ -244,6 +254,8 @@ impl Refresher {
         self.journal = Arc::new(self.journal.with(endpoint, settings));
         self.attempts.reconfigure(&config);
         self.config = config;
+        // What is stored may belong to the server that is configured now.
+        self.look_at = Some(Instant::now());
         self.publish();
     }
 
@@ -291,7 +303,7 @@ impl Refresher {
         }
     }
 
-    async fn stop(mut self, grace: Duration) {
+    async fn stop(mut self, grace: Duration) -> Ending {
         self.journal.stopping.store(true, Ordering::Relaxed);
         let end = Instant::now() + self.journal.settings.request_timeout + Duration::from_secs(5);
         if self.in_flight.is_some() {
@@ -301,7 +313,20 @@ impl Refresher {
                 Err(_) => tracing::error!("the refresh in flight did not end in time; its answer is lost"),
             }
         }
-        self.persist_to_the_end(grace).await;
+        if self.is_in_memory_alone() {
+            // It may have been moved away just now.
+            let found = self.journal.store.load().await;
+            self.found(found);
+        }
+        if self.is_in_memory_alone() {
+            tracing::error!(
+                reason = self.unusable,
+                "STOPPING WITH A GRANT THAT IS NOT STORED: the live refresh token was in memory alone, since the stored document \
+                 can't be used, and is lost; log in again and store the new grant with `bearer-proxy import`"
+            );
+            return Ending::GrantLost;
+        }
+        self.persist_to_the_end(grace).await
     }
 }
 

@@ -104,9 +104,21 @@ pub enum StoreError {
     /// What it holds is not a grant document; it was kept aside or left as it is, and nothing was overwritten.
     #[error("{0}")]
     Damaged(String),
+    /// What it holds is not accepted: plaintext although `store.keys` is set, or a copy of another grant; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
     /// What it holds is encrypted with a key that is not among `store.keys`; nothing was changed.
     #[error("{0}")]
     WrongKey(String),
+}
+
+/// What [`Store::seal`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealing {
+    /// A plaintext document, which is encrypted now.
+    Sealed,
+    AlreadySealed,
+    Nothing,
 }
 
 /// The longest pause between two looks at a lease that somebody else holds: so soon is a lease seen that was given back.
@@ -204,6 +216,17 @@ impl Store {
             Self::Memory(store) => Ok(store.write(Expect { version: None, fence: None }, record)),
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store.replace_damaged(record).await,
+        }
+    }
+
+    /// Encrypts a plaintext document with the first of `store.keys`: only when a person asks for it. Who may have written that
+    /// document is for them to know.
+    pub async fn seal(&self) -> Result<Sealing, StoreError> {
+        match self {
+            Self::File(store) => store.seal().await,
+            Self::Memory(_) => Ok(Sealing::Nothing),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.seal().await,
         }
     }
 

@@ -1,8 +1,8 @@
 //! What can happen, and when.
 
 use crate::mutations::Mutation;
-use crate::protocol::Protocol;
-use crate::state::{Person, Phase, State, Token, all, only};
+use crate::protocol::{Backups, Protocol};
+use crate::state::{Person, Phase, State, Token, only};
 
 /// One step of one of them. A replica is named by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +78,12 @@ impl<const N: usize> Protocol<N> {
             actions.push(Action::LeaseEnds);
         }
         match state.backup {
-            None if self.backups => actions.push(Action::BackUp),
+            None if self.backups == Backups::Any => actions.push(Action::BackUp),
             Some(backup) if backup != state.stored => actions.push(Action::Restore),
             _ => {}
         }
-        let undelivered = all().filter(|token| state.undelivered & only(*token) != 0);
+        // As many as a set of tokens holds.
+        let undelivered = (0..8).filter(|token: &Token| state.undelivered & only(*token) != 0);
         actions.extend(undelivered.map(Action::DeliverLate));
         match state.person {
             Person::Ready if !state.leased => actions.push(Action::ImportReads),

@@ -4,7 +4,7 @@ use bearer_proxy::config::AmbiguousRetry;
 use stateright::{Model, Property};
 
 use crate::actions::{Action, Store};
-use crate::protocol::{Protocol, Reuse};
+use crate::protocol::{Backups, Protocol, Reuse};
 use crate::state::{Answer, Lineage, Memory, Phase, State, only};
 
 type Condition<const N: usize> = fn(&Protocol<N>, &State<N>) -> bool;
@@ -129,7 +129,7 @@ pub fn possible<const N: usize>(protocol: &Protocol<N>) -> Vec<(&'static str, Co
             s.replicas.iter().any(|replica| answered(replica.phase))
         }));
     }
-    if protocol.backups {
+    if protocol.backups != Backups::None {
         possible.extend(after_a_store_was_set_back());
     }
     if protocol.ambiguous_retry != AmbiguousRetry::UntilClear {
@@ -193,7 +193,9 @@ impl<const N: usize> Model for Protocol<N> {
     type Action = Action;
 
     fn init_states(&self) -> Vec<Self::State> {
-        vec![State::initial()]
+        let initial = State::initial();
+        let backup = (self.backups == Backups::First).then_some(initial.stored);
+        vec![State { backup, ..initial }]
     }
 
     fn actions(&self, state: &Self::State, actions: &mut Vec<Self::Action>) {

@@ -20,11 +20,20 @@ pub struct Protocol<const N: usize> {
     pub reuse: Reuse,
     /// How many refresh tokens the server issues before the world ends.
     pub tokens: u8,
-    /// Whether the store may be set back.
-    pub backups: bool,
+    pub backups: Backups,
     pub mutation: Option<Mutation>,
     /// The states of which it is known that good weather helps.
     pub good: Mutex<HashSet<State<N>>>,
+}
+
+/// To which of its earlier states the store may be set back, at any moment and as often as it likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backups {
+    None,
+    /// To the very first one.
+    First,
+    /// To one that was copied at any moment.
+    Any,
 }
 
 /// What a server does when a spent token comes again.
@@ -39,15 +48,24 @@ pub enum Reuse {
 impl<const N: usize> Protocol<N> {
     pub fn new(ambiguous_retry: AmbiguousRetry, reuse: Reuse, tokens: u8) -> Self {
         let decisions = Decisions::new(ambiguous_retry);
-        Self { decisions, ambiguous_retry, reuse, tokens, backups: false, mutation: None, good: Mutex::default() }
+        Self {
+            decisions,
+            ambiguous_retry,
+            reuse,
+            tokens,
+            backups: Backups::None,
+            mutation: None,
+            good: Mutex::default(),
+        }
     }
 
     pub fn with(self, mutation: Mutation) -> Self {
-        Self { mutation: Some(mutation), backups: mutation.is_about_a_store_that_is_set_back(), ..self }
+        let backups = if mutation.is_about_a_store_that_is_set_back() { Backups::First } else { Backups::None };
+        Self { mutation: Some(mutation), backups, ..self }
     }
 
-    pub fn with_backups(self) -> Self {
-        Self { backups: true, ..self }
+    pub fn with_backups(self, backups: Backups) -> Self {
+        Self { backups, ..self }
     }
 
     pub fn is(&self, mutation: Mutation) -> bool {
@@ -170,6 +188,6 @@ impl<const N: usize> State<N> {
 impl<const N: usize> fmt::Debug for Protocol<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ambiguous_retry, reuse, tokens, backups, .. } = self;
-        write!(f, "{ambiguous_retry:?}, reuse {reuse:?}, {tokens} tokens issued, backups: {backups}")
+        write!(f, "{ambiguous_retry:?}, reuse {reuse:?}, {tokens} tokens issued, backups: {backups:?}")
     }
 }

@@ -92,6 +92,16 @@ async fn found_while_the_proxy_runs() {
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK, "the token that it holds is good");
     assert_eq!(kept(proxy.setup()).len(), 1);
 
+    assert_eq!(status["persisted"], false);
+    assert!(status["reason"].as_str().unwrap().contains("stored once that document is moved away"), "{status}");
+
+    // Moved away, the live grant takes its place.
+    std::fs::rename(proxy.setup().store(), proxy.setup().folder().join("away")).unwrap();
+    proxy.wait_for_status("stored", |status| status["state"] == "valid" && status["persisted"] == true).await;
+    assert_eq!(std::fs::read(proxy.setup().store()).unwrap(), good);
+    put(proxy.setup(), DAMAGED);
+    refused_aloud(&proxy).await;
+
     // Mended by hand, it goes on by itself.
     put(proxy.setup(), &good);
     proxy.ready().await;
@@ -106,6 +116,20 @@ async fn found_while_the_proxy_runs() {
     let presented = simulator.with_ledger(|ledger| ledger.calls_per_refresh_token().into_values().max());
     assert_eq!(presented, Some(1));
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_says_what_is_lost_and_fails() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let mut proxy = Proxy::before(&simulator).start().await;
+    proxy.ready().await;
+    put(proxy.setup(), DAMAGED);
+    refused_aloud(&proxy).await;
+    proxy.signal(rustix::process::Signal::TERM);
+    assert_eq!(proxy.ended().await.code(), Some(1));
+    let log = proxy.log();
+    assert!(log.iter().any(|line| line.contains("STOPPING WITH A GRANT THAT IS NOT STORED")), "{log:#?}");
+    assert_eq!(std::fs::read(proxy.setup().store()).unwrap(), DAMAGED);
 }
 
 #[tokio::test]

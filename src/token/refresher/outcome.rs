@@ -65,6 +65,8 @@ impl Refresher {
         }
         self.starting = false;
         self.by_peer = false;
+        // A document that appears and is removed between two looks of the watch is no change to it.
+        self.look_at = Some(Instant::now() + super::upkeep::LOOK_AGAIN);
         let reason = match failure {
             None => {
                 self.attempts.succeeded(in_flight.which);
@@ -198,7 +200,9 @@ impl Refresher {
                 tracing::warn!(error, "the stored grant could not be read");
                 self.look_at = Some(Instant::now() + super::upkeep::LOOK_AGAIN);
             }
-            Err(StoreError::Damaged(error) | StoreError::WrongKey(error)) => self.unusable = Some(error),
+            Err(StoreError::Damaged(error) | StoreError::WrongKey(error) | StoreError::Refused(error)) => {
+                self.unusable = Some(error);
+            }
         }
         self.publish();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Refresher;
 use crate::token::journal::{Plan, plan};
 use crate::token::live::{LiveToken, View};
-use crate::token::store::LastRefresh;
+use crate::token::store::{LastRefresh, Record};
 use crate::token::{Generation, Trigger};
 
 impl Refresher {
@@ -52,9 +52,19 @@ impl Refresher {
             retry_at: if needs_login.is_none() { self.attempts.retry_at() } else { None },
             last_refresh: self.last_refresh(),
             needs_login,
-            unpersisted: self.unpersisted.is_some(),
+            unpersisted: self.unpersisted.is_some() || self.is_in_memory_alone(),
             draining: self.draining,
         }
+    }
+
+    /// Whether the store holds a document that can't be used, in the place of the grant that this process uses.
+    pub(super) fn is_in_memory_alone(&self) -> bool {
+        let is_live = |record: &Record| {
+            record.binding == self.journal.settings.binding
+                && record.needs_login.is_none()
+                && (record.refresh.is_some() || record.access.is_some())
+        };
+        self.unusable.is_some() && self.record.as_ref().is_some_and(is_live)
     }
 
     fn last_refresh(&self) -> Option<LastRefresh> {
@@ -68,8 +78,15 @@ impl Refresher {
     /// Why nothing can be refreshed unless a person does something. It follows from what is stored and configured, and so ends by
     /// itself when either changes.
     fn needs_login(&self) -> Option<String> {
-        if self.unusable.is_some() || !self.read {
-            return self.unusable.clone();
+        if let Some(reason) = &self.unusable {
+            let kept = match self.is_in_memory_alone() {
+                true => " The live grant is kept in memory, and is stored once that document is moved away.",
+                false => "",
+            };
+            return Some(format!("{}.{kept}", reason.trim_end_matches('.')));
+        }
+        if !self.read {
+            return None;
         }
         match plan(&self.journal.settings, self.record.as_ref()) {
             Plan::NeedsLogin(reason) => Some(reason),

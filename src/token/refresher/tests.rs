@@ -42,7 +42,7 @@ struct Process {
     clock: Clock,
     metrics: Metrics,
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Ending>,
 }
 
 /// Virtual time that does not run ahead while a socket is waited for: tokio moves its paused clock when nothing else is left to
@@ -246,6 +246,6 @@ impl Process {
 
     async fn stop(self) {
         self.stop.send_replace(true);
-        self.task.await.unwrap();
+        assert_eq!(self.task.await.unwrap(), Ending::Stored);
     }
 }

@@ -10,9 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::reconcile::{Reconciliation, reconcile};
-use super::{Refresher, Trigger};
+use super::{Ending, Refresher, Trigger};
 use crate::token::Outcome;
-use crate::token::journal::{Which, rebased};
+use crate::token::journal::{Which, binding_mismatch, rebased};
 use crate::token::store::{Expect, Record, StoreError, Version, Written};
 
 /// First and longest pause between two tries to store what could not be stored.
@@ -106,6 +106,10 @@ impl Refresher {
 
     /// The store holds `stored`.
     pub(super) fn take_up(&mut self, stored: Option<Record>) {
+        if let Some(reason) = stored.as_ref().and_then(|stored| self.foreign(stored)) {
+            self.unusable = Some(reason);
+            return;
+        }
         use Reconciliation::{Behind, Changed, Renewed, Renumber, Unchanged};
         let over = stored.as_ref().map(Record::version);
         let token = |version: Option<Version>| version.and_then(|version| version.fingerprint);
@@ -124,6 +128,17 @@ impl Refresher {
                 self.unpersisted = Some(PersistAgain::at_once(over, true));
             }
         }
+    }
+
+    /// Why a stored grant does not take the place of the live one: it belongs to another server, and was not stored with sight of
+    /// the live one, as `import` does it.
+    fn foreign(&self, stored: &Record) -> Option<String> {
+        let configured = &self.journal.settings.binding;
+        let known = self.record.as_ref().filter(|known| known.binding == *configured)?;
+        if stored.replaced.contains(&known.lineage) {
+            return None;
+        }
+        binding_mismatch(&stored.binding, configured)
     }
 
     fn renewed_elsewhere(&mut self, record: Record) {
@@ -227,7 +242,7 @@ impl Refresher {
     }
 
     /// Before the process ends.
-    pub(super) async fn persist_to_the_end(mut self, grace: Duration) {
+    pub(super) async fn persist_to_the_end(mut self, grace: Duration) -> Ending {
         let end = Instant::now() + grace;
         while let Some(again) = &self.unpersisted {
             let at = again.at;
@@ -243,10 +258,11 @@ impl Refresher {
                     "STOPPING WITH A GRANT THAT COULD NOT BE STORED: the stored refresh token is spent and its successor is lost; \
                      log in again and store the new grant with `bearer-proxy import`"
                 );
-                return;
+                return Ending::GrantLost;
             };
             self.errand_done(errand);
         }
+        Ending::Stored
     }
 }
 

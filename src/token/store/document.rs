@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! {"format": 2, "binding": {…}, "lineage": "…", "generation": 3, "access": {…}, "refresh_token": "…", …}
-//! {"format": 2, "sealed": {"key": "…", "nonce": "…", "data": "…"}}
+//! {"format": 2, "binding": {…}, "lineage": "…", "name": "…", "sealed": {"key": "…", "nonce": "…", "data": "…"}}
 //! ```
 //!
-//! Format 1, which version 0.1.0 wrote, has no lineage. It is read, and never written.
+//! The plaintext part of a sealed document is its header. It is authenticated with the rest, so a sealed document can be neither
+//! relabelled nor copied to another name. With keys, a plaintext document is refused.
+//!
+//! Format 1, which version 0.1.0 wrote, has neither lineage nor header. It is read, and never written.
 //!
 //! A reader passes over fields that it does not know, so that a version that adds one can be rolled back. A field that must
 //! not be lost on such a way raises the format number instead, and an older version then refuses the document.
@@ -30,12 +33,30 @@ pub(super) enum Unreadable {
     Newer(u64),
     #[error("{0}")]
     WrongKey(String),
+    #[error(
+        "is not encrypted, although store.keys is set; if this document is yours, encrypt it with `bearer-proxy seal`; otherwise \
+         move it away"
+    )]
+    Plaintext,
+    #[error("is the document of another store.name that was copied here; restore the right one, or move it away")]
+    OtherName,
+}
+
+/// How a document is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Plaintext,
+    Sealed,
 }
 
 /// What is written.
 pub(super) const FORMAT: u64 = 2;
 /// What is read. A document of format 1 has a lineage derived from its binding.
 const FORMATS: std::ops::RangeInclusive<u64> = 1..=FORMAT;
+
+/// Bind a sealed document to what it is, so that no other use of the same key can be passed off as one.
+pub(super) const FORMAT_1: &[u8] = b"bearer-proxy grant document, format 1";
+const FORMAT_2: &[u8] = b"bearer-proxy grant document, format 2";
 
 /// What tells how to read the rest.
 #[derive(Deserialize)]
@@ -44,11 +65,22 @@ struct Envelope {
     sealed: Option<Sealed>,
 }
 
-/// What a sealed document looks like from outside.
-#[derive(Serialize)]
+/// What a sealed document looks like from outside, since format 2.
+#[derive(Serialize, Deserialize)]
 struct SealedEnvelope {
     format: u64,
+    #[serde(flatten)]
+    header: Header,
     sealed: Sealed,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    binding: Binding,
+    lineage: Lineage,
+    /// In a store that holds several grants, which one it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,24 +116,50 @@ struct SecretText(Secret);
 /// The document of this record: sealed if there is a key.
 pub(super) fn encode(record: &Record, sealer: &Sealer) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let document = to_json(&Document::from(record))?;
-    match sealer.seal(document.clone())? {
+    let name = sealer.name().map(str::to_owned);
+    let header = Header { binding: record.binding.clone(), lineage: record.lineage, name };
+    match sealer.seal(document.clone(), &header.authenticated())? {
         None => Ok(document),
-        Some(sealed) => to_json(&SealedEnvelope { format: FORMAT, sealed }),
+        Some(sealed) => to_json(&SealedEnvelope { format: FORMAT, header, sealed }),
     }
 }
 
 /// The record of this document, whatever its bytes are.
 pub(super) fn decode(bytes: &[u8], sealer: &Sealer) -> Result<Record, Unreadable> {
+    match decode_any(bytes, sealer)? {
+        (_, Form::Plaintext) if sealer.has_keys() => Err(Unreadable::Plaintext),
+        (record, _) => Ok(record),
+    }
+}
+
+/// Also of a plaintext document where keys are set: for the one command that a person runs to encrypt it.
+pub(super) fn decode_any(bytes: &[u8], sealer: &Sealer) -> Result<(Record, Form), Unreadable> {
     let envelope: Envelope = match serde_json::from_slice(bytes) {
         Ok(envelope) => envelope,
         Err(error) => return Err(not_an_envelope(bytes, &error)),
     };
     known(envelope.format)?;
-    let document: Document = match envelope.sealed {
-        None => serde_json::from_slice(bytes),
-        Some(sealed) => serde_json::from_slice(&sealer.open(&sealed)?),
+    match envelope.sealed {
+        None => Ok((decode_document(bytes)?, Form::Plaintext)),
+        Some(sealed) if envelope.format == 1 => Ok((decode_document(&sealer.open(&sealed, FORMAT_1)?)?, Form::Sealed)),
+        Some(_) => {
+            let SealedEnvelope { header, sealed, .. } =
+                serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
+            let record = decode_document(&sealer.open(&sealed, &header.authenticated())?)?;
+            // Only what was authenticated is compared.
+            if (&record.binding, record.lineage) != (&header.binding, header.lineage) {
+                return Err(OpenError::Tampered.into());
+            }
+            match header.name.as_deref() == sealer.name() {
+                true => Ok((record, Form::Sealed)),
+                false => Err(Unreadable::OtherName),
+            }
+        }
     }
-    .map_err(|error| damaged(&error))?;
+}
+
+fn decode_document(bytes: &[u8]) -> Result<Record, Unreadable> {
+    let document: Document = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
     // What is sealed has a number of its own.
     known(document.format)?;
     Record::try_from(document)
@@ -144,6 +202,27 @@ fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, SealError> {
     Ok(bytes)
 }
 
+// === impl Header ===
+
+impl Header {
+    /// The data that is authenticated with a sealed document: each part with its length, so that no two headers read the same.
+    fn authenticated(&self) -> Vec<u8> {
+        let Self { binding: Binding { token_url, client_id, upstream_origin }, lineage, name } = self;
+        let mut data = FORMAT_2.to_vec();
+        let lineage = lineage.to_string();
+        let mut append = |part: &str| {
+            data.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            data.extend_from_slice(part.as_bytes());
+        };
+        [token_url, client_id, upstream_origin, &lineage].into_iter().for_each(|part| append(part));
+        // A store without names differs from one whose name is empty.
+        if let Some(name) = name {
+            append(name);
+        }
+        data
+    }
+}
+
 // === impl Unreadable ===
 
 impl Unreadable {
@@ -157,6 +236,7 @@ impl Unreadable {
         match self {
             Self::Damaged(_) | Self::Newer(_) => StoreError::Damaged(text),
             Self::WrongKey(_) => StoreError::WrongKey(text),
+            Self::Plaintext | Self::OtherName => StoreError::Refused(text),
         }
     }
 }

@@ -25,9 +25,9 @@ use tokio::time::Instant;
 use self::lease::Claims;
 use self::state_dir::{DOCUMENT, Dir, StateDir};
 use self::transaction::Transaction;
-use super::document::{self, Unreadable};
+use super::document::{self, Form, Unreadable};
 use super::record::Meets;
-use super::{Expect, Hold, Lease, Leased, Record, Sealer, StoreError, Written};
+use super::{Expect, Hold, Lease, Leased, Record, Sealer, Sealing, StoreError, Written};
 
 /// A document in a file.
 #[derive(Debug)]
@@ -95,6 +95,10 @@ impl FileStore {
     pub(super) async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
         let record = record.clone();
         self.run(move |files, dir| files.replace_damaged(dir, &record)).await
+    }
+
+    pub(super) async fn seal(&self) -> Result<Sealing, StoreError> {
+        self.run(|files, dir| files.seal(dir)).await
     }
 
     pub(super) async fn changed(&self) {
@@ -186,6 +190,16 @@ impl Files {
             };
         }
         self.replace(dir, &transaction, record).map(|()| Written::Done)
+    }
+
+    fn seal(&self, dir: &Dir<'_>) -> Result<Sealing, StoreError> {
+        let transaction = Transaction::begin(dir)?;
+        let Some(bytes) = disk::read(dir, DOCUMENT)? else { return Ok(Sealing::Nothing) };
+        match document::decode_any(&bytes, &self.sealer) {
+            Ok((_, Form::Sealed)) => Ok(Sealing::AlreadySealed),
+            Ok((record, Form::Plaintext)) => self.replace(dir, &transaction, &record).map(|()| Sealing::Sealed),
+            Err(unreadable) => Err(Self::at(dir, unreadable)),
+        }
     }
 
     /// What the document holds; a damaged one is kept aside before it is refused.

@@ -29,9 +29,9 @@ use self::session::{Failure, Session};
 use self::tls::Tls;
 use self::url::Target;
 use self::watch::Watch;
-use super::document::{self, Unreadable};
+use super::document::{self, Form, Unreadable};
 use super::record::Meets;
-use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Record, Sealer, StoreError, Written};
+use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Record, Sealer, Sealing, StoreError, Written};
 use crate::fault;
 use crate::secret::Secret;
 
@@ -86,7 +86,7 @@ impl PostgresStore {
             makes_table: AtomicBool::new(false),
         };
         let leases = HeldLeases::new(database.random()?);
-        Ok(Self { database, sealer, leases, watch: tokio::sync::Mutex::new(Watch::new()) })
+        Ok(Self { database, sealer: sealer.with_name(name), leases, watch: tokio::sync::Mutex::new(Watch::new()) })
     }
 
     /// Creates the table if it is missing, now and whenever a later operation misses it. An existing table needs no right to
@@ -155,6 +155,18 @@ impl PostgresStore {
                 Ok((Some(Update::ReplaceDamaged(document.clone())), Written::Done))
             }
             Err(unreadable) => Err(unreadable.at(&self.place())),
+        };
+        self.database.change(decide).await
+    }
+
+    pub(super) async fn seal(&self) -> Result<Sealing, StoreError> {
+        let decide = |row: &Row| {
+            let Some(document) = &row.document else { return Ok((None, Sealing::Nothing)) };
+            let read = document::decode_any(document.as_bytes(), &self.sealer);
+            match read.map_err(|error| error.at(&self.place()))? {
+                (_, Form::Sealed) => Ok((None, Sealing::AlreadySealed)),
+                (record, Form::Plaintext) => Ok((Some(Update::Document(self.encode(&record)?)), Sealing::Sealed)),
+            }
         };
         self.database.change(decide).await
     }

@@ -17,6 +17,8 @@ use crate::config::StoreKey;
 #[derive(Clone, Debug, Default)]
 pub struct Sealer {
     keys: Vec<StoreKey>,
+    /// In a store that holds several grants, the name of this one.
+    name: Option<String>,
 }
 
 /// A sealed document, as it stands in the envelope.
@@ -43,21 +45,31 @@ pub(super) enum OpenError {
 #[error("the document could not be encrypted")]
 pub(super) struct SealError;
 
-/// Binds a sealed document to what it is, so that no other use of the same key can be passed off as one.
-const PURPOSE: &[u8] = b"bearer-proxy grant document, format 1";
-
 // === impl Sealer ===
 
 impl Sealer {
     pub fn new(keys: &[StoreKey]) -> Self {
-        Self { keys: keys.to_vec() }
+        Self { keys: keys.to_vec(), name: None }
     }
 
-    /// `None`: there is no key, the document stays in clear.
-    pub(super) fn seal(&self, mut document: Zeroizing<Vec<u8>>) -> Result<Option<Sealed>, SealError> {
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only databases hold several grants"))]
+    pub(super) fn with_name(self, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..self }
+    }
+
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// `None`: there is no key, the document stays in plaintext. `header` is authenticated, and not encrypted.
+    pub(super) fn seal(&self, mut document: Zeroizing<Vec<u8>>, header: &[u8]) -> Result<Option<Sealed>, SealError> {
         let Some(key) = self.keys.first() else { return Ok(None) };
         let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.0.as_slice()).map_err(|_| SealError)?;
-        let nonce = cipher.seal_in_place_append_tag(Aad::from(PURPOSE), &mut *document).map_err(|_| SealError)?;
+        let nonce = cipher.seal_in_place_append_tag(Aad::from(header), &mut *document).map_err(|_| SealError)?;
         Ok(Some(Sealed {
             key: key_id(key),
             nonce: BASE64_STANDARD.encode(nonce.as_ref()),
@@ -65,7 +77,8 @@ impl Sealer {
         }))
     }
 
-    pub(super) fn open(&self, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    /// With the header that it was sealed with.
+    pub(super) fn open(&self, sealed: &Sealed, header: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let Some(key) = self.keys.iter().find(|key| key_id(key) == sealed.key) else {
             let held: Vec<_> = self.keys.iter().map(key_id).collect();
             let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
@@ -78,7 +91,7 @@ impl Sealer {
         let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| OpenError::Tampered)?;
         let mut data = Zeroizing::new(BASE64_STANDARD.decode(&sealed.data).map_err(|_| OpenError::Tampered)?);
         let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.0.as_slice()).map_err(|_| OpenError::Tampered)?;
-        let length = cipher.open_in_place(nonce, Aad::from(PURPOSE), &mut data).map_err(|_| OpenError::Tampered)?.len();
+        let length = cipher.open_in_place(nonce, Aad::from(header), &mut data).map_err(|_| OpenError::Tampered)?.len();
         data.truncate(length);
         Ok(data)
     }
@@ -92,22 +105,24 @@ fn key_id(key: &StoreKey) -> String {
 mod tests {
     use super::*;
 
+    const HEADER: &[u8] = b"the header";
+
     fn sealer(keys: &[u8]) -> Sealer {
         Sealer::new(&keys.iter().map(|byte| StoreKey(Zeroizing::new([*byte; 32]))).collect::<Vec<_>>())
     }
 
     fn seal(sealer: &Sealer) -> Sealed {
-        sealer.seal(Zeroizing::new(b"the document".to_vec())).unwrap().unwrap()
+        sealer.seal(Zeroizing::new(b"the document".to_vec()), HEADER).unwrap().unwrap()
     }
 
     #[test]
     fn the_first_key_seals_and_every_key_opens() {
         let old = seal(&sealer(&[1]));
         let rotated = sealer(&[2, 1]);
-        assert_eq!(rotated.open(&old).unwrap().as_slice(), b"the document");
+        assert_eq!(rotated.open(&old, HEADER).unwrap().as_slice(), b"the document");
         let new = seal(&rotated);
-        assert_eq!(sealer(&[2]).open(&new).unwrap().as_slice(), b"the document");
-        assert!(sealer(&[1]).open(&new).is_err());
+        assert_eq!(sealer(&[2]).open(&new, HEADER).unwrap().as_slice(), b"the document");
+        assert!(sealer(&[1]).open(&new, HEADER).is_err());
     }
 
     #[test]
@@ -121,11 +136,11 @@ mod tests {
     #[test]
     fn a_missing_key_is_named_with_those_that_are_there() {
         let sealed = seal(&sealer(&[1]));
-        let error = sealer(&[2, 3]).open(&sealed).unwrap_err().to_string();
+        let error = sealer(&[2, 3]).open(&sealed, HEADER).unwrap_err().to_string();
         for byte in [1, 2, 3] {
             assert!(error.contains(&key_id(&StoreKey(Zeroizing::new([byte; 32])))), "{error}");
         }
-        let error = sealer(&[]).open(&sealed).unwrap_err().to_string();
+        let error = sealer(&[]).open(&sealed, HEADER).unwrap_err().to_string();
         assert!(error.contains("store.keys holds none"), "{error}");
     }
 
@@ -140,19 +155,20 @@ mod tests {
         let whole = seal(&sealer);
         for at in 0..BASE64_STANDARD.decode(&whole.data).unwrap().len() {
             let changed = Sealed { key: whole.key.clone(), nonce: whole.nonce.clone(), data: change(&whole.data, at) };
-            assert_eq!(sealer.open(&changed), Err(OpenError::Tampered), "byte {at}");
+            assert_eq!(sealer.open(&changed, HEADER), Err(OpenError::Tampered), "byte {at}");
         }
+        assert_eq!(sealer.open(&whole, b"another header"), Err(OpenError::Tampered));
         let changed = Sealed { nonce: change(&whole.nonce, 0), ..whole };
-        assert_eq!(sealer.open(&changed), Err(OpenError::Tampered));
+        assert_eq!(sealer.open(&changed, HEADER), Err(OpenError::Tampered));
         for (nonce, data) in [("", ""), ("AAAA", "AAAA"), ("?", ""), ("AAAAAAAAAAAAAAAA", "")] {
             let cut = Sealed { key: changed.key.clone(), nonce: nonce.to_owned(), data: data.to_owned() };
-            assert_eq!(sealer.open(&cut), Err(OpenError::Tampered), "{nonce:?} {data:?}");
+            assert_eq!(sealer.open(&cut, HEADER), Err(OpenError::Tampered), "{nonce:?} {data:?}");
         }
     }
 
     #[test]
     fn nothing_that_only_looks_like_a_key_name_is_printed() {
         let sealed = Sealed { key: "def50200secret".to_owned(), nonce: String::new(), data: String::new() };
-        assert_eq!(sealer(&[1]).open(&sealed), Err(OpenError::Tampered));
+        assert_eq!(sealer(&[1]).open(&sealed, HEADER), Err(OpenError::Tampered));
     }
 }

@@ -436,6 +436,21 @@ async fn the_first_key_encrypts_from_the_next_write_on_and_all_decrypt(site: Sit
     write(&site.store().await, NOTHING, &present).await;
     assert!(site.raw().await.contains("access-1"));
 
+    // Until a person says that it is theirs, it may be anybody's.
+    let store = site.store_with_keys(&[1]).await;
+    let plaintext = site.raw().await;
+    for error in [
+        store.load().await.unwrap_err(),
+        store.write(expecting(&present), &grant(2, "two")).await.unwrap_err(),
+        store.replace_damaged(&grant(2, "two")).await.unwrap_err(),
+    ] {
+        assert!(matches!(&error, StoreError::Refused(text) if text.contains("bearer-proxy seal")), "{error:?}");
+    }
+    assert_eq!(site.raw().await, plaintext);
+    assert_eq!(store.seal().await.unwrap(), Sealing::Sealed);
+    assert!(!site.raw().await.contains("access-1"));
+    assert_eq!(store.seal().await.unwrap(), Sealing::AlreadySealed);
+
     // Each step reads what the one before it wrote: keys at all, two rotations, and the end of each.
     for (generation, keys) in [(2, &[1][..]), (3, &[2, 1]), (4, &[2]), (5, &[3, 2]), (6, &[3])] {
         let store = site.store_with_keys(keys).await;

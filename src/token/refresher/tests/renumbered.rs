@@ -53,7 +53,8 @@ async fn a_pair_that_could_not_be_stored_follows_the_grant_under_its_other_numbe
     refresher.unpersisted = Some(PersistAgain::after_failure(expect));
     refresher.errand_done(Errand::Persisted(Ok(Written::Superseded(Some(Box::new(renumbered))))));
     assert!(refresher.unpersisted.is_some(), "it is not given up");
-    tokio::join!(refresher.persist_to_the_end(SECOND), tokio::time::advance(SECOND / 100));
+    let (ending, ()) = tokio::join!(refresher.persist_to_the_end(SECOND), tokio::time::advance(SECOND / 100));
+    assert_eq!(ending, Ending::Stored);
     let stored = world.load().await;
     assert_eq!((stored.generation, stored.refresh), (Generation(6), Some(token("new"))));
 }

@@ -174,9 +174,9 @@ fn a_newer_format_is_told_apart_from_damage() {
     assert_eq!(error, Unreadable::Newer(3));
     assert!(error.to_string().contains("newer version (format 3; this one reads up to 2)"), "{error}");
     let newer = whole().replace("\"format\":2", "\"format\":3").into_bytes();
-    let sealed = sealer(&[1]).seal(Zeroizing::new(newer)).unwrap().unwrap();
-    let sealed = to_json(&SealedEnvelope { format: FORMAT, sealed }).unwrap();
-    assert_eq!(decode(&sealed, &sealer(&[1])), Err(Unreadable::Newer(3)));
+    let sealed = sealer(&[1]).seal(Zeroizing::new(newer), FORMAT_1).unwrap().unwrap();
+    let sealed = serde_json::json!({ "format": 1, "sealed": sealed }).to_string();
+    assert_eq!(decode(sealed.as_bytes(), &sealer(&[1])), Err(Unreadable::Newer(3)));
 }
 
 #[test]
@@ -187,13 +187,57 @@ fn unknown_fields_are_passed_over_so_that_a_version_can_be_rolled_back() {
 }
 
 #[test]
-fn a_clear_document_is_read_with_keys_and_sealed_with_them() {
-    let record = decode(whole().as_bytes(), &sealer(&[1])).unwrap();
-    let sealed = encode(&record, &sealer(&[1])).unwrap();
-    let text = std::str::from_utf8(&sealed).unwrap();
-    assert!(!text.contains("canary") && !text.contains("refresh_token"), "{text}");
-    let error = decode(&sealed, &sealer(&[])).unwrap_err();
-    assert!(matches!(error, Unreadable::WrongKey(_)), "{error}");
+fn a_plaintext_document_is_refused_where_keys_are_set_and_read_for_the_one_who_seals_it() {
+    let keys = sealer(&[1]);
+    for text in [whole(), WRITTEN_BY_0_1_0.to_owned()] {
+        let error = decode(text.as_bytes(), &keys).unwrap_err();
+        assert_eq!(error, Unreadable::Plaintext);
+        assert!(error.to_string().contains("bearer-proxy seal"), "{error}");
+        let (record, form) = decode_any(text.as_bytes(), &keys).unwrap();
+        let sealed = encode(&record, &keys).unwrap();
+        assert_eq!((form, decode_any(&sealed, &keys)), (Form::Plaintext, Ok((record, Form::Sealed))));
+        let text = std::str::from_utf8(&sealed).unwrap();
+        assert!(!text.contains("refresh_token"), "{text}");
+        let error = decode(&sealed, &sealer(&[])).unwrap_err();
+        assert!(matches!(error, Unreadable::WrongKey(_)), "{error}");
+    }
+}
+
+#[test]
+fn the_header_of_a_sealed_document_is_authenticated_before_it_is_compared() {
+    let named = |name: &str| sealer(&[1]).with_name(name);
+    let record = decode(whole().as_bytes(), &sealer(&[])).unwrap();
+    let sealed = encode(&record, &named("one")).unwrap();
+    let envelope: serde_json::Value = serde_json::from_slice(&sealed).unwrap();
+    assert_eq!((&envelope["name"], &envelope["lineage"]), (&"one".into(), &record.lineage.to_string().into()));
+    assert_eq!(decode(&sealed, &named("one")), Ok(record.clone()));
+    // Another grant's, copied here as it is.
+    for sealer in [named("other"), sealer(&[1])] {
+        assert_eq!(decode(&sealed, &sealer), Err(Unreadable::OtherName));
+    }
+    // The same, relabelled.
+    let other = serde_json::json!("0123456789abcdef0123456789abcdef");
+    let changes: [(&str, serde_json::Value); 6] = [
+        ("/name", "other".into()),
+        ("/name", serde_json::Value::Null),
+        ("/lineage", other),
+        ("/binding/token_url", "https://elsewhere.test/token".into()),
+        ("/binding/client_id", "8".into()),
+        ("/format", 1.into()),
+    ];
+    for (place, value) in changes {
+        let mut changed = envelope.clone();
+        *changed.pointer_mut(place).unwrap() = value;
+        for sealer in [named("one"), named("other"), sealer(&[1])] {
+            let error = decode(changed.to_string().as_bytes(), &sealer).unwrap_err();
+            assert_eq!(error, Unreadable::Damaged("its encrypted part was changed or cut".to_owned()), "{place}");
+        }
+    }
+    // One part's end is not another's beginning.
+    let shifted = Binding { token_url: "canaryc".into(), client_id: "anary".into(), ..record.binding.clone() };
+    let mut changed = envelope;
+    changed["binding"] = serde_json::to_value(shifted).unwrap();
+    assert!(decode(changed.to_string().as_bytes(), &named("one")).is_err());
 }
 
 /// As version 0.1.0 wrote them: its own field names, order and spelling.
