@@ -42,6 +42,7 @@ pub mod token;
 
 pub mod admin;
 pub mod clock;
+pub mod descriptors;
 pub mod fault;
 pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]

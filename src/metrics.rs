@@ -15,6 +15,7 @@ use prometheus::{GaugeVec, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, 
 
 pub use worker::{InFlight, Source, WorkerMetrics};
 
+use crate::descriptors::{self, Usage};
 use crate::downstream::Connections;
 use crate::outbound::Protocol;
 use crate::token::live::View;
@@ -37,6 +38,7 @@ const STORE_OPERATIONS: &str = "bearer_proxy_store_operations_total";
 const UPSTREAM_CONNECTIONS: &str = "bearer_proxy_upstream_connections";
 const DOWNSTREAM_CONNECTIONS: &str = "bearer_proxy_downstream_connections";
 const TUNNELS: &str = "bearer_proxy_tunnels";
+const FILE_DESCRIPTORS: &str = "bearer_proxy_file_descriptors";
 const BUILD_INFO: &str = "bearer_proxy_build_info";
 
 /// All metrics of one process; clones share them.
@@ -60,6 +62,7 @@ struct Inner {
     upstream_connections: IntGaugeVec,
     downstream_connections: IntGauge,
     tunnels: IntGauge,
+    file_descriptors: IntGaugeVec,
     upstream_open: OpenConnections,
     downstream_open: OnceLock<Connections>,
 }
@@ -100,6 +103,7 @@ impl Metrics {
         let store_operations =
             counters(&registry, STORE_OPERATIONS, "Operations on the store.", &["operation", "outcome"]);
         let upstream_connections = Opts::new(UPSTREAM_CONNECTIONS, "Open connections to the upstream.");
+        let file_descriptors = Opts::new(FILE_DESCRIPTORS, "Open file descriptors, and how many there may be.");
         let build_info = Opts::new(BUILD_INFO, "Always 1; the label is the version that runs.")
             .const_label("version", env!("CARGO_PKG_VERSION"));
 
@@ -135,6 +139,7 @@ impl Metrics {
             downstream_open: OnceLock::new(),
             tunnels: gauge(&registry, TUNNELS, "Upgraded connections, each in a place of upstream.max_in_flight."),
             downstream_connections: gauge(&registry, DOWNSTREAM_CONNECTIONS, "Open connections of internal clients."),
+            file_descriptors: registered(&registry, made(IntGaugeVec::new(file_descriptors, &["state"]))),
             registry,
         };
         Self { inner: Arc::new(inner) }
@@ -192,6 +197,13 @@ impl Metrics {
         }
         let downstream = inner.downstream_open.get().map_or(0, Connections::count);
         inner.downstream_connections.set(i64::try_from(downstream).unwrap_or(i64::MAX));
+        if let Ok(Usage { used, limit }) = descriptors::usage() {
+            let gauge = |state, count| {
+                inner.file_descriptors.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+            };
+            gauge("used", used);
+            gauge("limit", limit.unwrap_or(u64::MAX));
+        }
         inner.token_generation.set(i64::try_from(view.generation().0).unwrap_or(i64::MAX));
         inner.token_unpersisted.set(view.unpersisted.into());
         inner.needs_login.set(view.needs_login.is_some().into());

@@ -60,6 +60,8 @@ pub enum ConnectError {
     Refused,
     #[error("{0}")]
     Unreachable(String),
+    #[error("this process has no file descriptor left for a connection: raise its limit of open files")]
+    NoDescriptor,
     #[error("no connection within {0:?}")]
     Timeout(Duration),
     #[error(

@@ -19,6 +19,7 @@ use super::open::{Activity, Open};
 use super::routes::respond;
 use super::{Admin, Scope};
 use crate::config::ListenAddress;
+use crate::descriptors;
 use crate::downstream::Stream;
 use crate::downstream::listener::{self, Accepting, ListenError};
 
@@ -98,8 +99,11 @@ impl Listener {
                         });
                     }
                     Err(error) => {
-                        // Out of file descriptors, mostly: a moment later some may be free again.
-                        tracing::warn!(%error, "a connection to the admin or probes listener could not be accepted");
+                        // Some may be free again a moment later.
+                        descriptors::warn_exhausted(
+                            &error,
+                            "cannot accept connections to the admin or probes listener",
+                        );
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }

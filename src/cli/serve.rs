@@ -4,6 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::config::{Loaded, Sources};
+use crate::descriptors;
 use crate::gateway::reload::Watch;
 use crate::gateway::{Gateway, StartError};
 use crate::telemetry::Logs;
@@ -23,6 +24,8 @@ pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<Endin
     // Before anything is started: a signal that comes early must not end a refresh half-way.
     let mut stop = Stop::new().map_err(ServeError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
+    descriptors::raise_limit();
+    descriptors::warn_unattainable(&loaded.config);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -7,19 +7,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::Settings;
 use super::listener::{Accepting, Listener};
 use super::load::{Load, Place};
 use super::stream::Stream;
 use super::worker::Command;
+use crate::descriptors;
 
 /// Between attempts while the system has no file descriptor or memory left for another connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
-
-/// Between two warnings of it: at the edge of a limit, failure and success take turns.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The worker that the accept loop runs in.
 pub(super) const HERE: usize = 0;
@@ -41,7 +38,6 @@ struct Listening {
     listeners: Vec<Accepting>,
     /// The one to look at first, so that a busy one does not starve the others.
     next: usize,
-    warned: Option<Instant>,
 }
 
 // === impl Acceptor ===
@@ -61,7 +57,7 @@ impl Acceptor {
     pub(super) fn register(self, here: impl Fn(Stream, Place)) -> io::Result<impl Future<Output = ()>> {
         let Self { listeners, settings, load, workers, close } = self;
         let listeners = listeners.into_iter().map(Listener::register).collect::<Result<_, _>>()?;
-        let listening = Listening { listeners, next: 0, warned: None };
+        let listening = Listening { listeners, next: 0 };
         Ok(run(listening, settings, load, workers, close, here))
     }
 }
@@ -127,20 +123,10 @@ impl Listening {
                 // The client went away while it was in the queue.
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    self.warn(&error);
+                    descriptors::warn_exhausted(&error, "cannot accept connections");
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }
-        }
-    }
-
-    fn warn(&mut self, error: &io::Error) {
-        if self.warned.is_none_or(|last| last.elapsed() >= WARN_INTERVAL) {
-            self.warned = Some(Instant::now());
-            tracing::warn!(
-                %error,
-                "cannot accept connections; raise the limit of open files, or lower guard.max_connections"
-            );
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::descriptors;
 
 /// How far above `guard.max_header_size` the HTTP library itself refuses a head, with a bare 431.
 ///
@@ -35,7 +36,7 @@ impl Limits {
     pub fn new(config: &Config) -> Self {
         let guard = &config.guard;
         Self {
-            max_connections: guard.max_connections,
+            max_connections: guard.max_connections.min(descriptors::for_connections()),
             header_timeout: guard.header_timeout,
             idle_timeout: guard.idle_timeout,
             // The same key bounds a body's pauses in the other direction.

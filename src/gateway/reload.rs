@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{Config, GrantConfig, Loaded, Sources};
+use crate::descriptors;
 use crate::downstream::{Limits, tls};
 use crate::outbound::Connector;
 use crate::proxy::Shared;
@@ -114,6 +115,9 @@ impl Gateway {
             tracing::warn!(keys = keys(&later), "these changes take effect at the next start");
         }
         logs.set_level(config.log.level);
+        if changes.iter().any(|change| change.key == "guard.max_connections") {
+            descriptors::warn_unattainable(&config);
+        }
         self.running.set_limits(Limits::new(&config));
         if let Some(tls) = tls {
             self.running.set_tls(tls);

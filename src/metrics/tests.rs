@@ -109,6 +109,10 @@ fn what_is_in_flight_is_counted_until_it_ends() {
     has(&text, "bearer_proxy_requests_in_flight 0");
     has(&text, r#"bearer_proxy_upstream_connections{protocol="http/1.1"} 0"#);
     has(&text, "bearer_proxy_downstream_connections 0");
+    for state in ["used", "limit"] {
+        let series = format!(r#"bearer_proxy_file_descriptors{{state="{state}"}} "#);
+        assert!(text.contains(&series), "no {series} in:\n{text}");
+    }
 }
 
 #[test]

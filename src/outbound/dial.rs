@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::config::ip_literal;
+use crate::descriptors;
 
 use super::ConnectError;
 use super::dns::{self, Found, Late};
@@ -123,6 +124,10 @@ impl Reach {
 impl ConnectError {
     pub(super) fn from_dial(error: io::Error) -> Self {
         match error.kind() {
+            _ if descriptors::are_exhausted(&error) => {
+                descriptors::warn_exhausted(&error, "cannot connect to the upstream or the token endpoint");
+                Self::NoDescriptor
+            }
             io::ErrorKind::ConnectionRefused => Self::Refused,
             _ => Self::Unreachable(error.to_string()),
         }
@@ -136,6 +141,16 @@ mod tests {
     async fn dial_all(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
         let port = addresses[0].port();
         dial_any("test", port, Reach::Anywhere, Found { addresses, late: None }).await
+    }
+
+    #[test]
+    fn exhausted_descriptors_are_not_the_networks_fault() {
+        for code in [23, 24] {
+            let error = || io::Error::from_raw_os_error(code);
+            assert_eq!(ConnectError::from_dial(error()), ConnectError::NoDescriptor);
+        }
+        assert_eq!(ConnectError::from_dial(io::Error::from_raw_os_error(111)), ConnectError::Refused);
+        assert!(matches!(ConnectError::from_dial(io::Error::from_raw_os_error(113)), ConnectError::Unreachable(_)));
     }
 
     #[tokio::test]

@@ -112,6 +112,10 @@ impl Failure {
             Self::MethodNotSupported => (StatusCode::NOT_IMPLEMENTED, "method-not-supported", "http_request_denied"),
             Self::Unreachable(error) => match error {
                 ConnectError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "connection_timeout"),
+                // The client's to try again: neither the upstream nor the way to it is at fault.
+                ConnectError::NoDescriptor => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached")
+                }
                 ConnectError::Dns(_) => (StatusCode::BAD_GATEWAY, "upstream-unreachable", "dns_error"),
                 ConnectError::Refused => (StatusCode::BAD_GATEWAY, "upstream-unreachable", "connection_refused"),
                 ConnectError::Unreachable(_) => {
@@ -151,7 +155,7 @@ impl Failure {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TokenUnavailable(Unavailable { retry_after, .. }) => Some(*retry_after),
-            Self::Overloaded { .. } | Self::Draining => Some(1),
+            Self::Overloaded { .. } | Self::Draining | Self::Unreachable(ConnectError::NoDescriptor) => Some(1),
             _ => None,
         }
     }

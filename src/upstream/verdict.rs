@@ -59,7 +59,10 @@ fn may_connect_again(error: &ConnectError) -> bool {
         | ConnectError::Tls(_)
         | ConnectError::Proxy(_) => true,
         // It will not be trusted a moment later; and the time for connecting has been used up.
-        ConnectError::Certificate(_) | ConnectError::NotLoopback { .. } | ConnectError::Timeout(_) => false,
+        ConnectError::Certificate(_)
+        | ConnectError::NotLoopback { .. }
+        | ConnectError::Timeout(_)
+        | ConnectError::NoDescriptor => false,
     }
 }
 

@@ -43,7 +43,9 @@ mod an_upstream_that_requires_http1_gets_it;
 mod clients_cannot_change_readiness;
 mod commands_have_exit_codes;
 mod configured_files_are_files;
+mod descriptors_are_left_for_what_matters;
 mod every_fault_of_the_token_endpoint;
+
 mod every_grant_works;
 mod messages_say_what_to_do;
 mod names_are_looked_up_for_all_who_wait;

@@ -89,7 +89,7 @@ fn come_again(held: Held, address: SocketAddr, over: Arc<AtomicBool>) -> impl Fn
             if connections.len() > HELD {
                 connections.pop_front();
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::park_timeout(Duration::from_millis(10));
         }
     }
 }

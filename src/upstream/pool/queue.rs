@@ -16,7 +16,7 @@ use crate::config::UpstreamHttp;
 use crate::outbound::{ConnectError, Offer, Protocol};
 
 use super::h2::MAX_STREAMS;
-use super::{Pool, RequestBody, Slot, h1, h2};
+use super::{OpenConnections, Pool, RequestBody, Slot, h1, h2};
 
 pub(super) struct Queue<B: RequestBody> {
     waiting: RefCell<VecDeque<Waiting<B>>>,
@@ -29,7 +29,10 @@ pub(super) struct Queue<B: RequestBody> {
 pub(super) struct Waiting<B: RequestBody>(oneshot::Sender<Result<Slot<B>, ConnectError>>);
 
 /// Counted as one connection being opened until dropped.
-pub(super) struct Opening<B: RequestBody>(Weak<Pool<B>>);
+pub(super) struct Opening<B: RequestBody> {
+    pool: Weak<Pool<B>>,
+    connections: OpenConnections,
+}
 
 // === impl Queue ===
 
@@ -57,6 +60,17 @@ impl<B: RequestBody> Queue<B> {
         std::iter::from_fn(|| waiting.pop_front()).find(|waiting| !waiting.0.is_closed())
     }
 
+    /// Those hear of it for whom no other connection is being opened.
+    fn fail(&self, error: &ConnectError) {
+        let Self { waiting, opening, per_connection } = self;
+        let served = opening.get().saturating_mul(per_connection.get());
+        waiting.borrow_mut().retain(|waiting| !waiting.0.is_closed());
+        while waiting.borrow().len() > served {
+            let Some(Waiting(first)) = waiting.borrow_mut().pop_front() else { return };
+            let _ = first.send(Err(error.clone()));
+        }
+    }
+
     pub(super) fn is_opening(&self) -> bool {
         self.opening.get() > 0
     }
@@ -76,12 +90,13 @@ impl<B: RequestBody> Waiting<B> {
 impl<B: RequestBody> Opening<B> {
     fn new(pool: &Pool<B>) -> Self {
         pool.queue.opening.set(pool.queue.opening.get() + 1);
-        Self(pool.this.clone())
+        pool.connections.began();
+        Self { pool: pool.this.clone(), connections: pool.connections.clone() }
     }
 
     /// The connection is there, and serves so many of those who wait.
     pub(super) fn succeeded(self, per_connection: usize) {
-        let pool = self.0.upgrade();
+        let pool = self.pool.upgrade();
         drop(self);
         if let Some(pool) = pool {
             pool.queue.per_connection.set(per_connection);
@@ -91,22 +106,19 @@ impl<B: RequestBody> Opening<B> {
 
     /// Those hear of it for whom no other connection is being opened.
     pub(super) fn failed(self, error: ConnectError) {
-        let pool = self.0.upgrade();
+        let pool = self.pool.upgrade();
         drop(self);
-        let Some(Queue { waiting, opening, per_connection }) = pool.as_deref().map(|pool| &pool.queue) else { return };
         debug!(%error, "a connection to the upstream could not be opened");
-        let served = opening.get().saturating_mul(per_connection.get());
-        waiting.borrow_mut().retain(|waiting| !waiting.0.is_closed());
-        while waiting.borrow().len() > served {
-            let Some(Waiting(first)) = waiting.borrow_mut().pop_front() else { return };
-            let _ = first.send(Err(error.clone()));
+        if let Some(pool) = pool {
+            pool.queue.fail(&error);
         }
     }
 }
 
 impl<B: RequestBody> Drop for Opening<B> {
     fn drop(&mut self) {
-        if let Some(pool) = self.0.upgrade() {
+        self.connections.ended();
+        if let Some(pool) = self.pool.upgrade() {
             pool.queue.opening.set(pool.queue.opening.get() - 1);
         }
     }
@@ -125,8 +137,16 @@ impl<B: RequestBody> Pool<B> {
     fn open_for_waiting(&self) {
         let wanted = self.queue.waiting.borrow().len().div_ceil(self.queue.per_connection.get());
         while self.queue.opening.get() < wanted {
+            if !self.may_open() {
+                return self.queue.fail(&ConnectError::NoDescriptor);
+            }
             self.open_one();
         }
+    }
+
+    /// Whether the descriptors that are reserved for others stay free.
+    pub(super) fn may_open(&self) -> bool {
+        self.connections.total() < self.limits.most_connections
     }
 
     /// Opens one connection more.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
+use crate::descriptors;
 
 use super::keepalive::Times;
 use super::{Pool, RequestBody, h1, h2};
@@ -29,6 +30,8 @@ pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
     pub(super) upload_stall: Duration,
     pub(super) keepalive: Times,
+    /// Of all workers together.
+    pub(super) most_connections: usize,
     age: Duration,
     unwanted: Duration,
     /// Between two sweeps.
@@ -46,6 +49,7 @@ impl Limits {
             idle_timeout,
             upload_stall: config.idle_timeout,
             keepalive: Times::default(),
+            most_connections: descriptors::for_connections(),
             age,
             unwanted: UNWANTED.min(idle_timeout / 4),
             interval,
@@ -89,7 +93,7 @@ impl<B: RequestBody> Pool<B> {
         self.retire_shared(now);
         // In use and old: its successor is opened first, so that no request waits for it. If that fails, an old
         // connection that works is better than none.
-        if self.shared.borrow().iter().any(|conn| conn.is_due(now)) && !self.queue.is_opening() {
+        if self.shared.borrow().iter().any(|conn| conn.is_due(now)) && !self.queue.is_opening() && self.may_open() {
             self.open_one();
         }
     }

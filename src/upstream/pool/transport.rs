@@ -20,6 +20,7 @@ pub struct OpenConnections(Arc<Counts>);
 struct Counts {
     http1: AtomicI64,
     http2: AtomicI64,
+    opening: AtomicI64,
 }
 
 /// Counted as one open connection until dropped.
@@ -49,6 +50,21 @@ pub(super) struct Transport {
 impl OpenConnections {
     pub fn count(&self, protocol: Protocol) -> i64 {
         self.0.of(protocol).load(Ordering::Relaxed)
+    }
+
+    /// All of them, those that are being opened included.
+    pub(super) fn total(&self) -> usize {
+        let Counts { http1, http2, opening } = &*self.0;
+        let total: i64 = [http1, http2, opening].map(|count| count.load(Ordering::Relaxed)).iter().sum();
+        usize::try_from(total).unwrap_or(0)
+    }
+
+    pub(super) fn began(&self) {
+        self.0.opening.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self) {
+        self.0.opening.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn open(&self, protocol: Protocol) -> Open {
