@@ -299,6 +299,8 @@ pub struct GuardConfig {
     pub max_header_size: usize,
     /// Bytes.
     pub max_body_size: Option<u64>,
+    /// Bytes per second, not 0.
+    pub min_body_rate: Option<u64>,
     pub pass_cookies: bool,
 }
 

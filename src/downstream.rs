@@ -79,6 +79,10 @@ pub struct WorkerContext {
     pub workers: usize,
 }
 
+/// An extension of a response that refuses a client key: a connection that gets only these is ended.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyRefused;
+
 /// What answers requests: a short name for its bounds.
 ///
 /// It is cloned once for each connection, and stays in its worker. `poll_ready` is asked before each call; a service that is

@@ -19,6 +19,7 @@ pub mod incoming;
 pub mod limit;
 mod location;
 pub mod observe;
+pub mod pace;
 pub mod refusal;
 pub mod replay;
 pub mod target;
@@ -113,6 +114,7 @@ fn stack(
         replay_limit: config.upstream.replay_limit,
         idle_timeout: config.upstream.idle_timeout,
         max_body_size: config.guard.max_body_size,
+        min_body_rate: config.guard.min_body_rate,
         metrics: metrics.clone(),
     };
     let pool = Pool::new(connector.clone(), &config.upstream, all.upstream_connections());

@@ -118,6 +118,7 @@ impl Parts {
             replay_limit: config.upstream.replay_limit,
             idle_timeout: config.upstream.idle_timeout,
             max_body_size: config.guard.max_body_size,
+            min_body_rate: None,
             metrics: metrics.worker(),
         }))
     }

@@ -1,7 +1,6 @@
 //! Requests in flight on one connection: counted from the head's arrival to the end of the response's body.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,12 +13,15 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower::util::Oneshot;
 
-use super::Service;
 use super::drain::Draining;
 use super::heads::Ambiguity;
 use super::moderation::Moderation;
 use super::protocol::Protocol;
 use super::socket::Signals;
+use super::{KeyRefused, Service};
+
+/// Consecutive refusals of client keys, until the connection is ended: an HTTP/2 client may have sent some at once.
+const MAX_REFUSALS: u32 = 16;
 
 /// What a connection's requests do, as its lifetime sees it.
 pub(super) struct Flights {
@@ -28,6 +30,10 @@ pub(super) struct Flights {
     since: Cell<Instant>,
     /// How many requests' heads have come.
     requests: Cell<u64>,
+    /// How many client keys were refused since one was accepted.
+    refusals: Cell<u32>,
+    /// No new request is answered: what was begun finishes.
+    closed: Cell<bool>,
     /// What the response body that was polled last did.
     body: Cell<BodyPoll>,
     signals: Arc<Signals>,
@@ -59,6 +65,12 @@ pub(super) struct Flight {
     begun: Instant,
 }
 
+/// The request came after the end of its connection was announced, and was not looked at. By its cause, HTTP/2 resets the stream
+/// with REFUSED_STREAM, so that the client may send the request again elsewhere (RFC 9113 §8.7). HTTP/1 closes the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection takes no more requests")]
+pub(super) struct TurnedAway(#[source] h2::Error);
+
 pin_project_lite::pin_project! {
     /// Until the response's head.
     pub(super) struct Call<S: Service> {
@@ -75,6 +87,7 @@ pin_project_lite::pin_project! {
         Called { #[pin] future: S::Future },
         // Boxed, since it is rare and holds the whole request.
         NotReady { #[pin] future: Pin<Box<Oneshot<S, Request<Incoming>>>> },
+        TurnedAway,
     }
 }
 
@@ -100,6 +113,8 @@ impl Flights {
             in_flight: Cell::new(0),
             since: Cell::new(Instant::now()),
             requests: Cell::new(0),
+            refusals: Cell::new(0),
+            closed: Cell::new(false),
             body: Cell::default(),
             signals,
             protocol,
@@ -134,6 +149,27 @@ impl Flights {
         self.draining.since()
     }
 
+    /// Whether new requests are turned away.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// From now on, new requests are turned away.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+    }
+
+    /// A response is there. HTTP/1 ends a connection with the first refusal.
+    fn answered<B>(&self, response: &Response<B>) {
+        let refused = response.extensions().get::<KeyRefused>().is_some();
+        let refusals = if refused { self.refusals.get() + 1 } else { 0 };
+        self.refusals.set(refusals);
+        if refusals == MAX_REFUSALS {
+            tracing::debug!("a connection ends: its requests have no valid client key");
+            self.close();
+        }
+    }
+
     /// What a response body did since this was last asked.
     pub(super) fn take_body_poll(&self) -> BodyPoll {
         self.body.take()
@@ -146,7 +182,7 @@ impl Flights {
     /// (RFC 9110 §10.1.1). An early success reads on.
     fn is_last(&self, status: StatusCode) -> bool {
         let is_early = !status.is_success() && self.signals.is_receiving(self.requests.get());
-        let ends = self.draining.since().is_some() || self.ambiguity().is_some() || is_early;
+        let ends = self.draining.since().is_some() || self.is_closed() || self.ambiguity().is_some() || is_early;
         ends && self.protocol == Protocol::Http1 && status != StatusCode::SWITCHING_PROTOCOLS
     }
 
@@ -176,10 +212,13 @@ impl<S: Service> Counted<S> {
 
 impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
     type Response = Response<CountedBody<S::Body>>;
-    type Error = Infallible;
+    type Error = TurnedAway;
     type Future = Call<S>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if self.flights.is_closed() {
+            return Call { state: CallState::TurnedAway, flight: None };
+        }
         let flight = Some(self.flights.begin());
         let is_http10 = request.version() == Version::HTTP_10;
         if let Some(ambiguity) = self.flights.ambiguity() {
@@ -213,19 +252,29 @@ impl Drop for Flight {
     }
 }
 
+// === impl TurnedAway ===
+
+impl TurnedAway {
+    fn new() -> Self {
+        Self(h2::Reason::REFUSED_STREAM.into())
+    }
+}
+
 // === impl Call ===
 
 impl<S: Service> Future for Call<S> {
-    type Output = Result<Response<CountedBody<S::Body>>, Infallible>;
+    type Output = Result<Response<CountedBody<S::Body>>, TurnedAway>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(mut response) = ready!(match this.state.project() {
             CallStateProjection::Called { future } => future.poll(cx),
             CallStateProjection::NotReady { future } => future.poll(cx),
+            CallStateProjection::TurnedAway => return Poll::Ready(Err(TurnedAway::new())),
         });
         match this.flight.take() {
             Some(flight) => {
+                flight.flights.answered(&response);
                 if flight.flights.is_last(response.status()) || (*this.is_http10 && ends_with_connection(&response)) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -107,7 +107,9 @@ impl<S: Service> Future for Lifetime<S> {
             this.observed.look();
             let stage = this.observed.stage();
             let drained = this.observed.flights.drained();
-            if drained.is_some() && this.observed.may_close(stage) {
+            if (drained.is_some() && this.observed.may_close(stage))
+                || (this.observed.flights.is_closed() && this.observed.closing.is_none())
+            {
                 this.observed.close();
                 this.http.graceful_shutdown();
                 continue;

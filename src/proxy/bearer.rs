@@ -65,6 +65,8 @@ pub struct Bearing {
     pub idle_timeout: Duration,
     /// Bytes.
     pub max_body_size: Option<u64>,
+    /// Bytes per second.
+    pub min_body_rate: Option<u64>,
     pub metrics: WorkerMetrics,
 }
 
@@ -131,7 +133,7 @@ impl Bearing {
         let Some(incoming) = incoming.filter(|incoming| !incoming.is_end_stream()) else {
             return (RequestBody::Empty, None);
         };
-        let body = ClientBody::new(incoming, self.idle_timeout, self.max_body_size);
+        let body = ClientBody::new(incoming, self.idle_timeout, self.max_body_size, self.min_body_rate);
         let (kept, attempt) =
             if large { Kept::streamed(body, &self.budget) } else { Kept::new(body, self.replay_limit, &self.budget) };
         (RequestBody::Attempt(attempt), Some(Rc::new(kept)))

@@ -18,6 +18,7 @@ use super::headers;
 use super::incoming::ClientIncoming;
 use super::limit::Place;
 use super::observe::Exchange;
+use super::pace::Pace;
 use crate::upstream::pool::UpstreamBody;
 
 /// The error type of bodies, as hyper takes it.
@@ -29,6 +30,7 @@ pub struct ClientBody {
     idle: Idle,
     /// Bytes that may still come.
     left: Option<u64>,
+    pace: Option<Pace>,
     fault: Option<ClientFault>,
 }
 
@@ -37,6 +39,8 @@ pub struct ClientBody {
 pub enum ClientFault {
     #[error("the client's body stalled")]
     Stalled,
+    #[error("the client's body is too slow")]
+    TooSlow,
     #[error("the client's body is too large")]
     TooLarge,
     #[error("the client's body broke off")]
@@ -91,9 +95,9 @@ struct Idle {
 // === impl ClientBody ===
 
 impl ClientBody {
-    /// `limit`: bytes.
-    pub fn new(incoming: ClientIncoming, idle: Duration, limit: Option<u64>) -> Self {
-        Self { incoming, idle: Idle::new(idle), left: limit, fault: None }
+    /// `limit`: bytes; `min_rate`: bytes per second.
+    pub fn new(incoming: ClientIncoming, idle: Duration, limit: Option<u64>, min_rate: Option<u64>) -> Self {
+        Self { incoming, idle: Idle::new(idle), left: limit, pace: min_rate.map(Pace::new), fault: None }
     }
 
     /// How the client failed, if it did.
@@ -114,12 +118,16 @@ impl http_body::Body for ClientBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientFault>>> {
         let this = self.get_mut();
         match Pin::new(&mut this.incoming).poll_frame(cx) {
-            Poll::Pending => match this.idle.poll_over(cx) {
-                true => this.failed(ClientFault::Stalled),
-                false => Poll::Pending,
-            },
+            Poll::Pending if this.idle.poll_over(cx) => this.failed(ClientFault::Stalled),
+            Poll::Pending if this.pace.as_mut().is_some_and(|pace| pace.poll_too_slow(cx)) => {
+                this.failed(ClientFault::TooSlow)
+            }
+            Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(mut frame))) => {
                 this.idle.moved();
+                if let Some(pace) = &mut this.pace {
+                    pace.moved(frame.data_ref().map_or(0, Bytes::len));
+                }
                 if let (Some(left), Some(data)) = (&mut this.left, frame.data_ref()) {
                     match left.checked_sub(data.len() as u64) {
                         Some(less) => *left = less,

@@ -28,6 +28,8 @@ pub enum Failure {
     CrossSite,
     #[error("the request's body stopped for longer than {0:?}")]
     RequestTimeout(Duration),
+    #[error("the request's body is slower than guard.min_body_rate ({0} bytes per second)")]
+    BodyTooSlow(u64),
     #[error("the request's body is larger than guard.max_body_size ({0} bytes)")]
     BodyTooLarge(u64),
     #[error("the request's head is larger than guard.max_header_size ({0} bytes)")]
@@ -103,7 +105,9 @@ impl Failure {
             Self::ClientKeyRequired => (StatusCode::FORBIDDEN, "client-key-required", "http_request_denied"),
             Self::CrossSite => (StatusCode::FORBIDDEN, "cross-site", "http_request_denied"),
             Self::NotAllowed(_) => (StatusCode::FORBIDDEN, "not-allowed", "http_request_denied"),
-            Self::RequestTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "http_request_error"),
+            Self::RequestTimeout(_) | Self::BodyTooSlow(_) => {
+                (StatusCode::REQUEST_TIMEOUT, "request-timeout", "http_request_error")
+            }
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "http_request_error"),
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "http_request_error")
@@ -161,9 +165,10 @@ impl Failure {
     }
 
     /// Whether an HTTP/1 connection ends with the answer: who frames one message wrongly is not believed about the next
-    /// (RFC 9112 §6.3, §11.2), and of a body that is too large nobody reads the rest.
+    /// (RFC 9112 §6.3, §11.2), of a body that is too large nobody reads the rest, and a client without a key must not hold one of
+    /// `guard.max_connections`.
     pub fn ends_connection(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::BodyTooLarge(_))
+        matches!(self, Self::BadRequest(_) | Self::BodyTooLarge(_) | Self::ClientKeyRequired)
     }
 
     /// The answer that the client gets. `via`: the gateway's name.

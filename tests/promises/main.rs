@@ -53,6 +53,7 @@ mod plaintext_stays_on_this_machine;
 mod probes_are_always_answered;
 mod readme_is_true;
 mod refusals_are_bounded;
+mod refused_clients_hold_no_connection;
 mod rotation_under_load_fails_nobody;
 mod secrets_stay_secret;
 mod the_demo_works;

@@ -90,6 +90,7 @@ pub const KEYS: &[Key] = &[
     // hyper's buffer for a head is 8 KiB or more.
     key("guard.max_header_size", size(8 * KIB, 16 * MIB), Value("64KiB"), "of a request's fields and target; larger: 431"),
     key("guard.max_body_size", size(1, 1024 * GIB), Unset, "larger: 413; unset, any size is streamed"),
+    key("guard.min_body_rate", size(1, GIB), Unset, "bytes per second that a request's body must come with on average, after its first 10 s; slower: 408; unset, since streams may pause"),
     key("guard.pass_cookies", Boolean, Value("false"), "forward `Cookie`, and return `Set-Cookie`; off, since clients that share a grant must not share a session"),
     //
     key("shutdown.delay", duration(0, 60 * MIN), Value("0s"), "after SIGTERM, go on taking new requests this long: for a sidecar that is told to stop beside its application"),

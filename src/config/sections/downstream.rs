@@ -76,6 +76,7 @@ fn guard(reader: &mut Reader, listen: Option<&[ListenAddress]>) -> Option<GuardC
     let idle_timeout = reader.duration("guard.idle_timeout");
     let max_header_size = reader.size("guard.max_header_size");
     let max_body_size = reader.size("guard.max_body_size");
+    let min_body_rate = reader.size("guard.min_body_rate");
     let pass_cookies = reader.flag("guard.pass_cookies");
     Some(GuardConfig {
         // Not `None` for a list that could not be read: that would open the guard.
@@ -88,6 +89,7 @@ fn guard(reader: &mut Reader, listen: Option<&[ListenAddress]>) -> Option<GuardC
         idle_timeout: idle_timeout?,
         max_header_size: usize::try_from(max_header_size?).unwrap_or(usize::MAX),
         max_body_size,
+        min_body_rate,
         pass_cookies: pass_cookies?,
     })
 }

@@ -74,6 +74,7 @@ const INTERFACE: [(&str, &str); 79] = [
     ("guard.idle_timeout", "5m"),
     ("guard.max_header_size", "64KiB"),
     ("guard.max_body_size", "–"),
+    ("guard.min_body_rate", "–"),
     ("guard.pass_cookies", "false"),
     ("shutdown.delay", "0s"),
     ("shutdown.grace", "20s"),

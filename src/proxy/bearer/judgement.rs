@@ -112,6 +112,7 @@ impl Bearing {
         if let Some(fault) = kept.and_then(|kept| kept.with_source(ClientBody::fault)) {
             return Err(match fault {
                 ClientFault::Stalled => Failure::RequestTimeout(self.idle_timeout),
+                ClientFault::TooSlow => Failure::BodyTooSlow(self.min_body_rate.unwrap_or_default()),
                 ClientFault::TooLarge => Failure::BodyTooLarge(self.max_body_size.unwrap_or_default()),
                 ClientFault::Broken => Failure::ClientGone,
                 ClientFault::Malformed => Failure::BadRequest("the request's body is malformed"),

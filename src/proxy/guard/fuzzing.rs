@@ -62,6 +62,7 @@ fn rules(allow: &[AllowRule]) -> Rules {
         idle_timeout: second,
         max_header_size: 1,
         max_body_size: None,
+        min_body_rate: None,
         pass_cookies: false,
     };
     Rules { guard, via: "gw".to_owned(), tls: false, has_prefix: false }

@@ -16,6 +16,7 @@ fn rules(change: impl FnOnce(&mut GuardConfig)) -> Rules {
         idle_timeout: Duration::from_secs(1),
         max_header_size: 1024,
         max_body_size: None,
+        min_body_rate: None,
         pass_cookies: false,
     };
     change(&mut guard);
