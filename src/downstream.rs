@@ -21,9 +21,10 @@ use bytes::Buf;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 mod accept;
+mod admission;
 mod connection;
 mod drain;
 mod flight;
@@ -116,6 +117,8 @@ pub struct StartError {
 struct Settings {
     limits: ArcSwap<Limits>,
     tls: Option<ArcSwap<Tls>>,
+    /// Wakes connections that may have been accepted by what is no longer in `tls`.
+    tls_changed: Arc<Notify>,
 }
 
 /// One for each core that this process may use: honours affinity and a cgroup's quota.
@@ -136,7 +139,11 @@ impl Server {
 
     fn bind_with(addresses: &[ListenAddress], mode: u32, tls: Option<Tls>, limits: Limits) -> Result<Self, BindError> {
         let listeners = addresses.iter().map(|address| Listener::bind(address, mode)).collect::<Result<_, _>>()?;
-        let settings = Settings { limits: ArcSwap::from_pointee(limits), tls: tls.map(ArcSwap::from_pointee) };
+        let settings = Settings {
+            limits: ArcSwap::from_pointee(limits),
+            tls: tls.map(ArcSwap::from_pointee),
+            tls_changed: Arc::default(),
+        };
         Ok(Self { listeners, settings: Arc::new(settings), connections: Connections::default() })
     }
 
@@ -203,10 +210,12 @@ impl Running {
         self.connections.wake();
     }
 
-    /// From now on for new connections. Without effect on a server that was bound without TLS: that needs a restart.
+    /// From now on for new connections. An open connection takes no new request if its client certificate is no longer accepted.
+    /// Without effect on a server that was bound without TLS: that needs a restart.
     pub fn set_tls(&self, tls: Tls) {
         if let Some(current) = &self.settings.tls {
             current.store(Arc::new(tls));
+            self.settings.tls_changed.notify_waiters();
         }
     }
 

@@ -14,10 +14,11 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use super::admission::Admission;
 use super::flight::{Counted, Flights};
 use super::heads::Watched;
 use super::http2::Streams;
-use super::lifetime::{End, Lifetime};
+use super::lifetime::{End, Lifetime, Recheck};
 use super::limits::{Limits, MAX_HTTP1_FIELDS};
 use super::load::Place;
 use super::protocol::Protocol;
@@ -51,6 +52,14 @@ pub(super) enum Http<S: Service> {
     Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, Streams>>),
 }
 
+/// A connection over which HTTP can begin.
+struct Opened {
+    transport: Transport,
+    protocol: Protocol,
+    /// With TLS.
+    admission: Option<Admission>,
+}
+
 /// An error for the log: with its cause where that is the network's. HTTP/2's own may quote what the client sent (a GOAWAY's debug
 /// data, RFC 9113 §6.8).
 struct Described<'a>(&'a hyper::Error);
@@ -64,17 +73,19 @@ pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<W
         opened = opening => opened,
         () = worker.draining.last_call() => return,
     };
-    let (transport, protocol) = match opened {
+    let Opened { transport, protocol, admission } = match opened {
         Ok(Ok(Some(opened))) => opened,
         // Closed by the client without a word: a probe of the port.
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%error, "a connection failed before its first request"),
         Err(_) => return tracing::debug!("a connection was closed: no request in time"),
     };
-    let flights = Flights::new(transport.signals(), protocol, worker.draining.clone(), worker.moderation.clone());
+    let tls_changed = admission.is_some().then(|| Recheck::new(&worker.settings.tls_changed));
+    let signals = transport.signals();
+    let flights = Flights::new(signals, protocol, admission, worker.draining.clone(), worker.moderation.clone());
     let service = Counted::new(worker.service.clone(), flights.clone());
     let http = Http::new(transport, service, &flights, &limits);
-    match Lifetime::new(http, flights, connected, limits, &worker.draining).await {
+    match Lifetime::new(http, flights, connected, limits, &worker.draining, tls_changed).await {
         End::Done => {}
         End::Failed(error) => tracing::debug!(error = %Described(&error), "a connection failed"),
         End::Cut(stage) => tracing::debug!(reason = stage.reason(), "a connection was closed"),
@@ -82,14 +93,18 @@ pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<W
 }
 
 /// From accepted to the point where HTTP begins.
-async fn open(stream: Stream, place: Place, settings: &Settings) -> io::Result<Option<(Transport, Protocol)>> {
+async fn open(stream: Stream, place: Place, settings: &Arc<Settings>) -> io::Result<Option<Opened>> {
     let mut socket = Socket::new(stream, place);
     let Some(tls) = &settings.tls else {
-        return Ok(socket.sniff().await?.map(|protocol| (Transport::Plain(socket), protocol)));
+        let protocol = socket.sniff().await?;
+        return Ok(protocol.map(|protocol| Opened { transport: Transport::Plain(socket), protocol, admission: None }));
     };
-    let stream = Box::pin(handshake(&tls.load_full(), socket)).await?;
-    let protocol = Protocol::negotiated(stream.get_ref().1.alpn_protocol());
-    Ok(Some((Transport::Tls(stream), protocol)))
+    let tls = tls.load_full();
+    let stream = Box::pin(handshake(&tls, socket)).await?;
+    let session = stream.get_ref().1;
+    let protocol = Protocol::negotiated(session.alpn_protocol());
+    let admission = Some(Admission::new(Arc::clone(settings), tls, session));
+    Ok(Some(Opened { transport: Transport::Tls(stream), protocol, admission }))
 }
 
 async fn handshake(tls: &Arc<Tls>, socket: Socket) -> io::Result<Box<tokio_rustls::server::TlsStream<Socket>>> {

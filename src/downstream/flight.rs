@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower::util::Oneshot;
 
+use super::admission::Admission;
 use super::drain::Draining;
 use super::heads::Ambiguity;
 use super::moderation::Moderation;
@@ -34,6 +35,9 @@ pub(super) struct Flights {
     refusals: Cell<u32>,
     /// No new request is answered: what was begun finishes.
     closed: Cell<bool>,
+    admission: Option<Admission>,
+    /// Since when the client's certificate is no longer accepted.
+    revoked: Cell<Option<Instant>>,
     /// What the response body that was polled last did.
     body: Cell<BodyPoll>,
     signals: Arc<Signals>,
@@ -106,6 +110,7 @@ impl Flights {
     pub(super) fn new(
         signals: Arc<Signals>,
         protocol: Protocol,
+        admission: Option<Admission>,
         draining: Rc<Draining>,
         moderation: Arc<Moderation>,
     ) -> Rc<Self> {
@@ -115,6 +120,8 @@ impl Flights {
             requests: Cell::new(0),
             refusals: Cell::new(0),
             closed: Cell::new(false),
+            admission,
+            revoked: Cell::new(None),
             body: Cell::default(),
             signals,
             protocol,
@@ -157,6 +164,20 @@ impl Flights {
     /// From now on, new requests are turned away.
     pub(super) fn close(&self) {
         self.closed.set(true);
+    }
+
+    /// Ends the connection if its client's certificate is no longer accepted.
+    pub(super) fn recheck(&self) {
+        if self.revoked.get().is_none() && self.admission.as_ref().is_some_and(Admission::is_revoked) {
+            tracing::debug!("a connection ends: its client's certificate is not accepted any more");
+            self.revoked.set(Some(Instant::now()));
+            self.close();
+        }
+    }
+
+    /// Since when the client's certificate is no longer accepted.
+    pub(super) fn revoked(&self) -> Option<Instant> {
+        self.revoked.get()
     }
 
     /// A response is there. HTTP/1 ends a connection with the first refusal.
@@ -216,8 +237,9 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
     type Future = Call<S>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.flights.recheck();
         if self.flights.is_closed() {
-            return Call { state: CallState::TurnedAway, flight: None };
+            return Call { state: CallState::TurnedAway, flight: None, is_http10: false };
         }
         let flight = Some(self.flights.begin());
         let is_http10 = request.version() == Version::HTTP_10;

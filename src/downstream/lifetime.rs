@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
@@ -37,7 +38,14 @@ pin_project_lite::pin_project! {
         timer: Sleep,
         // `None` before the first poll.
         armed: Option<Instant>,
+        tls_changed: Option<Recheck>,
     }
+}
+
+/// Tells when the client's certificate has to be looked at again.
+pub(super) struct Recheck {
+    changed: Arc<Notify>,
+    next: Pin<Box<OwnedNotified>>,
 }
 
 /// How a connection ended.
@@ -78,10 +86,11 @@ impl<S: Service> Lifetime<S> {
         connected: Instant,
         limits: Arc<Limits>,
         draining: &Draining,
+        tls_changed: Option<Recheck>,
     ) -> Self {
         let observed = Observed { flights, connected, blocked: None, head: None, closing: None };
         let timer = tokio::time::sleep_until(connected);
-        Self { http, observed, limits, drain: draining.begins(), timer, armed: None }
+        Self { http, observed, limits, drain: draining.begins(), timer, armed: None, tls_changed }
     }
 }
 
@@ -91,6 +100,11 @@ impl<S: Service> Future for Lifetime<S> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         if self.armed.is_none() {
             let _ = self.as_mut().project().drain.poll(cx);
+        }
+        if let Some(tls_changed) = self.as_mut().project().tls_changed
+            && tls_changed.poll(cx)
+        {
+            self.observed.flights.recheck();
         }
         loop {
             let mut this = self.as_mut().project();
@@ -115,7 +129,9 @@ impl<S: Service> Future for Lifetime<S> {
                 continue;
             }
 
+            let cut = this.observed.flights.revoked().map(|revoked| revoked + this.limits.idle_timeout);
             let due = stage.deadline(this.limits, drained);
+            let due = [due, cut].into_iter().flatten().min();
             if let Some(armed) = *this.armed
                 && due.is_none_or(|due| armed <= due)
                 && !this.timer.is_elapsed()
@@ -124,7 +140,7 @@ impl<S: Service> Future for Lifetime<S> {
             }
             let now = Instant::now();
             if due.is_some_and(|due| due <= now) {
-                if !this.observed.ends_gracefully(stage) {
+                if cut == due || !this.observed.ends_gracefully(stage) {
                     if let Stage::Blocked(_) = stage {
                         this.observed.flights.signals().reset();
                     }
@@ -142,6 +158,24 @@ impl<S: Service> Future for Lifetime<S> {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+// === impl Recheck ===
+
+impl Recheck {
+    pub(super) fn new(changed: &Arc<Notify>) -> Self {
+        Self { changed: changed.clone(), next: Box::pin(changed.clone().notified_owned()) }
+    }
+
+    /// Whether something has changed since the last poll; wakes for the next change.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut changed = false;
+        while self.next.as_mut().poll(cx).is_ready() {
+            self.next.set(self.changed.clone().notified_owned());
+            changed = true;
+        }
+        changed
     }
 }
 

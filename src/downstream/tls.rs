@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem;
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
 use crate::config::ServerTls;
@@ -16,7 +16,11 @@ use crate::files;
 
 /// Certificate, key and client CA, read and found to fit together.
 #[derive(Clone)]
-pub struct Tls(TlsAcceptor);
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    /// `None`: no client certificate is asked for.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
 
 /// A file that could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +44,10 @@ impl Tls {
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| certificate(error.to_string()))?;
-        let builder = match &tls.client_ca_file {
+        let clients = tls.client_ca_file.as_deref().map(client_verifier).transpose()?;
+        let builder = match &clients {
             None => builder.with_no_client_auth(),
-            Some(path) => builder.with_client_cert_verifier(client_verifier(path)?),
+            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => TlsError::new(
@@ -53,14 +58,31 @@ impl Tls {
             error => certificate(error.to_string()),
         })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Sessions are resumed by tickets: the default, a cache, takes a lock that all workers share. The tickets' keys are
-        // made here, so a reload ends what an earlier client CA has admitted.
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| certificate(error.to_string()))?;
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        // The default, a cache, takes a lock that all workers share.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if clients.is_none() {
+            config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| certificate(error.to_string()))?;
+        } else {
+            // A resumed session does not show its certificate again, which may have expired.
+            config.send_tls13_tickets = 0;
+        }
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), clients })
     }
 
     pub(super) fn acceptor(&self) -> &TlsAcceptor {
-        &self.0
+        &self.acceptor
+    }
+
+    pub(super) fn asks_for_certificates(&self) -> bool {
+        self.clients.is_some()
+    }
+
+    /// Whether a client with these certificates, its own first, would be accepted at that time.
+    pub(super) fn accepts(&self, certificates: &[CertificateDer<'_>], at: UnixTime) -> bool {
+        let Some(clients) = &self.clients else { return true };
+        certificates
+            .split_first()
+            .is_some_and(|(own, intermediates)| clients.verify_client_cert(own, intermediates, at).is_ok())
     }
 }
 

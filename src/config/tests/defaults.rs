@@ -11,7 +11,7 @@ use crate::config::{
 use super::{CLIENT, Loaded, load};
 
 /// The public interface. A change here breaks somebody's configuration.
-const INTERFACE: [(&str, &str); 79] = [
+const INTERFACE: [(&str, &str); 80] = [
     ("profile", "passolution"),
     ("listen", "127.0.0.1:8080"),
     ("listen_mode", "0660"),

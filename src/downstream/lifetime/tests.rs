@@ -14,7 +14,7 @@ struct Observation {
 impl Observation {
     fn new(protocol: Protocol) -> Self {
         let start = Instant::now();
-        let flights = Flights::new(Arc::default(), protocol, Rc::default(), Arc::default());
+        let flights = Flights::new(Arc::default(), protocol, None, Rc::default(), Arc::default());
         Self { observed: Observed { flights, connected: start, blocked: None, head: None, closing: None }, start }
     }
 

@@ -1,11 +1,12 @@
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
 use super::*;
 use crate::config::ServerTls;
@@ -58,6 +59,16 @@ impl Pki {
 
     /// A client that trusts this CA, with a certificate of `issuer`.
     async fn client(&self, proxy: &Fixture, alpn: &[&str], issuer: Option<&Self>) -> TlsStream<TcpStream> {
+        self.connect(proxy, self.client_config(alpn, issuer, None)).await
+    }
+
+    async fn connect(&self, proxy: &Fixture, config: Arc<ClientConfig>) -> TlsStream<TcpStream> {
+        let name = ServerName::try_from("proxy.internal").unwrap();
+        within(TlsConnector::from(config).connect(name, proxy.connect().await)).await.unwrap()
+    }
+
+    /// As [`Self::client`], with a certificate that is valid until then (Unix time).
+    fn client_config(&self, alpn: &[&str], issuer: Option<&Self>, until: Option<Duration>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -68,15 +79,17 @@ impl Pki {
             None => builder.with_no_client_auth(),
             Some(issuer) => {
                 let key = KeyPair::generate().unwrap();
-                let params = CertificateParams::new(["client.internal".to_owned()]).unwrap();
+                let mut params = CertificateParams::new(["client.internal".to_owned()]).unwrap();
+                if let Some(until) = until {
+                    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + until;
+                }
                 let certificate = params.signed_by(&key, &issuer.ca).unwrap();
                 let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
                 builder.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap()
             }
         };
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from("proxy.internal").unwrap();
-        within(TlsConnector::from(Arc::new(config)).connect(name, proxy.connect().await)).await.unwrap()
+        Arc::new(config)
     }
 }
 
@@ -164,6 +177,91 @@ async fn a_client_certificate_is_required_where_a_ca_is_named() {
     }
     let mut client = pki.client(&proxy, &[], Some(&pki)).await;
     assert!(ask(&mut client, "/").await.ends_with("ok"));
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_in_each_handshake() {
+    let pki = Pki::new();
+    for (files, certificate) in [(pki.files(), None), (pki.mutual(), Some(&pki))] {
+        let proxy = Fixture::with(limits(), 1, Some(Tls::load(&files).unwrap()));
+        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let until = now() + Duration::from_secs(10);
+        let config = pki.client_config(&[], certificate, Some(until));
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            let mut client = pki.connect(&proxy, config.clone()).await;
+            assert!(ask(&mut client, "/").await.ends_with("ok"));
+            kinds.push(client.get_ref().1.handshake_kind().unwrap());
+        }
+        let expected = if certificate.is_some() { HandshakeKind::Full } else { HandshakeKind::Resumed };
+        assert_eq!(kinds, [HandshakeKind::Full, expected]);
+        if certificate.is_none() {
+            continue;
+        }
+        // The clock itself is awaited: the certificate is expired then.
+        while now() <= until + Duration::from_secs(1) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let mut client = pki.connect(&proxy, config).await;
+        let _ = client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let error = within(client.read(&mut [0])).await.unwrap_err();
+        assert!(error.to_string().contains("alert"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_a_removed_ca_takes_no_new_request() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    pki.write("ca.pem", &format!("{}{}", pki.ca.pem(), other.ca.pem()));
+    let mut proxy = Fixture::with(limits(), 2, Some(Tls::load(&pki.mutual()).unwrap()));
+    let h1 = &["http/1.1"][..];
+    let mut stays = pki.client(&proxy, h1, Some(&pki)).await;
+    let mut idle = pki.client(&proxy, h1, Some(&other)).await;
+    assert!(ask(&mut stays, "/").await.ends_with("ok"));
+    assert!(ask(&mut idle, "/").await.ends_with("ok"));
+    assert_eq!((proxy.event().await, proxy.event().await), (Event::Arrived, Event::Arrived));
+    let mut busy = pki.client(&proxy, h1, Some(&other)).await;
+    send(&mut busy, "GET /hold HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    let (mut http2, connection) = http2_over(pki.client(&proxy, &["h2"], Some(&other)).await).await;
+    let held = http2.send_request(get("/hold"));
+    assert_eq!(proxy.event().await, Event::Arrived);
+
+    // Reloads without a change end nothing.
+    proxy.running().set_tls(Tls::load(&pki.mutual()).unwrap());
+    assert!(ask(&mut stays, "/").await.ends_with("ok"));
+    assert!(ask(&mut idle, "/").await.ends_with("ok"));
+
+    pki.write("ca.pem", &pki.ca.pem());
+    proxy.running().set_tls(Tls::load(&pki.mutual()).unwrap());
+    assert!(within(http2.send_request(get("/"))).await.is_err(), "no new stream is answered");
+    assert_eq!(rest(&mut idle).await, b"", "an idle connection is closed");
+    assert!(ask(&mut stays, "/").await.ends_with("ok"));
+
+    proxy.open_gate();
+    proxy.open_gate();
+    let answer = String::from_utf8(rest(&mut busy).await).unwrap().to_ascii_lowercase();
+    assert!(answer.contains("connection: close") && answer.ends_with("held"), "{answer}");
+    let body = within(held).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "held");
+    drop(http2);
+    let _ = within(connection).await;
+}
+
+#[tokio::test]
+async fn a_request_in_flight_of_a_removed_ca_has_the_idle_timeout() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    pki.write("ca.pem", &format!("{}{}", pki.ca.pem(), other.ca.pem()));
+    let limits = Limits { idle_timeout: SHORT, ..limits() };
+    let mut proxy = Fixture::with(limits, 1, Some(Tls::load(&pki.mutual()).unwrap()));
+    let mut busy = pki.client(&proxy, &["http/1.1"], Some(&other)).await;
+    send(&mut busy, "GET /hold HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(proxy.event().await, Event::Arrived);
+    pki.write("ca.pem", &pki.ca.pem());
+    let begun = Instant::now();
+    proxy.running().set_tls(Tls::load(&pki.mutual()).unwrap());
+    assert_eq!(proxy.event().await, Event::Abandoned);
+    assert!(begun.elapsed() >= SHORT);
 }
 
 #[tokio::test]
