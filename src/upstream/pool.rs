@@ -39,6 +39,7 @@ use sweep::Limits;
 use target::Target;
 
 mod body;
+mod dials;
 mod field;
 mod frame;
 mod framing;
@@ -87,6 +88,8 @@ pub struct Pool<B: RequestBody> {
     /// The time of the last sweep: precise enough for idle times, and no request reads the clock.
     now: Cell<Instant>,
     sweeping: Cell<bool>,
+    /// A task waits until another connection may be opened.
+    pausing: Cell<bool>,
     draining: Cell<bool>,
     /// The upstream requires HTTP/1.1, though it offers HTTP/2: until then no HTTP/2 connection is opened.
     http1_until: Cell<Option<Instant>>,
@@ -124,6 +127,7 @@ impl<B: RequestBody> Pool<B> {
             alive: Cell::new(0),
             now: Cell::new(Instant::now()),
             sweeping: Cell::new(false),
+            pausing: Cell::new(false),
             draining: Cell::new(false),
             http1_until: Cell::new(None),
         })

@@ -157,6 +157,9 @@ impl<B: RequestBody> Conn<B> {
 
     fn answered(self: &Rc<Self>, headers: &HeaderMap) {
         self.answered.set(true);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.may_dial();
+        }
         if !self.reused.replace(true)
             && let Some(timeout) = announced_timeout(headers)
         {

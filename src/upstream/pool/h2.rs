@@ -280,6 +280,9 @@ impl<B: RequestBody> Future for Exchange<B> {
             return unfit(kind);
         }
         this.conn.reused.set(true);
+        if let Some(pool) = this.conn.pool.upgrade() {
+            pool.may_dial();
+        }
         // An answer may come before the request has ended (RFC 9113 §8.1). The stream is in use until both have.
         let upload = this.upload.take().map(|upload| {
             let upload = upload.detached(this.conn.upload_stall);

@@ -8,8 +8,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::config::UpstreamHttp;
@@ -71,6 +73,16 @@ impl<B: RequestBody> Queue<B> {
         }
     }
 
+    /// How many connections those need who wait.
+    fn wanted(&self) -> usize {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len().div_ceil(self.per_connection.get()) > self.opening.get() {
+            // A connection for those who have given up would be opened for nobody.
+            waiting.retain(|waiting| !waiting.0.is_closed());
+        }
+        waiting.len().div_ceil(self.per_connection.get())
+    }
+
     pub(super) fn is_opening(&self) -> bool {
         self.opening.get() > 0
     }
@@ -106,9 +118,10 @@ impl<B: RequestBody> Opening<B> {
 
     /// Those hear of it for whom no other connection is being opened.
     pub(super) fn failed(self, error: ConnectError) {
-        let pool = self.pool.upgrade();
+        let (pool, connections) = (self.pool.upgrade(), self.connections.clone());
         drop(self);
         debug!(%error, "a connection to the upstream could not be opened");
+        connections.dials().give();
         if let Some(pool) = pool {
             pool.queue.fail(&error);
         }
@@ -131,17 +144,46 @@ impl<B: RequestBody> Pool<B> {
         let (sender, receiver) = oneshot::channel();
         self.queue.push(Waiting(sender));
         self.open_for_waiting();
-        receiver.await.unwrap_or_else(|_| Err(ConnectError::Unreachable("the worker is ending".into())))
+        let patience = self.limits.patience;
+        match tokio::time::timeout(2 * patience, receiver).await {
+            Ok(granted) => granted.unwrap_or_else(|_| Err(ConnectError::Unreachable("the worker is ending".into()))),
+            Err(_) => Err(ConnectError::Timeout(patience)),
+        }
     }
 
     fn open_for_waiting(&self) {
-        let wanted = self.queue.waiting.borrow().len().div_ceil(self.queue.per_connection.get());
-        while self.queue.opening.get() < wanted {
+        while self.queue.opening.get() < self.queue.wanted() {
             if !self.may_open() {
                 return self.queue.fail(&ConnectError::NoDescriptor);
             }
+            if let Err(wait) = self.connections.dials().take(Instant::now()) {
+                return self.pause(wait);
+            }
             self.open_one();
         }
+    }
+
+    /// A request was answered: another connection may be opened for those who wait.
+    pub(super) fn may_dial(&self) {
+        self.connections.dials().give();
+        if self.pausing.get() {
+            self.open_for_waiting();
+        }
+    }
+
+    /// Tries again after this time.
+    fn pause(&self, wait: Duration) {
+        if self.pausing.replace(true) {
+            return;
+        }
+        let pool = self.this.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(wait).await;
+            if let Some(pool) = pool.upgrade() {
+                pool.pausing.set(false);
+                pool.open_for_waiting();
+            }
+        });
     }
 
     /// Whether the descriptors that are reserved for others stay free.

@@ -30,6 +30,8 @@ pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
     pub(super) upload_stall: Duration,
     pub(super) keepalive: Times,
+    /// How long a request waits for a connection that can't be opened yet.
+    pub(super) patience: Duration,
     /// Of all workers together.
     pub(super) most_connections: usize,
     age: Duration,
@@ -49,6 +51,8 @@ impl Limits {
             idle_timeout,
             upload_stall: config.idle_timeout,
             keepalive: Times::default(),
+            // The opening itself has the other half.
+            patience: config.connect_timeout,
             most_connections: descriptors::for_connections(),
             age,
             unwanted: UNWANTED.min(idle_timeout / 4),
@@ -93,7 +97,11 @@ impl<B: RequestBody> Pool<B> {
         self.retire_shared(now);
         // In use and old: its successor is opened first, so that no request waits for it. If that fails, an old
         // connection that works is better than none.
-        if self.shared.borrow().iter().any(|conn| conn.is_due(now)) && !self.queue.is_opening() && self.may_open() {
+        if self.shared.borrow().iter().any(|conn| conn.is_due(now))
+            && !self.queue.is_opening()
+            && self.may_open()
+            && self.connections.dials().take(now).is_ok()
+        {
             self.open_one();
         }
     }

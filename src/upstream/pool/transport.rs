@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::outbound::{Protocol, Stream};
 
+use super::dials::Dials;
 use super::frame::FrameReader;
 
 /// How many connections to the upstream are open, of all workers. A clone counts into the same.
@@ -21,6 +22,7 @@ struct Counts {
     http1: AtomicI64,
     http2: AtomicI64,
     opening: AtomicI64,
+    dials: Dials,
 }
 
 /// Counted as one open connection until dropped.
@@ -54,9 +56,13 @@ impl OpenConnections {
 
     /// All of them, those that are being opened included.
     pub(super) fn total(&self) -> usize {
-        let Counts { http1, http2, opening } = &*self.0;
+        let Counts { http1, http2, opening, .. } = &*self.0;
         let total: i64 = [http1, http2, opening].map(|count| count.load(Ordering::Relaxed)).iter().sum();
         usize::try_from(total).unwrap_or(0)
+    }
+
+    pub(super) fn dials(&self) -> &Dials {
+        &self.0.dials
     }
 
     pub(super) fn began(&self) {

@@ -359,3 +359,35 @@ async fn a_body_is_sent_with_its_length() {
     let request = Request::post("/").body(Full::new(Bytes::from_static(b"body"))).unwrap();
     assert_eq!(text(within(pool.send(request)).await.unwrap()).await, "body");
 }
+
+/// A cancelled request costs its connection. Those that follow get no new one each.
+#[tokio::test(flavor = "local")]
+async fn cancelled_requests_do_not_open_connections_without_end() {
+    let server = Server::start(|stream, _| async move {
+        let mut raw = Raw(stream);
+        while let Some(head) = raw.head().await {
+            if head.starts_with("GET /answered ") {
+                raw.answer("", "ok").await;
+            }
+        }
+    })
+    .await;
+    let (pool, _) = pool::<Empty<Bytes>>(&server, HTTP1);
+    let began = tokio::time::Instant::now();
+    let mut answered = 0;
+    for round in 0..600 {
+        let sent: Vec<_> = (0..4).map(|_| Box::pin(pool.send(get("/silent")))).collect();
+        for mut sending in sent {
+            // Until the request is on its way, or waits for a connection.
+            let _ = tokio::time::timeout(Duration::from_millis(1), &mut sending).await;
+        }
+        if round % 100 == 99 {
+            assert_eq!(fetch(&pool, "/answered").await, "ok", "others still get their turn");
+            answered += 1;
+        }
+    }
+    let windows = began.elapsed().as_secs() / 5 + 1;
+    let most = answered + usize::try_from(windows).unwrap() * 64;
+    assert!(server.accepted() <= most, "{} connections for {answered} answered requests", server.accepted());
+    assert!(server.accepted() > 40, "{}: the requests were not sent at all", server.accepted());
+}
