@@ -84,6 +84,10 @@ pub struct WorkerContext {
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRefused;
 
+/// An extension of a response that is the proxy's own: a connection on which many of these stay unread is ended.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnResponse;
+
 /// What answers requests: a short name for its bounds.
 ///
 /// It is cloned once for each connection, and stays in its worker. `poll_ready` is asked before each call; a service that is

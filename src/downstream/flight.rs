@@ -19,10 +19,14 @@ use super::heads::Ambiguity;
 use super::moderation::Moderation;
 use super::protocol::Protocol;
 use super::socket::Signals;
-use super::{KeyRefused, Service};
+use super::{KeyRefused, OwnResponse, Service};
 
 /// Consecutive refusals of client keys, until the connection is ended: an HTTP/2 client may have sent some at once.
 const MAX_REFUSALS: u32 = 16;
+
+/// Responses of the proxy's own that may wait for an HTTP/2 client to open a window. They cost the client nothing, and hold no place
+/// among the requests in flight.
+const MAX_UNREAD: u32 = 32;
 
 /// What a connection's requests do, as its lifetime sees it.
 pub(super) struct Flights {
@@ -33,6 +37,9 @@ pub(super) struct Flights {
     requests: Cell<u64>,
     /// How many client keys were refused since one was accepted.
     refusals: Cell<u32>,
+    /// Responses of the proxy's own that are not read, and since when there are too many.
+    unread: Cell<u32>,
+    hoarding: Cell<Option<Instant>>,
     /// No new request is answered: what was begun finishes.
     closed: Cell<bool>,
     admission: Option<Admission>,
@@ -67,6 +74,8 @@ pub(super) struct Counted<S> {
 pub(super) struct Flight {
     flights: Rc<Flights>,
     begun: Instant,
+    /// Its response is the proxy's own.
+    own: bool,
 }
 
 /// The request came after the end of its connection was announced, and was not looked at. By its cause, HTTP/2 resets the stream
@@ -119,6 +128,8 @@ impl Flights {
             since: Cell::new(Instant::now()),
             requests: Cell::new(0),
             refusals: Cell::new(0),
+            unread: Cell::new(0),
+            hoarding: Cell::new(None),
             closed: Cell::new(false),
             admission,
             revoked: Cell::new(None),
@@ -180,6 +191,25 @@ impl Flights {
         self.revoked.get()
     }
 
+    /// Since when the client leaves too many responses of the proxy's own unread.
+    pub(super) fn hoarding(&self) -> Option<Instant> {
+        self.hoarding.get()
+    }
+
+    fn add_unread(&self) {
+        self.unread.set(self.unread.get() + 1);
+        if self.unread.get() > MAX_UNREAD && self.hoarding.get().is_none() {
+            self.hoarding.set(Some(Instant::now()));
+        }
+    }
+
+    fn take_unread(&self) {
+        self.unread.set(self.unread.get().saturating_sub(1));
+        if self.unread.get() <= MAX_UNREAD {
+            self.hoarding.set(None);
+        }
+    }
+
     /// A response is there. HTTP/1 ends a connection with the first refusal.
     fn answered<B>(&self, response: &Response<B>) {
         let refused = response.extensions().get::<KeyRefused>().is_some();
@@ -219,7 +249,7 @@ impl Flights {
         self.signals.forget_read();
         self.signals.set_busy(self.protocol == Protocol::Http1);
         self.moderation.began();
-        Flight { flights: self.clone(), begun: Instant::now() }
+        Flight { flights: self.clone(), begun: Instant::now(), own: false }
     }
 }
 
@@ -260,7 +290,10 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let Self { flights, begun } = self;
+        let Self { flights, begun, own } = self;
+        if *own {
+            flights.take_unread();
+        }
         let now = Instant::now();
         flights.moderation.ended(now.duration_since(*begun));
         let left = flights.in_flight.get() - 1;
@@ -295,8 +328,12 @@ impl<S: Service> Future for Call<S> {
             CallStateProjection::TurnedAway => return Poll::Ready(Err(TurnedAway::new())),
         });
         match this.flight.take() {
-            Some(flight) => {
+            Some(mut flight) => {
                 flight.flights.answered(&response);
+                if response.extensions().get::<OwnResponse>().is_some() {
+                    flight.own = true;
+                    flight.flights.add_unread();
+                }
                 if flight.flights.is_last(response.status()) || (*this.is_http10 && ends_with_connection(&response)) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

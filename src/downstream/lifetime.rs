@@ -20,7 +20,7 @@ use super::drain::Draining;
 use super::flight::Flights;
 use super::limits::Limits;
 use super::protocol::Protocol;
-use super::stage::Stage;
+use super::stage::{LINGER, Stage};
 
 /// The shortest time between two looks at a busy connection, whatever its idle timeout.
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
@@ -129,7 +129,10 @@ impl<S: Service> Future for Lifetime<S> {
                 continue;
             }
 
-            let cut = this.observed.flights.revoked().map(|revoked| revoked + this.limits.idle_timeout);
+            let flights = &this.observed.flights;
+            let revoked = flights.revoked().map(|revoked| revoked + this.limits.idle_timeout);
+            let hoarding = flights.hoarding().map(|hoarding| hoarding + LINGER);
+            let cut = [revoked, hoarding].into_iter().flatten().min();
             let due = stage.deadline(this.limits, drained);
             let due = [due, cut].into_iter().flatten().min();
             if let Some(armed) = *this.armed
@@ -141,7 +144,7 @@ impl<S: Service> Future for Lifetime<S> {
             let now = Instant::now();
             if due.is_some_and(|due| due <= now) {
                 if cut == due || !this.observed.ends_gracefully(stage) {
-                    if let Stage::Blocked(_) = stage {
+                    if cut == due || matches!(stage, Stage::Blocked(_)) {
                         this.observed.flights.signals().reset();
                     }
                     return Poll::Ready(End::Cut(stage));

@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 use super::body::Body;
 use super::error::Failure;
 use crate::config::LogRequests;
-use crate::downstream::KeyRefused;
+use crate::downstream::{KeyRefused, OwnResponse};
 use crate::metrics::{InFlight, Source, WorkerMetrics};
 
 /// What one worker's exchanges are told to.
@@ -94,6 +94,9 @@ impl Exchange {
         let mut response = failure.response(&self.observer.via);
         if is_http1 && failure.ends_connection() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if !is_http1 {
+            response.extensions_mut().insert(OwnResponse);
         }
         if let Failure::ClientKeyRequired = failure {
             response.extensions_mut().insert(KeyRefused);

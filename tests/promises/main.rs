@@ -60,3 +60,4 @@ mod the_demo_works;
 mod the_drain_is_orderly;
 mod the_store_is_encrypted_by_its_keys;
 mod what_belongs_to_another_user_is_left_alone;
+mod unread_responses_hold_nothing;

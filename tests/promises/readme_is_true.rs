@@ -185,7 +185,7 @@ fn every_configuration_that_is_shown_is_valid() {
 
 #[test]
 fn every_deployment_is_valid() {
-    let mut seen = 0;
+    let (mut seen, mut limited) = (0, 0);
     for (path, text) in texts() {
         for (part, environment) in environments(&text) {
             seen += 1;
@@ -213,10 +213,39 @@ fn every_deployment_is_valid() {
                 })
                 .collect();
             let shown = format!("{}, part {part}: {environment:?}", path.display());
-            valid(Config::load(&Sources::new(None, environment)), &shown);
+            let loaded = Config::load(&Sources::new(None, environment));
+            if let (Ok(loaded), Some(limit)) = (&loaded, memory_limit(&text)) {
+                limited += 1;
+                let most = most_memory(&loaded.config);
+                assert!(most <= limit, "{} MiB may be held, of {} MiB: {shown}", most / MIB, limit / MIB);
+            }
+            valid(loaded, &shown);
         }
     }
     assert!(seen >= 5, "only {seen} environments were found in deploy/");
+    assert_eq!(limited, 5, "deployments with a limit of memory");
+}
+
+const MIB: usize = 1 << 20;
+
+/// The README's ceiling for HTTP/2 clients, and what a cgroup counts besides: socket buffers and TLS, for the connections of clients
+/// and to the upstream.
+fn most_memory(config: &Config) -> usize {
+    let (connections, in_flight) = (config.guard.max_connections, config.upstream.max_in_flight);
+    let head = 8 * (config.guard.max_header_size + 64 * 1024);
+    let ceiling = 10 * MIB + config.upstream.replay_budget + connections * MIB + in_flight * (27 * MIB / 10 + 2 * head);
+    ceiling + (connections + in_flight) * MIB
+}
+
+/// In bytes: Kubernetes' `limits`, Compose's `mem_limit`, systemd's `MemoryMax`.
+fn memory_limit(text: &str) -> Option<usize> {
+    let value = text.lines().map(str::trim).find_map(|line| {
+        let kubernetes = || line.strip_prefix("limits: {")?.split_once("memory: ").map(|(_, value)| value);
+        kubernetes().or_else(|| line.strip_prefix("mem_limit: ")).or_else(|| line.strip_prefix("MemoryMax="))
+    })?;
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap();
+    let unit = if value[digits..].to_ascii_lowercase().starts_with('g') { 1024 * MIB } else { MIB };
+    Some(value[..digits].parse::<usize>().unwrap() * unit)
 }
 
 fn valid(loaded: Result<Loaded, bearer_proxy::config::Errors>, shown: &str) {
