@@ -41,6 +41,7 @@ mod an_expired_token_is_never_sent;
 mod an_unclear_call_is_followed_up;
 mod an_upstream_that_requires_http1_gets_it;
 mod clients_cannot_change_readiness;
+mod attacks_stay_within_the_memory_limit;
 mod commands_have_exit_codes;
 mod configured_files_are_files;
 mod descriptors_are_left_for_what_matters;
