@@ -1,60 +1,41 @@
 //! `import`: stores a grant that a person got elsewhere.
 //!
 //! It is read from standard input, never from an argument, which every user of the machine could read. No message repeats
-//! anything of it.
+//! a token. A bare refresh token replaces the stored grant only once a refresh with it has succeeded.
+
+mod input;
 
 use std::io::{self, IsTerminal, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
+use self::input::{MAX_INPUT, Offered};
+use super::serve::Stop;
 use super::{Failure, Outcome};
+use crate::clock::Clock;
 use crate::config::{Config, GrantConfig};
-use crate::token::endpoint::{Document, Member};
-use crate::token::journal::Settings;
-use crate::token::new_grant::{Damaged, NewGrant, NotStored};
-use crate::token::store::{Store, StoreError};
-use crate::token::{Access, AccessToken, Lineage, RefreshToken};
+use crate::metrics::Metrics;
+use crate::token::endpoint::Endpoint;
+use crate::token::journal::{Journal, Prepared, Settings};
+use crate::token::new_grant::{Damaged, NewGrant, NotStored, Verified, verify};
+use crate::token::store::{CandidateResult, Store, StoreError};
+use crate::token::{Access, Lineage, Outcome as CallOutcome};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// Put the grant in the place of a stored document that can't be read (a copy of which is kept)
     #[arg(long)]
     replace_damaged: bool,
+    /// Store a bare refresh token without verifying it: a running proxy, or the next start, presents it
+    #[arg(long)]
+    unverified: bool,
 }
 
-/// What standard input held, understood.
-#[derive(Debug, PartialEq)]
-struct Offered {
-    refresh: RefreshToken,
-    access: Option<AccessToken>,
-    /// Of the access token; `None`: not said.
-    lifetime: Option<Duration>,
-}
-
-/// Why it could not be understood; holds nothing of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Malformed {
-    #[error("it is empty")]
-    Empty,
-    #[error("it is longer than 1 MiB")]
-    TooLong,
-    #[error("it is not text in UTF-8")]
-    NotText,
-    #[error("it is neither one refresh token nor a JSON object: it has quotes, white space or characters beyond ASCII")]
-    NotAToken,
-    #[error("it is not a whole JSON object")]
-    NotJson,
-    #[error("it is an error answer of the token endpoint, not a grant")]
-    ErrorAnswer,
-    #[error("its JSON has no refresh_token")]
-    NoRefreshToken,
-    #[error("its {0} is not a token: a string of visible ASCII characters")]
-    NotATokenIn(&'static str),
-}
-
-const MAX_INPUT: usize = 1024 * 1024;
+/// How often a candidate is stored again that another process wrote over.
+const RESTORE: usize = 3;
 /// Beside the call of a refresh in flight, what its holder's lease may last.
 const BESIDE_CALL: Duration = Duration::from_secs(30);
 
@@ -77,19 +58,91 @@ async fn store(config: &Config, options: &Options, input: impl Read) -> Result<O
     // Taken before it is read: what a slow hand pastes was issued earlier, not later.
     let now = Timestamp::now();
     let lineage = Lineage::random().map_err(|error| Failure::new(format!("the grant was not stored: {error}")))?;
-    let offered = read(input)?.offered(lineage, config.refresh.default_lifetime, now);
+    let offered = read(input)?.offered(lineage, config.refresh.default_lifetime, now, !options.unverified);
     let damaged = if options.replace_damaged { Damaged::Replace } else { Damaged::Leave };
 
-    let store = Store::open(&config.store, config.outbound.ca_file.as_deref()).await.map_err(NotStored::from)?;
-    let record = offered.store(&store, &settings.binding, damaged, settings.request_timeout + BESIDE_CALL).await?;
+    let open = async || Store::open(&config.store, config.outbound.ca_file.as_deref()).await.map_err(NotStored::from);
+    let store = open().await?;
+    let patience = settings.request_timeout + BESIDE_CALL;
+    let mut record = offered.store(&store, &settings.binding, damaged, patience).await?;
     let mut text = match &offered.access {
         Some(_) => format!("stored as generation {}; a running proxy uses it within a second\n", record.generation),
-        None => "stored; a running proxy refreshes it at once\n".to_owned(),
+        None if options.unverified => {
+            "stored as a candidate: it replaces the grant once a proxy has refreshed with it\n".to_owned()
+        }
+        None => {
+            let endpoint =
+                Endpoint::new(endpoint.clone(), &config.outbound).map_err(|error| Failure::new(error.to_string()))?;
+            let journal = Journal {
+                store: Prepared::new(open().await?),
+                endpoint,
+                settings: settings.clone(),
+                clock: Clock::system(),
+                metrics: Metrics::new(),
+                owner: format!("import-{}", std::process::id()),
+                stopping: Arc::default(),
+            };
+            // A signal must not end the call: its response may be the only successor.
+            let _signals = Stop::new().map_err(|error| Failure::new(format!("signals can't be received: {error}")))?;
+            let mut verified = verify(&journal, offered.refresh.fingerprint()).await?;
+            for _ in 0..RESTORE {
+                if verified != Verified::Vanished {
+                    break;
+                }
+                record = offered.store(&store, &settings.binding, Damaged::Leave, patience).await?;
+                verified = verify(&journal, offered.refresh.fingerprint()).await?;
+            }
+            outcome(verified)?
+        }
     };
     if settings.first_to_try(Some(&record)).is_some() {
-        text += "note: oauth.refresh_token is configured and was never used: the proxy tries it first. Remove it, if this one counts\n";
+        text += "note: oauth.refresh_token is configured and was never used: the proxy tries it too. Remove it, if this one counts\n";
     }
     Ok(Outcome::done(text))
+}
+
+/// What became of a bare refresh token.
+fn outcome(verified: Verified) -> Result<String, Failure> {
+    let said = |result: CandidateResult| result.error.unwrap_or_else(|| result.outcome.name().to_owned());
+    let unchanged = "the stored grant is unchanged";
+    Err(Failure::new(match verified {
+        Verified::Accepted(generation) => {
+            return Ok(format!(
+                "verified and stored as generation {generation}; a running proxy uses it within a second\n"
+            ));
+        }
+        Verified::Withdrawn(result) => match result.outcome {
+            CallOutcome::Rejected => {
+                format!("the token endpoint refused this refresh token: {}; {unchanged}", said(result))
+            }
+            CallOutcome::Misconfigured => format!(
+                "the refresh token could not be verified, for a reason that lies in the configuration: {}; {unchanged}; correct \
+                 the configuration and import the token again",
+                said(result)
+            ),
+            CallOutcome::Ambiguous => {
+                format!("the refresh token may be spent: {}; {unchanged}; log in again for a new one", said(result))
+            }
+            CallOutcome::Transient | CallOutcome::Ok => format!(
+                "the refresh token could not be verified: {}; {unchanged}; import the token again, or store it with --unverified",
+                said(result)
+            ),
+        },
+        Verified::Kept(result) => format!(
+            "it is not known whether the refresh token works: {}; it is kept as a candidate, and oauth.ambiguous_retry decides \
+             whether a proxy presents it again; {unchanged}",
+            said(result)
+        ),
+        Verified::Replaced | Verified::Vanished => {
+            format!(
+                "another process replaced this candidate before it was verified; {unchanged} by it; import the token again"
+            )
+        }
+        Verified::Lost(error) => format!(
+            "the refresh token works, and its successor could not be stored: {error}; both are lost; {unchanged}; log in again for \
+             a new one"
+        ),
+    }))
 }
 
 fn read(input: impl Read) -> Result<Offered, Failure> {
@@ -101,7 +154,7 @@ fn read(input: impl Read) -> Result<Offered, Failure> {
         .map_err(|error| Failure::new(format!("standard input could not be read: {error}")))?;
     Offered::parse(&bytes).map_err(|malformed| {
         Failure::new(format!(
-            "standard input holds no grant: {malformed}; give a refresh token, or the token endpoint's JSON answer"
+            "standard input holds no grant: {malformed}; give a refresh token, or the token endpoint's response"
         ))
     })
 }
@@ -109,49 +162,12 @@ fn read(input: impl Read) -> Result<Offered, Failure> {
 // === impl Offered ===
 
 impl Offered {
-    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() > MAX_INPUT {
-            return Err(Malformed::TooLong);
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_| Malformed::NotText)?;
-        // Windows tools write a byte order mark.
-        let text = text.trim_start_matches('\u{feff}').trim();
-        match text.as_bytes() {
-            [] => Err(Malformed::Empty),
-            [b'{', ..] => Self::parse_answer(text),
-            // A refresh token may have a space within, but a text that a person pastes with one is rather a sentence.
-            bytes if bytes.iter().any(|byte| matches!(byte, b'"' | b'\'' | b' ')) => Err(Malformed::NotAToken),
-            _ => {
-                let refresh = RefreshToken::parse(text).map_err(|_| Malformed::NotAToken)?;
-                Ok(Self { refresh, access: None, lifetime: None })
-            }
-        }
-    }
-
-    /// RFC 6749 §5.1, with what the token endpoint's client forgives.
-    fn parse_answer(text: &str) -> Result<Self, Malformed> {
-        let answer = Document::parse(text).ok_or(Malformed::NotJson)?;
-        let token = |name| match answer.member(name) {
-            Member::Absent => Ok(None),
-            Member::Text(token) => Ok(Some(token)),
-            Member::Other => Err(Malformed::NotATokenIn(name)),
-        };
-        let Some(refresh) = token("refresh_token")? else {
-            let is_error = !matches!(answer.member("error"), Member::Absent);
-            return Err(if is_error { Malformed::ErrorAnswer } else { Malformed::NoRefreshToken });
-        };
-        let refresh = RefreshToken::parse(refresh).map_err(|_| Malformed::NotATokenIn("refresh_token"))?;
-        let access = token("access_token")?.map(AccessToken::parse).transpose();
-        let access = access.map_err(|_| Malformed::NotATokenIn("access_token"))?;
-        Ok(Self { refresh, access, lifetime: answer.lifetime() })
-    }
-
     /// Its life is counted from now: nothing in the answer says when it was given.
-    fn offered(self, lineage: Lineage, default_lifetime: Duration, now: Timestamp) -> NewGrant {
+    fn offered(self, lineage: Lineage, default_lifetime: Duration, now: Timestamp, awaited: bool) -> NewGrant {
         let lifetime = self.lifetime.unwrap_or(default_lifetime);
         let expires_at = SignedDuration::try_from(lifetime).ok().and_then(|lifetime| now.checked_add(lifetime).ok());
         let access = self.access.map(|token| Access { token, obtained_at: now, expires_at });
-        NewGrant { lineage, refresh: self.refresh, access }
+        NewGrant { lineage, refresh: self.refresh, access, awaited }
     }
 }
 

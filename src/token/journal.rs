@@ -11,6 +11,7 @@
 //! Between the server's commit and ours lies a window that nobody can close. The intent names it: who finds one knows that the
 //! token *may* have been spent, and `oauth.ambiguous_retry` says what follows.
 
+mod candidate;
 mod plan;
 mod rejected;
 mod renumber;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use self::plan::plan_first;
+use self::plan::{plan_candidate, plan_first};
 pub use self::plan::{Kind, Plan, Settings, Which, binding_mismatch, plan, plan_stored};
 use self::rejected::rejected;
 pub use self::renumber::rebased;
@@ -178,6 +179,7 @@ impl Journal {
             return found(stored);
         }
         let plan = match which {
+            Which::Candidate => plan_candidate(&self.settings, stored.as_ref()),
             Which::First => plan_first(&self.settings, stored.as_ref()),
             Which::Stored => Some(plan_stored(&self.settings, stored.as_ref())),
         };
@@ -185,7 +187,7 @@ impl Journal {
         // Made before the call: nothing may fail between its answer and the commit.
         let new_lineage = match which {
             Which::Stored => None,
-            Which::First => match Lineage::random() {
+            Which::Candidate | Which::First => match Lineage::random() {
                 Ok(lineage) => Some(lineage),
                 Err(error) => return put_off(StoreError::Unavailable(error.to_string()), None),
             },
@@ -195,12 +197,16 @@ impl Journal {
         let before = self.settings.before(stored);
         let mut announced = before.clone();
         if let Some(token) = &token {
-            announced.intent = Some(Intent {
+            let intent = Intent {
                 owner: self.owner.clone(),
                 at: self.clock.now(),
                 fingerprint: token.fingerprint(),
                 presented: unclear.saturating_add(1),
-            });
+            };
+            match announced.candidate.as_mut().filter(|_| which == Which::Candidate) {
+                Some(candidate) => candidate.intent = Some(intent),
+                None => announced.intent = Some(intent),
+            }
             match self.observe("intend", self.store.write(expect, &announced).await) {
                 Ok(Written::Done) => fault::point("intended"),
                 Ok(Written::Superseded(theirs)) => return Rotation::Found(Ok(theirs)),
@@ -228,20 +234,23 @@ impl Journal {
         };
         match answer {
             Answer::Issued(issued) => {
-                let record = self.renewed(before, token.as_ref(), new_lineage, issued, began, last);
+                let record = self.renewed(before, which, token.as_ref(), new_lineage, issued, began, last);
                 self.commit(Expect { version, fence: None }, record, None).await
             }
             Answer::Succeeded(Succeeded { refresh, failure }) => {
                 last.outcome = failure.outcome;
                 last.error = Some(failure.error.clone());
-                let record = self.succeeded(before, token.as_ref(), new_lineage, refresh, last);
+                let record = self.succeeded(before, which, token.as_ref(), new_lineage, refresh, last);
                 self.commit(Expect { version, fence: None }, record, Some(failure)).await
             }
             Answer::Failed(failure) => {
                 last.outcome = failure.outcome;
                 last.error = Some(failure.error.clone());
                 let failed = Failed { before, announced, token, version, fence, last };
-                self.record_failure(failed, failure).await
+                match which {
+                    Which::Candidate => self.note_candidate_failure(failed, failure).await,
+                    Which::First | Which::Stored => self.record_failure(failed, failure).await,
+                }
             }
         }
     }
@@ -251,12 +260,14 @@ impl Journal {
         record.binding == self.settings.binding
             && record.needs_login.is_none()
             && record.access.as_ref().is_some_and(|access| access.expires_at.is_none_or(|end| self.clock.now() < end))
+            && self.settings.candidate_to_try(Some(record)).is_none()
             && self.settings.first_to_try(Some(record)).is_none()
     }
 
     fn renewed(
         &self,
         before: Record,
+        which: Which,
         token: Option<&RefreshToken>,
         new_lineage: Option<Lineage>,
         issued: Issued,
@@ -277,6 +288,7 @@ impl Journal {
             }),
             // RFC 6749 §6: a new refresh token replaces the old one; where none is issued, the old one stays.
             refresh: issued.refresh.or_else(|| token.cloned()),
+            candidate: candidate::after_success(&before, which == Which::Candidate),
             intent: None,
             needs_login: None,
             taken: self.taken(before.taken, token),
@@ -289,6 +301,7 @@ impl Journal {
     fn succeeded(
         &self,
         before: Record,
+        which: Which,
         token: Option<&RefreshToken>,
         new_lineage: Option<Lineage>,
         refresh: RefreshToken,
@@ -300,8 +313,9 @@ impl Journal {
             lineage,
             replaced,
             generation: before.generation.next(),
-            access: before.access.filter(|_| before.binding == self.settings.binding),
+            access: before.access.clone().filter(|_| before.binding == self.settings.binding),
             refresh: Some(refresh),
+            candidate: candidate::after_success(&before, which == Which::Candidate),
             intent: None,
             needs_login: None,
             taken: self.taken(before.taken, token),

@@ -2,13 +2,20 @@
 //!
 //! The lease is waited for, so that no refresh is in flight whose outcome would be written over; then the whole record is
 //! replaced by compare-and-set. The running proxy sees the change and adopts it.
+//!
+//! A pair of tokens replaces the grant. A bare refresh token is a candidate: it replaces the grant once a refresh with it has
+//! succeeded (`verify`).
+
+mod verify;
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::token::store::{Binding, Expect, Leased, Record, Store, StoreError, Written};
+use crate::token::store::{Binding, Candidate, Expect, Leased, Record, Store, StoreError, Written};
 use crate::token::{Access, Lineage, RefreshToken};
+
+pub use self::verify::{Verified, verify};
 
 /// What `import` and `login` have to give.
 #[derive(Clone, Debug)]
@@ -16,8 +23,10 @@ pub struct NewGrant {
     /// Its own, and new: [`Lineage::random`].
     pub lineage: Lineage,
     pub refresh: RefreshToken,
-    /// The access token that was issued with it. Without one, the refresh token is the whole grant, and is refreshed at once.
+    /// The access token that was issued with it. Without one, the refresh token is a candidate.
     pub access: Option<Access>,
+    /// The command waits for the outcome of the candidate ([`Candidate::awaited`]).
+    pub awaited: bool,
 }
 
 /// What to do with a stored document that can't be read. A copy of it is kept in any case.
@@ -102,24 +111,31 @@ impl NewGrant {
     /// The record that follows `stored`. Pure.
     fn after(&self, stored: Option<Record>, binding: &Binding) -> Record {
         let before = stored.unwrap_or_else(|| Record::empty(binding.clone()));
-        let (generation, access) = match &self.access {
-            Some(access) => (before.generation.next(), Some(access.clone())),
-            // The old access token serves until the new refresh token has worked, if it is for the same server.
-            None => (before.generation, before.access.clone().filter(|_| before.binding == *binding)),
+        let Some(access) = &self.access else {
+            return Record { candidate: Some(self.candidate(before.candidate.as_ref(), binding)), ..before };
         };
         Record {
             binding: binding.clone(),
             lineage: self.lineage,
             replaced: before.replaced_by(self.lineage),
-            generation,
-            access,
+            generation: before.generation.next(),
+            access: Some(access.clone()),
             refresh: Some(self.refresh.clone()),
             // They speak of the grant that is replaced.
+            candidate: None,
             intent: None,
             needs_login: None,
             taken: before.taken,
             last_refresh: before.last_refresh,
         }
+    }
+
+    fn candidate(&self, present: Option<&Candidate>, binding: &Binding) -> Candidate {
+        let mut candidate = Candidate::new(self.refresh.clone(), binding.clone(), self.awaited);
+        // A token that may have been presented is not a fresh one because it is supplied again.
+        let unclear = present.filter(|present| present.fingerprint == candidate.fingerprint && present.token.is_some());
+        candidate.intent = unclear.and_then(|present| present.intent.clone());
+        candidate
     }
 }
 

@@ -267,8 +267,15 @@ impl Refresher {
             return answer(reply, Verdict::PassOn(reason.into()));
         }
         if self.in_flight.is_none() {
-            let first = self.journal.settings.first_to_try(self.record.as_ref()).is_some();
-            self.begin(if first { Which::First } else { Which::Stored }, Trigger::Manual);
+            let (settings, record) = (&self.journal.settings, self.record.as_ref());
+            let which = if settings.candidate_to_try(record).is_some() {
+                Which::Candidate
+            } else if settings.first_to_try(record).is_some() {
+                Which::First
+            } else {
+                Which::Stored
+            };
+            self.begin(which, Trigger::Manual);
         }
         self.join(reply);
     }

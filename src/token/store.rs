@@ -19,6 +19,7 @@
 //! A write whose answer was lost may be repeated as it is: a store that holds the very record already answers
 //! [`Written::Done`].
 
+mod candidate;
 mod document;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use candidate::{Candidate, CandidateResult, CandidateVersion};
 #[cfg(feature = "postgres")]
 pub use postgres::schema;
 pub use record::{Binding, Expect, Intent, LastRefresh, Meets, Record, Version};

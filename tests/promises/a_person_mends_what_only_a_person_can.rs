@@ -117,8 +117,8 @@ async fn an_import_that_does_not_work_says_so_and_what_lives_goes_on() {
     proxy.ready().await;
     let bad = simulator.grant();
     simulator.revoke(Revocation::Refresh(bad.refresh));
-    assert_eq!(proxy.commands().import(&[], &bad.refresh_token).await.0, 0);
-    proxy.wait_for_status("refused", |status| status["state"] == "needs_login").await;
+    assert_eq!(proxy.commands().import(&[], &bad.refresh_token).await.0, 1);
+    assert_eq!(proxy.status().await["state"], "valid");
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK, "the access token before it");
     assert_eq!(simulator.with_ledger(|ledger| ledger.calls_with(bad.refresh).count()), 1);
     assert_eq!(proxy.commands().import(&[], &simulator.grant().refresh_token).await.0, 0);

@@ -38,6 +38,7 @@ mod a_store_that_fails_spends_no_token;
 mod a_token_server_of_its_own_kind;
 mod a_wrong_client_secret_costs_no_grant;
 mod an_expired_token_is_never_sent;
+mod an_imported_token_has_to_work_first;
 mod an_unclear_call_is_followed_up;
 mod an_upstream_that_requires_http1_gets_it;
 mod clients_cannot_change_readiness;

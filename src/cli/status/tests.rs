@@ -16,7 +16,8 @@ async fn stored(config: &Config, expires_at: Timestamp) {
     let token = AccessToken::parse("canary-access").unwrap();
     let access = Some(Access { token, obtained_at: Timestamp::UNIX_EPOCH, expires_at: Some(expires_at) });
     let lineage = Lineage::random().unwrap();
-    let grant = NewGrant { lineage, refresh: RefreshToken::parse("canary-refresh").unwrap(), access };
+    let refresh = RefreshToken::parse("canary-refresh").unwrap();
+    let grant = NewGrant { lineage, refresh, access, awaited: false };
     let settings = Settings::of(config, config.oauth.grant.endpoint().unwrap()).unwrap();
     grant.store(&store, &settings.binding, Damaged::Leave, Duration::from_secs(60)).await.unwrap();
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{AmbiguousRetry, Config, GrantConfig, TokenEndpoint};
 use crate::token::store::{Binding, Record};
-use crate::token::{InvalidToken, RefreshToken};
+use crate::token::{InvalidToken, Outcome, RefreshToken};
 
 /// What rotations depend on.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub enum Kind {
 /// Which refresh token a rotation presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
+    /// The candidate that a person supplied.
+    Candidate,
     /// The configuration's first one.
     First,
     /// The stored grant's; of `client_credentials` none.
@@ -99,12 +101,27 @@ impl Settings {
         })
     }
 
+    /// The candidate next to the stored grant, if it may be presented.
+    pub fn candidate_to_try<'a>(&self, stored: Option<&'a Record>) -> Option<&'a RefreshToken> {
+        if matches!(self.kind, Kind::ClientCredentials) {
+            return None;
+        }
+        let candidate = stored?.candidate.as_ref().filter(|candidate| candidate.binding == self.binding)?;
+        candidate.token.as_ref().filter(|token| self.after_unclear(stored, token).is_ok())
+    }
+
     /// How often `token` was presented without a clear answer, where it may be presented again; else why it may not.
-    fn after_unclear(&self, stored: Option<&Record>, token: &RefreshToken) -> Result<u32, String> {
-        let unclear = stored
-            .and_then(|record| record.intent.as_ref())
+    pub fn after_unclear(&self, stored: Option<&Record>, token: &RefreshToken) -> Result<u32, String> {
+        let of_candidate = |record: &'_ Record| record.candidate.as_ref()?.intent.clone();
+        let intents = stored.map(|record| [record.intent.clone(), of_candidate(record)]);
+        let unclear = intents
+            .into_iter()
+            .flatten()
+            .flatten()
             .filter(|intent| intent.fingerprint == token.fingerprint())
-            .map_or(0, |intent| intent.presented);
+            .map(|intent| intent.presented)
+            .max()
+            .unwrap_or(0);
         let allowed = match self.ambiguous_retry {
             AmbiguousRetry::UntilClear => true,
             AmbiguousRetry::Once => unclear <= 1,
@@ -136,20 +153,32 @@ impl Settings {
             // The next intent will take the place of the one that says so.
             before.taken.push(first.fingerprint());
         }
+        if let Some(candidate) = &before.candidate
+            && let Some(token) = &candidate.token
+            && let Err(reason) = self.after_unclear(Some(&before), token)
+        {
+            before.candidate = Some(candidate.clone().settled(Outcome::Ambiguous, Some(reason)));
+        }
         before
     }
 }
 
-/// Decides what is presented, from what the store holds: a first token that is to be tried comes before the stored grant.
+/// Decides what is presented, from what the store holds: a candidate comes first, then a first token, then the stored grant.
 pub fn plan(settings: &Settings, stored: Option<&Record>) -> Plan {
-    plan_first(settings, stored).unwrap_or_else(|| plan_stored(settings, stored))
+    plan_candidate(settings, stored)
+        .or_else(|| plan_first(settings, stored))
+        .unwrap_or_else(|| plan_stored(settings, stored))
+}
+
+pub(super) fn plan_candidate(settings: &Settings, stored: Option<&Record>) -> Option<Plan> {
+    settings.candidate_to_try(stored).map(|candidate| settings.present(stored, candidate))
 }
 
 pub(super) fn plan_first(settings: &Settings, stored: Option<&Record>) -> Option<Plan> {
     settings.first_to_try(stored).map(|first| settings.present(stored, first))
 }
 
-/// [`plan`] without a first token.
+/// [`plan`] without a candidate and a first token.
 pub fn plan_stored(settings: &Settings, stored: Option<&Record>) -> Plan {
     if matches!(settings.kind, Kind::ClientCredentials) {
         return Plan::Present { token: None, unclear: 0 };

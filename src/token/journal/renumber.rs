@@ -39,9 +39,19 @@ impl Journal {
 
 /// `ours`, as it is to be written where `theirs` was found in the place of what `ours` was to follow; `None`: `theirs` counts. Pure.
 ///
-/// `ours` is the only live successor in two cases. `theirs` holds the token that was presented, under a generation or a lineage
-/// that it was given since. Or `theirs` is older: the store was set back during the call.
+/// `ours` is the only live successor in three cases. `theirs` is what was presented, and only its candidate has changed. `theirs`
+/// holds the token that was presented, under a generation or a lineage that it was given since. Or `theirs` is older: the store was
+/// set back during the call.
 pub fn rebased(ours: &Record, theirs: &Record, expected: Expect) -> Option<Record> {
+    let found = theirs.version();
+    if expected.version.is_some_and(|version| version.is_same_grant(found) && version != found) {
+        // Of the candidate that was presented, our outcome counts.
+        let fingerprint = |record: &Record| record.candidate.as_ref().map(|candidate| candidate.fingerprint);
+        let same = fingerprint(ours) == fingerprint(theirs);
+        let settled = ours.candidate.as_ref().is_some_and(|candidate| candidate.token.is_none());
+        let candidate = if same && settled { &ours.candidate } else { &theirs.candidate };
+        return Some(Record { candidate: candidate.clone(), ..ours.clone() });
+    }
     let presented = expected.version.and_then(|version| version.fingerprint);
     let holds = |record: &Record| presented.is_some() && record.version().fingerprint == presented;
     let is_renumbered = holds(theirs) && !holds(ours);

@@ -27,6 +27,7 @@ fn grant(refresh: &str, with: Option<&str>) -> NewGrant {
         lineage: Lineage::random().unwrap(),
         refresh: RefreshToken::parse(refresh).unwrap(),
         access: with.map(access),
+        awaited: true,
     }
 }
 
@@ -64,26 +65,40 @@ async fn held(store: &Store) -> Lease {
 }
 
 #[test]
-fn what_follows_a_stored_grant() {
-    // (stored, given with an access token, generation, access token)
-    for (stored, with, generation, token) in [
-        (None, None, 0, None),
-        (None, Some("new-access"), 1, Some("new-access")),
-        (Some(spent()), None, 3, Some("old-access")),
-        (Some(spent()), Some("new-access"), 4, Some("new-access")),
-        (Some(Record { binding: binding("https://other.test"), ..spent() }), None, 3, None),
-        (Some(Record { binding: binding("https://other.test"), ..spent() }), Some("new-access"), 4, Some("new-access")),
-    ] {
+fn a_pair_replaces_the_stored_grant() {
+    let other = Record { binding: binding("https://other.test"), ..spent() };
+    for (stored, generation) in [(None, 1), (Some(spent()), 4), (Some(other), 4)] {
         let taken = stored.as_ref().map(|record| record.taken.clone()).unwrap_or_default();
         let before = stored.as_ref().map_or(Record::empty(ours()).lineage, |record| record.lineage);
-        let given = grant("new", with);
+        let given = grant("new", Some("new-access"));
         let record = given.after(stored, &ours());
         assert_eq!((record.lineage, record.replaced), (given.lineage, vec![before]));
         assert_eq!(record.generation, Generation(generation));
-        assert_eq!(record.access, token.map(access));
+        assert_eq!(record.access, Some(access("new-access")));
         assert_eq!(record.refresh, Some(RefreshToken::parse("new").unwrap()));
         assert_eq!(record.binding, ours());
         assert_eq!((record.intent, record.needs_login, record.taken), (None, None, taken));
+        assert_eq!(record.candidate, None);
+    }
+}
+
+#[test]
+fn a_bare_token_leaves_the_stored_grant_as_it_is() {
+    let other = Record { binding: binding("https://other.test"), ..spent() };
+    let candidate = Candidate::new(RefreshToken::parse("new").unwrap(), ours(), true);
+    for stored in [None, Some(spent()), Some(other)] {
+        let record = grant("new", None).after(stored.clone(), &ours());
+        let before = stored.unwrap_or_else(|| Record::empty(ours()));
+        assert_eq!(record, Record { candidate: Some(candidate.clone()), ..before });
+    }
+    // Supplied again, one that may be spent is still one that may be spent, and one that was settled is a fresh one.
+    let intent = Intent { presented: 1, fingerprint: candidate.fingerprint, ..spent().intent.unwrap() };
+    let unclear = Candidate { intent: Some(intent), ..candidate.clone() };
+    for (present, expected) in
+        [(unclear.clone(), &unclear.clone()), (unclear.settled(crate::token::Outcome::Ambiguous, None), &candidate)]
+    {
+        let stored = Record { candidate: Some(present), ..spent() };
+        assert_eq!(grant("new", None).after(Some(stored), &ours()).candidate.as_ref(), Some(expected));
     }
 }
 
@@ -120,7 +135,7 @@ async fn a_refresh_in_flight_is_waited_for_and_its_commit_is_not_lost() {
 
     let stored = import.await.unwrap();
     assert_eq!((stored.generation, stored.access), (Generation(2), Some(access("b"))));
-    assert_eq!(stored.refresh, Some(RefreshToken::parse("imported").unwrap()));
+    assert_eq!(stored.candidate.unwrap().token, Some(RefreshToken::parse("imported").unwrap()));
 }
 
 #[tokio::test(start_paused = true)]

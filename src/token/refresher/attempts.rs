@@ -14,7 +14,8 @@ use crate::token::{Generation, Outcome, Trigger};
 /// The refresher's memory of what it tried.
 #[derive(Debug)]
 pub struct Attempts {
-    /// A first token that can't be had rests by itself: the stored grant must not wait for it.
+    /// A candidate and a first token that can't be had rest by themselves: the stored grant must not wait for them.
+    candidate: Backoff,
     first: Backoff,
     stored: Backoff,
     last_failure: Option<LastRefresh>,
@@ -51,6 +52,7 @@ struct Cooldown {
 impl Attempts {
     pub fn new(config: &RefreshConfig) -> Self {
         Self {
+            candidate: Backoff::default(),
             first: Backoff::default(),
             stored: Backoff::default(),
             last_failure: None,
@@ -63,6 +65,7 @@ impl Attempts {
 
     /// Another configuration: what failed with the old one may work with this one.
     pub fn reconfigure(&mut self, config: &RefreshConfig) {
+        self.candidate = Backoff::default();
         self.first = Backoff::default();
         self.stored = Backoff::default();
         self.cooldown.base = config.cooldown;
@@ -91,7 +94,11 @@ impl Attempts {
 
     /// When the next attempt comes, where the last one failed.
     pub fn retry_at(&self) -> Option<Timestamp> {
-        [&self.first, &self.stored].into_iter().filter_map(|backoff| backoff.until).map(|(_, told)| told).min()
+        [&self.candidate, &self.first, &self.stored]
+            .into_iter()
+            .filter_map(|backoff| backoff.until)
+            .map(|(_, told)| told)
+            .min()
     }
 
     pub fn last_failure(&self) -> Option<LastRefresh> {
@@ -144,7 +151,7 @@ impl Attempts {
     /// There is a new grant, or a new token of the present one.
     pub fn succeeded(&mut self, which: Which) {
         self.settled(which);
-        if which == Which::First {
+        if which != Which::Stored {
             self.settled(Which::Stored);
         }
         self.last_failure = None;
@@ -185,6 +192,7 @@ impl Attempts {
 
     fn backoff(&self, which: Which) -> &Backoff {
         match which {
+            Which::Candidate => &self.candidate,
             Which::First => &self.first,
             Which::Stored => &self.stored,
         }
@@ -192,6 +200,7 @@ impl Attempts {
 
     fn backoff_mut(&mut self, which: Which) -> &mut Backoff {
         match which {
+            Which::Candidate => &mut self.candidate,
             Which::First => &mut self.first,
             Which::Stored => &mut self.stored,
         }

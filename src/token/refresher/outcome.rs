@@ -80,8 +80,8 @@ impl Refresher {
                 self.adopt(*record);
                 // The next attempt presents the successor, whatever was presented now. The backoff goes on: a server that
                 // answers so again and again is not to be asked at once.
-                if in_flight.which == Which::First {
-                    self.attempts.settled(Which::First);
+                if in_flight.which != Which::Stored {
+                    self.attempts.settled(in_flight.which);
                     in_flight.which = Which::Stored;
                 }
                 Some(self.failed(failure, None, in_flight))
@@ -97,13 +97,16 @@ impl Refresher {
         let (which, trigger) = (in_flight.which, in_flight.trigger);
         let took = in_flight.began.elapsed();
         self.metrics.refresh(trigger, outcome, took);
-        self.attempts.failed(LastRefresh {
-            at: self.clock.now(),
-            trigger,
-            outcome,
-            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            error: Some(error.clone()),
-        });
+        // What became of a candidate says nothing about the grant.
+        if which != Which::Candidate {
+            self.attempts.failed(LastRefresh {
+                at: self.clock.now(),
+                trigger,
+                outcome,
+                duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                error: Some(error.clone()),
+            });
+        }
         if which == Which::Stored
             && may_have_revoked(outcome)
             && let Some(token) = &self.live.view().token
@@ -120,6 +123,21 @@ impl Refresher {
         }
         let (trigger, class) = (trigger.name(), outcome.name());
         match outcome {
+            _ if which == Which::Candidate => {
+                let pause = self.attempts.back_off(which, retry_after, self.clock.now());
+                let retry_in_ms = self
+                    .journal
+                    .settings
+                    .candidate_to_try(self.record.as_ref())
+                    .map(|_| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+                tracing::error!(
+                    error,
+                    outcome = class,
+                    trigger,
+                    retry_in_ms,
+                    "the imported refresh token did not work; the grant is unchanged"
+                );
+            }
             Outcome::Rejected if which == Which::First => {
                 self.attempts.settled(which);
                 tracing::error!(error, outcome = class, trigger, "oauth.refresh_token was refused");
@@ -151,7 +169,8 @@ impl Refresher {
     pub(super) fn adopt(&mut self, record: Record) {
         let before = self.record.replace(record);
         let version = |record: Option<&Record>| record.map(Record::version);
-        if version(before.as_ref()) != version(self.record.as_ref()) {
+        let known = version(before.as_ref()).zip(version(self.record.as_ref()));
+        if !known.is_some_and(|(before, now)| before.is_same_grant(now)) {
             self.jitter = policy::random();
         }
         self.publish();

@@ -38,6 +38,9 @@ impl Refresher {
             return None;
         }
         let (settings, record) = (&self.journal.settings, self.record.as_ref());
+        if settings.candidate_to_try(record).is_some() && self.attempts.ready(Which::Candidate, now.monotonic) {
+            return Some((Which::Candidate, if self.starting { Trigger::Startup } else { Trigger::Manual }));
+        }
         if settings.first_to_try(record).is_some() && self.attempts.ready(Which::First, now.monotonic) {
             return Some((Which::First, if self.starting { Trigger::Startup } else { Trigger::Manual }));
         }
@@ -92,6 +95,7 @@ impl Refresher {
         let refresh_at = self.live.view().refresh_at;
         let by_wall = refresh_at.and_then(|at| now.monotonic.checked_add(at.duration_since(now.wall).try_into().ok()?));
         let refresh = [
+            self.attempts.not_before(Which::Candidate),
             self.attempts.not_before(Which::First),
             self.attempts.not_before(Which::Stored),
             by_wall,

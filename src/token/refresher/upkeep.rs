@@ -170,8 +170,16 @@ impl Refresher {
 
     fn changed_elsewhere(&mut self, record: Record) {
         let known = self.record.as_ref();
-        let is_other = known.is_some_and(|known| known.version() != record.version());
+        let is_other = known.is_some_and(|known| !known.version().is_same_grant(record.version()));
         let is_mended = known.is_some_and(|known| known.needs_login.is_some() && record.needs_login.is_none());
+        let supplied = record.candidate.as_ref().is_some_and(|candidate| {
+            let is_known = known.is_some_and(|known| known.candidate.as_ref() == Some(candidate));
+            candidate.token.is_some() && candidate.intent.is_none() && !is_known
+        });
+        if supplied {
+            tracing::info!("a refresh token was supplied: it replaces the grant once it has worked");
+            self.attempts.settled(super::Which::Candidate);
+        }
         if is_other || is_mended {
             tracing::info!("a new refresh token was stored");
             self.attempts.reset();

@@ -20,7 +20,7 @@ use serde_json::error::Category;
 use zeroize::Zeroizing;
 
 use super::seal::{OpenError, SealError, Sealed, Sealer};
-use super::{Binding, Intent, LastRefresh, Record, StoreError};
+use super::{Binding, Candidate, CandidateResult, Intent, LastRefresh, Record, StoreError};
 use crate::secret::Secret;
 use crate::token::{Access, AccessToken, Fingerprint, Generation, InvalidToken, Lineage, RefreshToken};
 
@@ -96,6 +96,7 @@ struct Document {
     access: Option<AccessDocument>,
     #[serde(deserialize_with = "Option::deserialize")]
     refresh_token: Option<SecretText>,
+    candidate: Option<CandidateDocument>,
     intent: Option<Intent>,
     needs_login: Option<String>,
     #[serde(default)]
@@ -108,6 +109,16 @@ struct AccessDocument {
     token: SecretText,
     obtained_at: Timestamp,
     expires_at: Option<Timestamp>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CandidateDocument {
+    fingerprint: Fingerprint,
+    token: Option<SecretText>,
+    binding: Binding,
+    awaited: bool,
+    intent: Option<Intent>,
+    result: Option<CandidateResult>,
 }
 
 /// The one form in which a secret is written out.
@@ -268,6 +279,7 @@ impl From<&Record> for Document {
             generation,
             access,
             refresh,
+            candidate,
             intent,
             needs_login,
             taken,
@@ -285,6 +297,7 @@ impl From<&Record> for Document {
                 expires_at,
             }),
             refresh_token: refresh.map(|token| SecretText(token.secret().clone())),
+            candidate: candidate.map(CandidateDocument::from),
             intent,
             needs_login,
             taken,
@@ -318,11 +331,32 @@ impl TryFrom<Document> for Record {
             generation: document.generation,
             access,
             refresh,
+            candidate: document.candidate.map(Candidate::try_from).transpose()?,
             intent: document.intent,
             needs_login: document.needs_login,
             taken: document.taken,
             last_refresh: document.last_refresh,
         })
+    }
+}
+
+// === impl CandidateDocument ===
+
+impl From<Candidate> for CandidateDocument {
+    fn from(candidate: Candidate) -> Self {
+        let Candidate { fingerprint, token, binding, awaited, intent, result } = candidate;
+        let token = token.map(|token| SecretText(token.secret().clone()));
+        Self { fingerprint, token, binding, awaited, intent, result }
+    }
+}
+
+impl TryFrom<CandidateDocument> for Candidate {
+    type Error = Unreadable;
+
+    fn try_from(document: CandidateDocument) -> Result<Self, Unreadable> {
+        let CandidateDocument { fingerprint, token, binding, awaited, intent, result } = document;
+        let token = token.map(|token| RefreshToken::parse(token.0.expose())).transpose()?;
+        Ok(Self { fingerprint, token, binding, awaited, intent, result })
     }
 }
 

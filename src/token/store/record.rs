@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{Candidate, CandidateVersion};
 use crate::token::{Access, Fingerprint, Generation, Lineage, Outcome, RefreshToken, Trigger};
 
 /// The grant with all that is known of it, written as a whole.
@@ -16,6 +17,8 @@ pub struct Record {
     pub generation: Generation,
     pub access: Option<Access>,
     pub refresh: Option<RefreshToken>,
+    /// What replaces the grant once a refresh with it has succeeded.
+    pub candidate: Option<Candidate>,
     /// A token call that was announced and whose outcome is not known.
     pub intent: Option<Intent>,
     /// Why a person has to log in; such a grant is never presented again.
@@ -39,6 +42,8 @@ pub struct Version {
     pub lineage: Lineage,
     pub generation: Generation,
     pub fingerprint: Option<Fingerprint>,
+    /// So that a late write undoes nothing that was noted of a candidate.
+    pub candidate: Option<CandidateVersion>,
 }
 
 /// Written before each token call.
@@ -97,6 +102,7 @@ impl Record {
             generation: Generation::default(),
             access: None,
             refresh: None,
+            candidate: None,
             intent: None,
             needs_login: None,
             taken: Vec::new(),
@@ -109,6 +115,7 @@ impl Record {
             lineage: self.lineage,
             generation: self.generation,
             fingerprint: self.refresh.as_ref().map(RefreshToken::fingerprint),
+            candidate: self.candidate.as_ref().map(Candidate::version),
         }
     }
 
@@ -149,6 +156,15 @@ fn distinct<'a>(all: impl Iterator<Item = &'a Lineage>, own: Lineage) -> Vec<Lin
     let surplus = kept.len().saturating_sub(REPLACED);
     kept.drain(..surplus);
     kept
+}
+
+// === impl Version ===
+
+impl Version {
+    /// Whether both are the same grant, whatever candidates are next to it.
+    pub fn is_same_grant(self, other: Self) -> bool {
+        Self { candidate: None, ..self } == Self { candidate: None, ..other }
+    }
 }
 
 // === impl Expect ===

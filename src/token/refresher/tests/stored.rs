@@ -6,8 +6,24 @@ use simulator::{Kind as Issued, Revocation};
 
 impl World {
     async fn import(&self, refresh: RefreshToken, access: Option<Access>) {
-        let grant = NewGrant { lineage: Lineage::random().unwrap(), refresh, access };
+        let lineage = Lineage::random().unwrap();
+        self.supply(NewGrant { lineage, refresh, access, awaited: false }).await;
+    }
+
+    async fn supply(&self, grant: NewGrant) {
         grant.store(&self.store, &self.settings.binding, Damaged::Leave, MINUTE).await.unwrap();
+    }
+
+    /// What became of the candidate, once that is final.
+    async fn settled(&self, process: &Process) -> Outcome {
+        for _ in 0..1000 {
+            let candidate = self.load().await.candidate.unwrap();
+            if candidate.token.is_none() {
+                return candidate.result.unwrap().outcome;
+            }
+            process.pass(SECOND / 10, SECOND / 10).await;
+        }
+        panic!("never settled");
     }
 
     /// With this first token in the configuration.
@@ -83,10 +99,66 @@ async fn a_bare_import_is_tried_until_it_is_clear() {
     // One that does not work is found out at once, and what lives goes on.
     let bad = world.login();
     world.simulator.revoke(Revocation::Refresh(world.simulator.serial(bad.secret().expose()).unwrap()));
+    let before = world.load().await;
     world.import(bad.clone(), None).await;
-    process.until("refused", |view| view.needs_login.is_some() && view.refreshing.is_none()).await;
+    assert_eq!(world.settled(&process).await, Outcome::Rejected);
+    assert_eq!(Record { candidate: None, ..world.load().await }, Record { candidate: None, ..before });
     assert_eq!((process.at_hand().unwrap().generation, world.presented(&bad)), (Generation(2), 1));
+    assert_eq!(process.view().needs_login, None);
+    assert!(process.tokens.refresh().await.is_ok(), "the grant is as good as before");
+    assert_eq!(world.presented(&bad), 1);
     process.stop().await;
+}
+
+#[tokio::test]
+async fn a_candidate_whose_import_waits_is_withdrawn_by_a_failure_that_says_nothing_of_it() {
+    let world = World::of(DAY).await;
+    let process = world.started().await;
+    world.simulator.fault(Fault::throttled(None));
+    let token = world.login();
+    world
+        .supply(NewGrant { lineage: Lineage::random().unwrap(), refresh: token.clone(), access: None, awaited: true })
+        .await;
+    assert_eq!(world.settled(&process).await, Outcome::Transient);
+    process.pass(MINUTE, SECOND).await;
+    assert_eq!((process.view().generation(), world.presented(&token)), (Generation(1), 1));
+    process.stop().await;
+}
+
+/// The intent of a candidate stands beside the grant's own, and the policy counts each by itself.
+#[tokio::test]
+async fn a_candidate_with_an_unclear_outcome_is_presented_again_only_as_the_policy_allows() {
+    for (ambiguous_retry, presented) in
+        [(AmbiguousRetry::Never, 1), (AmbiguousRetry::Once, 2), (AmbiguousRetry::UntilClear, 4)]
+    {
+        let mut world = World::of(DAY).await;
+        world.settings.ambiguous_retry = ambiguous_retry;
+        let process = world.started().await;
+        world.simulator.fault(
+            Fault::token(
+                simulator::Step::BeforeCommit,
+                simulator::Act::Error(simulator::TokenError::Server("x".into())),
+            )
+            .times(3),
+        );
+        let token = world.login();
+        world
+            .supply(NewGrant {
+                lineage: Lineage::random().unwrap(),
+                refresh: token.clone(),
+                access: None,
+                awaited: true,
+            })
+            .await;
+        let outcome = world.settled(&process).await;
+        let expected = if ambiguous_retry == AmbiguousRetry::UntilClear { Outcome::Ok } else { Outcome::Ambiguous };
+        assert_eq!((outcome, world.presented(&token)), (expected, presented), "{ambiguous_retry:?}");
+        process.pass(MINUTE, SECOND).await;
+        assert_eq!(world.presented(&token), presented, "{ambiguous_retry:?}");
+        assert_eq!(world.load().await.intent, None, "the grant was not presented");
+        assert!(process.tokens.status().reason.is_none());
+        process.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -100,7 +172,7 @@ async fn the_same_refresh_token_imported_again_is_tried_again() {
         simulator::Act::Error(simulator::TokenError::RefreshToken(simulator::DeadRefresh::Expired)),
     ));
     world.import(token.clone(), None).await;
-    process.until("refused", |view| view.needs_login.as_ref().is_some_and(|reason| reason.contains("refused"))).await;
+    assert_eq!(world.settled(&process).await, Outcome::Rejected);
     assert_eq!(process.count("startup", "rejected") + process.count("manual", "rejected"), 1);
     world.import(token, None).await;
     process.generation(1).await;

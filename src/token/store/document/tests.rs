@@ -32,6 +32,21 @@ fn lineages() -> impl Strategy<Value = (Lineage, Vec<Lineage>)> {
 }
 
 /// Any record at all.
+fn candidates() -> impl Strategy<Value = Candidate> {
+    let outcomes = prop::sample::select(vec![None, Some(Outcome::Ambiguous), Some(Outcome::Rejected)]);
+    let binding = (any::<String>(), any::<String>(), any::<String>());
+    (tokens(), binding, any::<(bool, bool, u32)>(), timestamps(), outcomes).prop_map(
+        |(token, (token_url, client_id, upstream_origin), (awaited, kept, presented), at, outcome)| {
+            let token = RefreshToken::parse(token).unwrap();
+            let fingerprint = token.fingerprint();
+            let binding = Binding { token_url, client_id, upstream_origin };
+            let intent = (presented > 0).then(|| Intent { owner: "one".into(), at, fingerprint, presented });
+            let result = outcome.map(|outcome| CandidateResult { outcome, error: Some("why".into()) });
+            Candidate { fingerprint, token: kept.then_some(token), binding, awaited, intent, result }
+        },
+    )
+}
+
 pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
     let access =
         (tokens(), timestamps(), prop::option::of(timestamps())).prop_map(|(token, obtained_at, expires_at)| Access {
@@ -53,6 +68,7 @@ pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
         any::<Option<String>>(),
         prop::collection::vec(tokens(), 0..4),
         prop::option::of(last_refreshes()),
+        prop::option::of(candidates()),
     )
         .prop_map(
             |(
@@ -65,6 +81,7 @@ pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
                 needs_login,
                 taken,
                 last,
+                candidate,
             )| {
                 let taken = taken.into_iter().map(|token| RefreshToken::parse(token).unwrap().fingerprint()).collect();
                 Record {
@@ -74,6 +91,7 @@ pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
                     generation: Generation(generation),
                     access,
                     refresh,
+                    candidate,
                     intent,
                     needs_login,
                     taken,

@@ -1,0 +1,140 @@
+//! Whether a candidate works: a running proxy finds out, otherwise this process.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::NotStored;
+use crate::token::journal::{Journal, Renewed, Rotation, Unpersisted, Which, rebased};
+use crate::token::store::{CandidateResult, Expect, Record, Written};
+use crate::token::{Fingerprint, Generation, Outcome, Trigger};
+
+/// What became of a candidate.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// It is the grant now.
+    Accepted(Generation),
+    /// It did not work, and was removed. The grant is unchanged.
+    Withdrawn(CandidateResult),
+    /// The outcome is not known, and the candidate is kept: `oauth.ambiguous_retry` decides. The grant is unchanged.
+    Kept(CandidateResult),
+    /// The store holds another one.
+    Replaced,
+    /// The store holds none any more: a process that did not know it wrote over it.
+    Vanished,
+    /// It works, and its successor could not be stored.
+    Lost(String),
+}
+
+/// A running proxy takes a candidate within a second of its write.
+const PROXY_TAKES: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(100);
+/// How long the successor is tried to be stored.
+const PERSIST: Duration = Duration::from_secs(60);
+
+/// Waits for a running proxy to present the stored candidate, then presents it if no proxy did. Must run to its end.
+pub async fn verify(journal: &Journal, candidate: Fingerprint) -> Result<Verified, NotStored> {
+    let proxy_takes = Instant::now() + PROXY_TAKES;
+    while Instant::now() < proxy_takes {
+        if let Some(verified) = of_record(journal.store.load().await?.as_ref(), candidate) {
+            return Ok(verified);
+        }
+        sleep(LOOK).await;
+    }
+    // A proxy whose call is still in flight has the lease. It is waited for, and what it has found counts.
+    match journal.rotate(None, Which::Candidate, Trigger::Manual).await {
+        Rotation::Renewed(Renewed { record, unpersisted: None, .. }) => Ok(Verified::Accepted(record.generation)),
+        Rotation::Renewed(Renewed { record, unpersisted: Some(unpersisted), .. }) => {
+            Ok(persist(journal, *record, unpersisted).await)
+        }
+        Rotation::Found(found) => {
+            let record = found?;
+            Ok(of_record(record.as_deref(), candidate).unwrap_or_else(|| forbidden(journal, record.as_deref())))
+        }
+        Rotation::Failed(failure, record) => {
+            let result = CandidateResult { outcome: failure.outcome, error: Some(failure.error) };
+            Ok(of_record(record.as_deref(), candidate).unwrap_or(match result.outcome {
+                Outcome::Ambiguous => Verified::Kept(result),
+                _ => Verified::Withdrawn(result),
+            }))
+        }
+    }
+}
+
+/// `None`: it waits to be presented, or its outcome is not known yet. Pure.
+fn of_record(record: Option<&Record>, fingerprint: Fingerprint) -> Option<Verified> {
+    let candidate = record.and_then(|record| record.candidate.as_ref());
+    let (Some(record), Some(candidate)) = (record, candidate) else { return Some(Verified::Vanished) };
+    if candidate.fingerprint != fingerprint {
+        return Some(Verified::Replaced);
+    }
+    let result = candidate.result.clone()?;
+    Some(match (&candidate.token, result.outcome) {
+        (None, Outcome::Ok) => Verified::Accepted(record.generation),
+        (None, _) => Verified::Withdrawn(result),
+        (Some(_), _) => Verified::Kept(result),
+    })
+}
+
+/// It waits, and was not presented: it was before, and must not be again.
+fn forbidden(journal: &Journal, record: Option<&Record>) -> Verified {
+    let candidate = record.and_then(|record| record.candidate.as_ref());
+    let token = candidate.and_then(|candidate| candidate.token.as_ref());
+    let error = token.and_then(|token| journal.settings.after_unclear(record, token).err());
+    Verified::Kept(CandidateResult { outcome: Outcome::Ambiguous, error })
+}
+
+/// The pair that this process alone holds.
+async fn persist(journal: &Journal, mut record: Record, unpersisted: Unpersisted) -> Verified {
+    let Unpersisted { mut expect, mut error } = unpersisted;
+    let end = Instant::now() + PERSIST;
+    tracing::error!(
+        error,
+        "the refresh token works, and its successor could not be stored yet: do not stop this command"
+    );
+    while Instant::now() < end {
+        match journal.persist(expect, &record).await {
+            Ok(Written::Done) => return Verified::Accepted(record.generation),
+            Ok(Written::Superseded(Some(theirs))) => match rebased(&record, &theirs, expect) {
+                Some(again) => (record, expect.version) = (again, Some(theirs.version())),
+                None => return Verified::Replaced,
+            },
+            Ok(Written::Superseded(None) | Written::Fenced) => expect = Expect { version: None, fence: None },
+            Err(failed) => {
+                error = failed.to_string();
+                sleep(LOOK * 5).await;
+            }
+        }
+    }
+    Verified::Lost(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::RefreshToken;
+    use crate::token::store::{Binding, Candidate};
+
+    #[test]
+    fn what_the_store_says_of_a_candidate() {
+        let binding = Binding { token_url: "t".into(), client_id: "c".into(), upstream_origin: "u".into() };
+        let waiting = Candidate::new(RefreshToken::parse("new").unwrap(), binding.clone(), true);
+        let fingerprint = waiting.fingerprint;
+        let other = Candidate::new(RefreshToken::parse("other").unwrap(), binding.clone(), true);
+        let why = |outcome| CandidateResult { outcome, error: Some("why".into()) };
+        let settled = |outcome| waiting.clone().settled(outcome, Some("why".into()));
+        let unclear = Candidate { result: Some(why(Outcome::Ambiguous)), ..waiting.clone() };
+        for (candidate, expected) in [
+            (None, Some(Verified::Vanished)),
+            (Some(other), Some(Verified::Replaced)),
+            (Some(waiting.clone()), None),
+            (Some(unclear), Some(Verified::Kept(why(Outcome::Ambiguous)))),
+            (Some(settled(Outcome::Rejected)), Some(Verified::Withdrawn(why(Outcome::Rejected)))),
+            (Some(settled(Outcome::Ok)), Some(Verified::Accepted(Generation(4)))),
+        ] {
+            let record = Record { candidate, generation: Generation(4), ..Record::empty(binding.clone()) };
+            assert_eq!(of_record(Some(&record), fingerprint), expected);
+        }
+        assert_eq!(of_record(None, fingerprint), Some(Verified::Vanished));
+    }
+}
