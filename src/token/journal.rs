@@ -25,8 +25,8 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use self::plan::{plan_candidate, plan_first};
 pub use self::plan::{Kind, Plan, Settings, Which, binding_mismatch, plan, plan_stored};
+use self::plan::{plan_candidate, plan_first};
 use self::rejected::rejected;
 pub use self::renumber::rebased;
 use crate::clock::Clock;
