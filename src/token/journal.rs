@@ -234,13 +234,15 @@ impl Journal {
         };
         match answer {
             Answer::Issued(issued) => {
-                let record = self.renewed(before, which, token.as_ref(), new_lineage, issued, began, last);
+                let before = candidate::after_success(before, which);
+                let record = self.renewed(before, token.as_ref(), new_lineage, issued, began, last);
                 self.commit(Expect { version, fence: None }, record, None).await
             }
             Answer::Succeeded(Succeeded { refresh, failure }) => {
+                let before = candidate::after_success(before, which);
                 last.outcome = failure.outcome;
                 last.error = Some(failure.error.clone());
-                let record = self.succeeded(before, which, token.as_ref(), new_lineage, refresh, last);
+                let record = self.succeeded(before, token.as_ref(), new_lineage, refresh, last);
                 self.commit(Expect { version, fence: None }, record, Some(failure)).await
             }
             Answer::Failed(failure) => {
@@ -267,7 +269,6 @@ impl Journal {
     fn renewed(
         &self,
         before: Record,
-        which: Which,
         token: Option<&RefreshToken>,
         new_lineage: Option<Lineage>,
         issued: Issued,
@@ -288,7 +289,7 @@ impl Journal {
             }),
             // RFC 6749 §6: a new refresh token replaces the old one; where none is issued, the old one stays.
             refresh: issued.refresh.or_else(|| token.cloned()),
-            candidate: candidate::after_success(&before, which == Which::Candidate),
+            candidate: before.candidate,
             intent: None,
             needs_login: None,
             taken: self.taken(before.taken, token),
@@ -301,7 +302,6 @@ impl Journal {
     fn succeeded(
         &self,
         before: Record,
-        which: Which,
         token: Option<&RefreshToken>,
         new_lineage: Option<Lineage>,
         refresh: RefreshToken,
@@ -315,7 +315,7 @@ impl Journal {
             generation: before.generation.next(),
             access: before.access.clone().filter(|_| before.binding == self.settings.binding),
             refresh: Some(refresh),
-            candidate: candidate::after_success(&before, which == Which::Candidate),
+            candidate: before.candidate,
             intent: None,
             needs_login: None,
             taken: self.taken(before.taken, token),

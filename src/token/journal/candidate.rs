@@ -1,6 +1,6 @@
 //! What a rotation with a candidate leaves in the store.
 
-use super::{Failed, Journal, Rotation};
+use super::{Failed, Journal, Rotation, Which};
 use crate::token::Outcome;
 use crate::token::endpoint::Failure;
 use crate::token::store::{Expect, Record, Written};
@@ -30,8 +30,12 @@ impl Journal {
     }
 }
 
-/// The candidate after a rotation that brought a new pair: accepted, if it was what was presented.
-pub(super) fn after_success(before: &Record, was_presented: bool) -> Option<crate::token::store::Candidate> {
-    let candidate = before.candidate.clone()?;
-    Some(if was_presented { candidate.settled(Outcome::Ok, None) } else { candidate })
+/// Before the new pair is put in: the candidate is accepted, if it was what was presented.
+pub(super) fn after_success(before: Record, which: Which) -> Record {
+    match (which, before.candidate.clone()) {
+        (Which::Candidate, Some(candidate)) => {
+            Record { candidate: Some(candidate.settled(Outcome::Ok, None)), ..before }
+        }
+        (Which::Candidate | Which::First | Which::Stored, _) => before,
+    }
 }
