@@ -17,6 +17,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
@@ -70,6 +71,8 @@ enum Exit {
     Done = 0,
     Failed = 1,
     NeedsLogin = 3,
+    /// `EX_SOFTWARE` of sysexits.h.
+    ComponentFailed = 70,
     /// `EX_CONFIG` of sysexits.h.
     InvalidConfiguration = 78,
 }
@@ -165,7 +168,8 @@ fn serve(sources: &Sources) -> Result<Outcome, Failure> {
         Err(error) => {
             // Where all else that this process has to say is looked for.
             tracing::error!("{error}");
-            Ok(Outcome { text: String::new(), exit: Exit::Failed })
+            let exit = if matches!(error, serve::ServeError::Died(_)) { Exit::ComponentFailed } else { Exit::Failed };
+            Ok(Outcome { text: String::new(), exit })
         }
     }
 }
@@ -183,10 +187,16 @@ fn demo(once: bool) -> Result<Outcome, Failure> {
     })
 }
 
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The control plane's runtime, and a command's.
 fn runtime() -> Result<Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::new(format!("the runtime could not be started: {error}")))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(YEAR).build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("the runtime could not be started: {error}")))?;
+    // One thread for blocking work is there from the start and stays. Without one, work for which the system gives no thread
+    // would panic in the task that asks for it; with one, it waits.
+    runtime.spawn_blocking(|| {});
+    Ok(runtime)
 }
 
 // === impl Outcome ===

@@ -40,16 +40,18 @@ mod service_links;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 pub use address::ip_literal;
 pub use effective::{Change, Effective, Entry, Shown};
 pub use error::{ConfigError, Errors, Place, Warning};
 pub use keys::{KEYS, Key, Kind, Preset, keys_markdown};
-pub use load::{Loaded, Sources};
+pub use load::{Loaded, Read, Sources};
 pub use no_proxy::NoProxy;
 pub use page_origin::PageOrigin;
 pub use pattern::{AllowRule, PathPattern, PatternError, PatternSegment, RefusalPattern, RefusalSign};
 pub use quantity::parse_duration;
+pub use watched::Watched;
 
 /// Everything the program runs on, valid as a whole.
 #[derive(Clone, Debug)]

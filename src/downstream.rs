@@ -50,6 +50,8 @@ pub use load::Connections;
 pub use stream::Stream;
 
 use crate::config::{Config, ListenAddress};
+use crate::metrics::Metrics;
+use crate::supervise::Task;
 use listener::{ListenError, Listener};
 use tls::{Tls, TlsError};
 use worker::WorkerHandle;
@@ -59,6 +61,7 @@ pub struct Server {
     listeners: Vec<Listener>,
     settings: Arc<Settings>,
     connections: Connections,
+    metrics: Metrics,
 }
 
 /// Serving, until [`Running::drain`]. Dropped, it stops at once.
@@ -67,6 +70,8 @@ pub struct Running {
     connections: Connections,
     acceptor: oneshot::Sender<accept::Close>,
     workers: Vec<WorkerHandle>,
+    /// A worker's thread, or the accept loop, has died for good.
+    died: mpsc::UnboundedReceiver<Task>,
     /// Ends when the last worker's thread does.
     ended: mpsc::Receiver<Infallible>,
 }
@@ -148,12 +153,18 @@ impl Server {
             tls: tls.map(ArcSwap::from_pointee),
             tls_changed: Arc::default(),
         };
-        Ok(Self { listeners, settings: Arc::new(settings), connections: Connections::default() })
+        let (settings, connections, metrics) = (Arc::new(settings), Connections::default(), Metrics::new());
+        Ok(Self { listeners, settings, connections, metrics })
     }
 
     /// Where it listens, with the port that the system chose for port 0.
     pub fn local_addresses(&self) -> Vec<ListenAddress> {
         self.listeners.iter().map(|listener| listener.address().clone()).collect()
+    }
+
+    /// Where restarts of its tasks are counted.
+    pub fn counted_by(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// How many connections there are, now and later.
@@ -168,10 +179,11 @@ impl Server {
         workers: NonZeroUsize,
         make: impl Fn(&WorkerContext) -> S + Send + Sync + 'static,
     ) -> Result<Running, StartError> {
-        let Self { listeners, settings, connections } = self;
+        let Self { listeners, settings, connections, metrics } = self;
         let make = Arc::new(make);
         let load = load::Load::new(connections.clone(), workers);
         let (alive, ended) = mpsc::channel(1);
+        let (die, died) = mpsc::unbounded_channel();
         let (senders, mut receivers): (Vec<_>, Vec<_>) = (0..workers.get()).map(|_| mpsc::unbounded_channel()).unzip();
         let (acceptor, close) = oneshot::channel();
         let mut accept = Some(accept::Acceptor::new(listeners, settings.clone(), load, senders.clone(), close));
@@ -187,6 +199,8 @@ impl Server {
                 commands,
                 accept: accept.take(),
                 started,
+                died: die.clone(),
+                metrics: metrics.clone(),
                 alive: alive.clone(),
             };
             let fail = |error| StartError { index, error };
@@ -200,7 +214,7 @@ impl Server {
             }
             threads.push(WorkerHandle { commands: sender, thread: handle });
         }
-        Ok(Running { settings, connections, acceptor, workers: threads, ended })
+        Ok(Running { settings, connections, acceptor, workers: threads, died, ended })
     }
 }
 
@@ -225,6 +239,14 @@ impl Running {
 
     pub fn connections(&self) -> Connections {
         self.connections.clone()
+    }
+
+    /// Returns when a worker's thread, or the accept loop, has died and can't be started again.
+    pub async fn died(&mut self) -> Task {
+        match self.died.recv().await {
+            Some(task) => task,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -4,12 +4,13 @@
 
 pub mod reload;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin, Listener, Scope};
 use crate::clock::Clock;
@@ -18,6 +19,7 @@ use crate::downstream::{self, Server};
 use crate::metrics::Metrics;
 use crate::outbound::{Connector, TlsError};
 use crate::proxy::{self, Shared};
+use crate::supervise::{Died, Task};
 use crate::token::InvalidToken;
 use crate::token::endpoint::{Endpoint, EndpointError};
 use crate::token::fixed::Fixed;
@@ -37,10 +39,19 @@ pub struct Gateway {
     admin: Arc<Admin>,
     tokens: Tokens,
     metrics: Metrics,
-    refresher: JoinHandle<Ending>,
+    /// Those of the control plane.
+    listeners: JoinSet<Result<(), Died>>,
+    refresher: JoinSet<Result<Ending, Died>>,
     stop_refresher: watch::Sender<bool>,
     stop_admin: watch::Sender<bool>,
     drain: watch::Receiver<bool>,
+}
+
+/// Why it can't go on serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    DrainAsked,
+    Died(Died),
 }
 
 /// Why the gateway did not start.
@@ -75,7 +86,7 @@ impl Gateway {
         let upstream = &config.upstream;
         let cert = upstream.client_cert.as_ref();
         let connector = Connector::new(upstream.origin.clone(), &config.outbound, cert, upstream.connect_timeout)?;
-        let server = Server::bind(&config)?;
+        let server = Server::bind(&config)?.counted_by(metrics.clone());
         let addresses = server.local_addresses();
 
         let (stop_refresher, stopped) = watch::channel(false);
@@ -86,16 +97,17 @@ impl Gateway {
         let key = config.admin.as_ref().and_then(|admin| admin.key.clone());
         let admin = Arc::new(Admin::new(tokens.clone(), metrics.clone(), drain_now, key));
         let mut admin_address = None;
+        let mut listeners = JoinSet::new();
         if let Some(config) = &config.admin {
             let listener = Listener::bind(&config.listen, Scope::Admin)?;
             tracing::info!(address = %listener.address(), "admin listening");
             admin_address = Some(listener.address().clone());
-            tokio::spawn(listener.serve(Arc::clone(&admin), admin_stopped.clone()));
+            listeners.spawn(listener.serve(Arc::clone(&admin), admin_stopped.clone()));
         }
         if let Some(address) = &config.probes {
             let listener = Listener::bind(address, Scope::Probes)?;
             tracing::info!(address = %listener.address(), "probes listening");
-            tokio::spawn(listener.serve(Arc::clone(&admin), admin_stopped));
+            listeners.spawn(listener.serve(Arc::clone(&admin), admin_stopped));
         }
 
         let made = Shared::new(Arc::clone(&config), tokens.clone(), metrics.clone(), connector);
@@ -118,6 +130,7 @@ impl Gateway {
             admin,
             tokens,
             metrics,
+            listeners,
             refresher,
             stop_refresher,
             stop_admin,
@@ -138,34 +151,70 @@ impl Gateway {
         &self.tokens
     }
 
-    /// Returns when somebody asked for the drain by `POST /drain`.
-    pub async fn drain_asked(&self) {
-        let mut drain = self.drain.clone();
-        if drain.wait_for(|drain| *drain).await.is_err() {
-            std::future::pending::<()>().await;
+    /// Returns when somebody asked for the drain by `POST /drain`, or when a task could not be started again.
+    pub async fn ended(&mut self) -> End {
+        let asked = async {
+            if self.drain.wait_for(|drain| *drain).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = asked => End::DrainAsked,
+            died = first_death(&mut self.refresher, Task::Refresher) => End::Died(died),
+            died = first_death(&mut self.listeners, Task::Admin) => End::Died(died),
+            task = self.running.died() => End::Died(Died(task)),
         }
     }
 
     /// Ends in order: not ready, `shutdown.delay`, requests in flight, a refresh in flight and its storing, the admin listener.
-    pub async fn drain(self) -> Ending {
+    /// `at_once`: what is in flight of requests is cut as soon as this is ready. A refresh in flight, and its storing, never is.
+    pub async fn drain(mut self, at_once: impl Future<Output = ()>) -> Ending {
         let shutdown = &self.config.shutdown;
         tracing::info!(delay = ?shutdown.delay, grace = ?shutdown.grace, "draining");
         self.tokens.drain();
         self.shared.load().in_flight.drain();
-        tokio::time::sleep(shutdown.delay).await;
-        let drained = self.running.drain(shutdown.grace).await;
+        let mut at_once = pin!(at_once);
+        let told_again = tokio::select! {
+            () = tokio::time::sleep(shutdown.delay) => false,
+            () = &mut at_once => true,
+        };
+        let cut = async {
+            if !told_again {
+                at_once.await;
+            }
+        };
+        let drained = self.running.drain_or_cut(shutdown.grace, cut).await;
         if drained.aborted > 0 {
-            tracing::warn!(connections = drained.aborted, "shutdown.grace is over: requests in flight were cut");
+            let connections = drained.aborted;
+            tracing::warn!(
+                connections,
+                "requests in flight were cut: the grace is over, or a second signal has ended it"
+            );
         }
         // After the requests: their replays may need it.
         self.stop_refresher.send_replace(true);
-        let ending = self.refresher.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "the refresher ended abnormally");
-            Ending::Stored
-        });
+        let mut ending = Ending::Stored;
+        while let Some(ended) = self.refresher.join_next().await {
+            if let Ok(Ok(refresher)) = ended {
+                ending = refresher;
+            }
+        }
         self.stop_admin.send_replace(true);
         tracing::info!("stopped");
         ending
+    }
+}
+
+/// The first task of a set that ended and should not have: it could not be started again, or its supervisor is gone. Pending
+/// while there is none.
+async fn first_death<T: 'static>(tasks: &mut JoinSet<Result<T, Died>>, unknown: Task) -> Died {
+    loop {
+        match tasks.join_next().await {
+            Some(Ok(Ok(_))) => {}
+            Some(Ok(Err(died))) => return died,
+            Some(Err(_)) => return Died(unknown),
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -175,16 +224,15 @@ async fn start_tokens(
     clock: Clock,
     metrics: &Metrics,
     stopped: watch::Receiver<bool>,
-) -> Result<(Tokens, JoinHandle<Ending>), StartError> {
+) -> Result<(Tokens, JoinSet<Result<Ending, Died>>), StartError> {
+    let mut task = JoinSet::new();
     let live = Arc::new(Live::new(clock.clone()));
     let identity = Identity::of(config);
     if let GrantConfig::Static { access_token } = &config.oauth.grant {
         let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, identity);
-        let run = async {
-            fixed.run(stopped).await;
-            Ending::Stored
-        };
-        return Ok((tokens, tokio::spawn(run)));
+        let run = fixed.run(stopped, metrics.clone());
+        task.spawn(async { run.await.map(|()| Ending::Stored) });
+        return Ok((tokens, task));
     }
     let Some((endpoint, settings)) = token_settings(config)? else {
         // Every grant but `static`, which was served above, has a token endpoint.
@@ -201,7 +249,8 @@ async fn start_tokens(
     };
     let (refresher, tokens) = Refresher::new(journal, live, config.refresh.clone(), identity);
     let grace = config.shutdown.grace.max(Duration::from_secs(1));
-    Ok((tokens, tokio::spawn(refresher.run(stopped, grace))))
+    task.spawn(refresher.run(stopped, grace));
+    Ok((tokens, task))
 }
 
 /// What the refresher works with; `None`: the `static` grant, which has no refresher.

@@ -50,4 +50,5 @@ pub mod files;
 pub mod fuzzing;
 pub mod gateway;
 pub mod metrics;
+pub mod supervise;
 pub mod telemetry;

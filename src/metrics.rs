@@ -18,6 +18,7 @@ pub use worker::{InFlight, Source, WorkerMetrics};
 use crate::descriptors::{self, Usage};
 use crate::downstream::Connections;
 use crate::outbound::Protocol;
+use crate::supervise::Task;
 use crate::token::live::View;
 use crate::token::{Outcome, Trigger};
 use crate::upstream::pool::OpenConnections;
@@ -37,6 +38,7 @@ const NEEDS_LOGIN: &str = "bearer_proxy_needs_login";
 const STORE_OPERATIONS: &str = "bearer_proxy_store_operations_total";
 const UPSTREAM_CONNECTIONS: &str = "bearer_proxy_upstream_connections";
 const DOWNSTREAM_CONNECTIONS: &str = "bearer_proxy_downstream_connections";
+const TASK_RESTARTS: &str = "bearer_proxy_task_restarts_total";
 const TUNNELS: &str = "bearer_proxy_tunnels";
 const FILE_DESCRIPTORS: &str = "bearer_proxy_file_descriptors";
 const BUILD_INFO: &str = "bearer_proxy_build_info";
@@ -59,6 +61,7 @@ struct Inner {
     token_unpersisted: IntGauge,
     needs_login: IntGauge,
     store_operations: IntCounterVec,
+    task_restarts: IntCounterVec,
     upstream_connections: IntGaugeVec,
     downstream_connections: IntGauge,
     tunnels: IntGauge,
@@ -102,6 +105,7 @@ impl Metrics {
         let unpersisted = "1 while a rotated token is held that the store has not taken.";
         let store_operations =
             counters(&registry, STORE_OPERATIONS, "Operations on the store.", &["operation", "outcome"]);
+        let task_restarts = counters(&registry, TASK_RESTARTS, "Tasks that died and were started again.", &["task"]);
         let upstream_connections = Opts::new(UPSTREAM_CONNECTIONS, "Open connections to the upstream.");
         let file_descriptors = Opts::new(FILE_DESCRIPTORS, "Open file descriptors, and how many there may be.");
         let build_info = Opts::new(BUILD_INFO, "Always 1; the label is the version that runs.")
@@ -112,6 +116,9 @@ impl Metrics {
             for outcome in ReplayOutcome::ALL {
                 replays.with_label_values(&[reason.name(), outcome.name()]);
             }
+        }
+        for task in Task::ALL {
+            task_restarts.with_label_values(&[task.name()]);
         }
         for trigger in TRIGGERS {
             for outcome in OUTCOMES {
@@ -134,6 +141,7 @@ impl Metrics {
             token_unpersisted: gauge(&registry, TOKEN_UNPERSISTED, unpersisted),
             needs_login: gauge(&registry, NEEDS_LOGIN, "1 while the grant needs a login."),
             store_operations,
+            task_restarts,
             upstream_connections,
             upstream_open: OpenConnections::default(),
             downstream_open: OnceLock::new(),
@@ -164,6 +172,11 @@ impl Metrics {
     /// The store did something, or failed to.
     pub fn store_operation(&self, operation: &'static str, outcome: &'static str) {
         self.inner.store_operations.with_label_values(&[operation, outcome]).inc();
+    }
+
+    /// A task died and is started again.
+    pub fn task_restart(&self, task: Task) {
+        self.inner.task_restarts.with_label_values(&[task.name()]).inc();
     }
 
     /// Where open connections to the upstream are counted.

@@ -92,7 +92,7 @@ fn tokens(config: &Config) -> Outcome<Tokens> {
     let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, Identity::of(config));
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
-        fixed.run(stopped).await;
+        let _ = fixed.run(stopped, Metrics::new()).await;
         drop(stop);
     });
     Ok(tokens)

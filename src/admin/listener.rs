@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -22,6 +22,8 @@ use crate::config::ListenAddress;
 use crate::descriptors;
 use crate::downstream::Stream;
 use crate::downstream::listener::{self, Accepting, ListenError};
+use crate::fault;
+use crate::supervise::{Died, Task, supervise};
 
 /// One more takes the place of the one that was quiet for longest.
 pub const MAX_CONNECTIONS: usize = 128;
@@ -82,39 +84,66 @@ impl Listener {
         &self.address
     }
 
-    /// Answers until `stop` is set; then answers in flight have a few seconds.
-    pub async fn serve(self, admin: Arc<Admin>, mut stop: watch::Receiver<bool>) {
+    /// Answers until `stop` is set; then answers in flight have a few seconds. A task that dies is started again on the same
+    /// socket.
+    ///
+    /// # Errors
+    /// It died too often.
+    pub async fn serve(self, admin: Arc<Admin>, stop: watch::Receiver<bool>) -> Result<(), Died> {
         let Self { socket, address, scope } = self;
-        let address = Arc::new(address);
-        let mut open = Open::new(MAX_CONNECTIONS);
-        let end = stop.clone();
-        let accept = async {
-            loop {
-                match poll_fn(|cx| socket.poll_accept(cx)).await {
-                    Ok(stream) => {
-                        open.room().await;
-                        open.serve(|activity| {
-                            let (admin, address, end) = (Arc::clone(&admin), Arc::clone(&address), end.clone());
-                            Connection { admin, scope, address, end, activity }.serve(stream)
-                        });
-                    }
-                    Err(error) => {
-                        // Some may be free again a moment later.
-                        descriptors::warn_exhausted(
-                            &error,
-                            "cannot accept connections to the admin or probes listener",
-                        );
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+        let (socket, address) = (Arc::new(socket), Arc::new(address));
+        let open = Arc::new(Mutex::new(Open::new(MAX_CONNECTIONS)));
+        let start = || {
+            let (socket, address, open) = (Arc::clone(&socket), Arc::clone(&address), Arc::clone(&open));
+            accept(socket, address, open, scope, Arc::clone(&admin), stop.clone())
+        };
+        let ended = supervise(task_of(scope), &admin.metrics, || false, start).await;
+        drop(socket);
+        let _ = timeout(GRACE, async { open.lock().await.all_ended().await }).await;
+        ended
+    }
+}
+
+/// Accepts until `stop` is set.
+async fn accept(
+    socket: Arc<Accepting>,
+    address: Arc<ListenAddress>,
+    open: Arc<Mutex<Open>>,
+    scope: Scope,
+    admin: Arc<Admin>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let end = stop.clone();
+    let accept = async {
+        let mut open = open.lock().await;
+        loop {
+            fault::task(task_of(scope).name());
+            match poll_fn(|cx| socket.poll_accept(cx)).await {
+                Ok(stream) => {
+                    open.room().await;
+                    open.serve(|activity| {
+                        let (admin, address, end) = (Arc::clone(&admin), Arc::clone(&address), end.clone());
+                        Connection { admin, scope, address, end, activity }.serve(stream)
+                    });
+                }
+                Err(error) => {
+                    // Some may be free again a moment later.
+                    descriptors::warn_exhausted(&error, "cannot accept connections to the admin or probes listener");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
-        };
-        tokio::select! {
-            () = accept => {}
-            _ = stop.wait_for(|stop| *stop) => {}
         }
-        drop(socket);
-        let _ = timeout(GRACE, open.all_ended()).await;
+    };
+    tokio::select! {
+        () = accept => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+fn task_of(scope: Scope) -> Task {
+    match scope {
+        Scope::Admin => Task::Admin,
+        Scope::Probes => Task::Probes,
     }
 }
 

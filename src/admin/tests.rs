@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::client::{Client, ClientError};
 use super::*;
 use crate::config::{AdminConfig, ListenAddress};
+use crate::supervise::Died;
 use crate::token::live::{LiveToken, View};
 use crate::token::{Access, AccessToken, Generation};
 
@@ -24,7 +25,7 @@ struct Running {
     address: SocketAddr,
     drain: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), Died>>,
 }
 
 fn valid() -> View {
@@ -259,7 +260,7 @@ async fn stopping_ends_idle_connections_and_closes_the_port() {
     assert_eq!(&first, b"HTTP/1.1 200");
 
     running.stop.send(true).unwrap();
-    running.task.await.unwrap();
+    running.task.await.unwrap().unwrap();
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
     assert!(TcpStream::connect(running.address).await.is_err());
@@ -302,7 +303,7 @@ async fn a_unix_socket_serves_the_client_and_its_file_goes_with_it() {
     assert!(*drain.borrow());
 
     stop.send(true).unwrap();
-    task.await.unwrap();
+    task.await.unwrap().unwrap();
     assert!(!path.exists());
     assert!(matches!(client.get("/livez", SOON).await, Err(ClientError::NotRunning { .. })));
 }

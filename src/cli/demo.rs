@@ -50,6 +50,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Short enough that a scheduled refresh comes while somebody watches; then the demo goes on with an hour.
 const SHORT_LIFE: Duration = Duration::from_secs(4);
 const HERD: usize = 50;
+/// The proxy makes no refresh on request within a second of the last one.
+const REFRESH_PACE: Duration = Duration::from_secs(1);
 
 /// Runs the tour, then, unless `once`, serves until `stop` is ready.
 pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()>) -> Result<(), DemoError> {
@@ -65,7 +67,7 @@ pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()
         stop.await;
     }
     let Tour { gateway, folder, .. } = tour;
-    let _ = gateway.drain().await;
+    let _ = gateway.drain(std::future::pending()).await;
     folder.close()?;
     outcome
 }
@@ -141,6 +143,7 @@ impl<W: Write> Tour<'_, W> {
 
         self.begin("the token endpoint fails while the token is good: no client notices")?;
         self.simulator.fault(Fault::html_502());
+        tokio::time::sleep(REFRESH_PACE).await;
         let refreshed = self.gateway.tokens().refresh().await;
         self.check(refreshed.is_err(), "a forced refresh failed")?;
         self.get("/api/v2/health").await?;
@@ -205,6 +208,7 @@ impl<W: Write> Tour<'_, W> {
     }
 
     async fn refresh(&mut self) -> Result<(), DemoError> {
+        tokio::time::sleep(REFRESH_PACE).await;
         let tokens = self.gateway.tokens().clone();
         self.within(async move { tokens.refresh().await }).await?;
         Ok(())

@@ -6,7 +6,8 @@ use crate::clock::Clock;
 use crate::config::{Loaded, Sources};
 use crate::descriptors;
 use crate::gateway::reload::Watch;
-use crate::gateway::{Gateway, StartError};
+use crate::gateway::{End, Gateway, StartError};
+use crate::supervise::Died;
 use crate::telemetry::Logs;
 use crate::token::refresher::Ending;
 
@@ -17,6 +18,14 @@ pub enum ServeError {
     Start(#[from] StartError),
     #[error("signals can't be received: {0}")]
     Signals(std::io::Error),
+    #[error(transparent)]
+    Died(#[from] Died),
+}
+
+/// What the program does next.
+enum Next {
+    Reload,
+    End(End),
 }
 
 /// Serves until told to stop. Reads the configuration again from `sources` on SIGHUP, or when one of its files changes.
@@ -29,26 +38,46 @@ pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<Endin
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let mut watch = Watch::new(&loaded.files);
+    let mut watch = Watch::new(loaded.files.clone());
     let mut gateway = Gateway::start(loaded, Clock::system()).await?;
-    loop {
-        tokio::select! {
+    let mut signalled = false;
+    let died = loop {
+        let next = tokio::select! {
             signal = stop.received() => {
                 tracing::info!(signal, "told to stop");
-                break;
+                signalled = true;
+                break None;
             }
-            () = gateway.drain_asked() => {
+            end = gateway.ended() => Next::End(end),
+            _ = hangup.recv() => Next::Reload,
+            () = watch.changed() => Next::Reload,
+        };
+        match next {
+            Next::Reload => {
+                if let Some(new) = gateway.reload(sources, logs) {
+                    watch = new;
+                }
+            }
+            Next::End(End::DrainAsked) => {
                 tracing::info!("asked to drain");
-                break;
+                break None;
             }
-            _ = hangup.recv() => {}
-            () = watch.changed() => {}
+            Next::End(End::Died(died)) => {
+                tracing::error!(task = died.0.name(), "a task failed and could not be started again: draining");
+                break Some(died);
+            }
         }
-        if let Some(new) = gateway.reload(sources, logs) {
-            watch = new;
+    };
+    // A signal after `POST /drain` is the first one: an orchestrator sends both.
+    let signals = if signalled { 1 } else { 2 };
+    let told_again = async {
+        for _ in 0..signals {
+            stop.received().await;
         }
-    }
-    Ok(gateway.drain().await)
+        tracing::info!("told again to stop: the grace of requests in flight is over");
+    };
+    let ending = gateway.drain(told_again).await;
+    died.map_or(Ok(ending), |died| Err(died.into()))
 }
 
 /// The two signals that end the program in order.

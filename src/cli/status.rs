@@ -96,6 +96,9 @@ pub(super) fn human(status: &Status, running: bool, now: Timestamp) -> String {
     if let Some(at) = status.refresh_at {
         lines.push(("refresh", moment(at, now)));
     }
+    if let Some(at) = status.retry_at {
+        lines.push(("next try", format!("{}, {}", status.retrying.as_deref().unwrap_or("refresh"), moment(at, now))));
+    }
     if let Some(last) = &status.last_refresh {
         let error = last.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         let (trigger, outcome) = (last.trigger.name(), last.outcome.name());

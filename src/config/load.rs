@@ -11,6 +11,7 @@ use super::error::{Errors, Place, Warning};
 use super::keys::{Form, KEYS, Preset};
 use super::reader::Reader;
 use super::settings::{Raw, Settings};
+use super::watched::Watched;
 use super::{Config, Effective, Profile, file, sections};
 
 /// What a configuration is read from. Without `Debug`: the environment holds secrets.
@@ -29,7 +30,14 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     pub effective: Effective,
     /// Every file that was read or is named: when one changes, load again.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<Watched>,
+}
+
+/// What a configuration was read as, valid or not.
+pub struct Read {
+    pub loaded: Result<Loaded, Errors>,
+    /// Every file that was read or is named, also one that is missing: when one changes, load again.
+    pub files: Vec<Watched>,
 }
 
 // === impl Sources ===
@@ -50,10 +58,16 @@ impl Config {
     /// # Errors
     /// All that is wrong. No text of it holds a secret.
     pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
+        Self::read(sources).loaded
+    }
+
+    /// The same, with the files to watch if it is invalid: one that is missing may appear.
+    pub fn read(sources: &Sources) -> Read {
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
         let environment = Environment::new(sources.environment.clone());
         let path = sources.file.clone().or_else(|| environment.get("BEARER_PROXY_CONFIG").map(PathBuf::from));
+        let watched = path.clone().map(Watched::new);
         let from_file = match &path {
             Some(path) => file::settings(path, &mut errors, &mut warnings),
             None => Some(Settings::default()),
@@ -71,15 +85,17 @@ impl Config {
         let mut reader = Reader::new(settings, incomplete || profile.is_none(), errors);
         reader.choice("profile", Profile::from_name);
         reader.warnings = warnings;
-        reader.files.extend(path);
+        reader.files.extend(watched);
         let config = sections::config(&mut reader, profile.unwrap_or(Profile::Passolution), &environment);
-        match config {
+        let files = reader.files.clone();
+        let loaded = match config {
             Some(config) if reader.errors.is_empty() => {
                 let effective = Effective::of(&reader);
                 Ok(Loaded { config, warnings: reader.warnings, effective, files: reader.files })
             }
             _ => Err(Errors(reader.errors)),
-        }
+        };
+        Read { loaded, files }
     }
 }
 

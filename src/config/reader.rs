@@ -13,6 +13,7 @@ use super::keys::{self, Form, Key, Kind};
 use super::parameter;
 use super::quantity;
 use super::settings::{Header, Raw, Setting, Settings, shown_name};
+use super::watched::Watched;
 use crate::secret::Secret;
 
 mod secret;
@@ -25,7 +26,7 @@ pub(super) struct Reader {
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<Warning>,
     /// What the configuration was read from or names, to be watched for changes.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<Watched>,
     /// What the secrets' files held, by key.
     contents: BTreeMap<&'static str, Secret>,
 }
@@ -95,7 +96,7 @@ impl Reader {
     /// A file that somebody else will read.
     pub(super) fn file(&mut self, name: &'static str) -> Option<PathBuf> {
         let path = PathBuf::from(self.text(name)?);
-        self.files.push(path.clone());
+        self.files.push(Watched::new(path.clone()));
         Some(path)
     }
 

@@ -14,6 +14,7 @@ use super::load::{Load, Place};
 use super::stream::Stream;
 use super::worker::Command;
 use crate::descriptors;
+use crate::fault;
 
 /// Between attempts while the system has no file descriptor or memory left for another connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -32,6 +33,17 @@ pub(super) struct Acceptor {
 
 /// Asks the accept loop to end: to close the listeners, tell the workers to drain, and then answer.
 pub(super) type Close = oneshot::Sender<()>;
+
+/// The same in its worker's runtime. It outlives the task that runs it.
+pub(super) struct AcceptLoop<F> {
+    listening: Listening,
+    settings: Arc<Settings>,
+    load: Load,
+    workers: Vec<UnboundedSender<Command>>,
+    close: oneshot::Receiver<Close>,
+    /// Serves a connection in this worker.
+    here: F,
+}
 
 /// The listeners, as part of a runtime.
 struct Listening {
@@ -54,62 +66,65 @@ impl Acceptor {
     }
 
     /// Registers the listeners with the runtime that this is called in. `here` serves a connection in this worker.
-    pub(super) fn register(self, here: impl Fn(Stream, Place)) -> io::Result<impl Future<Output = ()>> {
+    pub(super) fn register<F: Fn(Stream, Place)>(self, here: F) -> io::Result<AcceptLoop<F>> {
         let Self { listeners, settings, load, workers, close } = self;
         let listeners = listeners.into_iter().map(Listener::register).collect::<Result<_, _>>()?;
         let listening = Listening { listeners, next: 0 };
-        Ok(run(listening, settings, load, workers, close, here))
+        Ok(AcceptLoop { listening, settings, load, workers, close, here })
     }
 }
 
-async fn run(
-    mut listening: Listening,
-    settings: Arc<Settings>,
-    mut load: Load,
-    workers: Vec<UnboundedSender<Command>>,
-    mut close: oneshot::Receiver<Close>,
-    here: impl Fn(Stream, Place),
-) {
-    let connections = load.connections().clone();
-    let mut deal = |stream: Stream| match load.place() {
-        (HERE, place) => here(stream, place),
-        (worker, place) => match stream.detach() {
-            // Nobody receives it if the worker has panicked; then it is dropped, and so closed.
-            Ok(stream) => drop(workers[worker].send(Command::Serve(stream, place))),
-            Err(error) => tracing::debug!(%error, "a connection was lost"),
-        },
-    };
-    let closed = loop {
-        let accepted = async {
-            // The place first: a connection that is over the limit waits in the kernel's queue, not in this process.
-            let room = || settings.limits.load().max_connections.saturating_sub(1);
-            connections.at_most(room).await;
-            listening.accept().await
+// === impl AcceptLoop ===
+
+impl<F: Fn(Stream, Place)> AcceptLoop<F> {
+    /// Accepts until told to close. Where its task dies, another one goes on with it.
+    pub(super) async fn run(&mut self) {
+        let connections = self.load.connections().clone();
+        let closed = loop {
+            let (settings, listening) = (&self.settings, &mut self.listening);
+            let accepted = async {
+                // The place first: a connection that is over the limit waits in the kernel's queue, not in this process.
+                let room = || settings.limits.load().max_connections.saturating_sub(1);
+                connections.at_most(room).await;
+                listening.accept().await
+            };
+            tokio::select! {
+                biased;
+                closed = &mut self.close => break closed,
+                stream = accepted => self.deal(stream),
+            }
+            fault::task("accept");
         };
-        tokio::select! {
-            biased;
-            closed = &mut close => break closed,
-            stream = accepted => deal(stream),
-        }
-    };
-    // Dropped without a word, the server ends without a drain.
-    let Ok(closed) = closed else { return };
-    // Who waits in the queue has connected as far as it knows, and may have sent a request: to close now would reset it.
-    for listener in listening.listeners {
-        let Ok(listener) = listener.deregister() else { continue };
-        while connections.count() < settings.limits.load().max_connections {
-            match listener.accept_waiting() {
-                Ok(stream) => deal(stream),
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(_) => break,
+        // Dropped without a word, the server ends without a drain.
+        let Ok(closed) = closed else { return };
+        // Who waits in the queue has connected as far as it knows, and may have sent a request: to close now would reset it.
+        for listener in std::mem::take(&mut self.listening.listeners) {
+            let Ok(listener) = listener.deregister() else { continue };
+            while connections.count() < self.settings.limits.load().max_connections {
+                match listener.accept_waiting() {
+                    Ok(stream) => self.deal(stream),
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(_) => break,
+                }
             }
         }
+        // Behind the last connection in each worker's queue.
+        for worker in &self.workers {
+            let _ = worker.send(Command::Drain);
+        }
+        let _ = closed.send(());
     }
-    // Behind the last connection in each worker's queue.
-    for worker in &workers {
-        let _ = worker.send(Command::Drain);
+
+    fn deal(&mut self, stream: Stream) {
+        match self.load.place() {
+            (HERE, place) => (self.here)(stream, place),
+            (worker, place) => match stream.detach() {
+                // Nobody receives it if the worker has panicked; then it is dropped, and so closed.
+                Ok(stream) => drop(self.workers[worker].send(Command::Serve(stream, place))),
+                Err(error) => tracing::debug!(%error, "a connection was lost"),
+            },
+        }
     }
-    let _ = closed.send(());
 }
 
 // === impl Listening ===

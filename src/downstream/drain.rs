@@ -35,15 +35,21 @@ impl Running {
     /// HTTP/1 responses that are still to come carry `Connection: close`; HTTP/2 connections get a GOAWAY. An idle HTTP/1
     /// connection is closed at once, unless it was answered within the last half second: its next request may be on its way.
     pub async fn drain(self, grace: Duration) -> Drained {
+        self.drain_or_cut(grace, std::future::pending()).await
+    }
+
+    /// The same; what is in flight is cut as soon as `cut` is ready.
+    pub async fn drain_or_cut(self, grace: Duration, cut: impl Future<Output = ()>) -> Drained {
         let Self { connections, acceptor, workers, mut ended, .. } = self;
         let (close, closed) = oneshot::channel();
         if acceptor.send(close).is_ok() {
             // From here on the number of connections only falls.
             let _ = closed.await;
         }
-        let aborted = match tokio::time::timeout(grace, connections.at_most(|| 0)).await {
-            Ok(()) => 0,
-            Err(_) => connections.count(),
+        let aborted = tokio::select! {
+            () = connections.at_most(|| 0) => 0,
+            () = tokio::time::sleep(grace) => connections.count(),
+            () = cut => connections.count(),
         };
         let (commands, threads): (Vec<_>, Vec<_>) =
             workers.into_iter().map(|worker| (worker.commands, worker.thread)).unzip();

@@ -8,6 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender};
 
 use super::accept::Acceptor;
@@ -17,6 +18,9 @@ use super::load::Place;
 use super::moderation::Moderation;
 use super::stream::Detached;
 use super::{Service, Settings, WorkerContext};
+use crate::fault;
+use crate::metrics::Metrics;
+use crate::supervise::{Died, Task, supervise_local};
 
 /// What the connections of one worker share.
 pub(super) struct Worker<S> {
@@ -48,8 +52,22 @@ pub(super) struct Thread<F> {
     pub(super) accept: Option<Acceptor>,
     /// Told once, when the service is made.
     pub(super) started: SyncSender<io::Result<()>>,
+    /// Told when the thread, or the accept loop, has died for good.
+    pub(super) died: UnboundedSender<Task>,
+    pub(super) metrics: Metrics,
     /// Held until the thread's end.
     pub(super) alive: Sender<Infallible>,
+}
+
+/// Tells of a thread that panics: its connections and its runtime are gone with it.
+struct LastWord(UnboundedSender<Task>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.0.send(Task::Worker);
+        }
+    }
 }
 
 // === impl Thread ===
@@ -59,7 +77,8 @@ impl<F> Thread<F> {
     where
         F: Fn(&WorkerContext) -> S,
     {
-        let Self { context, make, settings, mut commands, accept, started, alive } = self;
+        let Self { context, make, settings, mut commands, accept, started, died, metrics, alive } = self;
+        let _last_word = LastWord(died.clone());
         let moderation = Arc::default();
         let runtime = match runtime(&moderation) {
             Ok(runtime) => runtime,
@@ -73,11 +92,23 @@ impl<F> Thread<F> {
             };
             match accept.map(|accept| accept.register(serve.clone())).transpose() {
                 Ok(None) => {}
-                Ok(Some(accept)) => drop(tokio::task::spawn_local(accept)),
+                Ok(Some(accept)) => {
+                    let accept = Rc::new(Mutex::new(accept));
+                    drop(tokio::task::spawn_local(async move {
+                        let start = || {
+                            let accept = Rc::clone(&accept);
+                            async move { accept.lock().await.run().await }
+                        };
+                        if let Err(Died(task)) = supervise_local(Task::Accept, &metrics, start).await {
+                            let _ = died.send(task);
+                        }
+                    }));
+                }
                 Err(error) => return drop(started.send(Err(error))),
             }
             let _ = started.send(Ok(()));
             while let Some(command) = commands.recv().await {
+                fault::task("worker");
                 match command {
                     Command::Serve(stream, place) => match stream.attach() {
                         Ok(stream) => serve(stream, place),

@@ -38,3 +38,16 @@ pub(super) fn fail(step: &str) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[expect(clippy::panic, reason = "a test wants a task to die")]
+pub(super) fn panic(step: &str) {
+    let Some(path) = std::env::var_os("FAULT_POINT_PANIC") else { return };
+    let wanted = fs::read_to_string(&path).unwrap_or_default();
+    // `<step>`: once. `<step> always`: each time.
+    match wanted.trim().split_once(' ') {
+        None if wanted.trim() == step => drop(fs::remove_file(path)),
+        Some((name, "always")) if name == step => {}
+        _ => return,
+    }
+    panic!("the test wants a panic at {step}");
+}

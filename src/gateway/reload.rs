@@ -1,14 +1,16 @@
 //! Hot reload: what is valid takes effect without dropping a request; what is not is refused whole, and the old stays.
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::config::{Config, GrantConfig, Loaded, Sources};
+use crate::config::{Config, GrantConfig, Loaded, Read, Sources, Watched};
 use crate::descriptors;
 use crate::downstream::{Limits, tls};
+use crate::fault;
 use crate::outbound::Connector;
 use crate::proxy::Shared;
+use crate::supervise::Task;
 use crate::telemetry::Logs;
 
 use super::{Gateway, StartError, token_settings};
@@ -18,15 +20,7 @@ use super::{Gateway, StartError, token_settings};
 /// By looking, not by notification: a file that is swapped by a symbolic link (as Kubernetes does), one that does not exist yet,
 /// and one on a network file system are all seen alike.
 pub struct Watch {
-    files: Vec<(PathBuf, Option<Seen>)>,
-}
-
-/// What a look at a file finds; links are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
-    file: (u64, u64),
-    size: u64,
-    modified: Option<SystemTime>,
+    files: Vec<Watched>,
 }
 
 /// A change takes effect within 5 s (interface document §2), the second look included.
@@ -35,8 +29,9 @@ const EVERY: Duration = Duration::from_secs(1);
 // === impl Watch ===
 
 impl Watch {
-    pub fn new(files: &[PathBuf]) -> Self {
-        Self { files: files.iter().map(|path| (path.clone(), look(path))).collect() }
+    /// The files as they looked before they were read: a change since then is not missed.
+    pub fn new(files: Vec<Watched>) -> Self {
+        Self { files }
     }
 
     /// Returns when something has changed, and has stayed as it is for one more look: a file may be written in pieces.
@@ -53,47 +48,41 @@ impl Watch {
     }
 
     fn look_again(&mut self) -> bool {
-        let mut changed = false;
-        for (path, seen) in &mut self.files {
-            let now = look(path);
-            changed |= now != *seen;
-            *seen = now;
-        }
-        changed
+        // Each of them is looked at.
+        self.files.iter_mut().fold(false, |changed, file| file.has_changed() | changed)
     }
-}
-
-fn look(path: &PathBuf) -> Option<Seen> {
-    use std::os::unix::fs::MetadataExt;
-
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(Seen { file: (metadata.dev(), metadata.ino()), size: metadata.size(), modified: metadata.modified().ok() })
 }
 
 // === impl Gateway ===
 
 impl Gateway {
     /// Reads the configuration again and lets it take effect. Says in the log what became of it; returns what to watch from now
-    /// on, where it was valid.
+    /// on. A panic on the way ends this reload, and not the program.
     pub fn reload(&mut self, sources: &Sources, logs: &Logs) -> Option<Watch> {
-        let loaded = match Config::load(sources) {
-            Ok(loaded) => loaded,
-            Err(errors) => {
-                tracing::error!(%errors, "the changed configuration is invalid: the old one stays");
-                return None;
+        let metrics = self.metrics.clone();
+        catch_unwind(AssertUnwindSafe(|| self.read_again(sources, logs))).map(Some).unwrap_or_else(|_| {
+            metrics.task_restart(Task::Reload);
+            tracing::error!("the reload died: change a file, or send SIGHUP, to reload again");
+            None
+        })
+    }
+
+    fn read_again(&mut self, sources: &Sources, logs: &Logs) -> Watch {
+        fault::task("reload");
+        let Read { loaded, files } = Config::read(sources);
+        match loaded {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                if let Err(error) = self.apply(loaded, logs) {
+                    tracing::error!(%error, "the changed configuration can't be used: the old one stays");
+                }
             }
-        };
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
+            Err(errors) => tracing::error!(%errors, "the changed configuration is invalid: the old one stays"),
         }
-        let watch = Watch::new(&loaded.files);
-        match self.apply(loaded, logs) {
-            Ok(()) => Some(watch),
-            Err(error) => {
-                tracing::error!(%error, "the changed configuration can't be used: the old one stays");
-                None
-            }
-        }
+        // Also of one that was refused: a file that is missing may appear.
+        Watch::new(files)
     }
 
     fn apply(&mut self, loaded: Loaded, logs: &Logs) -> Result<(), StartError> {
@@ -182,11 +171,28 @@ mod tests {
         std::fs::write(&one, "a").unwrap();
         std::fs::write(&two, "b").unwrap();
         std::os::unix::fs::symlink(&one, &link).unwrap();
-        let mut watch = Watch::new(&[link.clone(), folder.path().join("absent")]);
+        let mut watch = Watch::new([link.clone(), folder.path().join("absent")].map(Watched::new).to_vec());
         assert!(!watch.look_again());
         std::fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink(&two, &link).unwrap();
         tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.unwrap();
         assert!(!watch.look_again());
+    }
+
+    #[test]
+    fn a_change_between_the_read_and_the_first_look_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, secret) = (folder.path().join("proxy.toml"), folder.path().join("secret"));
+        std::fs::write(&file, format!("[oauth]\nclient_id = '7'\nclient_secret_file = '{}'\n", secret.display()))
+            .unwrap();
+        let sources = Sources::new(Some(file), std::iter::empty::<(&str, &str)>());
+        // The secret's file does not exist yet, then holds one secret, and then another of the same size.
+        for text in ["first.", "second"] {
+            let Read { files, .. } = Config::read(&sources);
+            std::fs::write(&secret, text).unwrap();
+            let mut watch = Watch::new(files);
+            assert!(watch.look_again(), "{text}");
+            assert!(!watch.look_again(), "{text}");
+        }
     }
 }

@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::SecretSource;
+use crate::fault;
 use crate::files;
+use crate::metrics::Metrics;
+use crate::supervise::{Died, Task, supervise};
 use crate::token::live::{Live, LiveToken, View};
 use crate::token::refresher::{Command, Identity, Tokens, Verdict};
 use crate::token::{Access, AccessToken, Generation};
@@ -40,8 +43,22 @@ impl Fixed {
         (fixed, tokens)
     }
 
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Runs until told to stop; a task that dies is started again, and goes on with what this one held.
+    ///
+    /// # Errors
+    /// It died too often.
+    pub async fn run(self, stop: watch::Receiver<bool>, metrics: Metrics) -> Result<(), Died> {
+        let held = Arc::new(Mutex::new(self));
+        let start = || {
+            let (held, stop) = (Arc::clone(&held), stop.clone());
+            async move { held.lock().await.work(stop).await }
+        };
+        supervise(Task::Refresher, &metrics, || false, start).await
+    }
+
+    async fn work(&mut self, mut stop: watch::Receiver<bool>) {
         loop {
+            fault::task("refresher");
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,

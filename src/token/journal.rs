@@ -18,8 +18,8 @@ mod renumber;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -90,6 +90,27 @@ pub struct Unpersisted {
     pub error: String,
 }
 
+/// A pair that was issued and is not stored yet. It lives outside the rotation's task, so that nothing is lost if that dies.
+#[derive(Clone, Debug, Default)]
+pub struct Issue(Arc<Mutex<Option<Unstored>>>);
+
+type Unstored = (Expect, Record, Option<Failure>);
+
+// === impl Issue ===
+
+impl Issue {
+    fn hold(&self, expect: Expect, record: &Record, failure: Option<Failure>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((expect, record.clone(), failure));
+    }
+
+    /// What a rotation whose task died has left behind.
+    pub fn take(&self) -> Option<Renewed> {
+        let (expect, record, failure) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let error = "the task that was to store it died".to_owned();
+        Some(Renewed { record: Box::new(record), failure, unpersisted: Some(Unpersisted { expect, error }) })
+    }
+}
+
 // === impl Prepared ===
 
 impl Prepared {
@@ -136,7 +157,8 @@ impl Journal {
     }
 
     /// One rotation. Must run to its end: spawn it, never drop it. `known` is the newest version that the process has seen.
-    pub async fn rotate(&self, known: Option<Version>, which: Which, trigger: Trigger) -> Rotation {
+    /// `issue` takes the new pair as soon as there is one.
+    pub async fn rotate(&self, known: Option<Version>, which: Which, trigger: Trigger, issue: &Issue) -> Rotation {
         let lease_for = self.settings.request_timeout + LEASE_MARGIN;
         let lease = loop {
             if self.stopping.load(Ordering::Relaxed) {
@@ -155,13 +177,20 @@ impl Journal {
             }
         };
         fault::point("leased");
-        let rotation = self.rotate_leased(known, which, trigger, &lease).await;
+        let rotation = self.rotate_leased(known, which, trigger, &lease, issue).await;
         self.store.release(lease).await;
         fault::point("released");
         rotation
     }
 
-    async fn rotate_leased(&self, known: Option<Version>, which: Which, trigger: Trigger, lease: &Lease) -> Rotation {
+    async fn rotate_leased(
+        &self,
+        known: Option<Version>,
+        which: Which,
+        trigger: Trigger,
+        lease: &Lease,
+        issue: &Issue,
+    ) -> Rotation {
         let fence = lease.fence;
         let stored = match self.observe("load", self.store.load().await) {
             Ok(stored) => stored,
@@ -223,7 +252,6 @@ impl Journal {
         let deadline = Instant::now() + lease.remaining().saturating_sub(self.settings.request_timeout);
         let presented = token.as_ref().map_or(Presented::ClientCredentials, Presented::RefreshToken);
         let answer = self.endpoint.call(presented, deadline).await;
-        fault::point("answered");
 
         let mut last = LastRefresh {
             at: self.clock.now(),
@@ -236,16 +264,23 @@ impl Journal {
             Answer::Issued(issued) => {
                 let before = candidate::after_success(before, which);
                 let record = self.renewed(before, token.as_ref(), new_lineage, issued, began, last);
-                self.commit(Expect { version, fence: None }, record, None).await
+                let expect = Expect { version, fence: None };
+                issue.hold(expect, &record, None);
+                fault::point("answered");
+                self.commit(expect, record, None).await
             }
             Answer::Succeeded(Succeeded { refresh, failure }) => {
                 let before = candidate::after_success(before, which);
                 last.outcome = failure.outcome;
                 last.error = Some(failure.error.clone());
                 let record = self.succeeded(before, token.as_ref(), new_lineage, refresh, last);
-                self.commit(Expect { version, fence: None }, record, Some(failure)).await
+                let expect = Expect { version, fence: None };
+                issue.hold(expect, &record, Some(failure.clone()));
+                fault::point("answered");
+                self.commit(expect, record, Some(failure)).await
             }
             Answer::Failed(failure) => {
+                fault::point("answered");
                 last.outcome = failure.outcome;
                 last.error = Some(failure.error.clone());
                 let failed = Failed { before, announced, token, version, fence, last };

@@ -39,12 +39,22 @@ pub struct View {
     pub held: bool,
     /// When the next attempt comes, where the last one failed.
     pub retry_at: Option<Timestamp>,
+    /// What is tried next of what has failed, and when.
+    pub next: Option<Next>,
     pub last_refresh: Option<LastRefresh>,
     /// Why a person must log in, and what to do.
     pub needs_login: Option<String>,
     /// A rotated token is held that the store has not taken.
     pub unpersisted: bool,
     pub draining: bool,
+}
+
+/// What is tried next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// `refresh`, `store` (the newest grant is stored), `load` (the store is read).
+    pub what: &'static str,
+    pub at: Timestamp,
 }
 
 /// One generation's access token, ready to be sent.

@@ -32,6 +32,20 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// Full jitter may come out as nothing, and no wait at all is a loop.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
 
+/// Between two attempts that the server refuses for the sake of the configuration: somebody may mend it at any time.
+const SHORTEST_REST: Duration = Duration::from_secs(5);
+const LONGEST_REST: Duration = Duration::from_secs(15 * 60);
+const LONGEST_REST_WITHOUT_TOKEN: Duration = Duration::from_secs(60);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+/// The first wait, as a share of the token's lifetime.
+const REST_SHARE: u32 = 20;
+
+/// A server whose tokens live for a second would be called without a pause.
+pub const SCHEDULED_PACE: Duration = Duration::from_secs(5);
+
+/// A clock may be ahead of another by so much.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
+
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(15 * 60);
 
 /// When a token that began its life at `obtained_at` ends it. What is beyond the calendar is its end.
@@ -62,6 +76,49 @@ pub fn refresh_at(obtained_at: Timestamp, expires_at: Timestamp, margin: Margin,
 pub fn backoff(before: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
     let ceiling = doubled(FIRST_BACKOFF, before, LONGEST_BACKOFF);
     ceiling.mul_f64(unit(chance)).max(SHORTEST_BACKOFF).max(retry_after.unwrap_or_default())
+}
+
+/// The life of the live token, while it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    pub whole: Duration,
+    /// Until it expires.
+    pub left: Duration,
+}
+
+/// How long to wait after a refresh that ended as misconfigured, where `before` in a row ended so before it. `life`: of the
+/// token that is still used; after its end, requests wait for the next attempt, and the count begins anew.
+pub fn misconfigured(before: u32, life: Option<Life>, retry_after: Option<Duration>) -> Duration {
+    if let Some(retry_after) = retry_after {
+        return retry_after.clamp(SHORTEST_REST, LONGEST_RETRY_AFTER);
+    }
+    let wait = match life {
+        Some(Life { whole, left }) => doubled(whole / REST_SHARE, before, LONGEST_REST.min(left)),
+        None => doubled(SHORTEST_REST, before, LONGEST_REST_WITHOUT_TOKEN),
+    };
+    wait.max(SHORTEST_REST)
+}
+
+/// The dates of a stored token, as far as a clock that says `now` can confirm them. A token that is dated in the future was dated
+/// by a clock that is, or was, ahead: it is used for its lifetime from now at most. `not_before`: the store did not hold the token
+/// then, so that one that is dated before was dated by a clock that is behind. `None`: there is nothing to correct.
+pub fn corrected(
+    obtained_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    not_before: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<(Timestamp, Option<Timestamp>)> {
+    let earliest = not_before.map(|at| at.min(now));
+    let from = if obtained_at.duration_since(now) > CLOCK_SKEW {
+        now
+    } else {
+        earliest.filter(|earliest| earliest.duration_since(obtained_at) > CLOCK_SKEW)?
+    };
+    let until = |end: Timestamp| {
+        let lifetime = end.duration_since(obtained_at).max(SignedDuration::ZERO);
+        from.checked_add(lifetime).unwrap_or(Timestamp::MAX)
+    };
+    Some((from, expires_at.map(until)))
 }
 
 /// How long refusals cause no refresh after a forced refresh whose own token was refused, where `before` such ones came

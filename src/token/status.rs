@@ -7,7 +7,7 @@ use crate::config::Margin;
 use crate::token::journal::{Plan, Settings, plan};
 use crate::token::refresher::Identity;
 use crate::token::store::{LastRefresh, Record};
-use crate::token::{Generation, policy};
+use crate::token::{Access, Generation, policy};
 
 /// The state of the grant.
 ///
@@ -49,6 +49,9 @@ pub struct Status {
     /// When what failed is tried again.
     #[serde(default)]
     pub retry_at: Option<Timestamp>,
+    /// What is tried then: `refresh`, `store` (the newest grant is stored) or `load` (the store is read).
+    #[serde(default)]
+    pub retrying: Option<String>,
     /// When the upstream last refused the live token; `null` once it has accepted a later request with it.
     #[serde(default)]
     pub refused_at: Option<Timestamp>,
@@ -126,7 +129,12 @@ impl Status {
         };
         // Of another server, it would not be used.
         let ours = record.filter(|record| record.binding == settings.binding);
-        let access = ours.and_then(|record| record.access.as_ref());
+        let access = ours.and_then(|record| record.access.as_ref()).map(|access| {
+            let (obtained_at, expires_at) = policy::corrected(access.obtained_at, access.expires_at, None, now)
+                .unwrap_or((access.obtained_at, access.expires_at));
+            Access { token: access.token.clone(), obtained_at, expires_at }
+        });
+        let access = access.as_ref();
         let expires_at = access.and_then(|access| access.expires_at);
         // Without jitter, which each process throws for itself and which makes it earlier.
         let refresh_at =
@@ -142,6 +150,7 @@ impl Status {
             expires_at,
             refresh_at,
             retry_at: None,
+            retrying: None,
             refused_at: None,
             last_refresh: record.and_then(|record| record.last_refresh.as_ref()).cloned(),
             persisted: true,
@@ -172,7 +181,7 @@ mod tests {
     use crate::config::AmbiguousRetry;
     use crate::token::journal::Kind;
     use crate::token::store::Binding;
-    use crate::token::{Access, AccessToken, RefreshToken};
+    use crate::token::{AccessToken, RefreshToken};
 
     #[test]
     fn the_state_follows_from_the_facts() {

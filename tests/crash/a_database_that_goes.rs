@@ -89,6 +89,7 @@ impl Standing {
         let setup = Site::postgres(server, point).configure(Proxy::before(&simulator));
         let proxy = stop_at(pipe.report(setup), point).set("OAUTH__REQUEST_TIMEOUT", "5s").start().await;
         proxy.ready().await;
+        proxy.rested().await;
         let admin = proxy.admin_address();
         let refreshing = tokio::spawn(async move {
             let mut request = crate::support::request(http::Method::POST, "/refresh");

@@ -122,6 +122,7 @@ impl Stopped {
         let first = if meanwhile == Meanwhile::PeerInstead { stop_at(first, "intended 2") } else { first };
         let holder = first.start().await;
         holder.ready().await;
+        holder.rested().await;
         let admin = holder.admin_address();
         let refreshing = tokio::spawn(async move {
             let mut request = crate::support::request(http::Method::POST, "/refresh");

@@ -241,7 +241,7 @@ impl Lane {
         let asking = match select(stopped, pin!(process.addresses())).await {
             Either::Left(_) => None,
             Either::Right(((_, admin), stopped)) => {
-                let asking = ask_for_a_refresh(admin).await;
+                let asking = ask_for_a_refresh(admin);
                 stopped.await;
                 Some(asking)
             }
@@ -257,7 +257,7 @@ impl Lane {
         if !self.judge.lost() {
             assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK, "{}", proxy.log().join("\n"));
         }
-        let _asking = ask_for_a_refresh(proxy.admin_address()).await;
+        let _asking = ask_for_a_refresh(proxy.admin_address());
         self.pipe.reached(pid, "leased", 1).await;
         tokio::time::sleep(after).await;
         proxy.kill().await;
@@ -352,12 +352,31 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Asks, and waits for no answer. The connection lives as long as what is given back.
-async fn ask_for_a_refresh(admin: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(admin).await.unwrap();
-    // The process may have stopped already.
-    let _ = stream
-        .write_all(format!("POST /refresh HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n").as_bytes())
-        .await;
-    stream
+/// Asks until a refresh was made on request, or has failed: within a second of the last one, there is none. Ends when dropped.
+struct Asking(tokio::task::JoinHandle<()>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn ask_for_a_refresh(admin: SocketAddr) -> Asking {
+    let request = format!("POST /refresh HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    Asking(tokio::spawn(async move {
+        let ask = || async {
+            let mut stream = TcpStream::connect(admin).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        // The process may have stopped already.
+        while let Ok(answer) = ask().await
+            && answer.starts_with("HTTP/1.1 200")
+            && !answer.contains(r#""trigger":"manual""#)
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }))
 }

@@ -31,6 +31,10 @@ pub enum Action {
     Crash(usize),
     /// The bytes of an abandoned call reach the server after all.
     DeliverLate(Token),
+    /// The task that runs the refresher dies, and is started again in the same process.
+    Restart(usize),
+    /// The task of a rotation dies after the answer, before anything is written.
+    RotationDies(usize),
     /// The lease runs out, whoever has it.
     LeaseEnds,
     /// `import` takes the lease and reads the store.
@@ -104,6 +108,9 @@ impl<const N: usize> Protocol<N> {
         if replica.phase != Phase::Idle || replica.memory.known.is_some() {
             actions.push(Action::Crash(place));
         }
+        if replica.memory.known.is_some() {
+            actions.push(Action::Restart(place));
+        }
         match replica.phase {
             Phase::Idle => {
                 if !state.leased && (!unpersisted || self.is(Mutation::AnUnstoredPairIsForgottenByTheNextRotation)) {
@@ -123,6 +130,7 @@ impl<const N: usize> Protocol<N> {
             Phase::Called { .. } => actions.extend(SERVING.map(|serving| Action::Serve(place, serving))),
             Phase::Answered { .. } => {
                 actions.extend(STORE.map(|store| Action::Record(place, store)));
+                actions.push(Action::RotationDies(place));
                 if self.is(Mutation::PublishedBeforeTheCommit) {
                     actions.push(Action::Publish(place));
                 }

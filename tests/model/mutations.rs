@@ -32,6 +32,10 @@ pub enum Mutation {
     AFailedCommitIsNotTriedAgain,
     /// A rotation begins while a pair is unpersisted, with what the store holds.
     AnUnstoredPairIsForgottenByTheNextRotation,
+    /// The refresher's task died, and its next start begins with what the store holds.
+    ARestartedRefresherForgetsWhatItHolds,
+    /// The task of a rotation died, and the answer with it.
+    ADeadRotationTakesItsAnswerAlong,
     PublishedBeforeTheCommit,
     AnUnclearAnswerIsTakenForANo,
     /// A successor that came with an answer that is wrong otherwise is thrown away.
@@ -81,6 +85,8 @@ pub const TABLE: &[(Mutation, AmbiguousRetry, Invariant)] = &[
     (Mutation::AnImportDoesNotCompare, UntilClear, NeverBack),
     (Mutation::AFailedCommitIsNotTriedAgain, UntilClear, NothingIsLost),
     (Mutation::AnUnstoredPairIsForgottenByTheNextRotation, UntilClear, SpentIsSpent),
+    (Mutation::ARestartedRefresherForgetsWhatItHolds, UntilClear, NothingIsLost),
+    (Mutation::ADeadRotationTakesItsAnswerAlong, UntilClear, NothingIsLost),
     (Mutation::PublishedBeforeTheCommit, UntilClear, StoredBeforeUsed),
     (Mutation::AnUnclearAnswerIsTakenForANo, UntilClear, OverIsOver),
     (Mutation::ASuccessorFromAnOddAnswerIsDropped, UntilClear, NothingIsLost),

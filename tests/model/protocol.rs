@@ -98,6 +98,8 @@ impl<const N: usize> Protocol<N> {
             }
             Action::Look(r) => self.take_up(&mut next, r, state.stored),
             Action::Persist(r, store) => self.persist(&mut next, r, store),
+            Action::Restart(r) => self.restart(&mut next, r),
+            Action::RotationDies(r) => self.rotation_dies(&mut next, r),
             Action::BackUp => next.back_up(),
             Action::Restore => next.restore(),
             Action::Crash(r) => {

@@ -170,6 +170,19 @@ impl<const N: usize> Protocol<N> {
         s.replicas[r].phase = Phase::Ending;
     }
 
+    /// What the rotation was answered lives outside its task. The refresher stores it as it stores a pair whose commit failed.
+    pub fn rotation_dies(&self, s: &mut State<N>, r: usize) {
+        let Phase::Answered { before, answer } = s.replicas[r].phase else { return };
+        if let Answer::Issued(token) = answer
+            && !self.is(Mutation::ADeadRotationTakesItsAnswerAlong)
+        {
+            let memory = &mut s.replicas[r].memory;
+            memory.adopt(before.successor(token));
+            memory.unpersisted = Some(before.version());
+        }
+        s.replicas[r].phase = Phase::Ending;
+    }
+
     fn commit(&self, s: &mut State<N>, r: usize, before: Grant, token: Token, store: Store) {
         let (mut seen, mut wanted) = (before.version(), before.successor(token));
         let may = s.replicas[r].holds || !self.is(Mutation::ACommitNeedsTheLease);

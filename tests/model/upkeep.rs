@@ -5,10 +5,17 @@ use bearer_proxy::token::refresher::Reconciliation;
 use crate::actions::Store;
 use crate::mutations::Mutation;
 use crate::protocol::Protocol;
-use crate::state::{Grant, Lineage, Phase, State, Version};
+use crate::state::{Grant, Lineage, Memory, Phase, State, Version};
 use crate::store::{Write, Written};
 
 impl<const N: usize> Protocol<N> {
+    /// What the refresher's task holds lives outside it, so that its next start changes nothing.
+    pub fn restart(&self, s: &mut State<N>, r: usize) {
+        if self.is(Mutation::ARestartedRefresherForgetsWhatItHolds) {
+            s.replicas[r].memory = Memory::default();
+        }
+    }
+
     /// A write of what is known and not stored: a successor, or a person's grant under another number. The latter is one step here,
     /// since under the lease nobody can come between.
     pub fn persist(&self, s: &mut State<N>, r: usize, store: Store) {

@@ -146,3 +146,61 @@ async fn sighup_reads_again_at_once() {
     assert!(began.elapsed() < WITHIN);
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn a_configuration_that_was_refused_is_read_again_when_the_missing_file_appears() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let setup = Proxy::before(&simulator).unset("OAUTH__CLIENT_SECRET");
+    let folder = setup.folder().to_owned();
+    let (file, secret, missing) = (folder.join("proxy.toml"), folder.join("secret"), folder.join("missing"));
+    let text = |secret: &Path, path: &str| {
+        format!("[oauth]\nclient_secret_file = \"{}\"\n[guard]\nallow = [\"GET /api/v2/{path}\"]\n", secret.display())
+    };
+    write(&secret, simulator::CLIENT_SECRET);
+    write(&file, &text(&secret, "version"));
+    let proxy = setup.set("CONFIG", file.display()).start().await;
+    proxy.ready().await;
+    let text = text(&missing, "*");
+    write(&file, &text);
+    let refused = |proxy: &Proxy| proxy.log().iter().any(|line| line.contains("old one stays"));
+    until(&proxy, "the refusal in the log", async |proxy| refused(proxy)).await;
+    assert_eq!(proxy.get("/api/v2/countries").await.problem(), "not-allowed");
+    write(&missing, simulator::CLIENT_SECRET);
+    until(&proxy, "the new configuration", async |proxy| proxy.get("/api/v2/countries").await.status == StatusCode::OK)
+        .await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_brings_a_pending_attempt_forward_whatever_has_changed() {
+    // The secret was wrong, and then is right; or the server has asked for patience, and any key changes.
+    for secret_is_wrong in [true, false] {
+        let simulator = Simulator::start(Options::league8()).await.unwrap();
+        let setup = Proxy::before(&simulator).unset("OAUTH__CLIENT_SECRET");
+        let (secret, file) = (setup.folder().join("secret"), setup.folder().join("proxy.toml"));
+        write(&secret, simulator::CLIENT_SECRET);
+        write(&file, "");
+        let setup = setup.set("OAUTH__CLIENT_SECRET_FILE", secret.display()).set("CONFIG", file.display());
+        let proxy = setup.start().await;
+        proxy.ready().await;
+        if secret_is_wrong {
+            write(&secret, "wrong");
+            let again = |proxy: &Proxy| proxy.log().iter().any(|line| line.contains("was read again"));
+            until(&proxy, "the wrong secret", async |proxy| again(proxy)).await;
+        } else {
+            simulator.fault(simulator::Fault::throttled(Some("250")));
+        }
+        simulator.revoke(simulator::Revocation::All(simulator::Kind::Access));
+        assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::UNAUTHORIZED);
+        let status = proxy.status().await;
+        assert!(status["retry_at"].is_string() && status["retrying"] == "refresh", "{status}");
+        if secret_is_wrong {
+            write(&secret, simulator::CLIENT_SECRET);
+        } else {
+            write(&file, "[log]\nlevel = \"debug\"\n");
+        }
+        until(&proxy, "a new token", async |proxy| proxy.status().await["generation"] == 2).await;
+        assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
+        proxy.stop().await;
+    }
+}

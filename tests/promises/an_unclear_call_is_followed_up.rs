@@ -72,6 +72,7 @@ async fn a_call_that_a_dead_process_made_is_followed_up_by_the_next_one() {
     let simulator = Simulator::start(Options { latency, ..Options::league8() }).await.unwrap();
     let proxy = Proxy::before(&simulator).start().await;
     proxy.ready().await;
+    proxy.rested().await;
     let admin = proxy.admin_address();
     let mut asking = TcpStream::connect(admin).await.unwrap();
     let request = format!("POST /refresh HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n\r\n");

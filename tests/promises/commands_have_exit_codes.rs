@@ -38,6 +38,7 @@ async fn a_running_proxy_adopts_what_is_imported() {
     proxy.wait_for_status("the imported generation", |status| status["generation"] == 2).await;
     assert_eq!(simulator.with_ledger(|ledger| ledger.token_calls().len()), 1);
 
+    proxy.rested().await;
     let (code, out, _) = setup.run(&["refresh"]).await;
     assert!(code == 0 && out.contains("generation 3"), "{out}");
 
@@ -54,6 +55,7 @@ async fn a_grant_that_is_gone_is_exit_code_3_until_the_next_import() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
     let proxy = Proxy::before(&simulator).start().await;
     proxy.ready().await;
+    proxy.rested().await;
     let setup = proxy.commands();
     simulator.revoke(Revocation::All(Kind::Both));
     let (code, _, err) = setup.run(&["refresh"]).await;
@@ -72,6 +74,7 @@ async fn a_refresh_that_fails_for_a_while_is_exit_code_1() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
     let proxy = Proxy::before(&simulator).start().await;
     proxy.ready().await;
+    proxy.rested().await;
     let setup = proxy.commands();
     simulator.fault(Fault::token(Step::BeforeCommit, Act::Close));
     let (code, _, err) = setup.run(&["refresh"]).await;

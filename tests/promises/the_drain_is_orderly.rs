@@ -37,6 +37,7 @@ async fn a_refresh_that_a_person_asked_for_is_stored_before_the_end() {
     let simulator = Simulator::start(Options { latency, ..Options::league8() }).await.unwrap();
     let mut proxy = Proxy::before(&simulator).start().await;
     proxy.ready().await;
+    proxy.rested().await;
     let admin = proxy.admin_address();
     let asking = tokio::spawn(async move {
         let mut refresh = request(Method::POST, "/refresh");
@@ -62,4 +63,38 @@ async fn it_is_not_ready_while_it_drains_and_goes_on_taking_requests_during_the_
     assert_eq!(proxy.admin(Method::GET, "/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK, "a new request within the delay");
     assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+/// A second signal means that the operator does not want to wait for the clients.
+#[tokio::test]
+async fn a_second_signal_ends_the_grace_of_requests_and_no_refresh() {
+    let latency = Latency { before_commit: Duration::from_secs(2), after_commit: Duration::from_millis(300) };
+    for delay in ["0s", "60s"] {
+        let simulator = Simulator::start(Options { latency, ..Options::league8() }).await.unwrap();
+        let setup = Proxy::before(&simulator).set("SHUTDOWN__GRACE", "60s").set("SHUTDOWN__DELAY", delay);
+        let mut proxy = setup.start().await;
+        proxy.ready().await;
+        proxy.rested().await;
+        let address = proxy.address();
+        let long = request(Method::GET, "/api/v2/events?n=1000&every=100");
+        let streaming = tokio::spawn(async move { crate::support::Client::http1(address).await.send(long).await });
+        simulator.wait_until(|ledger| ledger.requests_seen() > 0).await.unwrap();
+        let admin = proxy.admin_address();
+        let asking = tokio::spawn(async move {
+            let mut refresh = request(Method::POST, "/refresh");
+            refresh.headers_mut().insert("host", admin.to_string().parse().unwrap());
+            crate::support::Client::http1(admin).await.send(refresh).await
+        });
+        simulator.wait_until(|ledger| ledger.token_calls().len() == 2).await.unwrap();
+        proxy.signal(Signal::TERM);
+        proxy.wait_for_log("the drain", |line| line.to_string().contains("draining")).await;
+        proxy.signal(Signal::TERM);
+        // The bound is far below the grace and the delay.
+        assert_eq!(proxy.ended().await.code(), Some(0), "{}", proxy.log().join("\n"));
+        assert!(streaming.await.unwrap().is_err(), "the response was cut");
+        drop(asking.await);
+        let document = std::fs::read(proxy.setup().store()).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+        assert_eq!(document["generation"], 2, "the refresh in flight was stored");
+    }
 }

@@ -18,7 +18,7 @@ use bearer_proxy::config::{
 };
 use bearer_proxy::metrics::Metrics;
 use bearer_proxy::token::endpoint::Endpoint;
-use bearer_proxy::token::journal::{Journal, Kind, Prepared, Renewed, Rotation, Settings, Which};
+use bearer_proxy::token::journal::{Issue, Journal, Kind, Prepared, Renewed, Rotation, Settings, Which};
 use bearer_proxy::token::store::{Binding, Expect, Record, Store};
 use bearer_proxy::token::{Access, AccessToken, Generation, Outcome, RefreshToken, Trigger};
 use futures_util::StreamExt;
@@ -60,7 +60,7 @@ async fn judged(row: &Row) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let address = served(row.response.clone(), row.stays_open).await;
     let journal = journal(&format!("http://{address}/token"), folder.path()).await;
-    let rotation = journal.rotate(None, Which::Stored, Trigger::Scheduled).await;
+    let rotation = journal.rotate(None, Which::Stored, Trigger::Scheduled, &Issue::default()).await;
     let (outcome, error) = match rotation {
         Rotation::Renewed(Renewed { failure: None, unpersisted: None, .. }) => (Outcome::Ok, String::new()),
         Rotation::Renewed(Renewed { failure: Some(failure), unpersisted: None, .. }) => {

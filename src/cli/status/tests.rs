@@ -106,6 +106,7 @@ fn a_person_reads_times_as_distances_and_no_control_characters() {
         expires_at: Some("2026-11-22T02:30:10Z".parse().unwrap()),
         refresh_at: Some("2026-11-22T02:00:00Z".parse().unwrap()),
         retry_at: None,
+        retrying: None,
         refused_at: None,
         last_refresh: Some(LastRefresh {
             at: "2026-11-22T01:59:58Z".parse().unwrap(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Reader, known};
 use crate::config::SecretSource;
+use crate::config::Watched;
 use crate::config::error::{Malformed, one_line};
 use crate::config::settings::Raw;
 use crate::files;
@@ -68,7 +69,7 @@ impl Reader {
 
     /// One newline at the end is not a part of the secret: editors and `echo` add it.
     fn content_of(&mut self, name: &'static str, path: PathBuf) -> Option<Secret> {
-        self.files.push(path.clone());
+        self.files.push(Watched::new(path.clone()));
         let shown = one_line(path.display());
         match files::read_text(&path) {
             Ok(text) => {

@@ -24,7 +24,7 @@ fn the_environment_is_over_the_file_is_over_the_profile_is_over_the_default() {
 }
 
 fn file_of(loaded: &crate::config::Loaded) -> String {
-    loaded.files.first().unwrap().to_string_lossy().into_owned()
+    loaded.files.first().unwrap().path().to_string_lossy().into_owned()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::NotStored;
-use crate::token::journal::{Journal, Renewed, Rotation, Unpersisted, Which, rebased};
+use crate::token::journal::{Issue, Journal, Renewed, Rotation, Unpersisted, Which, rebased};
 use crate::token::store::{CandidateResult, Expect, Record, Written};
 use crate::token::{Fingerprint, Generation, Outcome, Trigger};
 
@@ -42,7 +42,7 @@ pub async fn verify(journal: &Journal, candidate: Fingerprint) -> Result<Verifie
         sleep(LOOK).await;
     }
     // A proxy whose call is still in flight has the lease. It is waited for, and what it has found counts.
-    match journal.rotate(None, Which::Candidate, Trigger::Manual).await {
+    match journal.rotate(None, Which::Candidate, Trigger::Manual, &Issue::default()).await {
         Rotation::Renewed(Renewed { record, unpersisted: None, .. }) => Ok(Verified::Accepted(record.generation)),
         Rotation::Renewed(Renewed { record, unpersisted: Some(unpersisted), .. }) => {
             Ok(persist(journal, *record, unpersisted).await)

@@ -86,6 +86,64 @@ fn a_wait_doubles_up_to_a_minute_and_is_never_nothing() {
 }
 
 #[test]
+fn a_misconfigured_refresh_waits_for_a_share_of_the_life_and_not_beyond_the_expiry() {
+    let life = |whole, left| Some(Life { whole, left });
+    // before, life, Retry-After, wait
+    let rows = [
+        (0, life(MINUTE, 30 * SECOND), None, 5 * SECOND),
+        (1, life(MINUTE, 25 * SECOND), None, 6 * SECOND),
+        (2, life(MINUTE, 19 * SECOND), None, 12 * SECOND),
+        (3, life(MINUTE, 7 * SECOND), None, 7 * SECOND),
+        (4, life(MINUTE, SECOND), None, 5 * SECOND),
+        (0, life(HOUR, 12 * MINUTE), None, 3 * MINUTE),
+        (1, life(HOUR, 9 * MINUTE), None, 6 * MINUTE),
+        (2, life(HOUR, 3 * MINUTE), None, 3 * MINUTE),
+        (0, life(365 * DAY, 30 * DAY), None, 15 * MINUTE),
+        (u32::MAX, life(365 * DAY, 30 * DAY), None, 15 * MINUTE),
+        // Without a token.
+        (0, None, None, 5 * SECOND),
+        (1, None, None, 10 * SECOND),
+        (3, None, None, 40 * SECOND),
+        (4, None, None, MINUTE),
+        (u32::MAX, None, None, MINUTE),
+        // The server says when.
+        (3, life(HOUR, MINUTE), Some(20 * SECOND), 20 * SECOND),
+        (3, None, Some(20 * SECOND), 20 * SECOND),
+        (0, life(MINUTE, 30 * SECOND), Some(2 * SECOND), 5 * SECOND),
+        (0, life(MINUTE, 30 * SECOND), Some(HOUR), 5 * MINUTE),
+    ];
+    for (before, life, retry_after, expected) in rows {
+        assert_eq!(misconfigured(before, life, retry_after), expected, "{before} {life:?} {retry_after:?}");
+    }
+}
+
+#[test]
+fn a_date_that_can_not_be_is_not_trusted() {
+    let now = start();
+    // obtained_at, expires_at, when the store did not hold it yet, corrected
+    let rows = [
+        (now, Some(now + HOUR), None, None),
+        (now - 365 * DAY, Some(now), None, None),
+        // Clocks of two machines differ.
+        (now + MINUTE, Some(now + HOUR), None, None),
+        (now - 2 * MINUTE, Some(now), Some(now - MINUTE), None),
+        (now + 61 * SECOND, Some(now + 61 * SECOND + HOUR), None, Some((now, Some(now + HOUR)))),
+        (now + DAY, Some(now + DAY + HOUR), Some(now - SECOND), Some((now, Some(now + HOUR)))),
+        (now + DAY, Some(now), None, Some((now, Some(now)))),
+        (now + DAY, None, None, Some((now, None))),
+        (Timestamp::MAX, Some(Timestamp::MIN), None, Some((now, Some(now)))),
+        // A peer's clock is behind.
+        (now - DAY, Some(now - DAY + HOUR), Some(now - SECOND), Some((now - SECOND, Some(now - SECOND + HOUR)))),
+        // This one has been set back since.
+        (now - DAY, Some(now - DAY + HOUR), Some(now + DAY), Some((now, Some(now + HOUR)))),
+    ];
+    for (obtained_at, expires_at, not_before, expected) in rows {
+        let found = corrected(obtained_at, expires_at, not_before, now);
+        assert_eq!(found, expected, "{obtained_at} {expires_at:?} {not_before:?}");
+    }
+}
+
+#[test]
 fn a_cooldown_doubles_up_to_a_quarter_of_an_hour() {
     let rows = [
         (MINUTE, 0, MINUTE),

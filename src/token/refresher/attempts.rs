@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::config::RefreshConfig;
 use crate::token::journal::Which;
-use crate::token::policy::{self, Budget};
+use crate::token::policy::{self, Budget, Life};
 use crate::token::store::LastRefresh;
 use crate::token::{Generation, Outcome, Trigger};
 
@@ -30,6 +30,10 @@ pub struct Attempts {
 struct Backoff {
     /// In a row.
     failures: u32,
+    /// In a row that the server refused for the sake of the configuration, while the token lived, or since it has expired.
+    misconfigured: u32,
+    /// The last of them came without a token that lives.
+    expired: bool,
     /// Not before: by the monotonic clock, and as it is told to people.
     until: Option<(Instant, Timestamp)>,
 }
@@ -63,15 +67,23 @@ impl Attempts {
         }
     }
 
-    /// Another configuration: what failed with the old one may work with this one.
-    pub fn reconfigure(&mut self, config: &RefreshConfig) {
-        self.candidate = Backoff::default();
-        self.first = Backoff::default();
-        self.stored = Backoff::default();
+    /// Another configuration. What is due stays due; what failed with the old one may work with this one, and is due now.
+    pub fn reconfigure(&mut self, config: &RefreshConfig, now: Timestamp) {
+        for which in [Which::Candidate, Which::First, Which::Stored] {
+            self.bring_forward(which, now);
+        }
         self.cooldown.base = config.cooldown;
         if self.max_per_hour != config.max_per_hour {
             self.max_per_hour = config.max_per_hour;
             self.budget = Budget::new(config.max_per_hour);
+        }
+    }
+
+    /// The next attempt after a failure is due now.
+    pub fn bring_forward(&mut self, which: Which, now: Timestamp) {
+        let backoff = self.backoff_mut(which);
+        if backoff.until.is_some() {
+            *backoff = Backoff { until: Some((Instant::now(), now)), ..Backoff::default() };
         }
     }
 
@@ -125,6 +137,24 @@ impl Attempts {
         let backoff = self.backoff_mut(which);
         let pause = policy::backoff(backoff.failures, retry_after, policy::random());
         backoff.failures = backoff.failures.saturating_add(1);
+        self.rest(which, pause, now);
+        pause
+    }
+
+    /// The server refused it for the sake of the configuration.
+    pub fn misconfigured(
+        &mut self,
+        which: Which,
+        life: Option<Life>,
+        retry_after: Option<Duration>,
+        now: Timestamp,
+    ) -> Duration {
+        let backoff = self.backoff_mut(which);
+        if backoff.expired != life.is_none() {
+            (backoff.expired, backoff.misconfigured) = (life.is_none(), 0);
+        }
+        let pause = policy::misconfigured(backoff.misconfigured, life, retry_after);
+        backoff.misconfigured = backoff.misconfigured.saturating_add(1);
         self.rest(which, pause, now);
         pause
     }
@@ -212,13 +242,17 @@ mod tests {
     use super::*;
 
     fn attempts(max_per_hour: u32) -> Attempts {
-        Attempts::new(&RefreshConfig {
+        Attempts::new(&config(max_per_hour))
+    }
+
+    fn config(max_per_hour: u32) -> RefreshConfig {
+        RefreshConfig {
             margin: crate::config::Margin::Share(0.2),
             default_lifetime: Duration::from_secs(3600),
             wait: Duration::from_secs(10),
             cooldown: Duration::from_secs(60),
             max_per_hour,
-        })
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -273,6 +307,36 @@ mod tests {
         attempts.rest(Which::First, Duration::from_secs(900), Timestamp::UNIX_EPOCH);
         assert!(!attempts.ready(Which::First, now) && attempts.ready(Which::Stored, now));
         assert!(attempts.may_force(now).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_configuration_forgets_no_attempt_and_brings_it_forward() {
+        let mut attempts = attempts(30);
+        let config = RefreshConfig { cooldown: Duration::from_secs(1), ..config(30) };
+        attempts.reconfigure(&config, Timestamp::UNIX_EPOCH);
+        assert_eq!(attempts.not_before(Which::Stored), None, "nothing has failed");
+        let at = Timestamp::UNIX_EPOCH;
+        attempts.failed(LastRefresh {
+            at,
+            trigger: Trigger::Rejected,
+            outcome: Outcome::Misconfigured,
+            duration_ms: 1,
+            error: None,
+        });
+        attempts.misconfigured(Which::Stored, None, Some(Duration::from_secs(200)), at);
+        assert!(!attempts.ready(Which::Stored, Instant::now()));
+        attempts.reconfigure(&config, at);
+        assert!(attempts.ready(Which::Stored, Instant::now()));
+        assert_eq!(attempts.unfinished(true), Some(Trigger::Rejected), "the attempt is due, and not forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_waits_begin_anew_when_the_token_has_expired() {
+        let mut attempts = attempts(30);
+        let life = Some(Life { whole: Duration::from_secs(60), left: Duration::from_secs(60) });
+        let mut wait = |life| attempts.misconfigured(Which::Stored, life, None, Timestamp::UNIX_EPOCH).as_secs();
+        assert_eq!([wait(life), wait(life), wait(life)], [5, 6, 12]);
+        assert_eq!([wait(None), wait(None), wait(None)], [5, 10, 20]);
     }
 
     #[tokio::test(start_paused = true)]

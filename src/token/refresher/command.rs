@@ -198,7 +198,8 @@ impl Tokens {
         let reason = match answer.await {
             Ok(Verdict::Newer(token)) => return Ok(token),
             Ok(Verdict::PassOn(reason)) => reason,
-            Err(_) => "the proxy is stopping".to_owned(),
+            Err(_) if self.commands.is_closed() => "the proxy is stopping".to_owned(),
+            Err(_) => "the refresher was started again meanwhile; ask again".to_owned(),
         };
         let needs_login = self.live.view().needs_login.is_some();
         Err(NotRefreshed { reason, needs_login })
@@ -248,7 +249,8 @@ impl Tokens {
             obtained_at: token.map(|token| token.obtained_at),
             expires_at: token.and_then(|token| token.expires_at),
             refresh_at: view.refresh_at,
-            retry_at: view.retry_at.map(whole_seconds),
+            retry_at: view.next.map(|next| whole_seconds(next.at)),
+            retrying: view.next.map(|next| next.what.to_owned()),
             refused_at: token.and_then(LiveToken::refused_at).map(whole_seconds),
             last_refresh: view.last_refresh.clone(),
             persisted: !view.unpersisted,

@@ -3,37 +3,71 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::upkeep::PersistAgain;
 use super::{InFlight, Refresher, Verdict, answer};
 use crate::fault;
+use crate::supervise::Task;
 use crate::token::endpoint::Failure;
 use crate::token::journal::{Renewed, Rotation, Which};
+use crate::token::policy::Life;
 use crate::token::store::{LastRefresh, Record, StoreError};
-use crate::token::{Outcome, policy};
+use crate::token::{Generation, Outcome, Trigger, policy};
 
-/// How long a wrong configuration rests before it is tried again unasked (interface document §5).
-const MISCONFIGURED_REST: Duration = Duration::from_secs(15 * 60);
+/// What a rotation was begun for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    which: Which,
+    trigger: Trigger,
+    began: Instant,
+    settings: u64,
+}
+
+// === impl InFlight ===
+
+impl InFlight {
+    fn part(&self) -> Part {
+        Part { which: self.which, trigger: self.trigger, began: self.began, settings: self.settings }
+    }
+}
+
+// === impl Refresher ===
 
 impl Refresher {
-    pub(super) fn end(&mut self, rotation: Rotation) {
+    /// The rotation in flight has ended. What it brought is held before anything else is done, so that nothing is lost if this
+    /// task dies on the way.
+    pub(super) fn end(&mut self) {
         let Some(mut in_flight) = self.in_flight.take() else { return };
-        let waiters = std::mem::take(&mut in_flight.waiters);
-        let odd = matches!(&rotation, Rotation::Renewed(Renewed { failure: Some(_), .. }));
+        let rotation = in_flight.ended.take();
+        let (part, died) = (in_flight.part(), in_flight.died);
+        // A new refresh token that came alone has brought a generation and no access token.
+        in_flight.odd = matches!(&rotation, Some(Rotation::Renewed(Renewed { failure: Some(_), .. })));
+        self.ending = Some(in_flight);
         let reason = match rotation {
-            Rotation::Renewed(renewed) => self.renewed(renewed, &mut in_flight),
-            Rotation::Found(found) => {
+            Some(Rotation::Renewed(renewed)) => self.renewed(renewed, part),
+            Some(Rotation::Found(found)) => {
                 let error = found.as_ref().err().map(ToString::to_string);
-                self.found_by_rotation(found.map(|record| record.map(|record| *record)), in_flight.which);
+                self.found_by_rotation(found.map(|record| record.map(|record| *record)), part.which);
                 error
             }
-            Rotation::Failed(failure, record) => Some(self.failed(failure, record.map(|record| *record), &in_flight)),
+            Some(Rotation::Failed(failure, record)) => Some(self.failed(failure, record.map(|record| *record), part)),
+            None => None,
         };
+        if died {
+            self.metrics.task_restart(Task::Rotation);
+            tracing::error!("the task of a refresh died; what it was answered is kept");
+        }
+        self.conclude(reason);
+    }
+
+    /// Answers those who waited for the rotation that has ended.
+    pub(super) fn conclude(&mut self, reason: Option<String>) {
+        let Some(in_flight) = self.ending.take() else { return };
         let view = self.live.view();
         let newer = view.unexpired(self.clock.now()).filter(|token| token.generation > in_flight.before);
-        // A new refresh token that came alone has brought a generation and no access token.
-        let newer = newer.filter(|_| !odd);
+        let newer = newer.filter(|_| !in_flight.odd);
         if in_flight.held
             && let Some(token) = newer
         {
@@ -47,37 +81,41 @@ impl Refresher {
                     .unwrap_or_else(|| "the stored grant has changed meanwhile; ask again".to_owned()),
             ),
         };
-        for waiter in waiters {
+        for waiter in in_flight.waiters {
             answer(waiter, verdict.clone());
         }
     }
 
     /// Gives back why there is no new access token.
-    fn renewed(&mut self, renewed: Renewed, in_flight: &mut InFlight) -> Option<String> {
+    fn renewed(&mut self, renewed: Renewed, mut in_flight: Part) -> Option<String> {
         let Renewed { record, failure, unpersisted } = renewed;
-        if let Some(what) = unpersisted {
+        let why = unpersisted.as_ref().map(|what| what.error.clone());
+        // Before all that could fail.
+        self.unpersisted = unpersisted.map(|what| PersistAgain::after_failure(what.expect));
+        self.starting = false;
+        self.by_peer = false;
+        if failure.is_none() {
+            self.requests.succeeded();
+            self.attempts.succeeded(in_flight.which);
+        }
+        self.adopt(*record);
+        if let Some(error) = why {
             tracing::error!(
-                error = what.error,
+                error,
                 "the new grant could not be stored: it is used from memory, stored as soon as possible, and lost if this process \
                  is killed before"
             );
-            self.unpersisted = Some(PersistAgain::after_failure(what.expect));
         }
-        self.starting = false;
-        self.by_peer = false;
         // A document that appears and is removed between two looks of the watch is no change to it.
         self.look_at = Some(Instant::now() + super::upkeep::LOOK_AGAIN);
         let reason = match failure {
             None => {
-                self.attempts.succeeded(in_flight.which);
                 let (trigger, outcome) = (in_flight.trigger.name(), Outcome::Ok.name());
                 self.metrics.refresh(in_flight.trigger, Outcome::Ok, in_flight.began.elapsed());
-                tracing::info!(trigger, outcome, generation = record.generation.0, "the token was refreshed");
-                self.adopt(*record);
+                tracing::info!(trigger, outcome, generation = self.live.view().generation.0, "the token was refreshed");
                 None
             }
             Some(failure) => {
-                self.adopt(*record);
                 // The next attempt presents the successor, whatever was presented now. The backoff goes on: a server that
                 // answers so again and again is not to be asked at once.
                 if in_flight.which != Which::Stored {
@@ -92,7 +130,7 @@ impl Refresher {
     }
 
     /// Gives back why there is no new token.
-    fn failed(&mut self, failure: Failure, record: Option<Record>, in_flight: &InFlight) -> String {
+    fn failed(&mut self, failure: Failure, record: Option<Record>, in_flight: Part) -> String {
         let Failure { outcome, error, retry_after } = failure;
         let (which, trigger) = (in_flight.which, in_flight.trigger);
         let took = in_flight.began.elapsed();
@@ -147,11 +185,12 @@ impl Refresher {
                 tracing::error!(error, outcome = class, trigger, "the refresh token was refused");
             }
             Outcome::Misconfigured => {
-                self.attempts.rest(which, MISCONFIGURED_REST, self.clock.now());
+                let pause = self.attempts.misconfigured(which, self.life(), retry_after, self.clock.now());
                 tracing::error!(
                     error,
                     outcome = class,
                     trigger,
+                    retry_in_s = pause.as_secs(),
                     "the refresh was refused for a reason that lies in the configuration; the grant is kept"
                 );
             }
@@ -161,8 +200,22 @@ impl Refresher {
                 tracing::warn!(error, outcome = class, trigger, retry_in_ms, "the refresh failed");
             }
         }
+        if in_flight.settings != self.settings_number {
+            // It says nothing of the present configuration.
+            self.attempts.bring_forward(which, self.clock.now());
+        }
         self.publish();
         error
+    }
+
+    /// The life of the live token; `None`: there is none that lives.
+    fn life(&self) -> Option<Life> {
+        let view = self.live.view();
+        let now = self.clock.now();
+        let token = view.unexpired(now)?;
+        let until =
+            |from: Timestamp| Some(Duration::try_from(token.expires_at?.duration_since(from)).unwrap_or_default());
+        Some(Life { whole: until(token.obtained_at)?, left: until(now)? })
     }
 
     /// Makes `record` the one that requests run on.
@@ -173,8 +226,24 @@ impl Refresher {
         if !known.is_some_and(|(before, now)| before.is_same_grant(now)) {
             self.jitter = policy::random();
         }
+        self.misdated = self.misdated();
         self.publish();
         self.doubt_by_note(before.as_ref());
+    }
+
+    /// The generation of the record, if its token is dated in the future by nobody who has just refreshed it.
+    fn misdated(&self) -> Option<Generation> {
+        let record = self.record.as_ref()?;
+        let access = record.access.as_ref()?;
+        let corrected = policy::corrected(access.obtained_at, access.expires_at, None, self.clock.now()).is_some();
+        if corrected && self.misdated != Some(record.generation) {
+            tracing::warn!(
+                obtained_at = %access.obtained_at,
+                "the stored token is dated in the future: a clock is, or was, wrong; it is used for its lifetime from now at most"
+            );
+        }
+        // A peer's clock may be wrong as long as it likes: its tokens are new when they come.
+        (corrected && !self.by_peer).then_some(record.generation)
     }
 
     /// The store can tell of a refresh that another process made, or this one before a restart.
@@ -214,6 +283,7 @@ impl Refresher {
                 self.read = true;
                 self.unusable = None;
                 self.take_up(stored);
+                self.looked = Some(self.clock.now());
             }
             Err(StoreError::Unavailable(error)) => {
                 tracing::warn!(error, "the stored grant could not be read");

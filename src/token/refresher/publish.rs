@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+use tokio::time::Instant;
+
 use super::Refresher;
 use crate::token::journal::{Plan, plan};
-use crate::token::live::{LiveToken, View};
+use crate::token::live::{LiveToken, Next, View};
 use crate::token::store::{LastRefresh, Record};
-use crate::token::{Generation, Trigger};
+use crate::token::{Access, Generation, Trigger, policy};
 
 impl Refresher {
     /// Makes what is known now visible, and says in the log when a person is needed, or is not any more.
@@ -34,7 +37,7 @@ impl Refresher {
         let record = self.record.as_ref();
         let ours = record.filter(|record| record.binding == self.journal.settings.binding);
         let token = ours.and_then(|record| {
-            let access = record.access.as_ref()?;
+            let access = &self.dated(record.access.as_ref()?);
             match &present.token {
                 Some(token) if token.is(record.generation, access) => Some(Arc::clone(token)),
                 Some(token) if token.is(token.generation, access) => {
@@ -50,6 +53,7 @@ impl Refresher {
             refreshing: self.in_flight.as_ref().map(|in_flight| in_flight.trigger),
             held: self.in_flight.as_ref().is_some_and(|in_flight| in_flight.held),
             retry_at: if needs_login.is_none() { self.attempts.retry_at() } else { None },
+            next: self.next(needs_login.is_some()),
             last_refresh: self.last_refresh(),
             needs_login,
             unpersisted: self.unpersisted.is_some() || self.is_in_memory_alone(),
@@ -65,6 +69,32 @@ impl Refresher {
                 && (record.refresh.is_some() || record.access.is_some())
         };
         self.unusable.is_some() && self.record.as_ref().is_some_and(is_live)
+    }
+
+    /// The access token with dates that this process's clock can confirm. A peer's refresh is newer than the last look.
+    fn dated(&self, access: &Access) -> Access {
+        let not_before = self.looked.filter(|_| self.by_peer);
+        match policy::corrected(access.obtained_at, access.expires_at, not_before, self.clock.now()) {
+            Some((obtained_at, expires_at)) => Access { token: access.token.clone(), obtained_at, expires_at },
+            None => access.clone(),
+        }
+    }
+
+    /// What is tried next of what has failed.
+    fn next(&self, needs_login: bool) -> Option<Next> {
+        let now = self.now();
+        let told = |at: Instant| {
+            let left = SignedDuration::try_from(at.saturating_duration_since(now.monotonic)).unwrap_or_default();
+            now.wall.checked_add(left).unwrap_or(now.wall)
+        };
+        let failed = self.attempts.retry_at().filter(|_| !needs_login);
+        match (&self.unpersisted, self.look_at) {
+            (Some(again), _) => Some(Next { what: "store", at: told(again.at()) }),
+            (None, Some(at)) if !self.read => Some(Next { what: "load", at: told(at) }),
+            // It is under way.
+            _ if failed.is_some() && self.in_flight.is_some() => Some(Next { what: "refresh", at: now.wall }),
+            _ => failed.map(|at| Next { what: "refresh", at }),
+        }
     }
 
     fn last_refresh(&self) -> Option<LastRefresh> {

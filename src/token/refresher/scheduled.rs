@@ -48,6 +48,9 @@ impl Refresher {
             return None;
         }
         let trigger = self.stored_due(now)?;
+        if trigger == Trigger::Scheduled && self.paced().is_some_and(|at| at > now.monotonic) {
+            return None;
+        }
         // While the store could not be read, the rotation finds out what it says.
         let hopeless = self.read && matches!(plan_stored(settings, record), Plan::NeedsLogin(_));
         (!hopeless).then_some((Which::Stored, trigger))
@@ -64,11 +67,20 @@ impl Refresher {
             Some(_) if past(self.ends.refresh) || view.refresh_at.is_some_and(|at| at <= now.wall) => {
                 Some(Trigger::Scheduled)
             }
+            Some(token) if self.misdated == Some(token.generation) && self.starting => Some(Trigger::Startup),
+            Some(token) if self.misdated == Some(token.generation) => Some(Trigger::Scheduled),
             Some(_) if self.is_unproven() => Some(Trigger::Manual),
             // The call may have ended the live token, however long that has to live: what became of it is found out.
             Some(_) if self.is_unclear() => Some(if self.starting { Trigger::Startup } else { Trigger::Scheduled }),
             Some(token) => self.attempts.unfinished(token.is_refused()),
         }
+    }
+
+    /// When the next refresh may come on schedule. What has failed is tried again by its own backoff.
+    fn paced(&self) -> Option<Instant> {
+        self.scheduled
+            .filter(|_| self.attempts.not_before(Which::Stored).is_none())
+            .map(|at| at + policy::SCHEDULED_PACE)
     }
 
     fn may_begin(&self) -> bool {
@@ -100,10 +112,11 @@ impl Refresher {
             self.attempts.not_before(Which::Stored),
             by_wall,
             self.ends.refresh,
+            self.paced(),
         ];
         let refresh = refresh.into_iter().filter(|_| self.may_begin());
         let errand = self.next_errand();
-        [self.ends.life, errand]
+        [self.ends.life, errand, self.requests.next()]
             .into_iter()
             .chain(refresh)
             .flatten()

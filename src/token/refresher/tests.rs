@@ -33,6 +33,8 @@ struct World {
     store: Store,
     settings: Settings,
     config: RefreshConfig,
+    /// Between two refreshes on request.
+    pace: Duration,
     _still: StandStill,
 }
 
@@ -42,7 +44,7 @@ struct Process {
     clock: Clock,
     metrics: Metrics,
     stop: watch::Sender<bool>,
-    task: JoinHandle<Ending>,
+    task: JoinHandle<Result<Ending, Died>>,
 }
 
 /// Virtual time that does not run ahead while a socket is waited for: tokio moves its paused clock when nothing else is left to
@@ -91,7 +93,7 @@ impl World {
             cooldown: MINUTE,
             max_per_hour: 30,
         };
-        Self { simulator, store, settings, config, _still: still }
+        Self { simulator, store, settings, config, pace: Duration::ZERO, _still: still }
     }
 
     /// With tokens that live for `life`.
@@ -135,7 +137,10 @@ impl World {
             stopping: Arc::default(),
         };
         let identity = Identity { grant: "refresh_token", profile: "passolution", store: "memory" };
-        Refresher::new(journal, Arc::new(Live::new(clock)), self.config.clone(), identity)
+        let (mut refresher, tokens) =
+            Refresher::new(journal, Arc::new(Live::new(clock)), self.config.clone(), identity);
+        refresher.requests.pace = self.pace;
+        (refresher, tokens)
     }
 
     /// Starts a process; not yet looked at.
@@ -246,6 +251,6 @@ impl Process {
 
     async fn stop(self) {
         self.stop.send_replace(true);
-        assert_eq!(self.task.await.unwrap(), Ending::Stored);
+        assert_eq!(self.task.await.unwrap(), Ok(Ending::Stored));
     }
 }

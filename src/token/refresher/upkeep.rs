@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::reconcile::{Reconciliation, reconcile};
 use super::{Ending, Refresher, Trigger};
+use crate::supervise::Task;
 use crate::token::Outcome;
 use crate::token::journal::{Which, binding_mismatch, rebased};
 use crate::token::store::{Expect, Record, StoreError, Version, Written};
@@ -43,6 +44,10 @@ pub(super) enum Errand {
 impl PersistAgain {
     pub(super) fn after_failure(expect: Expect) -> Self {
         Self { expect, at: Instant::now() + PERSIST_AGAIN.0, pause: PERSIST_AGAIN.0, renumbers: false }
+    }
+
+    pub(super) fn at(&self) -> Instant {
+        self.at
     }
 
     fn at_once(over: Option<Version>, renumbers: bool) -> Self {
@@ -100,7 +105,10 @@ impl Refresher {
                 }
             }
             Errand::Persisted(written) => self.persisted(written),
-            Errand::Lost => self.look_at = Some(Instant::now() + LOOK_AGAIN),
+            Errand::Lost => {
+                self.metrics.task_restart(Task::StoreSync);
+                self.look_at = Some(Instant::now() + LOOK_AGAIN);
+            }
         }
     }
 
@@ -154,6 +162,7 @@ impl Refresher {
         let generation = record.generation.0;
         if self.by_peer {
             self.metrics.peer_refresh();
+            self.scheduled = Some(Instant::now());
             let (trigger, outcome) = (Trigger::Peer.name(), Outcome::Ok.name());
             tracing::info!(generation, trigger, outcome, "the token was refreshed by another process");
         } else if !at_start {
@@ -250,7 +259,7 @@ impl Refresher {
     }
 
     /// Before the process ends.
-    pub(super) async fn persist_to_the_end(mut self, grace: Duration) -> Ending {
+    pub(super) async fn persist_to_the_end(&mut self, grace: Duration) -> Ending {
         let end = Instant::now() + grace;
         while let Some(again) = &self.unpersisted {
             let at = again.at;

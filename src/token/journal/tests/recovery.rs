@@ -155,7 +155,7 @@ async fn recovered(server: &Server, found: Found) {
 
     let journal = server.journal(&found, open().await);
     let known = Some(found.record.version());
-    journal.rotate(known, Which::Stored, Trigger::Startup).await;
+    journal.rotate(known, Which::Stored, Trigger::Startup, &Issue::default()).await;
     let presented = std::mem::take(&mut *server.presented.lock().unwrap());
     let allowed = expected(&found);
     assert_eq!(presented, Vec::from_iter(allowed.map(|token| token.secret().expose().to_owned())));

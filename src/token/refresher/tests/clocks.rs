@@ -103,17 +103,87 @@ async fn a_life_beyond_all_bounds_is_ten_years() {
 }
 
 #[tokio::test]
-async fn a_life_of_seconds_leaves_no_gap_and_makes_no_storm() {
-    let world = World::of(2 * SECOND).await;
-    let process = world.started().await;
-    for _ in 0..200 {
-        process.pass(SECOND / 10, SECOND / 10).await;
-        assert!(process.at_hand().is_some(), "{:?}", process.view());
+async fn a_life_of_seconds_makes_no_storm_and_fails_no_request() {
+    for life in [1, 2, 4] {
+        let world = World::of(life * SECOND).await;
+        let process = world.started().await;
+        for _ in 0..10 {
+            let token = async { process.tokens.wait_for_token(false).await };
+            let (token, ()) = tokio::join!(token, process.pass(6 * SECOND, SECOND / 10));
+            assert!(token.is_ok(), "{life} s: {token:?}");
+        }
+        // The first one, and one on schedule in 5 s.
+        let calls = world.calls();
+        assert!((10..=14).contains(&calls), "{calls} refreshes of a token of {life} s in a minute");
+        assert_eq!(world.presented_at_most(), 1);
+        process.stop().await;
     }
-    let calls = world.calls();
-    assert!((10..=25).contains(&calls), "{calls} refreshes of a token of 2 s in 20 s");
-    assert_eq!(world.presented_at_most(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_dated_tomorrow_is_used_for_its_lifetime_and_renewed_once() {
+    let world = World::of(HOUR).await;
+    world.started().await.stop().await;
+    let mut record = world.load().await;
+    if let Some(access) = &mut record.access {
+        let tomorrow = |time: Timestamp| time + SignedDuration::from_hours(24);
+        (access.obtained_at, access.expires_at) = (tomorrow(access.obtained_at), access.expires_at.map(tomorrow));
+    }
+    // It can't be renewed: the token endpoint is down for an hour.
+    let world = World { store: memory().await, ..world };
+    world.replace(&record).await;
+    world.simulator.fault(Fault::throttled(None).forever());
+    let process = world.start();
+    process.generation(1).await;
+    let token = process.at_hand().unwrap();
+    let left = token.expires_at.unwrap().duration_since(process.clock.now()).as_secs();
+    assert!((3590..=3600).contains(&left), "{left} s");
+    process.pass(59 * MINUTE, MINUTE).await;
+    assert!(process.at_hand().is_some());
+    process.pass(2 * MINUTE, MINUTE).await;
+    assert!(process.at_hand().is_none(), "its lifetime is over");
+    assert_eq!(process.tokens.status().state.name(), "expired");
+    // At a start where it can be renewed, it is, once.
     process.stop().await;
+    world.replace(&record).await;
+    world.simulator.clear_faults();
+    let calls = world.calls();
+    let process = world.start();
+    process.generation(2).await;
+    process.pass(10 * MINUTE, MINUTE).await;
+    assert_eq!(world.calls(), calls + 1);
+    assert_eq!(process.tokens.status().state.name(), "valid");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn replicas_whose_clocks_differ_cause_no_storm() {
+    // A second, an hour, and a clock that was never set.
+    for behind in [1, 3600, Timestamp::now().as_second()] {
+        let world = World::of(HOUR).await;
+        let one = world.started().await;
+        let other = world.start();
+        other.clock.jump(SignedDuration::from_secs(-behind));
+        other.until("a token", |view| view.token.is_some()).await;
+        other.settle().await;
+        for _ in 0..3 * 60 {
+            for process in [&one, &other] {
+                process.clock.jump(SignedDuration::from_mins(1));
+            }
+            tokio::time::advance(MINUTE).await;
+            one.settle().await;
+            other.settle().await;
+            one.settle().await;
+            assert!(one.at_hand().is_some() && other.at_hand().is_some(), "{behind} s");
+        }
+        // Four are due in three hours, each by either of them.
+        let calls = world.calls();
+        assert!((4..=12).contains(&calls), "{behind} s: {calls}");
+        assert!(world.presented_at_most() == 1);
+        assert!(one.view().needs_login.is_none() && other.view().needs_login.is_none());
+        one.stop().await;
+        other.stop().await;
+    }
 }
 
 #[tokio::test]

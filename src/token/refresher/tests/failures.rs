@@ -172,9 +172,9 @@ async fn the_loop_sleeps_while_nothing_can_be_done() {
             refresher.clock.jump(SignedDuration::from_hours(-4));
             refresher.publish();
             refresher.live.view().token.as_ref().unwrap().mark_refused(refresher.clock.now());
-            refresher.attempts.back_off(Which::Stored, None, refresher.clock.now());
             let config = RefreshConfig { max_per_hour: 0, ..refresher.config.clone() };
-            refresher.attempts.reconfigure(&config);
+            refresher.attempts.back_off(Which::Stored, None, refresher.clock.now());
+            refresher.attempts.reconfigure(&config, Timestamp::UNIX_EPOCH);
             refresher.refresh_if_due(now);
         }),
     ];
@@ -193,4 +193,26 @@ async fn the_loop_sleeps_while_nothing_can_be_done() {
         assert_eq!(refresher.due(now).filter(|(_, trigger)| *trigger != Trigger::Rejected), None, "{what}");
         assert_eq!(refresher.next_wake(now), now.monotonic + TICK, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_misconfigured_answer_costs_a_token_of_a_minute_nothing_and_an_outage_ends_within_a_minute() {
+    let world = World::of(MINUTE).await;
+    let process = world.started().await;
+    world.simulator.fault(Fault::page_expired());
+    process.pass(45 * SECOND, SECOND).await;
+    assert_eq!((process.view().generation(), world.calls()), (Generation(2), 3));
+    // Until the expiry, and long after it.
+    world.simulator.fault(Fault::page_expired().forever());
+    process.pass(5 * MINUTE, SECOND).await;
+    assert!(process.at_hand().is_none());
+    let status = process.tokens.status();
+    assert_eq!((status.state.name(), status.retrying.as_deref()), ("expired", Some("refresh")));
+    let left = status.retry_at.unwrap().duration_since(process.clock.now()).as_secs();
+    assert!((0..=60).contains(&left), "{left} s");
+    world.simulator.clear_faults();
+    process.pass(Duration::from_secs(61), SECOND).await;
+    assert!(process.view().generation() >= Generation(3), "{:?}", process.view());
+    assert_eq!(process.tokens.status().retry_at, None);
+    process.stop().await;
 }

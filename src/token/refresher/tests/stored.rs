@@ -273,6 +273,8 @@ async fn a_refused_first_token_is_never_tried_again_and_the_stored_grant_stays_i
     assert_eq!(process.view().generation(), Generation(2));
     process.stop().await;
     let again = world.start();
+    // As late as the one before it: its clock is another.
+    again.clock.jump(SignedDuration::from_hours(1));
     again.generation(2).await;
     again.pass(MINUTE, MINUTE).await;
     assert_eq!(world.presented(&bad), 1);

@@ -1,0 +1,57 @@
+//! A file of the configuration, and how it looked before it was read.
+//!
+//! The look comes first: a change between it and the read, or after the read, is then seen by the next look. A file that does not
+//! exist yet is watched too.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    path: PathBuf,
+    seen: Option<Seen>,
+}
+
+/// What a look at a file finds; links are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    file: (u64, u64),
+    size: u64,
+    modified: Option<SystemTime>,
+    /// Also changes where somebody sets the time of modification back.
+    changed: (i64, i64),
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// To be called before the file is read.
+    pub fn new(path: PathBuf) -> Self {
+        let seen = look(&path);
+        Self { path, seen }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file looks different from the last time.
+    pub fn has_changed(&mut self) -> bool {
+        let now = look(&self.path);
+        let changed = now != self.seen;
+        self.seen = now;
+        changed
+    }
+}
+
+fn look(path: &Path) -> Option<Seen> {
+    use std::os::unix::fs::MetadataExt;
+
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Seen {
+        file: (metadata.dev(), metadata.ino()),
+        size: metadata.size(),
+        modified: metadata.modified().ok(),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
+}

@@ -1,0 +1,203 @@
+//! Tasks that the process can't do without: one that dies is noticed at once, counted, and started again.
+//!
+//! What a task holds lives outside it, so that its next start goes on from there. A task that dies again and again can't be
+//! helped by another start: the process then drains and ends with exit code 70.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+
+/// The tasks that are counted in `bearer_proxy_task_restarts_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    Accept,
+    Admin,
+    Probes,
+    /// Renews the token, or reads the one of the `static` grant.
+    Refresher,
+    Reload,
+    /// One refresh. What it was answered outlives it, and its next start is the next refresh.
+    Rotation,
+    /// One read or write of the store beside refreshes; the next one is its next start.
+    StoreSync,
+    Worker,
+}
+
+/// A component failed and could not be started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {} failed and could not be started again; the process ends. The error before this line says what happened", .0.name())]
+pub struct Died(pub Task);
+
+/// What follows the death of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    StartAfter(Duration),
+    GiveUp,
+}
+
+/// When a task died, within [`WINDOW`]; the oldest first.
+#[derive(Debug, Default)]
+pub struct Deaths(VecDeque<Instant>);
+
+const WINDOW: Duration = Duration::from_secs(60);
+/// So many deaths within the window can be chance.
+const MOST: usize = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two starts of a task that may not be given up.
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs a task until it ends by itself, and starts it again each time it dies. `holds`: it has what would be lost with the
+/// process, so that it is never given up.
+///
+/// # Errors
+/// It died too often.
+pub async fn supervise<F, T>(
+    task: Task,
+    metrics: &Metrics,
+    holds: impl Fn() -> bool,
+    mut start: impl FnMut() -> F,
+) -> Result<T, Died>
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let mut deaths = Deaths::default();
+    loop {
+        if let Ok(ended) = tokio::spawn(start()).await {
+            return Ok(ended);
+        }
+        start_again(task, metrics, &mut deaths, holds()).await?;
+    }
+}
+
+/// The same for a task that stays on its thread.
+///
+/// # Errors
+/// It died too often.
+pub async fn supervise_local<F>(task: Task, metrics: &Metrics, mut start: impl FnMut() -> F) -> Result<(), Died>
+where
+    F: Future<Output = ()> + 'static,
+{
+    let mut deaths = Deaths::default();
+    loop {
+        if tokio::task::spawn_local(start()).await.is_ok() {
+            return Ok(());
+        }
+        start_again(task, metrics, &mut deaths, false).await?;
+    }
+}
+
+async fn start_again(task: Task, metrics: &Metrics, deaths: &mut Deaths, holds: bool) -> Result<(), Died> {
+    match deaths.another(Instant::now(), holds) {
+        Next::StartAfter(pause) => {
+            metrics.task_restart(task);
+            tracing::error!(task = task.name(), ?pause, "a task died; it is started again");
+            tokio::time::sleep(pause).await;
+            Ok(())
+        }
+        Next::GiveUp => Err(Died(task)),
+    }
+}
+
+// === impl Deaths ===
+
+impl Deaths {
+    /// The task died now. The first start follows at once.
+    pub fn another(&mut self, now: Instant, holds: bool) -> Next {
+        self.0.retain(|death| now.saturating_duration_since(*death) < WINDOW);
+        let before = self.0.len();
+        if before < MOST {
+            self.0.push_back(now);
+        }
+        match before {
+            0 => Next::StartAfter(Duration::ZERO),
+            _ if before < MOST => Next::StartAfter(FIRST_PAUSE * (1 << before)),
+            _ if holds => Next::StartAfter(LAST_PAUSE),
+            _ => Next::GiveUp,
+        }
+    }
+}
+
+// === impl Task ===
+
+impl Task {
+    pub const ALL: [Self; 8] = [
+        Self::Accept,
+        Self::Admin,
+        Self::Probes,
+        Self::Refresher,
+        Self::Reload,
+        Self::Rotation,
+        Self::StoreSync,
+        Self::Worker,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Admin => "admin",
+            Self::Probes => "probes",
+            Self::Refresher => "refresher",
+            Self::Reload => "reload",
+            Self::Rotation => "rotation",
+            Self::StoreSync => "store_sync",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_dies_now_and_then_is_started_and_one_that_dies_always_is_given_up() {
+        let start = Instant::now();
+        let mut deaths = Deaths::default();
+        let millis = |millis| Next::StartAfter(Duration::from_millis(millis));
+        // Second of the death, whether something would be lost, what follows.
+        let rows = [
+            (0, false, millis(0)),
+            (70, false, millis(0)),
+            (71, false, millis(200)),
+            (72, false, millis(400)),
+            (73, false, millis(800)),
+            (74, false, millis(1600)),
+            (75, true, millis(5000)),
+            (76, false, Next::GiveUp),
+            (131, false, millis(800)),
+            (300, false, millis(0)),
+        ];
+        for (second, holds, next) in rows {
+            assert_eq!(deaths.another(start + Duration::from_secs(second), holds), next, "second {second}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_goes_on_from_what_lives_outside_it() {
+        let (metrics, steps) = (Metrics::new(), Arc::new(AtomicUsize::new(0)));
+        let task = || {
+            let steps = Arc::clone(&steps);
+            async move {
+                while steps.fetch_add(1, Ordering::Relaxed) < 9 {
+                    assert!(steps.load(Ordering::Relaxed) != 5, "the task dies");
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        assert_eq!(supervise(Task::Refresher, &metrics, || false, task).await, Ok(()));
+        assert_eq!(steps.load(Ordering::Relaxed), 10);
+        let always = || async { panic!("the task dies") };
+        assert_eq!(supervise(Task::Admin, &metrics, || false, always).await, Err(Died(Task::Admin)));
+        let text = metrics.render(&crate::token::live::View::default());
+        for line in [r#"{task="refresher"} 1"#, r#"{task="admin"} 5"#, r#"{task="accept"} 0"#] {
+            assert!(text.contains(&format!("bearer_proxy_task_restarts_total{line}\n")), "{line}: {text}");
+        }
+    }
+}
