@@ -11,7 +11,7 @@ use crate::admin::client::{Client, ClientError};
 use crate::config::{Config, StoreKindConfig};
 use crate::token::journal::Settings;
 use crate::token::refresher::Identity;
-use crate::token::status::{State, Status, Stored};
+use crate::token::status::{State, Status, Stored, whole_seconds};
 use crate::token::store::Store;
 
 #[derive(Debug, clap::Args)]
@@ -133,11 +133,6 @@ fn moment(at: Timestamp, now: Timestamp) -> String {
         _ => format!("{} ago", span(seconds.unsigned_abs())),
     };
     format!("{} ({distance})", whole_seconds(at))
-}
-
-/// Rounded down, as `status --json` has it: a token is not shown as living longer than it does.
-fn whole_seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 fn span(seconds: u64) -> String {

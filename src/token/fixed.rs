@@ -25,6 +25,8 @@ pub struct Fixed {
     present: Option<AccessToken>,
     generation: Generation,
     trouble: Option<String>,
+    /// The upstream has refused this generation, and the log says so.
+    reported: Option<Generation>,
     draining: bool,
 }
 
@@ -37,8 +39,17 @@ impl Fixed {
         let tokens = Tokens::new(Arc::clone(&live), send, wait, identity);
         let clock = live.clock().clone();
         let generation = Generation::default();
-        let mut fixed =
-            Self { source, live, clock, commands, present: None, generation, trouble: None, draining: false };
+        let mut fixed = Self {
+            source,
+            live,
+            clock,
+            commands,
+            present: None,
+            generation,
+            trouble: None,
+            reported: None,
+            draining: false,
+        };
         fixed.read();
         (fixed, tokens)
     }
@@ -72,7 +83,10 @@ impl Fixed {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Refused(generation, reply) => self.answer(generation, reply),
+            Command::Refused(generation, reply) => {
+                self.answer(generation, reply);
+                self.report(generation);
+            }
             Command::Refresh(reply) => self.answer(self.generation, reply),
             Command::RefusedAgain(_) | Command::ReplayAccepted | Command::Wanted | Command::Reconfigure(_) => {}
             Command::ReplaceSource(source) => {
@@ -99,6 +113,25 @@ impl Fixed {
         };
         // Who asked may have gone.
         let _ = reply.send(verdict);
+    }
+
+    /// Says once of each token that the upstream refuses it, and what to do.
+    fn report(&mut self, refused: Generation) {
+        if self.generation == refused && self.reported != Some(refused) {
+            self.reported = Some(refused);
+            tracing::warn!(to_do = self.remedy(), "the upstream refuses the token of the static grant");
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match &self.source {
+            SecretSource::Inline(_) => {
+                "the upstream refuses the token: set a valid one in oauth.access_token".to_owned()
+            }
+            SecretSource::File(path) => {
+                format!("the upstream refuses the token: write a valid one to {}", path.display())
+            }
+        }
     }
 
     fn read(&mut self) {
@@ -139,7 +172,8 @@ impl Fixed {
             }
         });
         let needs_login = if token.is_none() { self.trouble.clone() } else { None };
-        let view = View { token, generation: self.generation, needs_login, draining: self.draining, ..View::default() };
+        let (generation, draining, remedy) = (self.generation, self.draining, Some(self.remedy()));
+        let view = View { token, generation, needs_login, remedy, draining, ..View::default() };
         self.live.publish(view);
     }
 }

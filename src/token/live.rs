@@ -44,6 +44,8 @@ pub struct View {
     pub last_refresh: Option<LastRefresh>,
     /// Why a person must log in, and what to do.
     pub needs_login: Option<String>,
+    /// What a person can do about a token that the upstream refuses, if the process itself can do nothing.
+    pub remedy: Option<String>,
     /// A rotated token is held that the store has not taken.
     pub unpersisted: bool,
     pub draining: bool,

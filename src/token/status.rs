@@ -85,7 +85,7 @@ pub struct Stored<'a> {
     pub margin: Margin,
 }
 
-/// Times in the document have whole seconds.
+/// Rounded down: a token is not shown as living longer than it does.
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
@@ -159,6 +159,25 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             reason,
         }
+        .in_whole_seconds()
+    }
+
+    /// The document's times have no fractions, which many tools can't read (`fromdate` of jq).
+    pub(in crate::token) fn in_whole_seconds(mut self) -> Self {
+        let times = [
+            &mut self.obtained_at,
+            &mut self.expires_at,
+            &mut self.refresh_at,
+            &mut self.retry_at,
+            &mut self.refused_at,
+        ];
+        for time in times {
+            *time = time.map(whole_seconds);
+        }
+        if let Some(last) = &mut self.last_refresh {
+            last.at = whole_seconds(last.at);
+        }
+        self
     }
 
     /// Whether a request sent at `now` would carry a token that has not expired and is not known to be dead.

@@ -75,9 +75,20 @@ async fn a_static_token_is_read_again_when_it_is_refused() {
 
     simulator.revoke(Revocation::All(Kind::Access));
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::UNAUTHORIZED, "the file holds the same token");
+    assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::UNAUTHORIZED);
+    // It is said once, in the log and as long as it lasts in the status.
+    let status = proxy.status().await;
+    let remedy = format!("write a valid one to {}", path.display());
+    assert!(status["reason"].as_str().is_some_and(|reason| reason.contains(&remedy)), "{status}");
+    let told = || proxy.log().iter().filter(|line| line.contains("refuses the token of the static grant")).count();
+    proxy
+        .wait_for_log("the refused token", |line| line["to_do"].as_str().is_some_and(|to_do| to_do.contains(&remedy)))
+        .await;
+    assert_eq!(told(), 1);
     std::fs::write(&path, simulator.grant().access_token).unwrap();
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK, "the file holds a new one");
-    assert_eq!(proxy.status().await["generation"], 2);
+    let status = proxy.status().await;
+    assert_eq!((&status["generation"], &status["reason"]), (&2.into(), &serde_json::Value::Null));
     assert_eq!(simulator.with_ledger(|ledger| ledger.token_calls().len()), 0);
     proxy.stop().await;
 }

@@ -35,3 +35,22 @@ async fn a_request_for_another_host_or_a_connect_learns_the_right_use() {
     assert_eq!(trace.status, 501);
     assert!(trace.text().contains("base URL"), "{}", trace.text());
 }
+
+#[tokio::test]
+async fn the_times_of_the_status_have_whole_seconds() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let proxy = Proxy::before(&simulator).start().await;
+    proxy.ready().await;
+    let running = proxy.status().await;
+    let setup = proxy.stop().await;
+    let (code, stored, err) = setup.run(&["status", "--json"]).await;
+    assert_eq!(code, 0, "{err}");
+    for status in [running, serde_json::from_str(&stored).unwrap()] {
+        let times =
+            [&status["obtained_at"], &status["expires_at"], &status["refresh_at"], &status["last_refresh"]["at"]];
+        for time in times {
+            let time = time.as_str().unwrap();
+            assert!(time.len() == "2026-11-22T02:00:00Z".len() && time.ends_with('Z'), "{time}");
+        }
+    }
+}

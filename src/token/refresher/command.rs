@@ -11,7 +11,7 @@ use crate::config::{RefreshConfig, SecretSource};
 use crate::token::endpoint::Endpoint;
 use crate::token::journal::Settings;
 use crate::token::live::{Live, LiveToken, View};
-use crate::token::status::{Facts, State, Status, whole_seconds};
+use crate::token::status::{Facts, State, Status};
 use crate::token::{Generation, Trigger};
 
 /// What the rest of the program holds of the token's journey.
@@ -241,6 +241,8 @@ impl Tokens {
             dead: token.is_some_and(|token| token.is_dead(now)),
             needs_login: view.needs_login.is_some(),
         };
+        let refused_at = token.and_then(LiveToken::refused_at);
+        let remedy = view.remedy.as_ref().filter(|_| refused_at.is_some());
         Status {
             state: State::of(facts, now),
             grant: self.identity.grant.to_owned(),
@@ -249,16 +251,17 @@ impl Tokens {
             obtained_at: token.map(|token| token.obtained_at),
             expires_at: token.and_then(|token| token.expires_at),
             refresh_at: view.refresh_at,
-            retry_at: view.next.map(|next| whole_seconds(next.at)),
+            retry_at: view.next.map(|next| next.at),
             retrying: view.next.map(|next| next.what.to_owned()),
-            refused_at: token.and_then(LiveToken::refused_at).map(whole_seconds),
+            refused_at,
             last_refresh: view.last_refresh.clone(),
             persisted: !view.unpersisted,
             store: self.identity.store.to_owned(),
             draining: view.draining,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            reason: view.needs_login.clone(),
+            reason: view.needs_login.as_ref().or(remedy).cloned(),
         }
+        .in_whole_seconds()
     }
 
     /// `None`: no answer within `refresh.wait`.

@@ -54,6 +54,8 @@ impl Refresher {
             held: self.in_flight.as_ref().is_some_and(|in_flight| in_flight.held),
             retry_at: if needs_login.is_none() { self.attempts.retry_at() } else { None },
             next: self.next(needs_login.is_some()),
+            // It refreshes the token, or asks for a login.
+            remedy: None,
             last_refresh: self.last_refresh(),
             needs_login,
             unpersisted: self.unpersisted.is_some() || self.is_in_memory_alone(),

@@ -281,7 +281,10 @@ fn unavailable(action: &str, path: &Path, owner: Option<u32>, error: &io::Error)
             )
         }
         io::ErrorKind::ReadOnlyFilesystem => "; store.path needs a directory that can be written".to_owned(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space".to_owned(),
+        // The kernel has one error for both.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("; free some space, or some inodes if there is space (df -h {folder}; df -i {folder})")
+        }
         _ => String::new(),
     };
     StoreError::Unavailable(format!("could not {action} {}: {error}{mend}", path.display()))
