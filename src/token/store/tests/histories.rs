@@ -54,6 +54,10 @@ async fn replayed(site: Site, history: Vec<Life>) {
             Keys::Retire => keys.truncate(1),
         }
         let store = site.store_with_keys(&keys).await;
+        if !keys.is_empty() {
+            // A plaintext document is refused from here on.
+            store.seal().await.unwrap();
+        }
         assert_eq!(store.load().await.unwrap(), present, "life {number}");
         for wanted in life.commits {
             committed(&site, &store, present.as_ref(), &wanted, is_durable).await;
