@@ -24,7 +24,7 @@ pub enum Mutation {
     /// A late answer is thrown away.
     ACommitNeedsTheLease,
     ACommitDoesNotCompare,
-    /// All writes compare the generation, and not the refresh token.
+    /// All writes compare the generation, and neither the lineage nor the refresh token.
     GenerationsAloneAreCompared,
     ARefusalDoesNotCompare,
     AnImportDoesNotCompare,

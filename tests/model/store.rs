@@ -38,7 +38,9 @@ impl<const N: usize> Protocol<N> {
     fn compare_and_set(&self, s: &mut State<N>, write: &Write) -> Written {
         let expected = match write.seen {
             _ if !write.compares => s.stored.version(),
-            seen if self.is(Mutation::GenerationsAloneAreCompared) => Version { token: s.stored.token, ..seen },
+            seen if self.is(Mutation::GenerationsAloneAreCompared) => {
+                Version { lineage: s.stored.lineage.name(), token: s.stored.token, ..seen }
+            }
             seen => seen,
         };
         match self.decisions.meets(expected, s.stored, write.wanted) {
