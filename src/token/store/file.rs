@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `grant.json` | the document; replaced as a whole, so a reader sees the old one or the new one and needs no lock |
+//! | `grant.json.tmp` | the next document until it is renamed; the outcome of a token call that a killed process left is adopted (`leftover`) |
 //! | `grant.json.lock` | locked for the milliseconds of one transaction (`transaction`) |
 //! | `grant.json.lease` | who may present the refresh token; locked by its holder as long as it lives (`lease`) |
 //! | `grant.json.damaged-…` | what was found in the document's place and could not be read |
@@ -12,6 +13,7 @@
 
 mod disk;
 mod lease;
+mod leftover;
 mod state_dir;
 mod transaction;
 
@@ -74,7 +76,7 @@ impl FileStore {
         let asked = Instant::now();
         let owner = owner.to_owned();
         self.run(move |files, dir| {
-            let transaction = Transaction::begin(dir)?;
+            let transaction = files.begin(dir)?;
             files.claims.take(dir, &transaction, &owner, duration, asked)
         })
         .await
@@ -148,11 +150,24 @@ impl From<&Stat> for Stamp {
 // === impl Files ===
 
 impl Files {
+    /// A transaction that starts from what the last writer wrote, even if that writer was killed before its rename.
+    fn begin(&self, dir: &Dir<'_>) -> Result<Transaction, StoreError> {
+        let transaction = Transaction::begin(dir)?;
+        leftover::complete(dir, &transaction, &self.sealer)?;
+        Ok(transaction)
+    }
+
     fn load(&self, dir: &Dir<'_>) -> Result<Option<Record>, StoreError> {
+        // Without the lock: a living writer completes its own write, and a reader that may not write reads what there is.
+        if leftover::exists(dir)?
+            && let Ok(Some(transaction)) = Transaction::try_begin(dir)
+        {
+            leftover::complete(dir, &transaction, &self.sealer)?;
+        }
         let Some(bytes) = disk::read(dir, DOCUMENT)? else { return Ok(None) };
         match document::decode(&bytes, &self.sealer) {
             Ok(record) => Ok(Some(record)),
-            Err(damage @ Unreadable::Damaged(_)) => match Transaction::begin(dir) {
+            Err(damage @ Unreadable::Damaged(_)) => match self.begin(dir) {
                 // Looked at again under the lock: another process may just have kept it aside, or a person mended it.
                 Ok(transaction) => self.present(dir, &transaction),
                 Err(error) => Err(StoreError::Damaged(format!(
@@ -165,7 +180,7 @@ impl Files {
     }
 
     fn write(&self, dir: &Dir<'_>, expect: Expect, record: &Record) -> Result<Written, StoreError> {
-        let transaction = Transaction::begin(dir)?;
+        let transaction = self.begin(dir)?;
         if let Some(fence) = expect.fence
             && !self.claims.is_present(dir, &transaction, fence)?
         {
@@ -181,7 +196,7 @@ impl Files {
     }
 
     fn replace_damaged(&self, dir: &Dir<'_>, record: &Record) -> Result<Written, StoreError> {
-        let transaction = Transaction::begin(dir)?;
+        let transaction = self.begin(dir)?;
         if let Some(bytes) = disk::read(dir, DOCUMENT)? {
             match document::decode(&bytes, &self.sealer) {
                 Ok(present) => return Ok(Written::Superseded(Some(Box::new(present)))),
@@ -193,7 +208,7 @@ impl Files {
     }
 
     fn seal(&self, dir: &Dir<'_>) -> Result<Sealing, StoreError> {
-        let transaction = Transaction::begin(dir)?;
+        let transaction = self.begin(dir)?;
         let Some(bytes) = disk::read(dir, DOCUMENT)? else { return Ok(Sealing::Nothing) };
         match document::decode_any(&bytes, &self.sealer) {
             Ok((_, Form::Sealed)) => Ok(Sealing::AlreadySealed),

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::StoreKey;
 use crate::token::{Outcome, Trigger};
 
-fn sealer(keys: &[u8]) -> Sealer {
+pub(in crate::token::store) fn sealer(keys: &[u8]) -> Sealer {
     Sealer::new(&keys.iter().map(|byte| StoreKey(Zeroizing::new([*byte; 32]))).collect::<Vec<_>>())
 }
 

@@ -24,7 +24,13 @@ const LARGEST: u64 = 1024 * 1024;
 pub(super) fn read(dir: &Dir<'_>, suffix: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     let failed = |error| dir.unavailable("read", suffix, &error);
     let Some(file) = dir.open(suffix, Access::Read).map_err(failed)? else { return Ok(None) };
-    tighten(dir, suffix, &file).map_err(failed)?;
+    contents(dir, suffix, &file).map(Some)
+}
+
+/// The content of an open file of this name, which is closed to others first.
+pub(super) fn contents(dir: &Dir<'_>, suffix: &str, file: &File) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let failed = |error| dir.unavailable("read", suffix, &error);
+    tighten(dir, suffix, file).map_err(failed)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LARGEST {
@@ -33,14 +39,14 @@ pub(super) fn read(dir: &Dir<'_>, suffix: &str) -> Result<Option<Zeroizing<Vec<u
             dir.path(suffix).display()
         )));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// Puts these bytes in the document's place, durably.
 pub(super) fn replace(dir: &Dir<'_>, bytes: &[u8]) -> Result<(), StoreError> {
     let failed = |error| dir.unavailable("write", DOCUMENT, &error);
-    // One name for all attempts, so that the next attempt overwrites what a crash leaves behind. The transaction's lock keeps
-    // two writers apart.
+    // One name for all attempts, so that the next attempt overwrites what a crash leaves behind. What a crash left of a token
+    // call's outcome was adopted when the transaction began. The transaction's lock keeps two writers apart.
     dir.remove_leftover(TEMPORARY).map_err(failed)?;
     let written = create(dir, TEMPORARY, bytes).and_then(|()| dir.rename(TEMPORARY, DOCUMENT));
     written.map_err(failed)?;
@@ -98,7 +104,7 @@ fn write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn sync_directory(dir: &Dir<'_>) -> Result<(), StoreError> {
+pub(super) fn sync_directory(dir: &Dir<'_>) -> Result<(), StoreError> {
     let flushed = fault::disk("flush folder").and_then(|()| dir.sync());
     flushed.map_err(|error| dir.unavailable("flush", DOCUMENT, &error))
 }

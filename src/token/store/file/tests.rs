@@ -17,24 +17,24 @@ use crate::token::store::tests::{NOTHING, expecting, grant, held, lease, write};
 
 const LONG: Duration = Duration::from_secs(60);
 
-async fn open(path: &Path) -> Result<Store, StoreError> {
+pub(super) async fn open(path: &Path) -> Result<Store, StoreError> {
     Store::open(&StoreConfig { kind: StoreKindConfig::File { path: path.to_owned() }, keys: Vec::new() }, None).await
 }
 
-fn folder() -> (TempDir, PathBuf) {
+pub(super) fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("grant.json");
     (folder, path)
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(super) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -46,8 +46,8 @@ impl Transaction {
         }
     }
 
-    /// The file is never written, changed or removed: its one use is that everybody locks the same one.
-    fn try_begin(dir: &Dir<'_>) -> io::Result<Option<Self>> {
+    /// `None`: somebody else has it. The file is never written, changed or removed: its one use is that everybody locks the same one.
+    pub(super) fn try_begin(dir: &Dir<'_>) -> io::Result<Option<Self>> {
         let file = match dir.open(LOCK, Access::Lock)? {
             Some(file) => file,
             None => match dir.create(LOCK) {
