@@ -16,7 +16,9 @@ use bearer_proxy::token::{Outcome, RefreshToken};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::time::Instant;
 
-const SERVER: &str = "10.213.7.2";
+/// Plaintext goes to loopback addresses only, so the pair of interfaces has such addresses.
+const CLIENT: &str = "127.77.0.1";
+const SERVER: &str = "127.77.0.2";
 /// A bound for a test that fails, not a measure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -99,7 +101,11 @@ impl Namespaces {
         let made = ip(&format!("netns add {client}"))
             && ip(&format!("netns add {server}"))
             && ip(&format!("-n {client} link add bp0 type veth peer name bp0 netns {server}"))
-            && ip(&format!("-n {client} addr add 10.213.7.1/30 dev bp0"))
+            && [client, server].into_iter().all(|side| {
+                let route = "echo 1 >/proc/sys/net/ipv4/conf/bp0/route_localnet";
+                succeeds("ip", &["netns", "exec", side, "sh", "-c", route])
+            })
+            && ip(&format!("-n {client} addr add {CLIENT}/30 dev bp0"))
             && ip(&format!("-n {server} addr add {SERVER}/30 dev bp0"))
             && ip(&format!("-n {client} link set bp0 up"))
             && ip(&format!("-n {server} link set bp0 up"));

@@ -4,6 +4,7 @@ use bearer_proxy::config::AmbiguousRetry;
 use stateright::{Model, Property};
 
 use crate::actions::{Action, Store};
+use crate::decisions::GENERATIONS;
 use crate::protocol::{Backups, Protocol, Reuse};
 use crate::state::{Answer, Lineage, Memory, Phase, State, only};
 
@@ -209,7 +210,10 @@ impl<const N: usize> Model for Protocol<N> {
     }
 
     fn within_boundary(&self, state: &Self::State) -> bool {
-        state.server.issued <= self.tokens + 1
+        // A mutation that has broken an invariant may count generations without end; what follows then shows nothing. One step
+        // adds one generation.
+        let is_finite = self.mutation.is_none() || state.last_generation() + 1 < GENERATIONS;
+        state.server.issued <= self.tokens + 1 && is_finite
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

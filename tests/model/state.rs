@@ -193,6 +193,12 @@ impl<const N: usize> State<N> {
         self.replicas.iter().map(Replica::holds_alone).fold(0, |all, held| all | held)
     }
 
+    /// The highest generation that somebody knows.
+    pub fn last_generation(&self) -> u8 {
+        let known = self.replicas.iter().filter_map(|replica| replica.memory.known);
+        known.fold(self.stored.generation, |last, known| last.max(known.generation))
+    }
+
     /// What a living replica uses.
     pub fn known(&self) -> Tokens {
         self.replicas.iter().filter_map(|replica| replica.memory.known).fold(0, |all, known| all | only(known.token))
