@@ -1,5 +1,5 @@
-//! The program killed at every step of a rotation, and at any moment: nothing is lost but what was on its way between the
-//! server's commit and ours, that is said, and a new grant brings the proxy back as it runs.
+//! The program killed at every step of a rotation, and at any moment: nothing is lost but an answer that was not written yet,
+//! that is said, and a new grant brings the proxy back as it runs.
 //!
 //! `KILLS=2000` for the whole matrix; `SEED` for a run that was seen.
 
@@ -55,6 +55,8 @@ struct Lane {
 struct Tally {
     /// Deaths and losses, by the point of the death.
     deaths: BTreeMap<&'static str, (u32, u32)>,
+    /// Of the deaths at random moments, those that lost a grant whose answer the process had received.
+    after_the_answer: u32,
     recovered: u32,
     slowest: Duration,
 }
@@ -93,8 +95,14 @@ const POSTGRES: [&str; 14] = [
     "published",
 ];
 
+/// The file store has written the answer, and has not given it the document's name.
+const WRITTEN: [&str; 2] = ["written 2", "flushed 2"];
+
 /// A rotation that is refused comes neither to a commit nor to a publication.
 const OF_SUCCESS: [&str; 2] = ["committed", "published"];
+
+const IN_A_ROTATION: &str = "any moment of a rotation";
+const IN_A_START: &str = "any moment of a start";
 
 /// A rotation and the start of a process take less, of which a random death is to meet every moment.
 const ROTATION: Duration = Duration::from_millis(60);
@@ -119,7 +127,12 @@ fn kills() -> usize {
 async fn with_the_file_store() {
     // Each process ends with its locks, so that the next one waits for nothing: more lanes would only wait for the processor.
     let lanes = (0..4).map(|_| Site::File).collect();
-    matrix("file", &FILE, lanes, kills().div_ceil(2)).await;
+    let tally = matrix("file", &FILE, lanes, kills().div_ceil(2)).await;
+    for point in WRITTEN {
+        assert_eq!(tally.at(point).1, 0, "a grant was lost at {point} although its successor was written");
+    }
+    let (moments, lost) = (tally.at_any_moment(), tally.after_the_answer);
+    assert!(lost * 50 <= moments.max(50), "{lost} of {moments} kills lost a grant whose answer had arrived: over 2 %");
 }
 
 #[tokio::test]
@@ -131,7 +144,7 @@ async fn with_postgresql() {
     matrix("postgres", &POSTGRES, lanes.collect(), kills).await;
 }
 
-async fn matrix(store: &str, points: &[&'static str], sites: Vec<Site>, kills: usize) {
+async fn matrix(store: &str, points: &[&'static str], sites: Vec<Site>, kills: usize) -> Tally {
     let began = Instant::now();
     let mut random = Random::new(&format!("{kills} kills, {store} store"));
     let mut deaths: Vec<Death> = (0..kills)
@@ -153,8 +166,8 @@ async fn matrix(store: &str, points: &[&'static str], sites: Vec<Site>, kills: u
                 tally.borrow_mut().recovery(took);
             }
             let was_lost = lane.judge.lost();
-            let found = lane.die(death).await;
-            tally.borrow_mut().death(death, !was_lost && found == Found::Spent);
+            let (found, was_answered) = lane.die(death).await;
+            tally.borrow_mut().death(death, !was_lost && found == Found::Spent, was_answered);
         }
         if lane.judge.lost() {
             let took = lane.recover(true).await;
@@ -166,6 +179,7 @@ async fn matrix(store: &str, points: &[&'static str], sites: Vec<Site>, kills: u
     let tally = tally.into_inner();
     eprintln!("{store} store, {kills} kills in {:.0?}: {tally}", began.elapsed());
     assert_eq!(tally.count(), (u32::try_from(kills).unwrap(), tally.recovered), "each loss was recovered from, once");
+    tally
 }
 
 // === impl Death ===
@@ -174,8 +188,8 @@ impl Death {
     fn name(self) -> &'static str {
         match self {
             Self::At(point) => point,
-            Self::Later(_) => "any moment of a rotation",
-            Self::Young(_) => "any moment of a start",
+            Self::Later(_) => IN_A_ROTATION,
+            Self::Young(_) => IN_A_START,
         }
     }
 
@@ -202,7 +216,8 @@ impl Lane {
         Self { setup: site.configure(setup), judge, site, simulator, pipe, leased_until: Instant::now(), rests: false }
     }
 
-    async fn die(&mut self, death: Death) -> Found {
+    /// Gives back too whether the answer to its last call had arrived.
+    async fn die(&mut self, death: Death) -> (Found, bool) {
         let setup = self.pipe.report(self.setup.again());
         let pid = match death {
             Death::At(point) => self.stop_and_kill(stop_at(setup, point), point).await,
@@ -230,7 +245,8 @@ impl Lane {
         }
         let document = self.site.document(&self.setup).await;
         self.rests = document.as_ref().is_some_and(|document| document["needs_login"].is_string());
-        self.judge.after(&steps, document).await
+        let last = steps.iter().rfind(|step| ["called", "answered"].contains(&step.as_str()));
+        (self.judge.after(&steps, document).await, last.is_some_and(|step| step == "answered"))
     }
 
     async fn stop_and_kill(&mut self, setup: Setup, point: &'static str) -> u32 {
@@ -318,10 +334,20 @@ impl Lane {
 // === impl Tally ===
 
 impl Tally {
-    fn death(&mut self, death: Death, lost: bool) {
+    fn death(&mut self, death: Death, lost: bool, was_answered: bool) {
         let (deaths, losses) = self.deaths.entry(death.name()).or_default();
         *deaths += 1;
         *losses += u32::from(lost);
+        self.after_the_answer += u32::from(lost && was_answered && !matches!(death, Death::At(_)));
+    }
+
+    /// Deaths and losses there.
+    fn at(&self, name: &str) -> (u32, u32) {
+        self.deaths.get(name).copied().unwrap_or_default()
+    }
+
+    fn at_any_moment(&self) -> u32 {
+        self.at(IN_A_ROTATION).0 + self.at(IN_A_START).0
     }
 
     fn recovery(&mut self, took: Duration) {
@@ -344,6 +370,8 @@ impl fmt::Display for Tally {
              in {:.0?}",
             self.recovered, self.slowest
         )?;
+        let (moments, lost) = (self.at_any_moment(), self.after_the_answer);
+        writeln!(f, "of {moments} kills at a random moment, {lost} lost a grant whose answer had arrived")?;
         writeln!(f, "\n| killed at | kills | lost there |\n|---|---|---|")?;
         for (point, (deaths, losses)) in &self.deaths {
             writeln!(f, "| {point} | {deaths} | {losses} |")?;
@@ -353,7 +381,7 @@ impl fmt::Display for Tally {
 }
 
 /// Asks until a refresh was made on request, or has failed: within a second of the last one, there is none. Ends when dropped.
-struct Asking(tokio::task::JoinHandle<()>);
+pub struct Asking(tokio::task::JoinHandle<()>);
 
 impl Drop for Asking {
     fn drop(&mut self) {
@@ -361,7 +389,7 @@ impl Drop for Asking {
     }
 }
 
-fn ask_for_a_refresh(admin: SocketAddr) -> Asking {
+pub fn ask_for_a_refresh(admin: SocketAddr) -> Asking {
     let request = format!("POST /refresh HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     Asking(tokio::spawn(async move {
         let ask = || async {

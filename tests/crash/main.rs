@@ -37,6 +37,7 @@ mod site;
 mod a_database_that_goes;
 mod a_disk_that_fails;
 mod a_holder_that_was_stopped;
+mod a_successor_that_was_not_renamed;
 mod a_task_that_dies;
 mod an_import_that_was_killed;
 mod killed_at_every_step;
