@@ -8,7 +8,8 @@
 //! commit    the whole new pair in one write, if the store still holds what was presented, whoever holds the lease by now
 //! ```
 //!
-//! Between the server's commit and ours lies a window that nobody can close. The intent names it: who finds one knows that the
+//! Between the server's commit and ours lies a window that nobody can close. It ends when the new pair is written: the file store
+//! also adopts a written pair that a killed process did not rename. The intent names the window: who finds one knows that the
 //! token *may* have been spent, and `oauth.ambiguous_retry` says what follows.
 
 mod candidate;

@@ -18,6 +18,9 @@ use crate::token::store::document::{Unreadable, decode_any};
 use crate::token::store::{Candidate, Record, Sealer, StoreError};
 use crate::token::{Outcome, RefreshToken};
 
+/// The open file, and its content.
+type Opened = (File, Zeroizing<Vec<u8>>);
+
 /// Whether there is a temporary document that this program can have written.
 pub(super) fn exists(dir: &Dir<'_>) -> Result<bool, StoreError> {
     let stat = dir.stat(TEMPORARY).map_err(|error| dir.unavailable("look at", TEMPORARY, &error))?;
@@ -113,7 +116,7 @@ fn replaces(newer: &Record, older: &Record) -> bool {
 }
 
 /// `None`: there is none, this program did not make it, or it is too large.
-fn read(dir: &Dir<'_>) -> Result<Option<(File, Zeroizing<Vec<u8>>)>, StoreError> {
+fn read(dir: &Dir<'_>) -> Result<Option<Opened>, StoreError> {
     let failed = |error| dir.unavailable("read", TEMPORARY, &error);
     let Some(file) = dir.open(TEMPORARY, Access::Read).map_err(failed)? else { return Ok(None) };
     if !dir.is_ours(&fstat(&file).map_err(|error| failed(error.into()))?) {
