@@ -2,7 +2,7 @@
 
 use crate::mutations::Mutation;
 use crate::protocol::{Backups, Protocol};
-use crate::state::{Person, Phase, State, Token, only};
+use crate::state::{Answer, Person, Phase, State, Token, only};
 
 /// One step of one of them. A replica is named by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Action {
     Persist(usize, Store),
     /// Is killed, and started again.
     Crash(usize),
+    /// Is killed after it wrote the new pair, and before it gave it the document's name. It is started again.
+    CrashBeforeRename(usize),
     /// The bytes of an abandoned call reach the server after all.
     DeliverLate(Token),
     /// The task that runs the refresher dies, and is started again in the same process.
@@ -128,7 +130,11 @@ impl<const N: usize> Protocol<N> {
             Phase::Loaded(_) => actions.extend(STORE.map(|store| Action::Intend(place, store))),
             Phase::Intended { .. } => actions.push(Action::Call(place)),
             Phase::Called { .. } => actions.extend(SERVING.map(|serving| Action::Serve(place, serving))),
-            Phase::Answered { .. } => {
+            Phase::Answered { before, answer } => {
+                let writes = before.version() == state.stored.version() && state.temporary.is_none();
+                if matches!(answer, Answer::Issued(_)) && writes {
+                    actions.push(Action::CrashBeforeRename(place));
+                }
                 actions.extend(STORE.map(|store| Action::Record(place, store)));
                 actions.push(Action::RotationDies(place));
                 if self.is(Mutation::PublishedBeforeTheCommit) {

@@ -101,7 +101,7 @@ pub fn broken<const N: usize>(s: &State<N>) -> u8 {
     let unstored = |memory: Memory| memory.unpersisted.is_none() && memory.known.is_some_and(|known| owed(known.token));
     let rows = [
         (Counted, !s.stored.needs_login && s.stored.presented < s.books.unclear),
-        (NothingIsLost, s.books.owed & !s.held() != 0 || s.books.set_back & !s.known() != 0),
+        (NothingIsLost, s.books.owed & !s.recoverable() != 0 || s.books.set_back & !s.known() != 0),
         (StoredBeforeUsed, s.books.owed != 0 && memories().any(unstored)),
         (OverIsOver, known().chain([s.stored]).any(|grant| grant.needs_login && s.is_live(grant.token))),
     ];
@@ -113,6 +113,10 @@ pub fn possible<const N: usize>(protocol: &Protocol<N>) -> Vec<(&'static str, Co
     let mut possible: Vec<(_, Condition<N>)> = vec![
         ("a token is rotated", |_, s| s.stored.generation > 0 && !s.is_imported(s.stored.token)),
         ("a late answer is stored", |protocol, s| protocol.commits(s, |replica, _, _| !replica.holds && s.leased)),
+        ("a pair that a killed process wrote is stored by another", |protocol, s| {
+            s.temporary
+                .is_some_and(|written| (0..N).any(|r| protocol.after(s, Action::Look(r)).stored.token == written.token))
+        }),
         ("what could not be stored is stored later", |protocol, s| {
             (0..N).any(|r| {
                 let next = protocol.after(s, Action::Persist(r, Store::Answers));

@@ -23,6 +23,8 @@ pub enum Mutation {
     ADeadHoldersLeaseNeverEnds,
     /// A late answer is thrown away.
     ACommitNeedsTheLease,
+    /// A new pair that a killed process wrote and did not rename is removed by the next write.
+    TheTemporaryDocumentIsThrownAway,
     ACommitDoesNotCompare,
     /// All writes compare the generation, and neither the lineage nor the refresh token.
     GenerationsAloneAreCompared,
@@ -79,6 +81,7 @@ pub const TABLE: &[(Mutation, AmbiguousRetry, Invariant)] = &[
     (Mutation::TheReleaseIsNotFenced, UntilClear, OneAtATime),
     (Mutation::ADeadHoldersLeaseNeverEnds, UntilClear, GoodWeatherHelps),
     (Mutation::ACommitNeedsTheLease, UntilClear, NothingIsLost),
+    (Mutation::TheTemporaryDocumentIsThrownAway, UntilClear, NothingIsLost),
     (Mutation::ACommitDoesNotCompare, UntilClear, NeverBack),
     (Mutation::GenerationsAloneAreCompared, UntilClear, NeverBack),
     (Mutation::ARefusalDoesNotCompare, UntilClear, NeverBack),

@@ -74,6 +74,10 @@ impl<const N: usize> Protocol<N> {
 
     pub fn after(&self, state: &State<N>, action: Action) -> State<N> {
         let mut next = *state;
+        if matches!(action, Action::Lease(_) | Action::Load { .. } | Action::Look(_) | Action::ImportReads) {
+            self.complete(&mut next);
+        }
+        let stored = next.stored;
         match action {
             Action::Lease(r) => {
                 next.leased = true;
@@ -96,7 +100,7 @@ impl<const N: usize> Protocol<N> {
                 next.replicas[r].holds = false;
                 next.replicas[r].phase = Phase::Idle;
             }
-            Action::Look(r) => self.take_up(&mut next, r, state.stored),
+            Action::Look(r) => self.take_up(&mut next, r, stored),
             Action::Persist(r, store) => self.persist(&mut next, r, store),
             Action::Restart(r) => self.restart(&mut next, r),
             Action::RotationDies(r) => self.rotation_dies(&mut next, r),
@@ -109,6 +113,13 @@ impl<const N: usize> Protocol<N> {
                     next.undelivered |= only(before.token);
                 }
                 next.crash(r);
+            }
+            Action::CrashBeforeRename(r) => {
+                if let Phase::Answered { before, answer: Answer::Issued(token) } = next.replicas[r].phase {
+                    next.crash(r);
+                    next.temporary = Some(before.successor(token));
+                    next.books.owed |= only(token);
+                }
             }
             Action::DeliverLate(token) => self.deliver_late(&mut next, token),
             Action::LeaseEnds => self.end_lease(&mut next),

@@ -42,6 +42,8 @@ pub struct State<const N: usize> {
     pub stored: Grant,
     /// A copy of what was stored at some moment. A person, or a database that fails over, can put it back at any later one.
     pub backup: Option<Grant>,
+    /// The new pair that a process wrote, and was killed before it gave it the document's name.
+    pub temporary: Option<Grant>,
     /// Somebody has the lease, or has died with it.
     pub leased: bool,
     pub server: Server,
@@ -178,6 +180,7 @@ impl<const N: usize> State<N> {
     pub fn initial() -> Self {
         Self {
             backup: None,
+            temporary: None,
             stored: Grant { lineage: Lineage::First, generation: 0, token: 0, presented: 0, needs_login: false },
             leased: false,
             server: Server { live: only(0), issued: 1 },
@@ -186,6 +189,11 @@ impl<const N: usize> State<N> {
             replicas: [Replica::default(); N],
             books: Books::default(),
         }
+    }
+
+    /// What is not stored, and not lost.
+    pub fn recoverable(&self) -> Tokens {
+        self.held() | self.temporary.map_or(0, |temporary| only(temporary.token))
     }
 
     /// What a replica has where nobody else can find it.
@@ -212,6 +220,10 @@ impl<const N: usize> State<N> {
     pub fn restore(&mut self) {
         let Some(backup) = self.backup else { return };
         self.books.set_back |= only(self.stored.token) & self.known();
+        // It belonged to what was stored until then.
+        if let Some(temporary) = self.temporary.take() {
+            self.books.owed &= !only(temporary.token);
+        }
         self.stored = backup;
         // The judge counts anew: the store has lost what it noted.
         self.books.unclear = 0;

@@ -31,8 +31,26 @@ impl<const N: usize> Protocol<N> {
         if store == Store::Fails {
             return None;
         }
+        self.complete(s);
         let written = if write.may { self.compare_and_set(s, write) } else { Written::Fenced };
         (store == Store::Answers).then_some(written)
+    }
+
+    /// Whoever comes to the store first completes what a killed process wrote.
+    pub fn complete(&self, s: &mut State<N>) {
+        if let Some(written) = s.temporary.filter(|_| !self.is(Mutation::TheTemporaryDocumentIsThrownAway)) {
+            s.temporary = None;
+            self.put(s, written);
+        }
+    }
+
+    fn put(&self, s: &mut State<N>, wanted: Grant) {
+        if wanted.token != s.stored.token {
+            s.books.unclear = 0;
+            s.overtake();
+        }
+        s.books.owed &= !only(wanted.token);
+        s.stored = wanted;
     }
 
     fn compare_and_set(&self, s: &mut State<N>, write: &Write) -> Written {
@@ -54,12 +72,9 @@ impl<const N: usize> Protocol<N> {
         if back && write.wanted != s.stored {
             s.books.broken |= Invariant::NeverBack.bit();
         }
-        if write.wanted.token != s.stored.token {
-            s.books.unclear = 0;
-            s.overtake();
-        }
-        s.books.owed &= !only(write.wanted.token);
-        s.stored = write.wanted;
+        // Each write removes what an earlier one has left.
+        s.temporary = None;
+        self.put(s, write.wanted);
         Written::Done
     }
 
