@@ -21,6 +21,9 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     Tool { program: "cc", package: "gcc libc6-dev", used_by: "the build" },
     Tool { program: "postgres", package: "postgresql", used_by: "tests of the PostgreSQL store" },
+    Tool { program: "pgbouncer", package: "pgbouncer", used_by: "tests of the PostgreSQL store behind a pooler" },
+    Tool { program: "ip", package: "iproute2", used_by: "tests in network namespaces" },
+    Tool { program: "nft", package: "nftables", used_by: "tests of paths that lose packets" },
     Tool { program: "slowhttptest", package: "slowhttptest", used_by: "tests of slow clients" },
 ];
 
