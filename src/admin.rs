@@ -21,7 +21,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex, watch};
 
-pub use listener::{BindError, Listener, MAX_CONNECTIONS};
+pub use listener::{BindError, Listener};
 pub use readiness::Readiness;
 
 use crate::metrics::Metrics;

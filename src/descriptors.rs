@@ -1,17 +1,18 @@
 //! File descriptors: who may have how many, so that clients leave enough for probes, the admin listener, token calls and the store.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::admin::MAX_CONNECTIONS as ADMIN_CONNECTIONS;
 use crate::config::Config;
-use crate::downstream::default_workers;
 
 /// Listeners, logs, the store and its lock, token calls, name lookups, and the files of a reload.
 const OWN: u64 = 64;
+/// Of the admin listener, and of the probes listener: one more takes the place of the one that was quiet for longest.
+pub const ADMIN_CONNECTIONS: usize = 128;
 /// Of one worker's runtime.
 const WORKER: u64 = 8;
 /// What clients get in any case.
@@ -40,17 +41,22 @@ pub fn raise_limit() {
     }
 }
 
+/// How many worker threads there are: one for each core that this process may use. Honours affinity and a cgroup's quota.
+pub fn workers() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
 /// How many client connections there may be, and how many upstream connections: each client connection may need one.
 pub fn for_connections() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(share(limit, default_workers().get() as u64)).unwrap_or(usize::MAX)
+    usize::try_from(share(limit, workers().get() as u64)).unwrap_or(usize::MAX)
 }
 
 /// Says what is not attainable of the configuration, and how to attain it.
 pub fn warn_unattainable(config: &Config) {
     let (wanted, attainable) = (config.guard.max_connections, for_connections());
     if wanted > attainable {
-        let needed = needed(wanted as u64, default_workers().get() as u64);
+        let needed = needed(wanted as u64, workers().get() as u64);
         tracing::warn!(
             "guard.max_connections is {wanted}, but the limit of open files allows {attainable}, and that many are accepted; raise \
              the hard limit to {needed} (systemd: LimitNOFILE, shell: ulimit -n), or lower guard.max_connections"

@@ -132,7 +132,7 @@ struct Settings {
 
 /// One for each core that this process may use: honours affinity and a cgroup's quota.
 pub fn default_workers() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    crate::descriptors::workers()
 }
 
 // === impl Server ===

@@ -19,14 +19,11 @@ use super::open::{Activity, Open};
 use super::routes::respond;
 use super::{Admin, Scope};
 use crate::config::ListenAddress;
-use crate::descriptors;
+use crate::descriptors::{self, ADMIN_CONNECTIONS};
 use crate::downstream::Stream;
 use crate::downstream::listener::{self, Accepting, ListenError};
 use crate::fault;
 use crate::supervise::{Died, Task, supervise};
-
-/// One more takes the place of the one that was quiet for longest.
-pub const MAX_CONNECTIONS: usize = 128;
 /// From connect, or from the end of the last answer, to a full request head. Also ends idle connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request head that is longer is refused. No admin request needs more.
@@ -92,7 +89,7 @@ impl Listener {
     pub async fn serve(self, admin: Arc<Admin>, stop: watch::Receiver<bool>) -> Result<(), Died> {
         let Self { socket, address, scope } = self;
         let (socket, address) = (Arc::new(socket), Arc::new(address));
-        let open = Arc::new(Mutex::new(Open::new(MAX_CONNECTIONS)));
+        let open = Arc::new(Mutex::new(Open::new(ADMIN_CONNECTIONS)));
         let start = || {
             let (socket, address, open) = (Arc::clone(&socket), Arc::clone(&address), Arc::clone(&open));
             accept(socket, address, open, scope, Arc::clone(&admin), stop.clone())
