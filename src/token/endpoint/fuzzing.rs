@@ -47,6 +47,8 @@ pub fn answer(data: &[u8]) {
         let part = judged(status, &headers, &body[..at], Some("reset"), grant_type);
         match (&whole, &part) {
             (_, Answer::Failed(part)) if part.outcome == Outcome::Ambiguous => {}
+            // The successor stands behind a complete object, and behind the cut: it was not received.
+            (whole, part) if brought(whole).is_some() && brought(part).is_none() => {}
             (Answer::Failed(whole), Answer::Failed(part)) => assert_eq!(part.outcome, whole.outcome, "cut at {at}"),
             (Answer::Issued(whole), Answer::Issued(part)) => {
                 assert_eq!((&part.access, &part.refresh), (&whole.access, &whole.refresh), "cut at {at}");
@@ -55,6 +57,15 @@ pub fn answer(data: &[u8]) {
             (_, Answer::Succeeded(_)) => {}
             _ => unreachable!("cut at {at}, {whole:?} is {part:?}"),
         }
+    }
+}
+
+/// The successor in an answer.
+fn brought(answer: &Answer) -> Option<&RefreshToken> {
+    match answer {
+        Answer::Issued(issued) => issued.refresh.as_ref(),
+        Answer::Succeeded(succeeded) => Some(&succeeded.refresh),
+        Answer::Failed(_) => None,
     }
 }
 
