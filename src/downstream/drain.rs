@@ -38,7 +38,7 @@ impl Running {
         self.drain_or_cut(grace, std::future::pending()).await
     }
 
-    /// The same; what is in flight is cut as soon as `cut` is ready.
+    /// Drains, and cuts the requests in flight as soon as `cut` is ready.
     pub async fn drain_or_cut(self, grace: Duration, cut: impl Future<Output = ()>) -> Drained {
         let Self { connections, acceptor, workers, mut ended, .. } = self;
         let (close, closed) = oneshot::channel();

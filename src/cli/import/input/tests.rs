@@ -53,7 +53,7 @@ fn a_form_encoded_response_is_understood_like_json() {
     }
 }
 
-/// A token is known by nothing but what the server says, so that only what is clearly something else is refused.
+/// Only the server knows its tokens, so this refuses only what is clearly something else.
 #[test]
 fn what_only_might_be_something_else_passes() {
     let keycloak = jwt(r#"{"alg":"HS512","typ":"JWT"}"#, r#"{"typ":"Offline","token_use":"refresh"}"#);
