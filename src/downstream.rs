@@ -50,8 +50,7 @@ pub use load::Connections;
 pub use stream::Stream;
 
 use crate::config::{Config, ListenAddress};
-use crate::metrics::Metrics;
-use crate::supervise::Task;
+use crate::supervise::{Restarts, Task};
 use listener::{ListenError, Listener};
 use tls::{Tls, TlsError};
 use worker::WorkerHandle;
@@ -61,7 +60,7 @@ pub struct Server {
     listeners: Vec<Listener>,
     settings: Arc<Settings>,
     connections: Connections,
-    metrics: Metrics,
+    restarts: Restarts,
 }
 
 /// Serving, until [`Running::drain`]. Dropped, it stops at once.
@@ -153,8 +152,8 @@ impl Server {
             tls: tls.map(ArcSwap::from_pointee),
             tls_changed: Arc::default(),
         };
-        let (settings, connections, metrics) = (Arc::new(settings), Connections::default(), Metrics::new());
-        Ok(Self { listeners, settings, connections, metrics })
+        let (settings, connections, restarts) = (Arc::new(settings), Connections::default(), Restarts::default());
+        Ok(Self { listeners, settings, connections, restarts })
     }
 
     /// Where it listens, with the port that the system chose for port 0.
@@ -163,8 +162,8 @@ impl Server {
     }
 
     /// Where restarts of its tasks are counted.
-    pub fn counted_by(self, metrics: Metrics) -> Self {
-        Self { metrics, ..self }
+    pub fn counted_by(self, restarts: Restarts) -> Self {
+        Self { restarts, ..self }
     }
 
     /// How many connections there are, now and later.
@@ -179,7 +178,7 @@ impl Server {
         workers: NonZeroUsize,
         make: impl Fn(&WorkerContext) -> S + Send + Sync + 'static,
     ) -> Result<Running, StartError> {
-        let Self { listeners, settings, connections, metrics } = self;
+        let Self { listeners, settings, connections, restarts } = self;
         let make = Arc::new(make);
         let load = load::Load::new(connections.clone(), workers);
         let (alive, ended) = mpsc::channel(1);
@@ -200,7 +199,7 @@ impl Server {
                 accept: accept.take(),
                 started,
                 died: die.clone(),
-                metrics: metrics.clone(),
+                restarts: restarts.clone(),
                 alive: alive.clone(),
             };
             let fail = |error| StartError { index, error };

@@ -86,7 +86,7 @@ impl Gateway {
         let upstream = &config.upstream;
         let cert = upstream.client_cert.as_ref();
         let connector = Connector::new(upstream.origin.clone(), &config.outbound, cert, upstream.connect_timeout)?;
-        let server = Server::bind(&config)?.counted_by(metrics.clone());
+        let server = Server::bind(&config)?.counted_by(metrics.restarts().clone());
         let addresses = server.local_addresses();
 
         let (stop_refresher, stopped) = watch::channel(false);

@@ -18,7 +18,7 @@ pub use worker::{InFlight, Source, WorkerMetrics};
 use crate::descriptors::{self, Usage};
 use crate::downstream::Connections;
 use crate::outbound::Protocol;
-use crate::supervise::Task;
+use crate::supervise::{Restarts, Task};
 use crate::token::live::View;
 use crate::token::{Outcome, Trigger};
 use crate::upstream::pool::OpenConnections;
@@ -61,7 +61,7 @@ struct Inner {
     token_unpersisted: IntGauge,
     needs_login: IntGauge,
     store_operations: IntCounterVec,
-    task_restarts: IntCounterVec,
+    restarts: Restarts,
     upstream_connections: IntGaugeVec,
     downstream_connections: IntGauge,
     tunnels: IntGauge,
@@ -105,7 +105,7 @@ impl Metrics {
         let unpersisted = "1 while a rotated token is held that the store has not taken.";
         let store_operations =
             counters(&registry, STORE_OPERATIONS, "Operations on the store.", &["operation", "outcome"]);
-        let task_restarts = counters(&registry, TASK_RESTARTS, "Tasks that died and were started again.", &["task"]);
+        let restarts = counters(&registry, TASK_RESTARTS, "Tasks that died and were started again.", &["task"]);
         let upstream_connections = Opts::new(UPSTREAM_CONNECTIONS, "Open connections to the upstream.");
         let file_descriptors = Opts::new(FILE_DESCRIPTORS, "Open file descriptors, and how many there may be.");
         let build_info = Opts::new(BUILD_INFO, "Always 1; the label is the version that runs.")
@@ -116,9 +116,6 @@ impl Metrics {
             for outcome in ReplayOutcome::ALL {
                 replays.with_label_values(&[reason.name(), outcome.name()]);
             }
-        }
-        for task in Task::ALL {
-            task_restarts.with_label_values(&[task.name()]);
         }
         for trigger in TRIGGERS {
             for outcome in OUTCOMES {
@@ -141,7 +138,7 @@ impl Metrics {
             token_unpersisted: gauge(&registry, TOKEN_UNPERSISTED, unpersisted),
             needs_login: gauge(&registry, NEEDS_LOGIN, "1 while the grant needs a login."),
             store_operations,
-            task_restarts,
+            restarts: Restarts::new(restarts),
             upstream_connections,
             upstream_open: OpenConnections::default(),
             downstream_open: OnceLock::new(),
@@ -176,7 +173,12 @@ impl Metrics {
 
     /// A task died and is started again.
     pub fn task_restart(&self, task: Task) {
-        self.inner.task_restarts.with_label_values(&[task.name()]).inc();
+        self.inner.restarts.count(task);
+    }
+
+    /// Where restarts of tasks are counted.
+    pub fn restarts(&self) -> &Restarts {
+        &self.inner.restarts
     }
 
     /// Where open connections to the upstream are counted.

@@ -94,7 +94,7 @@ impl Listener {
             let (socket, address, open) = (Arc::clone(&socket), Arc::clone(&address), Arc::clone(&open));
             accept(socket, address, open, scope, Arc::clone(&admin), stop.clone())
         };
-        let ended = supervise(task_of(scope), &admin.metrics, || false, start).await;
+        let ended = supervise(task_of(scope), admin.metrics.restarts(), || false, start).await;
         drop(socket);
         let _ = timeout(GRACE, async { open.lock().await.all_ended().await }).await;
         ended

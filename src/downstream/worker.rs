@@ -19,8 +19,7 @@ use super::moderation::Moderation;
 use super::stream::Detached;
 use super::{Service, Settings, WorkerContext};
 use crate::fault;
-use crate::metrics::Metrics;
-use crate::supervise::{Died, Task, supervise_local};
+use crate::supervise::{Died, Restarts, Task, supervise_local};
 
 /// What the connections of one worker share.
 pub(super) struct Worker<S> {
@@ -54,7 +53,7 @@ pub(super) struct Thread<F> {
     pub(super) started: SyncSender<io::Result<()>>,
     /// Told when the thread, or the accept loop, has died for good.
     pub(super) died: UnboundedSender<Task>,
-    pub(super) metrics: Metrics,
+    pub(super) restarts: Restarts,
     /// Held until the thread's end.
     pub(super) alive: Sender<Infallible>,
 }
@@ -77,7 +76,7 @@ impl<F> Thread<F> {
     where
         F: Fn(&WorkerContext) -> S,
     {
-        let Self { context, make, settings, mut commands, accept, started, died, metrics, alive } = self;
+        let Self { context, make, settings, mut commands, accept, started, died, restarts, alive } = self;
         let _last_word = LastWord(died.clone());
         let moderation = Arc::default();
         let runtime = match runtime(&moderation) {
@@ -99,7 +98,7 @@ impl<F> Thread<F> {
                             let accept = Rc::clone(&accept);
                             async move { accept.lock().await.run().await }
                         };
-                        if let Err(Died(task)) = supervise_local(Task::Accept, &metrics, start).await {
+                        if let Err(Died(task)) = supervise_local(Task::Accept, &restarts, start).await {
                             let _ = died.send(task);
                         }
                     }));

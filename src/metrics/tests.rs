@@ -53,6 +53,19 @@ fn series_that_alerts_compare_exist_before_anything_happens() {
 }
 
 #[test]
+fn restarts_are_counted_by_task() {
+    let metrics = Metrics::new();
+    metrics.restarts().count(Task::Refresher);
+    for _ in 0..5 {
+        metrics.task_restart(Task::Admin);
+    }
+    let text = scrape(&metrics);
+    for line in [r#"{task="refresher"} 1"#, r#"{task="admin"} 5"#, r#"{task="accept"} 0"#] {
+        has(&text, &format!("bearer_proxy_task_restarts_total{line}"));
+    }
+}
+
+#[test]
 fn workers_are_added_up() {
     let metrics = Metrics::new();
     let elsewhere = metrics.clone();

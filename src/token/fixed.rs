@@ -64,7 +64,7 @@ impl Fixed {
             let (held, stop) = (Arc::clone(&held), stop.clone());
             async move { held.lock().await.work(stop).await }
         };
-        supervise(Task::Refresher, &metrics, || false, start).await
+        supervise(Task::Refresher, metrics.restarts(), || false, start).await
     }
 
     async fn work(&mut self, mut stop: watch::Receiver<bool>) {

@@ -185,7 +185,7 @@ impl Refresher {
     /// # Errors
     /// It died too often.
     pub async fn run(self, stop: watch::Receiver<bool>, grace: Duration) -> Result<Ending, Died> {
-        let metrics = self.metrics.clone();
+        let restarts = self.metrics.restarts().clone();
         let held = Arc::new(Mutex::new(self));
         // Nobody else locks it, so that it is free once the task is dead.
         let holds = || held.try_lock().is_ok_and(|refresher| refresher.holds_what_is_not_stored());
@@ -193,7 +193,7 @@ impl Refresher {
             let (held, stop) = (Arc::clone(&held), stop.clone());
             async move { held.lock().await.work(stop, grace).await }
         };
-        supervise(Task::Refresher, &metrics, holds, start).await
+        supervise(Task::Refresher, &restarts, holds, start).await
     }
 
     /// Whether the end of the process would lose a grant.
