@@ -32,6 +32,7 @@ mod no_proxy;
 mod page_origin;
 mod parameter;
 mod pattern;
+mod plain_path;
 mod profile;
 mod quantity;
 mod reader;
@@ -50,6 +51,7 @@ pub use load::{Loaded, Read, Sources};
 pub use no_proxy::NoProxy;
 pub use page_origin::PageOrigin;
 pub use pattern::{AllowRule, PathPattern, PatternError, PatternSegment, RefusalPattern, RefusalSign};
+pub use plain_path::plain_path;
 pub use quantity::parse_duration;
 pub use watched::Watched;
 

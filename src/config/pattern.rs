@@ -5,7 +5,7 @@
 
 use http::{Method, StatusCode};
 
-use crate::proxy::guard::plain;
+use super::plain_path::plain_path;
 
 /// A path pattern: `*` is one segment, `**` any number of segments, none included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl PathPattern {
     fn plain(mut self) -> Result<Self, PatternError> {
         for segment in &mut self.0 {
             if let PatternSegment::Literal(text) = segment {
-                let read = plain(&format!("/{text}")).ok_or(PatternError::Ambiguous)?;
+                let read = plain_path(&format!("/{text}")).ok_or(PatternError::Ambiguous)?;
                 *text = read.trim_start_matches('/').to_owned();
             }
         }

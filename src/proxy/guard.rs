@@ -8,7 +8,6 @@ mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod method_parameter;
-mod path;
 pub(super) mod prefix_escape;
 
 use std::future::ready;
@@ -23,12 +22,11 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tower::{Layer, Service};
 
-pub(crate) use self::path::plain;
 use super::LocalBoxFuture;
 use super::error::Failure;
 use super::incoming::ClientIncoming;
 use super::limit::Place;
-use crate::config::{Config, GuardConfig, ListenAddress};
+use crate::config::{Config, GuardConfig, ListenAddress, plain_path};
 
 /// A request that may be forwarded, still with the client's own fields.
 pub struct Admitted {
@@ -191,7 +189,7 @@ impl Rules {
         if query.is_some_and(method_parameter::is_in) {
             return Err(Failure::NotAllowed("the query has the parameter _method, which could name another method"));
         }
-        let allowed = plain(path).is_some_and(|path| {
+        let allowed = plain_path(path).is_some_and(|path| {
             allow
                 .iter()
                 .any(|rule| rule.method.as_ref().is_none_or(|allowed| allowed == method) && rule.path.matches(&path))

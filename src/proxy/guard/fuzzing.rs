@@ -10,8 +10,8 @@
 
 use http::Method;
 
-use super::{Rules, plain};
-use crate::config::{AllowRule, GuardConfig, PathPattern, PatternSegment};
+use super::Rules;
+use crate::config::{AllowRule, GuardConfig, PathPattern, PatternSegment, plain_path};
 
 pub fn path(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -21,7 +21,7 @@ pub fn path(data: &[u8]) {
     let texts: Vec<&str> = lines.take(8).collect();
     let allow: Vec<AllowRule> = texts.iter().filter_map(|text| AllowRule::parse(text).ok()).collect();
 
-    let read = plain(path);
+    let read = plain_path(path);
     if let Some(read) = &read {
         is_read_alike(path, read);
     }

@@ -1,13 +1,16 @@
-//! A path that everybody reads alike.
+//! A path that every server reads in the same way.
 
-/// The path as the upstream will read it, percent-decoded, for matching against `guard.allow`; `None` where that is not certain:
-/// dot segments, empty segments, encoded slashes, backslashes. A server behind the gateway may resolve such a path (RFC 3986 §5.2.4, and worse) to another than was matched.
+/// Returns the path as the upstream reads it, percent-decoded, for a comparison with `guard.allow`.
 ///
-/// Encoded dots count as dots, encoded percent signs are refused where they would hide one of these from a server that decodes
-/// twice, and so are control characters and `;` parameters on dot segments.
-pub fn plain(path: &str) -> Option<String> {
+/// Returns `None` if servers could read the path in different ways. A server behind the gateway could resolve such a path
+/// (RFC 3986 §5.2.4, and less strict rules) to another path than the one that was compared. The path is refused if it has:
+///
+/// - a dot segment or an empty segment; an encoded dot counts as a dot, and a `;` parameter hides neither
+/// - an encoded slash, a backslash or a control character
+/// - an encoded percent sign: a server that decodes twice reads another path
+pub fn plain_path(path: &str) -> Option<String> {
     let decoded = decode(path)?;
-    // Whatever is still encoded after one decoding would be another path to a server that decodes twice.
+    // A server that decodes twice would read another path.
     if decode(&decoded)? != decoded {
         return None;
     }
@@ -23,13 +26,13 @@ pub fn plain(path: &str) -> Option<String> {
     let plain = rest.split('/').enumerate().all(|(index, segment)| {
         let name = segment.split(';').next().unwrap_or_default();
         let last = index + 1 == count;
-        // An empty last segment is a trailing slash; `/` alone is one too.
+        // An empty last segment is a trailing slash; the path `/` has one too.
         (last && segment.is_empty()) || !(name.is_empty() || name == "." || name == "..")
     });
     plain.then_some(decoded)
 }
 
-/// Percent-decodes once; `None`: a stray `%`, or what is no UTF-8 after decoding.
+/// Percent-decodes once. Returns `None` for a stray `%`, or if the result is not UTF-8.
 fn decode(path: &str) -> Option<String> {
     let mut bytes = path.bytes();
     let mut decoded = Vec::with_capacity(path.len());
@@ -47,7 +50,6 @@ fn decode(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-
     #[test]
     fn a_path_that_could_be_read_in_two_ways_is_not_plain() {
         for (path, plain) in [
@@ -76,7 +78,7 @@ mod tests {
             ("/%ff", false),
             ("a", false),
         ] {
-            assert_eq!(super::plain(path).is_some(), plain, "{path}");
+            assert_eq!(super::plain_path(path).is_some(), plain, "{path}");
         }
     }
 }
