@@ -8,7 +8,6 @@ use std::{fmt, io};
 
 use http::{Method, Request};
 
-use super::verdict::Event;
 use crate::outbound::{ConnectError, Protocol};
 
 /// A request that got no response head.
@@ -62,6 +61,19 @@ pub enum FailureKind {
     /// The request's own body failed or ended short: the downstream's doing.
     #[error("the request's body failed")]
     RequestBody,
+}
+
+/// A failed attempt, as the verdict judges it.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    pub failure: &'a FailureKind,
+    pub method: &'a Method,
+    /// The connection had carried a response before.
+    pub reused: bool,
+    /// The body can be sent again: nothing was read of it, or everything that was read is kept.
+    pub replayable: bool,
+    /// The request was already sent again once.
+    pub resent: bool,
 }
 
 // === impl SendFailure ===

@@ -6,21 +6,8 @@
 
 use http::Method;
 
-use super::failure::FailureKind;
+use super::failure::{Event, FailureKind};
 use crate::outbound::ConnectError;
-
-/// A request that got no answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Event<'a> {
-    pub failure: &'a FailureKind,
-    pub method: &'a Method,
-    /// The connection had carried an answer before.
-    pub reused: bool,
-    /// The body is whole: never read, or kept as far as it was.
-    pub replayable: bool,
-    /// It was sent again already.
-    pub resent: bool,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
