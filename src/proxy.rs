@@ -8,6 +8,7 @@
 //! forward   Authorized → upstream → Response
 //! ```
 
+pub mod attempt;
 pub mod bearer;
 pub mod body;
 mod challenge;

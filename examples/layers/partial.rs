@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use bearer_proxy::downstream::{BoxError, Service};
 use bearer_proxy::proxy::Shared;
+use bearer_proxy::proxy::attempt::NoResponse;
 use bearer_proxy::proxy::bearer::{Authorized, BearerLayer, Bearing};
 use bearer_proxy::proxy::body::Body;
 use bearer_proxy::proxy::error::Failure;
-use bearer_proxy::proxy::forward::{Attempted, Forward};
+use bearer_proxy::proxy::forward::Forward;
 use bearer_proxy::proxy::guard::{Admitted, GuardLayer, Rules};
 use bearer_proxy::proxy::headers::Hygiene;
 use bearer_proxy::proxy::incoming::ClientIncoming;
@@ -68,7 +69,7 @@ impl Parts {
         let pool = self.new_pool();
         let send = service_fn(move |authorized: Authorized| {
             let pool = Rc::clone(&pool);
-            async move { pool.send(authorized.into_parts().0).await.map_err(Attempted::Failed) }
+            async move { pool.send(authorized.into_parts().0).await.map_err(NoResponse::Failed) }
         });
         let stack = ServiceBuilder::new().layer(self.guard_layer()).layer(self.bearer_layer()).service(send);
         answered(stack, answer)

@@ -26,15 +26,15 @@ use tower::{Layer, Service};
 
 use self::judgement::{History, Judgement};
 use super::LocalBoxFuture;
+use super::attempt::{NoResponse, RequestBody};
 use super::body::{Body, ClientBody};
 use super::error::Failure;
-use super::forward::{Attempted, RequestBody};
 use super::guard::Admitted;
 use super::headers::{Hygiene, UpgradeWish};
 use super::incoming::{ClientIncoming, read_rest};
 use super::limit::Place;
 use super::refusal::Refusals;
-use super::replay::{Budget, Kept};
+use super::replay::{Budget, ReplayBuffer};
 use super::target::Prefix;
 use super::tunnel;
 use crate::metrics::{ReplayReason, WorkerMetrics};
@@ -50,7 +50,7 @@ pub struct Authorized {
     /// It asks for another protocol, which needs a connection of its own.
     upgrade: bool,
     /// The body's state, for who wants to know whether the client has sent it all.
-    kept: Option<Rc<Kept<ClientBody>>>,
+    kept: Option<Rc<ReplayBuffer<ClientBody>>>,
 }
 
 /// What the layer works with, made once a worker.
@@ -109,7 +109,7 @@ impl Authorized {
     }
 
     /// The request, whether it asks for another protocol, and its body's state.
-    pub fn into_parts(self) -> (Request<RequestBody>, bool, Option<Rc<Kept<ClientBody>>>) {
+    pub fn into_parts(self) -> (Request<RequestBody>, bool, Option<Rc<ReplayBuffer<ClientBody>>>) {
         (self.request, self.upgrade, self.kept)
     }
 }
@@ -129,13 +129,13 @@ impl Bearing {
         token.map_err(Failure::TokenUnavailable)
     }
 
-    fn keep(&self, incoming: Option<ClientIncoming>, large: bool) -> (RequestBody, Option<Rc<Kept<ClientBody>>>) {
+    fn keep(&self, incoming: Option<ClientIncoming>, large: bool) -> (RequestBody, Option<Rc<ReplayBuffer<ClientBody>>>) {
         let Some(incoming) = incoming.filter(|incoming| !incoming.is_end_stream()) else {
             return (RequestBody::Empty, None);
         };
         let body = ClientBody::new(incoming, self.idle_timeout, self.max_body_size, self.min_body_rate);
         let (kept, attempt) =
-            if large { Kept::streamed(body, &self.budget) } else { Kept::new(body, self.replay_limit, &self.budget) };
+            if large { ReplayBuffer::streamed(body, &self.budget) } else { ReplayBuffer::new(body, self.replay_limit, &self.budget) };
         (RequestBody::Attempt(attempt), Some(Rc::new(kept)))
     }
 
@@ -160,7 +160,7 @@ impl Bearing {
         mut prepared: Prepared,
     ) -> impl Future<Output = Result<Response<Body>, Failure>>
     where
-        S: Service<Authorized, Response = Response<UpstreamBody>, Error = Attempted>,
+        S: Service<Authorized, Response = Response<UpstreamBody>, Error = NoResponse>,
     {
         // What is rare is awaited in a box: what this future has room for is memory that every request in flight touches.
         async move {
@@ -211,7 +211,7 @@ impl Bearing {
         prepared: &mut Prepared,
         body: RequestBody,
         token: &LiveToken,
-        kept: &Option<Rc<Kept<ClientBody>>>,
+        kept: &Option<Rc<ReplayBuffer<ClientBody>>>,
     ) -> Authorized {
         let mut request = Request::new(body);
         *request.method_mut() = prepared.head.method.clone();
@@ -231,7 +231,7 @@ impl Bearing {
     fn pass_on(
         &self,
         response: Response<UpstreamBody>,
-        kept: Option<&Kept<ClientBody>>,
+        kept: Option<&ReplayBuffer<ClientBody>>,
         prepared: &mut Prepared,
     ) -> Response<Body> {
         // The client may still be sending.
@@ -278,7 +278,7 @@ impl<S> Layer<S> for BearerLayer {
 
 impl<S> Service<Admitted> for Bearer<S>
 where
-    S: Service<Authorized, Response = Response<UpstreamBody>, Error = Attempted> + Clone + 'static,
+    S: Service<Authorized, Response = Response<UpstreamBody>, Error = NoResponse> + Clone + 'static,
 {
     type Response = Response<Body>;
     type Error = Failure;

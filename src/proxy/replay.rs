@@ -5,7 +5,7 @@
 //! the body goes on as a plain stream: the cap forfeits the replay, not the request.
 //!
 //! An attempt holds the body by a **revocable** right: where the upstream answers before the client has sent everything, the
-//! first attempt may still be reading it. [`Kept::replay`] revokes that attempt, whose next poll is an error that makes hyper end
+//! first attempt may still be reading it. [`ReplayBuffer::replay`] revokes that attempt, whose next poll is an error that makes hyper end
 //! it, and the new attempt repeats what was kept and goes on reading where the old one stopped.
 
 use std::cell::RefCell;
@@ -26,13 +26,13 @@ pub struct Budget {
     left: Arc<AtomicUsize>,
 }
 
-/// The right to replay a body. [`Kept::attempt`] was made with it.
-pub struct Kept<B> {
+/// The right to replay a body. [`ReplayBuffer::attempt`] was made with it.
+pub struct ReplayBuffer<B> {
     shared: Rc<RefCell<Shared<B>>>,
 }
 
 /// One attempt's reading of the body.
-pub struct Attempt<B> {
+pub struct AttemptBody<B> {
     shared: Rc<RefCell<Shared<B>>>,
     number: u32,
     /// How many of the kept pieces this attempt has sent.
@@ -110,11 +110,11 @@ impl Budget {
     }
 }
 
-// === impl Kept ===
+// === impl ReplayBuffer ===
 
-impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
+impl<B: Body<Data = Bytes> + Unpin> ReplayBuffer<B> {
     /// The body's first attempt, and the right to another. `limit`: bytes.
-    pub fn new(body: B, limit: usize, budget: &Budget) -> (Self, Attempt<B>) {
+    pub fn new(body: B, limit: usize, budget: &Budget) -> (Self, AttemptBody<B>) {
         let shared = Shared {
             sized: body.size_hint().exact().is_some(),
             rest: body,
@@ -132,7 +132,7 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
     }
 
     /// A body that is streamed and not kept: one attempt is all that can be had.
-    pub fn streamed(body: B, budget: &Budget) -> (Self, Attempt<B>) {
+    pub fn streamed(body: B, budget: &Budget) -> (Self, AttemptBody<B>) {
         let (kept, attempt) = Self::new(body, 0, budget);
         kept.shared.borrow_mut().drop_pieces();
         (kept, attempt)
@@ -149,7 +149,7 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
     }
 
     /// Revokes the present attempt and begins another with the first byte; `None` where not everything was kept.
-    pub fn replay(&self) -> Option<Attempt<B>> {
+    pub fn replay(&self) -> Option<AttemptBody<B>> {
         if !self.is_whole() {
             return None;
         }
@@ -169,8 +169,8 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
         self.shared.borrow_mut().limit = 0;
     }
 
-    fn attempt(&self, number: u32) -> Attempt<B> {
-        Attempt { shared: Rc::clone(&self.shared), number, sent: 0, sent_bytes: 0, trailers_sent: false }
+    fn attempt(&self, number: u32) -> AttemptBody<B> {
+        AttemptBody { shared: Rc::clone(&self.shared), number, sent: 0, sent_bytes: 0, trailers_sent: false }
     }
 
     /// Lets `look` see the client's body itself.
@@ -179,9 +179,9 @@ impl<B: Body<Data = Bytes> + Unpin> Kept<B> {
     }
 }
 
-// === impl Attempt ===
+// === impl AttemptBody ===
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for AttemptBody<B> {
     type Data = Bytes;
     type Error = AttemptError<B::Error>;
 
@@ -229,7 +229,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Attempt<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Attempt<B> {
+impl<B: Body<Data = Bytes> + Unpin> AttemptBody<B> {
     fn poll_shared(&mut self, shared: &mut Shared<B>, cx: &mut Context<'_>) -> Polled<B::Error> {
         if let Pieces::Whole { list, .. } = &shared.pieces
             && let Some(piece) = list.get(self.sent)

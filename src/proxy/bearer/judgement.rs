@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::Bearing;
 use crate::metrics::{ReplayOutcome, ReplayReason};
+use crate::proxy::attempt::NoResponse;
 use crate::proxy::body::{ClientBody, ClientFault};
 use crate::proxy::error::Failure;
-use crate::proxy::forward::Attempted;
-use crate::proxy::replay::Kept;
+use crate::proxy::replay::ReplayBuffer;
 use crate::token::live::LiveToken;
 use crate::token::refresher::Refusal;
 use crate::upstream::pool::UpstreamBody;
@@ -40,10 +40,10 @@ impl Bearing {
     /// Takes note of an attempt's outcome, and says what follows.
     pub(super) fn judge(
         &self,
-        outcome: Result<Response<UpstreamBody>, Attempted>,
+        outcome: Result<Response<UpstreamBody>, NoResponse>,
         began: Instant,
         token: &LiveToken,
-        kept: Option<&Kept<ClientBody>>,
+        kept: Option<&ReplayBuffer<ClientBody>>,
         history: &mut History,
         method: &Method,
     ) -> Result<Judgement, Failure> {
@@ -77,16 +77,16 @@ impl Bearing {
     pub(super) async fn newer_token(
         &self,
         token: &LiveToken,
-        kept: Option<&Kept<ClientBody>>,
+        kept: Option<&ReplayBuffer<ClientBody>>,
     ) -> Result<Option<Arc<LiveToken>>, Failure> {
-        if !kept.is_none_or(Kept::is_whole) {
+        if !kept.is_none_or(ReplayBuffer::is_whole) {
             self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
             self.tokens.refused_unreplayable(token);
             return Ok(None);
         }
         match self.tokens.refused(token).await {
             // What the client went on sending meanwhile may have grown too large to keep.
-            Ok(Refusal::Replay(newer)) if kept.is_none_or(Kept::is_whole) => Ok(Some(newer)),
+            Ok(Refusal::Replay(newer)) if kept.is_none_or(ReplayBuffer::is_whole) => Ok(Some(newer)),
             Ok(Refusal::Replay(_)) => {
                 self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
                 Ok(None)
@@ -105,8 +105,8 @@ impl Bearing {
     fn may_resend(
         &self,
         method: &Method,
-        attempted: Attempted,
-        kept: Option<&Kept<ClientBody>>,
+        attempted: NoResponse,
+        kept: Option<&ReplayBuffer<ClientBody>>,
         history: &mut History,
     ) -> Result<(), Failure> {
         if let Some(fault) = kept.and_then(|kept| kept.with_source(ClientBody::fault)) {
@@ -118,7 +118,7 @@ impl Bearing {
                 ClientFault::Malformed => Failure::BadRequest("the request's body is malformed"),
             });
         }
-        let whole = kept.is_none_or(Kept::is_whole);
+        let whole = kept.is_none_or(ReplayBuffer::is_whole);
         if !attempted.may_resend(method, whole, history.resent) {
             if let Some(reason) = history.replayed {
                 self.metrics.replay(reason, ReplayOutcome::Failed);

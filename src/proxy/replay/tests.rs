@@ -15,8 +15,8 @@ struct Fed {
 
 struct Test {
     tx: Option<mpsc::UnboundedSender<Frame<Bytes>>>,
-    kept: Kept<Fed>,
-    first: Attempt<Fed>,
+    kept: ReplayBuffer<Fed>,
+    first: AttemptBody<Fed>,
     budget: Budget,
 }
 
@@ -50,7 +50,7 @@ impl Test {
         let (tx, frames) = mpsc::unbounded_channel();
         let budget = Budget::new(1 << 20);
         let fed = Fed { frames, exact, left: exact.unwrap_or(u64::MAX) };
-        let (kept, first) = Kept::new(fed, limit, &budget);
+        let (kept, first) = ReplayBuffer::new(fed, limit, &budget);
         Self { tx: Some(tx), kept, first, budget }
     }
 
@@ -69,12 +69,12 @@ impl Test {
     }
 }
 
-async fn piece(attempt: &mut Attempt<Fed>) -> Option<String> {
+async fn piece(attempt: &mut AttemptBody<Fed>) -> Option<String> {
     let frame = attempt.frame().await?.unwrap();
     Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
 }
 
-async fn all(attempt: Attempt<Fed>) -> (String, Option<HeaderMap>) {
+async fn all(attempt: AttemptBody<Fed>) -> (String, Option<HeaderMap>) {
     let whole = attempt.collect().await.unwrap();
     let trailers = whole.trailers().cloned();
     (String::from_utf8(whole.to_bytes().to_vec()).unwrap(), trailers)
@@ -275,7 +275,7 @@ async fn body_too_big() {
     let budget = Budget::new(1 << 20);
     let (tx, frames) = mpsc::unbounded_channel();
     tx.send(Frame::data(Bytes::from_static(b"big"))).unwrap();
-    let (kept, mut attempt) = Kept::streamed(Fed { frames, exact: None, left: u64::MAX }, &budget);
+    let (kept, mut attempt) = ReplayBuffer::streamed(Fed { frames, exact: None, left: u64::MAX }, &budget);
     assert!(!kept.is_whole());
     assert_eq!(piece(&mut attempt).await.unwrap(), "big");
     assert!(kept.replay().is_none());
@@ -287,7 +287,7 @@ async fn the_budget_is_one_for_all_and_is_given_back() {
     let make = |text: &'static str| {
         let (tx, frames) = mpsc::unbounded_channel();
         tx.send(Frame::data(Bytes::from_static(text.as_bytes()))).unwrap();
-        Kept::new(Fed { frames, exact: None, left: u64::MAX }, 64, &budget)
+        ReplayBuffer::new(Fed { frames, exact: None, left: u64::MAX }, 64, &budget)
     };
     let (a, mut a1) = make("abc");
     piece(&mut a1).await;
@@ -357,7 +357,7 @@ proptest! {
             waiting.push_back(Frame::trailers(HeaderMap::new()));
         }
         let budget = Budget::new(1 << 20);
-        let (kept, mut attempt) = Kept::new(Fed { frames, exact: None, left: u64::MAX }, limit, &budget);
+        let (kept, mut attempt) = ReplayBuffer::new(Fed { frames, exact: None, left: u64::MAX }, limit, &budget);
         let mut tx = Some(tx);
         let mut cx = Context::from_waker(Waker::noop());
         for stop in stops {
