@@ -13,14 +13,17 @@ pub mod bearer;
 pub mod body;
 mod challenge;
 pub mod error;
+pub mod exchange;
 pub mod forward;
 pub mod guard;
 pub mod headers;
+pub mod in_flight;
 pub mod incoming;
 pub mod limit;
 mod location;
 pub mod observe;
 pub mod pace;
+mod problem;
 pub mod refusal;
 pub mod replay;
 pub mod target;
@@ -40,11 +43,13 @@ use tower::{Service, ServiceBuilder};
 
 use self::bearer::{BearerLayer, Bearing};
 use self::body::Body;
+use self::exchange::Observer;
 use self::forward::Forward;
 use self::guard::{GuardLayer, Rules};
 use self::headers::Hygiene;
-use self::limit::InFlightLimit;
-use self::observe::{ObserveLayer, Observer};
+use self::in_flight::InFlightLimit;
+use self::limit::LimitLayer;
+use self::observe::ObserveLayer;
 use self::refusal::Refusals;
 use self::replay::Budget;
 use self::target::Prefix;
@@ -125,7 +130,7 @@ fn stack(
         // Before anything is spent on the request: no place in the queue, no token.
         .layer(GuardLayer(Rc::new(Rules::new(config))))
         // Before the token: those who wait for one are bounded too.
-        .layer(in_flight.clone())
+        .layer(LimitLayer(in_flight.clone()))
         // Around the upstream, so that a refused attempt can be repeated.
         .layer(BearerLayer(Rc::new(bearing)))
         .service(Forward::new(pool, &config.upstream))

@@ -13,6 +13,7 @@ use bearer_proxy::proxy::forward::Forward;
 use bearer_proxy::proxy::guard::{Admitted, GuardLayer, Rules};
 use bearer_proxy::proxy::headers::Hygiene;
 use bearer_proxy::proxy::incoming::ClientIncoming;
+use bearer_proxy::proxy::limit::LimitLayer;
 use bearer_proxy::proxy::refusal::Refusals;
 use bearer_proxy::proxy::target::Prefix;
 use bearer_proxy::upstream::pool::{Pool, RequestBody, UpstreamBody};
@@ -86,7 +87,7 @@ impl Parts {
     pub fn limit(&self) -> impl Service + use<> {
         let stack = ServiceBuilder::new()
             .layer(self.guard_layer())
-            .layer(self.0.in_flight.clone())
+            .layer(LimitLayer(self.0.in_flight.clone()))
             .layer(self.bearer_layer())
             .service(Forward::new(self.new_pool(), &self.0.config.upstream));
         answered(stack, answer)

@@ -32,7 +32,7 @@ use super::error::Failure;
 use super::guard::Admitted;
 use super::headers::{Hygiene, UpgradeWish};
 use super::incoming::{ClientIncoming, read_rest};
-use super::limit::Place;
+use super::in_flight::Place;
 use super::refusal::Refusals;
 use super::replay::{Budget, ReplayBuffer};
 use super::target::Prefix;

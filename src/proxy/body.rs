@@ -16,8 +16,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::headers;
 use super::incoming::ClientIncoming;
-use super::limit::Place;
-use super::observe::Exchange;
+use super::in_flight::Place;
+use super::exchange::Exchange;
 use super::pace::Pace;
 use crate::upstream::pool::UpstreamBody;
 

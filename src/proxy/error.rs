@@ -1,18 +1,13 @@
-//! Every way in which a request can fail here, named: its status, its problem type, its `Proxy-Status`.
+//! Every way in which the proxy fails a request: its status, its problem type, and its error in `Proxy-Status`.
 //!
-//! The proxy's own answers are problem documents (RFC 9457) with `Proxy-Status` (RFC 9209), so that nobody takes them for the
-//! upstream's. There is no 401 among them: a client would take it for the upstream's (RFC 9110 §15.5.2 would ask for a challenge
-//! that no client of this gateway could answer).
+//! None of them is a 401. A client would take it for the upstream's, and the challenge that RFC 9110 §15.5.2 requires would be
+//! one that no client of this gateway can answer.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use serde::Serialize;
+use http::StatusCode;
 
 use crate::outbound::ConnectError;
-use crate::proxy::body::Body;
 use crate::token::refresher::Unavailable;
 
 /// Why the proxy answers for itself.
@@ -75,17 +70,6 @@ pub enum Broken {
     Coding,
 }
 
-/// RFC 9457 §3.1.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: String,
-}
-
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-
 // === impl Failure ===
 
 impl Failure {
@@ -99,7 +83,7 @@ impl Failure {
     }
 
     /// Status, problem type, and error of RFC 9209 §2.3.
-    fn row(&self) -> (StatusCode, &'static str, &'static str) {
+    pub(super) fn row(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad-request", "http_request_error"),
             Self::ClientKeyRequired => (StatusCode::FORBIDDEN, "client-key-required", "http_request_denied"),
@@ -155,44 +139,10 @@ impl Failure {
         }
     }
 
-    /// Seconds.
-    fn retry_after(&self) -> Option<u64> {
-        match self {
-            Self::TokenUnavailable(Unavailable { retry_after, .. }) => Some(*retry_after),
-            Self::Overloaded { .. } | Self::Draining | Self::Unreachable(ConnectError::NoDescriptor) => Some(1),
-            _ => None,
-        }
-    }
-
     /// Whether an HTTP/1 connection ends with the answer: who frames one message wrongly is not believed about the next
     /// (RFC 9112 §6.3, §11.2), of a body that is too large nobody reads the rest, and a client without a key must not hold one of
     /// `guard.max_connections`.
     pub fn ends_connection(&self) -> bool {
         matches!(self, Self::BadRequest(_) | Self::BodyTooLarge(_) | Self::ClientKeyRequired)
-    }
-
-    /// The answer that the client gets. `via`: the gateway's name.
-    pub fn response(&self, via: &str) -> Response<Body> {
-        let (status, kind, error) = self.row();
-        let problem = Problem {
-            r#type: format!("urn:bearer-proxy:{kind}"),
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            detail: self.to_string(),
-        };
-        // A struct of texts and a number always serializes.
-        let document = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(Body::full(Bytes::from(document)));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Ok(value) = HeaderValue::try_from(format!("{via}; error={error}")) {
-            headers.insert(PROXY_STATUS, value);
-        }
-        if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
     }
 }

@@ -25,7 +25,7 @@ use tower::{Layer, Service};
 use super::LocalBoxFuture;
 use super::error::Failure;
 use super::incoming::ClientIncoming;
-use super::limit::Place;
+use super::in_flight::Place;
 use crate::config::{Config, GuardConfig, ListenAddress, plain_path};
 
 /// A request that may be forwarded, still with the client's own fields.

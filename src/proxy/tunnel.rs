@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::body::Body;
 use super::headers::Hygiene;
-use super::limit::Place;
+use super::in_flight::Place;
 use crate::upstream::pool::UpstreamBody;
 
 /// Bytes read at a time, each way.
