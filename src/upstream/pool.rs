@@ -39,6 +39,7 @@ use sweep::Limits;
 use target::Target;
 
 mod body;
+mod connect;
 mod dials;
 mod field;
 mod frame;
@@ -46,6 +47,8 @@ mod framing;
 mod h1;
 mod h2;
 mod keepalive;
+mod open_stream;
+mod opening;
 mod queue;
 mod sending;
 mod sweep;
@@ -54,6 +57,10 @@ mod transport;
 mod upgrade;
 mod upload;
 mod window;
+
+/// How many streams share one HTTP/2 connection at most, whatever the upstream allows: a lost packet or a GOAWAY concerns them
+/// all. RFC 9113 §6.5.2 recommends to allow no fewer.
+const MAX_STREAMS: usize = 100;
 
 /// Fields of a response's head over HTTP/1, as many as a request may have.
 const MAX_HTTP1_FIELDS: usize = 1024;

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 
-use super::h2::OpenStream;
+use super::open_stream::OpenStream;
 
 pub struct UpstreamBody(Kind);
 

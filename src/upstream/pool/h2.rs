@@ -29,17 +29,14 @@ use crate::upstream::failure::{FailureKind, SendFailure};
 use super::field::StandIns;
 use super::framing;
 use super::keepalive::Times;
-use super::queue::Opening;
+use super::open_stream::{OpenStream, Streams};
+use super::opening::Opening;
 use super::target::Target;
 use super::transport::Heard;
 use super::upload::{Upload, Uploaded};
 use super::{Outcome, Pool, RequestBody, UpstreamBody};
 
 pub(super) use self::drive::start;
-
-/// More streams than this do not share one connection, whatever the upstream allows: a lost packet or a GOAWAY concerns
-/// them all. It is the least that RFC 9113 §6.5.2 recommends to allow.
-pub(super) const MAX_STREAMS: usize = 100;
 
 pub(super) struct Conn<B: RequestBody> {
     pool: Weak<Pool<B>>,
@@ -65,15 +62,6 @@ pub(super) struct Conn<B: RequestBody> {
     retires_at: Instant,
     /// How long the rest of a request may wait for its window once it is answered.
     upload_stall: Duration,
-}
-
-/// One of the connection's streams is in use for as long as this lives.
-pub(super) struct OpenStream(Rc<dyn Streams>);
-
-/// What a stream tells its connection.
-trait Streams {
-    fn took(&self, bytes: usize);
-    fn ended(self: Rc<Self>);
 }
 
 /// The right to send one request.
@@ -134,7 +122,7 @@ impl<B: RequestBody> Conn<B> {
 
     fn take_place(self: &Rc<Self>) -> OpenStream {
         self.open.set(self.open.get() + 1);
-        OpenStream(Rc::<Self>::clone(self))
+        OpenStream::new(Rc::<Self>::clone(self))
     }
 
     /// Takes no more requests; ends when those in flight have.
@@ -207,21 +195,6 @@ impl<B: RequestBody> Streams for Conn<B> {
             self.idle_since.set(pool.now.get());
         }
         pool.share(&self);
-    }
-}
-
-// === impl OpenStream ===
-
-impl OpenStream {
-    /// So much of the answer is not held for its reader any more.
-    pub(super) fn took(&self, bytes: usize) {
-        self.0.took(bytes);
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        Rc::clone(&self.0).ended();
     }
 }
 

@@ -7,18 +7,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::debug;
 
 use crate::config::UpstreamHttp;
-use crate::outbound::{ConnectError, Offer, Protocol};
+use crate::outbound::ConnectError;
 
-use super::h2::MAX_STREAMS;
-use super::{OpenConnections, Pool, RequestBody, Slot, h1, h2};
+use super::{MAX_STREAMS, Pool, RequestBody, Slot};
 
 pub(super) struct Queue<B: RequestBody> {
     waiting: RefCell<VecDeque<Waiting<B>>>,
@@ -29,12 +26,6 @@ pub(super) struct Queue<B: RequestBody> {
 }
 
 pub(super) struct Waiting<B: RequestBody>(oneshot::Sender<Result<Slot<B>, ConnectError>>);
-
-/// Counted as one connection being opened until dropped.
-pub(super) struct Opening<B: RequestBody> {
-    pool: Weak<Pool<B>>,
-    connections: OpenConnections,
-}
 
 // === impl Queue ===
 
@@ -62,8 +53,8 @@ impl<B: RequestBody> Queue<B> {
         std::iter::from_fn(|| waiting.pop_front()).find(|waiting| !waiting.0.is_closed())
     }
 
-    /// Those hear of it for whom no other connection is being opened.
-    fn fail(&self, error: &ConnectError) {
+    /// Fails those who wait and for whom no other connection is being opened.
+    pub(super) fn fail(&self, error: &ConnectError) {
         let Self { waiting, opening, per_connection } = self;
         let served = opening.get().saturating_mul(per_connection.get());
         waiting.borrow_mut().retain(|waiting| !waiting.0.is_closed());
@@ -83,6 +74,19 @@ impl<B: RequestBody> Queue<B> {
         waiting.len().div_ceil(self.per_connection.get())
     }
 
+    pub(super) fn opening_began(&self) {
+        self.opening.set(self.opening.get() + 1);
+    }
+
+    pub(super) fn opening_ended(&self) {
+        self.opening.set(self.opening.get() - 1);
+    }
+
+    /// How many requests the newest connection serves at once: the next one is expected to do the same.
+    pub(super) fn set_per_connection(&self, requests: usize) {
+        self.per_connection.set(requests);
+    }
+
     pub(super) fn is_opening(&self) -> bool {
         self.opening.get() > 0
     }
@@ -94,46 +98,6 @@ impl<B: RequestBody> Waiting<B> {
     pub(super) fn grant(self, slot: Slot<B>) {
         // A slot that is not taken after all gives itself back when it is dropped.
         let _ = self.0.send(Ok(slot));
-    }
-}
-
-// === impl Opening ===
-
-impl<B: RequestBody> Opening<B> {
-    fn new(pool: &Pool<B>) -> Self {
-        pool.queue.opening.set(pool.queue.opening.get() + 1);
-        pool.connections.began();
-        Self { pool: pool.this.clone(), connections: pool.connections.clone() }
-    }
-
-    /// The connection is there, and serves so many of those who wait.
-    pub(super) fn succeeded(self, per_connection: usize) {
-        let pool = self.pool.upgrade();
-        drop(self);
-        if let Some(pool) = pool {
-            pool.queue.per_connection.set(per_connection);
-            pool.open_for_waiting();
-        }
-    }
-
-    /// Those hear of it for whom no other connection is being opened.
-    pub(super) fn failed(self, error: ConnectError) {
-        let (pool, connections) = (self.pool.upgrade(), self.connections.clone());
-        drop(self);
-        debug!(%error, "a connection to the upstream could not be opened");
-        connections.dials().give();
-        if let Some(pool) = pool {
-            pool.queue.fail(&error);
-        }
-    }
-}
-
-impl<B: RequestBody> Drop for Opening<B> {
-    fn drop(&mut self) {
-        self.connections.ended();
-        if let Some(pool) = self.pool.upgrade() {
-            pool.queue.opening.set(pool.queue.opening.get() - 1);
-        }
     }
 }
 
@@ -151,7 +115,7 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    fn open_for_waiting(&self) {
+    pub(super) fn open_for_waiting(&self) {
         while self.queue.opening.get() < self.queue.wanted() {
             if !self.may_open() {
                 return self.queue.fail(&ConnectError::NoDescriptor);
@@ -189,36 +153,5 @@ impl<B: RequestBody> Pool<B> {
     /// Whether the descriptors that are reserved for others stay free.
     pub(super) fn may_open(&self) -> bool {
         self.connections.total() < self.limits.most_connections
-    }
-
-    /// Opens one connection more.
-    pub(super) fn open_one(&self) {
-        tokio::task::spawn_local(open(self.this.clone(), Opening::new(self)));
-    }
-}
-
-async fn open<B: RequestBody>(pool: Weak<Pool<B>>, opening: Opening<B>) {
-    let Some((connector, offer)) = pool.upgrade().map(|pool| (pool.connector.clone(), pool.offer())) else { return };
-    let mut outcome = connector.connect(offer).await;
-    let Some(pool) = pool.upgrade() else { return };
-    // The upstream has said meanwhile that it requires HTTP/1.1.
-    if pool.offer() == Offer::Http1 && matches!(outcome, Ok((_, Protocol::Http2))) {
-        outcome = connector.connect(Offer::Http1).await;
-    }
-    match outcome {
-        Ok((stream, Protocol::Http1)) => match h1::start(&pool, stream).await {
-            Ok(conn) => {
-                pool.check_in(conn);
-                opening.succeeded(1);
-            }
-            Err(error) => opening.failed(ConnectError::Unreachable(error.to_string())),
-        },
-        Ok((stream, Protocol::Http2)) => {
-            if let Some(conn) = h2::start(&pool, stream, opening).await {
-                pool.shared.borrow_mut().push(Rc::clone(&conn));
-                pool.share(&conn);
-            }
-        }
-        Err(error) => opening.failed(error),
     }
 }

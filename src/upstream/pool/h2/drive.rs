@@ -17,12 +17,12 @@ use tracing::debug;
 use crate::outbound::{ConnectError, Protocol, Stream};
 use crate::upstream::pool::field::{FieldWriter, Flush, StandIns};
 use crate::upstream::pool::keepalive::Keepalive;
-use crate::upstream::pool::queue::Opening;
+use crate::upstream::pool::opening::Opening;
 use crate::upstream::pool::transport::{Heard, Transport};
 use crate::upstream::pool::window::Window;
-use crate::upstream::pool::{Pool, RequestBody};
+use crate::upstream::pool::{MAX_STREAMS, Pool, RequestBody};
 
-use super::{Conn, MAX_STREAMS};
+use super::Conn;
 
 /// What may come of one response before its reader has taken it. It bounds memory, and the throughput: a window a round
 /// trip (25 MiB/s at 20 ms).
