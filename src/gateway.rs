@@ -6,7 +6,6 @@ pub mod reload;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -14,19 +13,16 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin, Listener, Scope};
 use crate::clock::Clock;
-use crate::config::{Config, Effective, GrantConfig, ListenAddress, Loaded};
+use crate::config::{Config, Effective, ListenAddress, Loaded};
 use crate::downstream::{self, Server};
 use crate::metrics::Metrics;
-use crate::outbound::{Connector, TlsError};
-use crate::proxy::{self, Shared};
-use crate::supervise::{Died, Task};
-use crate::token::InvalidToken;
-use crate::token::endpoint::{Endpoint, EndpointError};
-use crate::token::fixed::Fixed;
-use crate::token::journal::{Journal, Prepared, Settings};
-use crate::token::live::Live;
-use crate::token::refresher::{Ending, Identity, Refresher, Tokens};
-use crate::token::store::{Store, StoreError};
+use crate::outbound::TlsError;
+use crate::proxy::route::Route;
+use crate::proxy::upstream::Upstream;
+use crate::proxy::{self, Setup};
+use crate::supervise::{Died, Task, first_death};
+use crate::token::grant::{Grant, GrantError};
+use crate::token::refresher::{Ending, Tokens};
 
 /// Serving, until [`Gateway::drain`].
 pub struct Gateway {
@@ -35,14 +31,12 @@ pub struct Gateway {
     addresses: Vec<ListenAddress>,
     admin_address: Option<ListenAddress>,
     running: downstream::Running,
-    shared: Arc<ArcSwap<Shared>>,
+    setup: Arc<ArcSwap<Setup>>,
     admin: Arc<Admin>,
-    tokens: Tokens,
+    grant: Grant,
     metrics: Metrics,
     /// Those of the control plane.
     listeners: JoinSet<Result<(), Died>>,
-    refresher: JoinSet<Result<Ending, Died>>,
-    stop_refresher: watch::Sender<bool>,
     stop_admin: watch::Sender<bool>,
     drain: watch::Receiver<bool>,
 }
@@ -65,14 +59,8 @@ pub enum StartError {
     Admin(#[from] admin::BindError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("the store: {0}")]
-    Store(#[from] StoreError),
-    #[error("the token endpoint: {0}")]
-    Endpoint(#[from] EndpointError),
-    #[error("the grant has no token endpoint")]
-    NoEndpoint,
-    #[error("oauth.refresh_token: {0}")]
-    FirstToken(#[from] InvalidToken),
+    #[error(transparent)]
+    Grant(#[from] GrantError),
 }
 
 // === impl Gateway ===
@@ -83,19 +71,15 @@ impl Gateway {
         let Loaded { config, effective, .. } = loaded;
         let config = Arc::new(config);
         let metrics = Metrics::new();
-        let upstream = &config.upstream;
-        let cert = upstream.client_cert.as_ref();
-        let connector = Connector::new(upstream.origin.clone(), &config.outbound, cert, upstream.connect_timeout)?;
+        let upstream = Arc::new(Upstream::new(&config, &metrics)?);
         let server = Server::bind(&config)?.counted_by(metrics.restarts().clone());
         let addresses = server.local_addresses();
-
-        let (stop_refresher, stopped) = watch::channel(false);
-        let (tokens, refresher) = start_tokens(&config, clock, &metrics, stopped).await?;
+        let grant = Grant::start(&config, clock, &metrics).await?;
 
         let (drain_now, drain) = watch::channel(false);
         let (stop_admin, admin_stopped) = watch::channel(false);
         let key = config.admin.as_ref().and_then(|admin| admin.key.clone());
-        let admin = Arc::new(Admin::new(tokens.clone(), metrics.clone(), drain_now, key));
+        let admin = Arc::new(Admin::new(grant.tokens().clone(), metrics.clone(), drain_now, key));
         let mut admin_address = None;
         let mut listeners = JoinSet::new();
         if let Some(config) = &config.admin {
@@ -110,12 +94,12 @@ impl Gateway {
             listeners.spawn(listener.serve(Arc::clone(&admin), admin_stopped));
         }
 
-        let made = Shared::new(Arc::clone(&config), tokens.clone(), metrics.clone(), connector);
-        let shared = Arc::new(ArcSwap::from_pointee(made));
+        let route = Route { upstream, tokens: grant.tokens().clone() };
+        let setup = Arc::new(ArcSwap::from_pointee(Setup { config: Arc::clone(&config), route }));
         metrics.watch_downstream(server.connections());
         let running = {
-            let (shared, metrics) = (Arc::clone(&shared), metrics.clone());
-            server.start(downstream::default_workers(), move |_| proxy::worker(Arc::clone(&shared), &metrics))?
+            let (setup, metrics) = (Arc::clone(&setup), metrics.clone());
+            server.start(downstream::default_workers(), move |_| proxy::worker(Arc::clone(&setup), &metrics))?
         };
         for address in &addresses {
             tracing::info!(%address, upstream = %config.upstream.origin, "listening");
@@ -126,13 +110,11 @@ impl Gateway {
             addresses,
             admin_address,
             running,
-            shared,
+            setup,
             admin,
-            tokens,
+            grant,
             metrics,
             listeners,
-            refresher,
-            stop_refresher,
             stop_admin,
             drain,
         })
@@ -148,7 +130,7 @@ impl Gateway {
     }
 
     pub fn tokens(&self) -> &Tokens {
-        &self.tokens
+        self.grant.tokens()
     }
 
     /// Returns when somebody asked for the drain by `POST /drain`, or when a task could not be started again.
@@ -160,7 +142,7 @@ impl Gateway {
         };
         tokio::select! {
             () = asked => End::DrainAsked,
-            died = first_death(&mut self.refresher, Task::Refresher) => End::Died(died),
+            died = self.grant.died() => End::Died(died),
             died = first_death(&mut self.listeners, Task::Admin) => End::Died(died),
             task = self.running.died() => End::Died(Died(task)),
         }
@@ -168,11 +150,11 @@ impl Gateway {
 
     /// Ends in order: not ready, `shutdown.delay`, requests in flight, a refresh in flight and its storing, the admin listener.
     /// `at_once`: what is in flight of requests is cut as soon as this is ready. A refresh in flight, and its storing, never is.
-    pub async fn drain(mut self, at_once: impl Future<Output = ()>) -> Ending {
+    pub async fn drain(self, at_once: impl Future<Output = ()>) -> Ending {
         let shutdown = &self.config.shutdown;
         tracing::info!(delay = ?shutdown.delay, grace = ?shutdown.grace, "draining");
-        self.tokens.drain();
-        self.shared.load().in_flight.drain();
+        self.grant.tokens().drain();
+        self.setup.load().route.upstream.drain();
         let mut at_once = pin!(at_once);
         let told_again = tokio::select! {
             () = tokio::time::sleep(shutdown.delay) => false,
@@ -191,79 +173,10 @@ impl Gateway {
                 "requests in flight were cut: the grace is over, or a second signal has ended it"
             );
         }
-        // After the requests: their replays may need it.
-        self.stop_refresher.send_replace(true);
-        let mut ending = Ending::Stored;
-        while let Some(ended) = self.refresher.join_next().await {
-            if let Ok(Ok(refresher)) = ended {
-                ending = refresher;
-            }
-        }
+        // After the requests, whose replays may need a new token.
+        let ending = self.grant.stop().await;
         self.stop_admin.send_replace(true);
         tracing::info!("stopped");
         ending
     }
-}
-
-/// The first task of a set that ended and should not have: it could not be started again, or its supervisor is gone. Pending
-/// while there is none.
-async fn first_death<T: 'static>(tasks: &mut JoinSet<Result<T, Died>>, unknown: Task) -> Died {
-    loop {
-        match tasks.join_next().await {
-            Some(Ok(Ok(_))) => {}
-            Some(Ok(Err(died))) => return died,
-            Some(Err(_)) => return Died(unknown),
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Starts the token's journey of the configured grant.
-async fn start_tokens(
-    config: &Arc<Config>,
-    clock: Clock,
-    metrics: &Metrics,
-    stopped: watch::Receiver<bool>,
-) -> Result<(Tokens, JoinSet<Result<Ending, Died>>), StartError> {
-    let mut task = JoinSet::new();
-    let live = Arc::new(Live::new(clock.clone()));
-    let identity = Identity::of(config);
-    if let GrantConfig::Static { access_token } = &config.oauth.grant {
-        let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, identity);
-        let run = fixed.run(stopped, metrics.clone());
-        task.spawn(async { run.await.map(|()| Ending::Stored) });
-        return Ok((tokens, task));
-    }
-    let Some((endpoint, settings)) = token_settings(config)? else {
-        // Every grant but `static`, which was served above, has a token endpoint.
-        return Err(StartError::NoEndpoint);
-    };
-    let journal = Journal {
-        store: Prepared::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?),
-        endpoint,
-        settings,
-        clock,
-        metrics: metrics.clone(),
-        owner: owner(),
-        stopping: Arc::default(),
-    };
-    let (refresher, tokens) = Refresher::new(journal, live, config.refresh.clone(), identity);
-    let grace = config.shutdown.grace.max(Duration::from_secs(1));
-    task.spawn(refresher.run(stopped, grace));
-    Ok((tokens, task))
-}
-
-/// What the refresher works with; `None`: the `static` grant, which has no refresher.
-fn token_settings(config: &Config) -> Result<Option<(Endpoint, Settings)>, StartError> {
-    let Some(endpoint) = config.oauth.grant.endpoint() else { return Ok(None) };
-    let settings = Settings::of(config, endpoint)?;
-    Ok(Some((Endpoint::new(endpoint.clone(), &config.outbound)?, settings)))
-}
-
-/// A name for this process that no other has, also not one of the same number after a restart.
-fn owner() -> String {
-    let mut random = [0; 8];
-    // Without randomness TLS would not work either; the process number alone then tells processes of one machine apart.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    format!("{}-{:016x}", std::process::id(), u64::from_be_bytes(random))
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use prometheus::IntCounterVec;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// The tasks that are counted in `bearer_proxy_task_restarts_total`.
@@ -90,6 +91,19 @@ where
             return Ok(());
         }
         start_again(task, restarts, &mut deaths, false).await?;
+    }
+}
+
+/// Returns the first task of a set that ended and should not have: it could not be restarted, or its supervisor is gone, in
+/// which case `unknown` is reported.
+pub async fn first_death<T: 'static>(tasks: &mut JoinSet<Result<T, Died>>, unknown: Task) -> Died {
+    loop {
+        match tasks.join_next().await {
+            Some(Ok(Ok(_))) => {}
+            Some(Ok(Err(died))) => return died,
+            Some(Err(_)) => return Died(unknown),
+            None => std::future::pending().await,
+        }
     }
 }
 

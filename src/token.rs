@@ -4,6 +4,7 @@
 
 pub mod endpoint;
 pub mod fixed;
+pub mod grant;
 pub mod journal;
 mod lineage;
 pub mod live;

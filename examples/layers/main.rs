@@ -22,13 +22,11 @@ use bearer_proxy::clock::Clock;
 use bearer_proxy::config::{Config, GrantConfig, Sources};
 use bearer_proxy::downstream::{Server, Service, WorkerContext, default_workers};
 use bearer_proxy::metrics::Metrics;
-use bearer_proxy::outbound::Connector;
-use bearer_proxy::proxy::{self, Shared};
-use bearer_proxy::token::fixed::Fixed;
-use bearer_proxy::token::live::Live;
-use bearer_proxy::token::refresher::{Identity, Tokens};
+use bearer_proxy::proxy::route::Route;
+use bearer_proxy::proxy::upstream::Upstream;
+use bearer_proxy::proxy::{self, Setup};
+use bearer_proxy::token::grant::Grant;
 use tokio::runtime::Builder;
-use tokio::sync::watch;
 
 mod bare;
 mod partial;
@@ -59,11 +57,14 @@ fn main() -> Outcome<()> {
 
 async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
     let metrics = Metrics::new();
-    let (origin, cert) = (config.upstream.origin.clone(), config.upstream.client_cert.as_ref());
-    let connector = Connector::new(origin, &config.outbound, cert, config.upstream.connect_timeout)?;
-    let shared = Shared::new(Arc::clone(&config), tokens(&config)?, metrics.clone(), connector);
+    if !matches!(config.oauth.grant, GrantConfig::Static { .. }) {
+        return Err("the layers are measured with the static grant".into());
+    }
+    let grant = Grant::start(&config, Clock::system(), &metrics).await?;
+    let route = Route { upstream: Arc::new(Upstream::new(&config, &metrics)?), tokens: grant.tokens().clone() };
+    let setup = Setup { config: Arc::clone(&config), route };
     let bare = Bare::new(&config)?;
-    let parts = move || Parts::new(&shared);
+    let parts = { let metrics = metrics.clone(); move || Parts::new(&setup, &metrics) };
     match height {
         "server" => run(&config, move |_| bare.clone().client()).await,
         "pool" => run(&config, move |_| parts().pool()).await,
@@ -72,8 +73,8 @@ async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
         "forward" => run(&config, move |_| parts().forward()).await,
         "limit" => run(&config, move |_| parts().limit()).await,
         "observe" => {
-            let shared = Arc::new(arc_swap::ArcSwap::from_pointee(parts().into_shared()));
-            run(&config, move |_| proxy::worker(Arc::clone(&shared), &metrics)).await
+            let setup = Arc::new(arc_swap::ArcSwap::from_pointee(parts().into_setup()));
+            run(&config, move |_| proxy::worker(Arc::clone(&setup), &metrics)).await
         }
         _ => Err(format!("there is no layer {height}").into()),
     }
@@ -82,18 +83,4 @@ async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
 async fn run<S: Service>(config: &Config, make: impl Fn(&WorkerContext) -> S + Send + Sync + 'static) -> Outcome<()> {
     let _running = Server::bind(config)?.start(default_workers(), make)?;
     pending().await
-}
-
-fn tokens(config: &Config) -> Outcome<Tokens> {
-    let GrantConfig::Static { access_token } = &config.oauth.grant else {
-        return Err("the layers are measured with the static grant".into());
-    };
-    let live = Arc::new(Live::new(Clock::system()));
-    let (fixed, tokens) = Fixed::new(access_token.clone(), live, config.refresh.wait, Identity::of(config));
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(async move {
-        let _ = fixed.run(stopped, Metrics::new()).await;
-        drop(stop);
-    });
-    Ok(tokens)
 }

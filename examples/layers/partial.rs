@@ -4,19 +4,17 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use bearer_proxy::downstream::{BoxError, Service};
-use bearer_proxy::proxy::Shared;
+use bearer_proxy::metrics::Metrics;
+use bearer_proxy::proxy::Setup;
 use bearer_proxy::proxy::attempt::NoResponse;
-use bearer_proxy::proxy::bearer::{Authorized, BearerLayer, Bearing};
+use bearer_proxy::proxy::bearer::{Authorized, Authorizer, BearerLayer};
 use bearer_proxy::proxy::body::Body;
 use bearer_proxy::proxy::error::Failure;
 use bearer_proxy::proxy::forward::Forward;
 use bearer_proxy::proxy::guard::{Admitted, GuardLayer, Rules};
-use bearer_proxy::proxy::headers::Hygiene;
 use bearer_proxy::proxy::incoming::ClientIncoming;
 use bearer_proxy::proxy::limit::LimitLayer;
-use bearer_proxy::proxy::refusal::Refusals;
-use bearer_proxy::proxy::target::Prefix;
-use bearer_proxy::upstream::pool::{Pool, RequestBody, UpstreamBody};
+use bearer_proxy::upstream::pool::{Pool, UpstreamBody};
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use http::header::{AUTHORIZATION, HeaderValue};
@@ -28,7 +26,10 @@ use tower::{ServiceBuilder, service_fn};
 use super::bare::bad_gateway;
 
 /// What the layers are made of, as `proxy::worker` makes them.
-pub struct Parts(Shared);
+pub struct Parts {
+    setup: Setup,
+    metrics: Metrics,
+}
 
 /// The pool alone, as a service would use it that is content with any token.
 #[derive(Clone)]
@@ -40,12 +41,12 @@ struct Direct {
 // === impl Parts ===
 
 impl Parts {
-    pub fn new(shared: &Shared) -> Self {
-        Self(shared.clone())
+    pub fn new(setup: &Setup, metrics: &Metrics) -> Self {
+        Self { setup: setup.clone(), metrics: metrics.clone() }
     }
 
-    pub fn into_shared(self) -> Shared {
-        self.0
+    pub fn into_setup(self) -> Setup {
+        self.setup
     }
 
     pub fn pool(&self) -> impl Service + use<> {
@@ -67,7 +68,7 @@ impl Parts {
     }
 
     pub fn bearer(&self) -> impl Service + use<> {
-        let pool = self.new_pool();
+        let pool = self.setup.route.upstream.pool();
         let send = service_fn(move |authorized: Authorized| {
             let pool = Rc::clone(&pool);
             async move { pool.send(authorized.into_parts().0).await.map_err(NoResponse::Failed) }
@@ -80,49 +81,33 @@ impl Parts {
         let stack = ServiceBuilder::new()
             .layer(self.guard_layer())
             .layer(self.bearer_layer())
-            .service(Forward::new(self.new_pool(), &self.0.config.upstream));
+            .service(Forward::new(self.setup.route.upstream.pool(), &self.setup.config.upstream));
         answered(stack, answer)
     }
 
     pub fn limit(&self) -> impl Service + use<> {
         let stack = ServiceBuilder::new()
             .layer(self.guard_layer())
-            .layer(LimitLayer(self.0.in_flight.clone()))
+            .layer(LimitLayer(self.setup.route.upstream.in_flight.clone()))
             .layer(self.bearer_layer())
-            .service(Forward::new(self.new_pool(), &self.0.config.upstream));
+            .service(Forward::new(self.setup.route.upstream.pool(), &self.setup.config.upstream));
         answered(stack, answer)
-    }
-
-    fn new_pool<B: RequestBody>(&self) -> Rc<Pool<B>> {
-        let Shared { connector, config, metrics, .. } = &self.0;
-        Pool::new(connector.clone(), &config.upstream, metrics.upstream_connections())
     }
 
     fn direct(&self) -> Direct {
         // The static grant has its token before the first request.
-        let token = self.0.tokens.at_hand(false);
+        let token = self.setup.route.tokens.at_hand(false);
         let bearer = token.map_or(HeaderValue::from_static(""), |token| token.header.clone());
-        Direct { pool: self.new_pool(), bearer }
+        Direct { pool: self.setup.route.upstream.pool(), bearer }
     }
 
     fn guard_layer(&self) -> GuardLayer {
-        GuardLayer(Rc::new(Rules::new(&self.0.config)))
+        GuardLayer(Rc::new(Rules::new(&self.setup.config)))
     }
 
     fn bearer_layer(&self) -> BearerLayer {
-        let Shared { config, tokens, metrics, budget, .. } = &self.0;
-        BearerLayer(Rc::new(Bearing {
-            tokens: tokens.clone(),
-            hygiene: Hygiene::new(config),
-            prefix: Prefix::new(&config.upstream.path_prefix),
-            refusals: Refusals::new(config.upstream.refusal.clone()),
-            budget: budget.clone(),
-            replay_limit: config.upstream.replay_limit,
-            idle_timeout: config.upstream.idle_timeout,
-            max_body_size: config.guard.max_body_size,
-            min_body_rate: None,
-            metrics: metrics.worker(),
-        }))
+        let Setup { config, route } = &self.setup;
+        BearerLayer(Rc::new(Authorizer::new(config, route, &self.metrics.worker())))
     }
 }
 

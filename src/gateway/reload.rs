@@ -4,16 +4,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, GrantConfig, Loaded, Read, Sources, Watched};
+use crate::config::{Change, Config, Loaded, Read, Sources, Watched};
 use crate::descriptors;
-use crate::downstream::{Limits, tls};
+use crate::downstream::{BindError, Limits, tls};
 use crate::fault;
-use crate::outbound::Connector;
-use crate::proxy::Shared;
+use crate::proxy::Setup;
+use crate::proxy::route::Route;
+use crate::proxy::upstream::Upstream;
 use crate::supervise::Task;
 use crate::telemetry::Logs;
+use crate::token::grant::GrantSettings;
 
-use super::{Gateway, StartError, token_settings};
+use super::{Gateway, StartError};
 
 /// Tells when one of the configuration's files has changed.
 ///
@@ -88,18 +90,16 @@ impl Gateway {
     fn apply(&mut self, loaded: Loaded, logs: &Logs) -> Result<(), StartError> {
         let Loaded { mut config, effective, .. } = loaded;
         // All that can fail comes first, so that nothing takes effect by halves.
-        let upstream = &config.upstream;
-        let cert = upstream.client_cert.as_ref();
-        let connector = Connector::new(upstream.origin.clone(), &config.outbound, cert, upstream.connect_timeout)?;
-        let tls = config.tls.as_ref().map(tls::Tls::load).transpose().map_err(crate::downstream::BindError::from)?;
-        let settings = token_settings(&config)?;
+        let upstream = Upstream::new(&config, &self.metrics)?;
+        let tls = config.tls.as_ref().map(tls::Tls::load).transpose().map_err(BindError::from)?;
+        let grant = GrantSettings::new(&config)?;
 
         let kept = keep_bound(&mut config, &self.config);
         let changes = effective.changes(&self.effective);
         let (later, now): (Vec<_>, Vec<_>) =
             changes.iter().partition(|change| change.needs_restart || kept.contains(&change.key));
         let keys =
-            |changes: &[&crate::config::Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>().join(", ");
+            |changes: &[&Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>().join(", ");
         if !later.is_empty() {
             tracing::warn!(keys = keys(&later), "these changes take effect at the next start");
         }
@@ -112,25 +112,11 @@ impl Gateway {
             self.running.set_tls(tls);
         }
         self.admin.set_key(config.admin.as_ref().and_then(|admin| admin.key.clone()));
-        if let GrantConfig::Static { access_token } = &config.oauth.grant {
-            self.tokens.replace_source(access_token.clone());
-        } else if let Some(settings) = settings {
-            self.tokens.reconfigure(settings, config.refresh.clone());
-        }
-        self.tokens = self.tokens.with_wait(config.refresh.wait);
+        self.grant.reconfigure(grant);
+        let upstream = Arc::new(upstream.succeeding(&self.setup.load().route.upstream));
+        let route = Route { upstream, tokens: self.grant.tokens().clone() };
         let config = Arc::new(config);
-        let mut shared = Shared::new(Arc::clone(&config), self.tokens.clone(), self.metrics.clone(), connector);
-        let old = self.shared.load();
-        if old.config.upstream.max_in_flight == config.upstream.max_in_flight
-            && old.config.upstream.queue_timeout == config.upstream.queue_timeout
-        {
-            // One bound for all: requests that began before the reload still count.
-            shared.in_flight = old.in_flight.clone();
-        }
-        if old.config.upstream.replay_budget == config.upstream.replay_budget {
-            shared.budget = old.budget.clone();
-        }
-        self.shared.store(Arc::new(shared));
+        self.setup.store(Arc::new(Setup { config: Arc::clone(&config), route }));
         self.config = config;
         self.effective = effective;
         tracing::info!(keys = keys(&now), "the configuration was read again");

@@ -35,8 +35,11 @@ use super::incoming::{ClientIncoming, read_rest};
 use super::in_flight::Place;
 use super::refusal::Refusals;
 use super::replay::{Budget, ReplayBuffer};
+use super::route::Route;
 use super::target::Prefix;
 use super::tunnel;
+use super::upstream::Upstream;
+use crate::config::Config;
 use crate::metrics::{ReplayReason, WorkerMetrics};
 use crate::token::live::LiveToken;
 use crate::token::refresher::Tokens;
@@ -53,30 +56,30 @@ pub struct Authorized {
     kept: Option<Rc<ReplayBuffer<ClientBody>>>,
 }
 
-/// What the layer works with, made once a worker.
-pub struct Bearing {
-    pub tokens: Tokens,
-    pub hygiene: Hygiene,
-    pub prefix: Prefix,
-    pub refusals: Refusals,
-    pub budget: Budget,
+/// Authorizes the requests of one route, in one worker.
+pub struct Authorizer {
+    tokens: Tokens,
+    hygiene: Hygiene,
+    prefix: Prefix,
+    refusals: Refusals,
+    budget: Budget,
     /// Bytes.
-    pub replay_limit: usize,
-    pub idle_timeout: Duration,
+    replay_limit: usize,
+    idle_timeout: Duration,
     /// Bytes.
-    pub max_body_size: Option<u64>,
+    max_body_size: Option<u64>,
     /// Bytes per second.
-    pub min_body_rate: Option<u64>,
-    pub metrics: WorkerMetrics,
+    min_body_rate: Option<u64>,
+    metrics: WorkerMetrics,
 }
 
 #[derive(Clone)]
-pub struct BearerLayer(pub Rc<Bearing>);
+pub struct BearerLayer(pub Rc<Authorizer>);
 
 #[derive(Clone)]
 pub struct Bearer<S> {
     inner: S,
-    bearing: Rc<Bearing>,
+    authorizer: Rc<Authorizer>,
 }
 
 /// A request's head, kept for a second attempt. A list, since building the map again is rare and copying it is not.
@@ -114,9 +117,26 @@ impl Authorized {
     }
 }
 
-// === impl Bearing ===
+// === impl Authorizer ===
 
-impl Bearing {
+impl Authorizer {
+    /// Copies what a request touches, so that workers share no reference count.
+    pub fn new(config: &Config, route: &Route, metrics: &WorkerMetrics) -> Self {
+        let Upstream { config: upstream, budget, .. } = &*route.upstream;
+        Self {
+            tokens: route.tokens.clone(),
+            hygiene: Hygiene::new(config, upstream),
+            prefix: Prefix::new(&upstream.path_prefix),
+            refusals: Refusals::new(upstream.refusal.clone()),
+            budget: budget.clone(),
+            replay_limit: upstream.replay_limit,
+            idle_timeout: upstream.idle_timeout,
+            max_body_size: config.guard.max_body_size,
+            min_body_rate: config.guard.min_body_rate,
+            metrics: metrics.clone(),
+        }
+    }
+
     async fn wait_for_token(&self, prepared: &mut Prepared) -> Result<Arc<LiveToken>, Failure> {
         let began = Instant::now();
         let token = self.tokens.wait_for_token(prepared.large).await;
@@ -272,7 +292,7 @@ impl<S> Layer<S> for BearerLayer {
     type Service = Bearer<S>;
 
     fn layer(&self, inner: S) -> Bearer<S> {
-        Bearer { inner, bearing: Rc::clone(&self.0) }
+        Bearer { inner, authorizer: Rc::clone(&self.0) }
     }
 }
 
@@ -289,9 +309,9 @@ where
     }
 
     fn call(&mut self, admitted: Admitted) -> Self::Future {
-        let bearing = Rc::clone(&self.bearing);
-        match bearing.prepare(admitted) {
-            Ok(prepared) => Box::pin(bearing.exchange(self.inner.clone(), prepared)),
+        let authorizer = Rc::clone(&self.authorizer);
+        match authorizer.prepare(admitted) {
+            Ok(prepared) => Box::pin(authorizer.exchange(self.inner.clone(), prepared)),
             Err(failure) => Box::pin(ready(Err(failure))),
         }
     }

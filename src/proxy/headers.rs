@@ -10,6 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::location::Locations;
+use crate::config::{Config, UpstreamConfig};
 
 /// What is done to each request's head, made once from the configuration.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ const OVERRIDES: [&str; 15] = [
 // === impl Hygiene ===
 
 impl Hygiene {
-    pub fn new(config: &crate::config::Config) -> Self {
+    pub fn new(config: &Config, upstream: &UpstreamConfig) -> Self {
         let via = |version: &str| {
             // A pseudonym is a token (checked when the configuration was read), so the value is always valid.
             HeaderValue::try_from(format!("{version} {}", config.via))
@@ -67,11 +68,11 @@ impl Hygiene {
         };
         Self {
             via: [via("1.0"), via("1.1"), via("2")],
-            set: config.upstream.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            default_accept: config.upstream.default_accept.clone(),
+            set: upstream.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            default_accept: upstream.default_accept.clone(),
             pass_cookies: config.guard.pass_cookies,
             strip_overrides: config.guard.allow.is_some(),
-            locations: Locations::new(&config.upstream.origin, &config.upstream.path_prefix),
+            locations: Locations::new(&upstream.origin, &upstream.path_prefix),
         }
     }
 

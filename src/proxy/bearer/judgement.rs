@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Method, Response};
 use tokio::time::Instant;
 
-use super::Bearing;
+use super::Authorizer;
 use crate::metrics::{ReplayOutcome, ReplayReason};
 use crate::proxy::attempt::NoResponse;
 use crate::proxy::body::{ClientBody, ClientFault};
@@ -34,9 +34,9 @@ pub(super) struct History {
     pub(super) replayed: Option<ReplayReason>,
 }
 
-// === impl Bearing ===
+// === impl Authorizer ===
 
-impl Bearing {
+impl Authorizer {
     /// Takes note of an attempt's outcome, and says what follows.
     pub(super) fn judge(
         &self,

@@ -1,0 +1,60 @@
+//! An upstream: everything that the requests to one API share, in all workers.
+
+use std::rc::Rc;
+
+use super::in_flight::InFlightLimit;
+use super::replay::Budget;
+use crate::config::{Config, UpstreamConfig};
+use crate::metrics::Metrics;
+use crate::outbound::{Connector, TlsError};
+use crate::upstream::pool::{OpenConnections, Pool, RequestBody};
+
+/// What it holds is read when a worker makes its layers, not per request: workers share no counter that a request touches,
+/// except the two bounds.
+pub struct Upstream {
+    pub(super) config: UpstreamConfig,
+    pub in_flight: InFlightLimit,
+    pub(super) budget: Budget,
+    connector: Connector,
+    connections: OpenConnections,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Reads the certificates.
+    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, TlsError> {
+        let Config { upstream, outbound, .. } = config;
+        let certificate = upstream.client_cert.as_ref();
+        let connector = Connector::new(upstream.origin.clone(), outbound, certificate, upstream.connect_timeout)?;
+        Ok(Self {
+            in_flight: InFlightLimit::new(upstream.max_in_flight, upstream.queue_timeout, metrics.tunnels()),
+            budget: Budget::new(upstream.replay_budget),
+            config: upstream.clone(),
+            connector,
+            connections: metrics.upstream_connections(),
+        })
+    }
+
+    /// Keeps the bounds of its predecessor if they are the same: requests that began before a reload still count.
+    pub fn succeeding(mut self, old: &Self) -> Self {
+        let (new, before) = (&self.config, &old.config);
+        if new.max_in_flight == before.max_in_flight && new.queue_timeout == before.queue_timeout {
+            self.in_flight = old.in_flight.clone();
+        }
+        if new.replay_budget == before.replay_budget {
+            self.budget = old.budget.clone();
+        }
+        self
+    }
+
+    /// From now on, a request that finds no place learns that this process is draining.
+    pub fn drain(&self) {
+        self.in_flight.drain();
+    }
+
+    /// The connections of one worker.
+    pub fn pool<B: RequestBody>(&self) -> Rc<Pool<B>> {
+        Pool::new(self.connector.clone(), &self.config, self.connections.clone())
+    }
+}
