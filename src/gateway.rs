@@ -99,7 +99,7 @@ impl Gateway {
         metrics.watch_downstream(server.connections());
         let running = {
             let (setup, metrics) = (Arc::clone(&setup), metrics.clone());
-            server.start(downstream::default_workers(), move |_| proxy::worker(Arc::clone(&setup), &metrics))?
+            server.start(crate::descriptors::workers(), move |_| proxy::worker(Arc::clone(&setup), &metrics))?
         };
         for address in &addresses {
             tracing::info!(%address, upstream = %config.upstream.origin, "listening");

@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use bearer_proxy::clock::Clock;
 use bearer_proxy::config::{Config, GrantConfig, Sources};
-use bearer_proxy::downstream::{Server, Service, WorkerContext, default_workers};
+use bearer_proxy::descriptors;
+use bearer_proxy::downstream::{Server, Service, WorkerContext};
 use bearer_proxy::metrics::Metrics;
 use bearer_proxy::proxy::route::Route;
 use bearer_proxy::proxy::upstream::Upstream;
@@ -81,6 +82,6 @@ async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
 }
 
 async fn run<S: Service>(config: &Config, make: impl Fn(&WorkerContext) -> S + Send + Sync + 'static) -> Outcome<()> {
-    let _running = Server::bind(config)?.start(default_workers(), make)?;
+    let _running = Server::bind(config)?.start(descriptors::workers(), make)?;
     pending().await
 }

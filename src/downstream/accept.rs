@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::Settings;
+use super::command::Command;
 use super::listener::{Accepting, Listener};
 use super::load::{Load, Place};
+use super::settings::Settings;
 use super::stream::Stream;
-use super::worker::Command;
 use crate::descriptors;
 use crate::fault;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 
-use super::Settings;
+use super::settings::Settings;
 use super::tls::Tls;
 
 /// What a TLS connection was accepted with.

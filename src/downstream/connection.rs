@@ -5,52 +5,24 @@
 use std::error::Error as _;
 use std::fmt;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::admission::Admission;
+use super::context::ConnectionContext;
 use super::flight::{Counted, Flights};
-use super::heads::Watched;
-use super::http2::Streams;
+use super::http::Http;
 use super::lifetime::{End, Lifetime, Recheck};
-use super::limits::{Limits, MAX_HTTP1_FIELDS};
 use super::load::Place;
 use super::protocol::Protocol;
+use super::service::Service;
+use super::settings::Settings;
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::Tls;
 use super::transport::Transport;
-use super::worker::Worker;
-use super::{Service, Settings};
-
-/// Requests that a client may have in flight on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
-
-/// What a client may send before it is read: of one HTTP/2 stream, and of a connection. Enough for 250 MB/s at 1 ms; the second
-/// is also the most that a stalled upload can hold in memory.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// What is held of a response that the client does not read fast enough, for one HTTP/2 stream.
-const STREAM_SEND_BUFFER: usize = 128 * 1024;
-
-/// Streams that a client may reset before they were accepted, and that may be reset for its errors, until the connection is
-/// ended (rapid reset, CVE-2023-44487 and CVE-2025-8671).
-const MAX_PENDING_RESETS: usize = 32;
-const MAX_ERROR_RESETS: usize = 256;
-
-/// HTTP over one connection.
-#[expect(clippy::large_enum_variant, reason = "most connections are the large variant, and have no box this way")]
-pub(super) enum Http<S: Service> {
-    One(http1::UpgradeableConnection<TokioIo<Watched>, Counted<S>>),
-    Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, Streams>>),
-}
 
 /// A connection over which HTTP can begin.
 struct Opened {
@@ -65,7 +37,7 @@ struct Opened {
 struct Described<'a>(&'a hyper::Error);
 
 /// Serves one connection to its end.
-pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<Worker<S>>) {
+pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<ConnectionContext<S>>) {
     let connected = Instant::now();
     let limits = worker.settings.limits.load_full();
     let opening = tokio::time::timeout_at(connected + limits.header_timeout, open(stream, place, &worker.settings));
@@ -111,56 +83,6 @@ async fn handshake(tls: &Arc<Tls>, socket: Socket) -> io::Result<Box<tokio_rustl
     tls.acceptor().accept(socket).await.map(Box::new)
 }
 
-// === impl Http ===
-
-impl<S: Service> Http<S> {
-    fn new(transport: Transport, service: Counted<S>, flights: &Rc<Flights>, limits: &Limits) -> Self {
-        match flights.protocol() {
-            Protocol::Http1 => Self::One(
-                http1::Builder::new()
-                    // `Lifetime` keeps the time, without a timer a request.
-                    .header_read_timeout(None)
-                    // A client that closes its side is gone, and its request with it: nobody waits for the answer. Without TLS the
-                    // socket sees to that.
-                    .half_close(matches!(transport, Transport::Plain(_)))
-                    .max_header_size(limits.max_head)
-                    .max_headers(MAX_HTTP1_FIELDS)
-                    // Also the largest read, and what is held of a response before it must be flushed.
-                    .max_buf_size(limits.max_head)
-                    .serve_connection(TokioIo::new(Watched::new(transport)), service)
-                    .with_upgrades(),
-            ),
-            Protocol::Http2 => {
-                let connection = http2::Builder::new(Streams::new(flights.clone(), limits.stall_timeout))
-                    .max_concurrent_streams(MAX_STREAMS)
-                    .initial_stream_window_size(STREAM_WINDOW)
-                    .initial_connection_window_size(CONNECTION_WINDOW)
-                    .max_send_buf_size(STREAM_SEND_BUFFER)
-                    .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
-                    .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-                    .max_local_error_reset_streams(MAX_ERROR_RESETS)
-                    .serve_connection(TokioIo::new(transport), service);
-                Self::Two(Box::new(connection))
-            }
-        }
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        match self {
-            Self::One(connection) => Pin::new(connection).poll(cx),
-            Self::Two(connection) => Pin::new(connection).poll(cx),
-        }
-    }
-
-    /// Takes no more requests: `Connection: close` on a response in flight, or GOAWAY. To be polled on.
-    pub(super) fn graceful_shutdown(&mut self) {
-        match self {
-            Self::One(connection) => Pin::new(connection).graceful_shutdown(),
-            Self::Two(connection) => Pin::new(connection.as_mut()).graceful_shutdown(),
-        }
-    }
-}
-
 // === impl Described ===
 
 impl fmt::Display for Described<'_> {
@@ -178,6 +100,8 @@ mod tests {
     use std::convert::Infallible;
 
     use http_body_util::Empty;
+    use hyper::server::conn::http2;
+    use hyper_util::rt::TokioIo;
     use tokio::io::AsyncWriteExt;
 
     use super::*;
@@ -186,7 +110,7 @@ mod tests {
     async fn what_a_client_says_in_its_goaway_is_not_logged() {
         let (mut client, server) = tokio::io::duplex(4096);
         let service = hyper::service::service_fn(async |_| {
-            Ok::<_, Infallible>(http::Response::new(Empty::<bytes::Bytes>::new()))
+            Ok::<_, Infallible>(::http::Response::new(Empty::<bytes::Bytes>::new()))
         });
         let connection =
             http2::Builder::new(hyper_util::rt::TokioExecutor::new()).serve_connection(TokioIo::new(server), service);

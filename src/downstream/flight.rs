@@ -15,11 +15,10 @@ use tower::util::Oneshot;
 
 use super::admission::Admission;
 use super::drain::Draining;
-use super::heads::Ambiguity;
 use super::moderation::Moderation;
 use super::protocol::Protocol;
-use super::socket::Signals;
-use super::{KeyRefused, OwnResponse, Service};
+use super::service::{KeyRefused, OwnResponse, Service};
+use super::signals::{Ambiguity, Signals};
 
 /// Consecutive refusals of client keys, until the connection is ended: an HTTP/2 client may have sent some at once.
 const MAX_REFUSALS: u32 = 16;

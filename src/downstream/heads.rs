@@ -17,23 +17,10 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::request_line::RequestLine;
-use super::socket::Signals;
+use super::signals::{Ambiguity, Signals};
 use super::transport::Transport;
 
 mod request_line;
-
-/// Why a request is refused, as one of its extensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ambiguity {
-    /// Both `Content-Length` and `Transfer-Encoding`.
-    LengthAndCoding,
-    /// More than one `Content-Length`.
-    Lengths,
-    /// The target has a `#`.
-    Fragment,
-    /// The target has a character that hyper answers with a bare 400, which nobody counts. It was replaced.
-    Target,
-}
 
 /// An HTTP/1 connection whose heads are watched.
 pub(super) struct Watched {

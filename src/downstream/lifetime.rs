@@ -14,12 +14,12 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
-use super::Service;
-use super::connection::Http;
 use super::drain::Draining;
 use super::flight::Flights;
+use super::http::Http;
 use super::limits::Limits;
 use super::protocol::Protocol;
+use super::service::Service;
 use super::stage::{LINGER, Stage};
 
 /// The shortest time between two looks at a busy connection, whatever its idle timeout.

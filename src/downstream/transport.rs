@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::socket::{Signals, Socket};
+use super::signals::Signals;
+use super::socket::Socket;
 
 /// One type for both, so that HTTP is compiled once.
 pub(super) enum Transport {

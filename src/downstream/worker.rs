@@ -12,28 +12,14 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender};
 
 use super::accept::Acceptor;
+use super::command::Command;
 use super::connection;
-use super::drain::Draining;
-use super::load::Place;
+use super::context::ConnectionContext;
 use super::moderation::Moderation;
-use super::stream::Detached;
-use super::{Service, Settings, WorkerContext};
+use super::service::{Service, WorkerContext};
+use super::settings::Settings;
 use crate::fault;
 use crate::supervise::{Died, Restarts, Task, supervise_local};
-
-/// What the connections of one worker share.
-pub(super) struct Worker<S> {
-    pub(super) service: S,
-    pub(super) settings: Arc<Settings>,
-    pub(super) draining: Rc<Draining>,
-    pub(super) moderation: Arc<Moderation>,
-}
-
-/// What a worker is told. It ends when nobody is left to tell it anything.
-pub(super) enum Command {
-    Serve(Detached, Place),
-    Drain,
-}
 
 /// A worker from outside.
 pub(super) struct WorkerHandle {
@@ -84,7 +70,7 @@ impl<F> Thread<F> {
             Err(error) => return drop(started.send(Err(error))),
         };
         runtime.block_on(async {
-            let worker = Rc::new(Worker { service: make(&context), settings, draining: Rc::default(), moderation });
+            let worker = Rc::new(ConnectionContext { service: make(&context), settings, draining: Rc::default(), moderation });
             let serve = {
                 let worker = worker.clone();
                 move |stream, place| drop(tokio::task::spawn_local(connection::serve(stream, place, worker.clone())))

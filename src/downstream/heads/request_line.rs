@@ -4,7 +4,7 @@
 
 use memchr::memchr;
 
-use super::Ambiguity;
+use crate::downstream::signals::Ambiguity;
 
 /// What the present request line has shown so far.
 #[derive(Debug, Default)]

@@ -1,0 +1,89 @@
+//! HTTP over one connection, by hyper, with the limits of a server that clients may attack.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+
+use super::flight::{Counted, Flights};
+use super::heads::Watched;
+use super::http2::Streams;
+use super::limits::{Limits, MAX_HTTP1_FIELDS};
+use super::protocol::Protocol;
+use super::service::Service;
+use super::transport::Transport;
+
+/// Requests that a client may have in flight on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+
+/// What a client may send before it is read: of one HTTP/2 stream, and of a connection. Enough for 250 MB/s at 1 ms; the second
+/// is also the most that a stalled upload can hold in memory.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What is held of a response that the client does not read fast enough, for one HTTP/2 stream.
+const STREAM_SEND_BUFFER: usize = 128 * 1024;
+
+/// Streams that a client may reset before they were accepted, and that may be reset for its errors, until the connection is
+/// ended (rapid reset, CVE-2023-44487 and CVE-2025-8671).
+const MAX_PENDING_RESETS: usize = 32;
+const MAX_ERROR_RESETS: usize = 256;
+
+/// HTTP over one connection.
+#[expect(clippy::large_enum_variant, reason = "most connections are the large variant, and have no box this way")]
+pub(super) enum Http<S: Service> {
+    One(http1::UpgradeableConnection<TokioIo<Watched>, Counted<S>>),
+    Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, Streams>>),
+}
+
+// === impl Http ===
+
+impl<S: Service> Http<S> {
+    pub(super) fn new(transport: Transport, service: Counted<S>, flights: &Rc<Flights>, limits: &Limits) -> Self {
+        match flights.protocol() {
+            Protocol::Http1 => Self::One(
+                http1::Builder::new()
+                    // `Lifetime` keeps the time, without a timer a request.
+                    .header_read_timeout(None)
+                    // A client that closes its side is gone, and its request with it: nobody waits for the answer. Without TLS the
+                    // socket sees to that.
+                    .half_close(matches!(transport, Transport::Plain(_)))
+                    .max_header_size(limits.max_head)
+                    .max_headers(MAX_HTTP1_FIELDS)
+                    // Also the largest read, and what is held of a response before it must be flushed.
+                    .max_buf_size(limits.max_head)
+                    .serve_connection(TokioIo::new(Watched::new(transport)), service)
+                    .with_upgrades(),
+            ),
+            Protocol::Http2 => {
+                let connection = http2::Builder::new(Streams::new(flights.clone(), limits.stall_timeout))
+                    .max_concurrent_streams(MAX_STREAMS)
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_send_buf_size(STREAM_SEND_BUFFER)
+                    .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+                    .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+                    .max_local_error_reset_streams(MAX_ERROR_RESETS)
+                    .serve_connection(TokioIo::new(transport), service);
+                Self::Two(Box::new(connection))
+            }
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        match self {
+            Self::One(connection) => Pin::new(connection).poll(cx),
+            Self::Two(connection) => Pin::new(connection).poll(cx),
+        }
+    }
+
+    /// Takes no more requests: `Connection: close` on a response in flight, or GOAWAY. To be polled on.
+    pub(super) fn graceful_shutdown(&mut self) {
+        match self {
+            Self::One(connection) => Pin::new(connection).graceful_shutdown(),
+            Self::Two(connection) => Pin::new(connection.as_mut()).graceful_shutdown(),
+        }
+    }
+}
