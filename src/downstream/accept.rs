@@ -9,8 +9,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::command::Command;
+use super::connections::{Balancer, ConnectionPermit};
 use super::listener::{Accepting, Listener};
-use super::load::{Load, Place};
 use super::settings::Settings;
 use super::stream::Stream;
 use crate::descriptors;
@@ -26,7 +26,7 @@ pub(super) const HERE: usize = 0;
 pub(super) struct Acceptor {
     listeners: Vec<Listener>,
     settings: Arc<Settings>,
-    load: Load,
+    balancer: Balancer,
     workers: Vec<UnboundedSender<Command>>,
     close: oneshot::Receiver<Close>,
 }
@@ -38,7 +38,7 @@ pub(super) type Close = oneshot::Sender<()>;
 pub(super) struct AcceptLoop<F> {
     listening: Listening,
     settings: Arc<Settings>,
-    load: Load,
+    balancer: Balancer,
     workers: Vec<UnboundedSender<Command>>,
     close: oneshot::Receiver<Close>,
     /// Serves a connection in this worker.
@@ -58,28 +58,28 @@ impl Acceptor {
     pub(super) fn new(
         listeners: Vec<Listener>,
         settings: Arc<Settings>,
-        load: Load,
+        balancer: Balancer,
         workers: Vec<UnboundedSender<Command>>,
         close: oneshot::Receiver<Close>,
     ) -> Self {
-        Self { listeners, settings, load, workers, close }
+        Self { listeners, settings, balancer, workers, close }
     }
 
     /// Registers the listeners with the runtime that this is called in. `here` serves a connection in this worker.
-    pub(super) fn register<F: Fn(Stream, Place)>(self, here: F) -> io::Result<AcceptLoop<F>> {
-        let Self { listeners, settings, load, workers, close } = self;
+    pub(super) fn register<F: Fn(Stream, ConnectionPermit)>(self, here: F) -> io::Result<AcceptLoop<F>> {
+        let Self { listeners, settings, balancer, workers, close } = self;
         let listeners = listeners.into_iter().map(Listener::register).collect::<Result<_, _>>()?;
         let listening = Listening { listeners, next: 0 };
-        Ok(AcceptLoop { listening, settings, load, workers, close, here })
+        Ok(AcceptLoop { listening, settings, balancer, workers, close, here })
     }
 }
 
 // === impl AcceptLoop ===
 
-impl<F: Fn(Stream, Place)> AcceptLoop<F> {
+impl<F: Fn(Stream, ConnectionPermit)> AcceptLoop<F> {
     /// Accepts until told to close. Where its task dies, another one goes on with it.
     pub(super) async fn run(&mut self) {
-        let connections = self.load.connections().clone();
+        let connections = self.balancer.connections().clone();
         let closed = loop {
             let (settings, listening) = (&self.settings, &mut self.listening);
             let accepted = async {
@@ -116,11 +116,11 @@ impl<F: Fn(Stream, Place)> AcceptLoop<F> {
     }
 
     fn deal(&mut self, stream: Stream) {
-        match self.load.place() {
-            (HERE, place) => (self.here)(stream, place),
-            (worker, place) => match stream.detach() {
+        match self.balancer.assign() {
+            (HERE, permit) => (self.here)(stream, permit),
+            (worker, permit) => match stream.detach() {
                 // Nobody receives it if the worker has panicked; then it is dropped, and so closed.
-                Ok(stream) => drop(self.workers[worker].send(Command::Serve(stream, place))),
+                Ok(stream) => drop(self.workers[worker].send(Command::Serve(stream, permit))),
                 Err(error) => tracing::debug!(%error, "a connection was lost"),
             },
         }

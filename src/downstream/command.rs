@@ -1,10 +1,10 @@
 //! What the accept loop tells a worker.
 
-use super::load::Place;
+use super::connections::ConnectionPermit;
 use super::stream::Detached;
 
 /// A worker ends when nobody is left to tell it anything.
 pub(super) enum Command {
-    Serve(Detached, Place),
+    Serve(Detached, ConnectionPermit),
     Drain,
 }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::admission::Admission;
+use super::connections::ConnectionPermit;
 use super::context::ConnectionContext;
-use super::flight::{Counted, Flights};
 use super::http::Http;
+use super::in_flight::{Counted, InFlight};
 use super::lifetime::{End, Lifetime, Recheck};
-use super::load::Place;
 use super::protocol::Protocol;
 use super::service::Service;
 use super::settings::Settings;
@@ -37,10 +37,10 @@ struct Opened {
 struct Described<'a>(&'a hyper::Error);
 
 /// Serves one connection to its end.
-pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<ConnectionContext<S>>) {
+pub(super) async fn serve<S: Service>(stream: Stream, permit: ConnectionPermit, worker: Rc<ConnectionContext<S>>) {
     let connected = Instant::now();
     let limits = worker.settings.limits.load_full();
-    let opening = tokio::time::timeout_at(connected + limits.header_timeout, open(stream, place, &worker.settings));
+    let opening = tokio::time::timeout_at(connected + limits.header_timeout, open(stream, permit, &worker.settings));
     let opened = tokio::select! {
         opened = opening => opened,
         () = worker.draining.last_call() => return,
@@ -54,19 +54,19 @@ pub(super) async fn serve<S: Service>(stream: Stream, place: Place, worker: Rc<C
     };
     let tls_changed = admission.is_some().then(|| Recheck::new(&worker.settings.tls_changed));
     let signals = transport.signals();
-    let flights = Flights::new(signals, protocol, admission, worker.draining.clone(), worker.moderation.clone());
-    let service = Counted::new(worker.service.clone(), flights.clone());
-    let http = Http::new(transport, service, &flights, &limits);
-    match Lifetime::new(http, flights, connected, limits, &worker.draining, tls_changed).await {
+    let in_flight = InFlight::new(signals, protocol, admission, worker.draining.clone(), worker.event_batching.clone());
+    let service = Counted::new(worker.service.clone(), in_flight.clone());
+    let http = Http::new(transport, service, &in_flight, &limits);
+    match Lifetime::new(http, in_flight, connected, limits, &worker.draining, tls_changed).await {
         End::Done => {}
         End::Failed(error) => tracing::debug!(error = %Described(&error), "a connection failed"),
-        End::Cut(stage) => tracing::debug!(reason = stage.reason(), "a connection was closed"),
+        End::Cut(state) => tracing::debug!(reason = state.reason(), "a connection was closed"),
     }
 }
 
 /// From accepted to the point where HTTP begins.
-async fn open(stream: Stream, place: Place, settings: &Arc<Settings>) -> io::Result<Option<Opened>> {
-    let mut socket = Socket::new(stream, place);
+async fn open(stream: Stream, permit: ConnectionPermit, settings: &Arc<Settings>) -> io::Result<Option<Opened>> {
+    let mut socket = Socket::new(stream, permit);
     let Some(tls) = &settings.tls else {
         let protocol = socket.sniff().await?;
         return Ok(protocol.map(|protocol| Opened { transport: Transport::Plain(socket), protocol, admission: None }));

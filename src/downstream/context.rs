@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::drain::Draining;
-use super::moderation::Moderation;
+use super::event_batching::EventBatching;
 use super::settings::Settings;
 
 pub(super) struct ConnectionContext<S> {
     pub(super) service: S,
     pub(super) settings: Arc<Settings>,
     pub(super) draining: Rc<Draining>,
-    pub(super) moderation: Arc<Moderation>,
+    pub(super) event_batching: Arc<EventBatching>,
 }

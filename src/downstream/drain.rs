@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
-use super::stage::LAST_CALL;
+use super::connection_state::LAST_CALL;
 
 /// What a drain has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 
-use super::flight::{Counted, Flights};
-use super::heads::Watched;
-use super::http2::Streams;
+use super::in_flight::{Counted, InFlight};
 use super::limits::{Limits, MAX_HTTP1_FIELDS};
 use super::protocol::Protocol;
 use super::service::Service;
+use super::stream_stall::StreamExecutor;
+use super::strict_http1::StrictHttp1;
 use super::transport::Transport;
 
 /// Requests that a client may have in flight on one HTTP/2 connection.
@@ -34,15 +34,15 @@ const MAX_ERROR_RESETS: usize = 256;
 /// HTTP over one connection.
 #[expect(clippy::large_enum_variant, reason = "most connections are the large variant, and have no box this way")]
 pub(super) enum Http<S: Service> {
-    One(http1::UpgradeableConnection<TokioIo<Watched>, Counted<S>>),
-    Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, Streams>>),
+    One(http1::UpgradeableConnection<TokioIo<StrictHttp1>, Counted<S>>),
+    Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, StreamExecutor>>),
 }
 
 // === impl Http ===
 
 impl<S: Service> Http<S> {
-    pub(super) fn new(transport: Transport, service: Counted<S>, flights: &Rc<Flights>, limits: &Limits) -> Self {
-        match flights.protocol() {
+    pub(super) fn new(transport: Transport, service: Counted<S>, in_flight: &Rc<InFlight>, limits: &Limits) -> Self {
+        match in_flight.protocol() {
             Protocol::Http1 => Self::One(
                 http1::Builder::new()
                     // `Lifetime` keeps the time, without a timer a request.
@@ -54,11 +54,11 @@ impl<S: Service> Http<S> {
                     .max_headers(MAX_HTTP1_FIELDS)
                     // Also the largest read, and what is held of a response before it must be flushed.
                     .max_buf_size(limits.max_head)
-                    .serve_connection(TokioIo::new(Watched::new(transport)), service)
+                    .serve_connection(TokioIo::new(StrictHttp1::new(transport)), service)
                     .with_upgrades(),
             ),
             Protocol::Http2 => {
-                let connection = http2::Builder::new(Streams::new(flights.clone(), limits.stall_timeout))
+                let connection = http2::Builder::new(StreamExecutor::new(in_flight.clone(), limits.stall_timeout))
                     .max_concurrent_streams(MAX_STREAMS)
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)

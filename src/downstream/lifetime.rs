@@ -2,7 +2,7 @@
 //!
 //! One timer a connection, and no timer operation a request: the timer may fire too early, never too late. While requests are
 //! in flight it is armed for one idle timeout ahead at most, so it has always fired before a connection that became idle
-//! meanwhile is due. Every other stage begins in a poll of this future, which then arms it earlier.
+//! meanwhile is due. Every other state begins in a poll of this future, which then arms it earlier.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 
+use super::connection_state::{ConnectionState, LINGER};
 use super::drain::Draining;
-use super::flight::Flights;
 use super::http::Http;
+use super::in_flight::InFlight;
 use super::limits::Limits;
 use super::protocol::Protocol;
 use super::service::Service;
-use super::stage::{LINGER, Stage};
 
 /// The shortest time between two looks at a busy connection, whatever its idle timeout.
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
@@ -31,7 +31,7 @@ pin_project_lite::pin_project! {
         http: Http<S>,
         observed: Observed,
         limits: Arc<Limits>,
-        // Polled once, for its wake-up; `Flights` says the rest.
+        // Polled once, for its wake-up; `InFlight` says the rest.
         #[pin]
         drain: OwnedNotified,
         #[pin]
@@ -55,12 +55,12 @@ pub(super) enum End {
     /// The client or the network failed.
     Failed(hyper::Error),
     /// By a deadline.
-    Cut(Stage),
+    Cut(ConnectionState),
 }
 
 /// What was seen of a connection after each poll.
 struct Observed {
-    flights: Rc<Flights>,
+    in_flight: Rc<InFlight>,
     connected: Instant,
     /// Since when the socket takes nothing.
     blocked: Option<Instant>,
@@ -82,13 +82,13 @@ struct Closing {
 impl<S: Service> Lifetime<S> {
     pub(super) fn new(
         http: Http<S>,
-        flights: Rc<Flights>,
+        in_flight: Rc<InFlight>,
         connected: Instant,
         limits: Arc<Limits>,
         draining: &Draining,
         tls_changed: Option<Recheck>,
     ) -> Self {
-        let observed = Observed { flights, connected, blocked: None, head: None, closing: None };
+        let observed = Observed { in_flight, connected, blocked: None, head: None, closing: None };
         let timer = tokio::time::sleep_until(connected);
         Self { http, observed, limits, drain: draining.begins(), timer, armed: None, tls_changed }
     }
@@ -104,12 +104,12 @@ impl<S: Service> Future for Lifetime<S> {
         if let Some(tls_changed) = self.as_mut().project().tls_changed
             && tls_changed.poll(cx)
         {
-            self.observed.flights.recheck();
+            self.observed.in_flight.recheck();
         }
         loop {
             let mut this = self.as_mut().project();
             if let Poll::Ready(result) = this.http.poll(cx) {
-                let signals = this.observed.flights.signals();
+                let signals = this.observed.in_flight.signals();
                 // Nobody may ever take what a client leaves that has ended its side. One that has not still gets what the socket took.
                 if signals.is_blocked() && signals.is_ended() {
                     signals.reset();
@@ -119,21 +119,21 @@ impl<S: Service> Future for Lifetime<S> {
                 return Poll::Ready(result.map_or_else(End::Failed, |()| End::Done));
             }
             this.observed.look();
-            let stage = this.observed.stage();
-            let drained = this.observed.flights.drained();
-            if (drained.is_some() && this.observed.may_close(stage))
-                || (this.observed.flights.is_closed() && this.observed.closing.is_none())
+            let state = this.observed.state();
+            let drained = this.observed.in_flight.drained();
+            if (drained.is_some() && this.observed.may_close(state))
+                || (this.observed.in_flight.is_closed() && this.observed.closing.is_none())
             {
                 this.observed.close();
                 this.http.graceful_shutdown();
                 continue;
             }
 
-            let flights = &this.observed.flights;
-            let revoked = flights.revoked().map(|revoked| revoked + this.limits.idle_timeout);
-            let hoarding = flights.hoarding().map(|hoarding| hoarding + LINGER);
+            let in_flight = &this.observed.in_flight;
+            let revoked = in_flight.revoked().map(|revoked| revoked + this.limits.idle_timeout);
+            let hoarding = in_flight.hoarding().map(|hoarding| hoarding + LINGER);
             let cut = [revoked, hoarding].into_iter().flatten().min();
-            let due = stage.deadline(this.limits, drained);
+            let due = state.deadline(this.limits, drained);
             let due = [due, cut].into_iter().flatten().min();
             if let Some(armed) = *this.armed
                 && due.is_none_or(|due| armed <= due)
@@ -143,11 +143,11 @@ impl<S: Service> Future for Lifetime<S> {
             }
             let now = Instant::now();
             if due.is_some_and(|due| due <= now) {
-                if cut == due || !this.observed.ends_gracefully(stage) {
-                    if cut == due || matches!(stage, Stage::Blocked(_)) {
-                        this.observed.flights.signals().reset();
+                if cut == due || !this.observed.ends_gracefully(state) {
+                    if cut == due || matches!(state, ConnectionState::Blocked(_)) {
+                        this.observed.in_flight.signals().reset();
                     }
-                    return Poll::Ready(End::Cut(stage));
+                    return Poll::Ready(End::Cut(state));
                 }
                 this.observed.close();
                 this.http.graceful_shutdown();
@@ -186,7 +186,7 @@ impl Recheck {
 
 impl Observed {
     fn look(&mut self) {
-        let signals = self.flights.signals();
+        let signals = self.in_flight.signals();
         let wrote = signals.take_wrote();
         if !signals.is_blocked() {
             self.blocked = None;
@@ -203,58 +203,61 @@ impl Observed {
         }
 
         // A request has come and gone since.
-        if self.head.is_some_and(|head| head <= self.flights.since()) {
+        if self.head.is_some_and(|head| head <= self.in_flight.since()) {
             self.head = None;
         }
         if self.head.is_none()
-            && self.flights.protocol() == Protocol::Http1
-            && !self.flights.is_busy()
+            && self.in_flight.protocol() == Protocol::Http1
+            && !self.in_flight.is_busy()
             && signals.take_read()
         {
             self.head = Some(Instant::now());
         }
     }
 
-    fn stage(&self) -> Stage {
+    fn state(&self) -> ConnectionState {
         if let Some(since) = self.blocked {
-            Stage::Blocked(since)
-        } else if self.flights.is_busy() {
-            Stage::Busy
+            ConnectionState::Blocked(since)
+        } else if self.in_flight.is_busy() {
+            ConnectionState::Busy
         } else if let Some(closing) = self.closing {
-            Stage::Closing(closing.since.max(self.flights.since()))
-        } else if !self.flights.has_served() {
-            Stage::Fresh(self.connected)
+            ConnectionState::Closing(closing.since.max(self.in_flight.since()))
+        } else if !self.in_flight.has_served() {
+            ConnectionState::Fresh(self.connected)
         } else if let Some(since) = self.head {
-            Stage::Head(since)
+            ConnectionState::Head(since)
         } else {
-            Stage::Idle(self.flights.since())
+            ConnectionState::Idle(self.in_flight.since())
         }
     }
 
     /// In a drain: whether it can be told, now, to take no more requests. HTTP/2 can refuse what comes too late; HTTP/1 can only
     /// say so in a response.
-    fn may_close(&self, stage: Stage) -> bool {
-        let can_say = match stage {
-            Stage::Blocked(_) | Stage::Busy => true,
-            Stage::Idle(_) => self.flights.protocol() == Protocol::Http2,
-            Stage::Closing(_) | Stage::Fresh(_) | Stage::Head(_) => false,
+    fn may_close(&self, state: ConnectionState) -> bool {
+        let can_say = match state {
+            ConnectionState::Blocked(_) | ConnectionState::Busy => true,
+            ConnectionState::Idle(_) => self.in_flight.protocol() == Protocol::Http2,
+            ConnectionState::Closing(_) | ConnectionState::Fresh(_) | ConnectionState::Head(_) => false,
         };
         can_say && self.closing.is_none()
     }
 
     /// At its deadline: HTTP/2 says GOAWAY before it goes; HTTP/1 has nothing to say within a head.
-    fn ends_gracefully(&self, stage: Stage) -> bool {
-        match stage {
-            Stage::Idle(_) => true,
-            Stage::Fresh(_) => self.flights.protocol() == Protocol::Http2,
-            Stage::Blocked(_) | Stage::Busy | Stage::Closing(_) | Stage::Head(_) => false,
+    fn ends_gracefully(&self, state: ConnectionState) -> bool {
+        match state {
+            ConnectionState::Idle(_) => true,
+            ConnectionState::Fresh(_) => self.in_flight.protocol() == Protocol::Http2,
+            ConnectionState::Blocked(_)
+            | ConnectionState::Busy
+            | ConnectionState::Closing(_)
+            | ConnectionState::Head(_) => false,
         }
     }
 
     fn close(&mut self) {
-        let busy = self.flights.is_busy() || self.blocked.is_some();
+        let busy = self.in_flight.is_busy() || self.blocked.is_some();
         if !busy {
-            self.flights.signals().do_not_linger();
+            self.in_flight.signals().do_not_linger();
         }
         self.closing = Some(Closing { since: Instant::now(), busy });
     }

@@ -10,15 +10,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
+use super::accept;
+use super::connections::{Balancer, Connections};
 use super::drain::Drained;
 use super::limits::Limits;
 use super::listener::{ListenError, Listener};
-use super::load::{Connections, Load};
 use super::service::{Service, WorkerContext};
 use super::settings::Settings;
 use super::tls::{Tls, TlsError};
 use super::worker::{self, WorkerHandle};
-use super::accept;
 use crate::config::{Config, ListenAddress};
 use crate::supervise::{Restarts, Task};
 
@@ -70,7 +70,12 @@ impl Server {
         Self::bind_with(&config.listen, config.listen_mode, tls, Limits::new(config))
     }
 
-    pub(super) fn bind_with(addresses: &[ListenAddress], mode: u32, tls: Option<Tls>, limits: Limits) -> Result<Self, BindError> {
+    pub(super) fn bind_with(
+        addresses: &[ListenAddress],
+        mode: u32,
+        tls: Option<Tls>,
+        limits: Limits,
+    ) -> Result<Self, BindError> {
         let listeners = addresses.iter().map(|address| Listener::bind(address, mode)).collect::<Result<_, _>>()?;
         let settings = Settings {
             limits: ArcSwap::from_pointee(limits),
@@ -105,12 +110,12 @@ impl Server {
     ) -> Result<Running, StartError> {
         let Self { listeners, settings, connections, restarts } = self;
         let make = Arc::new(make);
-        let load = Load::new(connections.clone(), workers);
+        let balancer = Balancer::new(connections.clone(), workers);
         let (alive, ended) = mpsc::channel(1);
         let (die, died) = mpsc::unbounded_channel();
         let (senders, mut receivers): (Vec<_>, Vec<_>) = (0..workers.get()).map(|_| mpsc::unbounded_channel()).unzip();
         let (acceptor, close) = oneshot::channel();
-        let mut accept = Some(accept::Acceptor::new(listeners, settings.clone(), load, senders.clone(), close));
+        let mut accept = Some(accept::Acceptor::new(listeners, settings.clone(), balancer, senders.clone(), close));
 
         let mut threads = Vec::with_capacity(workers.get());
         for (index, (sender, commands)) in senders.into_iter().zip(receivers.drain(..)).enumerate() {

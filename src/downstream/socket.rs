@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::connections::ConnectionPermit;
 use super::half_close::HalfClose;
-use super::load::Place;
 use super::protocol::{PREFACE, Protocol};
 use super::signals::Signals;
 use super::stream::Stream;
@@ -21,7 +21,7 @@ pub(super) struct Socket {
     /// Read to find the protocol, and not yet handed on.
     prefix: Prefix,
     half_close: HalfClose,
-    _place: Place,
+    _permit: ConnectionPermit,
 }
 
 #[derive(Default)]
@@ -34,8 +34,14 @@ struct Prefix {
 // === impl Socket ===
 
 impl Socket {
-    pub(super) fn new(stream: Stream, place: Place) -> Self {
-        Self { stream, signals: Arc::default(), prefix: Prefix::default(), half_close: HalfClose::default(), _place: place }
+    pub(super) fn new(stream: Stream, permit: ConnectionPermit) -> Self {
+        Self {
+            stream,
+            signals: Arc::default(),
+            prefix: Prefix::default(),
+            half_close: HalfClose::default(),
+            _permit: permit,
+        }
     }
 
     pub(super) fn signals(&self) -> Arc<Signals> {

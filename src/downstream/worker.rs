@@ -15,7 +15,7 @@ use super::accept::Acceptor;
 use super::command::Command;
 use super::connection;
 use super::context::ConnectionContext;
-use super::moderation::Moderation;
+use super::event_batching::EventBatching;
 use super::service::{Service, WorkerContext};
 use super::settings::Settings;
 use crate::fault;
@@ -64,16 +64,21 @@ impl<F> Thread<F> {
     {
         let Self { context, make, settings, mut commands, accept, started, died, restarts, alive } = self;
         let _last_word = LastWord(died.clone());
-        let moderation = Arc::default();
-        let runtime = match runtime(&moderation) {
+        let event_batching = Arc::default();
+        let runtime = match runtime(&event_batching) {
             Ok(runtime) => runtime,
             Err(error) => return drop(started.send(Err(error))),
         };
         runtime.block_on(async {
-            let worker = Rc::new(ConnectionContext { service: make(&context), settings, draining: Rc::default(), moderation });
+            let worker = Rc::new(ConnectionContext {
+                service: make(&context),
+                settings,
+                draining: Rc::default(),
+                event_batching,
+            });
             let serve = {
                 let worker = worker.clone();
-                move |stream, place| drop(tokio::task::spawn_local(connection::serve(stream, place, worker.clone())))
+                move |stream, permit| drop(tokio::task::spawn_local(connection::serve(stream, permit, worker.clone())))
             };
             match accept.map(|accept| accept.register(serve.clone())).transpose() {
                 Ok(None) => {}
@@ -95,8 +100,8 @@ impl<F> Thread<F> {
             while let Some(command) = commands.recv().await {
                 fault::task("worker");
                 match command {
-                    Command::Serve(stream, place) => match stream.attach() {
-                        Ok(stream) => serve(stream, place),
+                    Command::Serve(stream, permit) => match stream.attach() {
+                        Ok(stream) => serve(stream, permit),
                         Err(error) => tracing::debug!(%error, "a connection was lost"),
                     },
                     Command::Drain => worker.draining.begin(),
@@ -109,8 +114,8 @@ impl<F> Thread<F> {
     }
 }
 
-fn runtime(moderation: &Arc<Moderation>) -> io::Result<LocalRuntime> {
+fn runtime(event_batching: &Arc<EventBatching>) -> io::Result<LocalRuntime> {
     let mut builder = Builder::new_current_thread();
-    moderation.install(&mut builder);
+    event_batching.install(&mut builder);
     builder.enable_io().enable_time().build_local(LocalOptions::default())
 }

@@ -14,25 +14,25 @@ struct Observation {
 impl Observation {
     fn new(protocol: Protocol) -> Self {
         let start = Instant::now();
-        let flights = Flights::new(Arc::default(), protocol, None, Rc::default(), Arc::default());
-        Self { observed: Observed { flights, connected: start, blocked: None, head: None, closing: None }, start }
+        let in_flight = InFlight::new(Arc::default(), protocol, None, Rc::default(), Arc::default());
+        Self { observed: Observed { in_flight, connected: start, blocked: None, head: None, closing: None }, start }
     }
 
     fn request(&self) {
-        drop(self.observed.flights.begin());
+        drop(self.observed.in_flight.begin());
     }
 
     fn write(&self, result: Poll<io::Result<usize>>) {
-        self.observed.flights.signals().saw_write(&result);
+        self.observed.in_flight.signals().saw_write(&result);
     }
 
     fn read(&self) {
-        self.observed.flights.signals().saw_read();
+        self.observed.in_flight.signals().saw_read();
     }
 
-    fn stage(&mut self) -> Stage {
+    fn state(&mut self) -> ConnectionState {
         self.observed.look();
-        self.observed.stage()
+        self.observed.state()
     }
 
     fn after(&self, seconds: u32) -> Instant {
@@ -45,32 +45,32 @@ async fn a_blocked_client_counts_from_its_last_progress() {
     let mut it = Observation::new(Protocol::Http1);
     it.request();
     it.write(Poll::Pending);
-    assert_eq!(it.stage(), Stage::Blocked(it.start));
+    assert_eq!(it.state(), ConnectionState::Blocked(it.start));
     tokio::time::advance(SECOND).await;
-    assert_eq!(it.stage(), Stage::Blocked(it.start));
+    assert_eq!(it.state(), ConnectionState::Blocked(it.start));
     it.write(Poll::Ready(Ok(1)));
     it.write(Poll::Pending);
-    assert_eq!(it.stage(), Stage::Blocked(it.after(1)));
+    assert_eq!(it.state(), ConnectionState::Blocked(it.after(1)));
     tokio::time::advance(SECOND).await;
     it.write(Poll::Ready(Ok(1)));
-    assert_eq!(it.stage(), Stage::Idle(it.start));
+    assert_eq!(it.state(), ConnectionState::Idle(it.start));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_part_of_a_head_counts_from_its_first_byte() {
     let mut it = Observation::new(Protocol::Http1);
     it.read();
-    assert_eq!(it.stage(), Stage::Fresh(it.start));
+    assert_eq!(it.state(), ConnectionState::Fresh(it.start));
     it.request();
-    assert_eq!(it.stage(), Stage::Idle(it.start), "what was read is the request's");
+    assert_eq!(it.state(), ConnectionState::Idle(it.start), "what was read is the request's");
     tokio::time::advance(SECOND).await;
     it.read();
-    assert_eq!(it.stage(), Stage::Head(it.after(1)));
+    assert_eq!(it.state(), ConnectionState::Head(it.after(1)));
     tokio::time::advance(SECOND).await;
     it.read();
-    assert_eq!(it.stage(), Stage::Head(it.after(1)));
+    assert_eq!(it.state(), ConnectionState::Head(it.after(1)));
     it.request();
-    assert_eq!(it.stage(), Stage::Idle(it.after(2)));
+    assert_eq!(it.state(), ConnectionState::Idle(it.after(2)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,32 +79,32 @@ async fn what_comes_between_http2_requests_need_not_be_a_head() {
     it.request();
     tokio::time::advance(SECOND).await;
     it.read();
-    assert_eq!(it.stage(), Stage::Idle(it.start));
+    assert_eq!(it.state(), ConnectionState::Idle(it.start));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_is_no_head() {
     let mut it = Observation::new(Protocol::Http1);
-    let flight = it.observed.flights.begin();
+    let guard = it.observed.in_flight.begin();
     it.read();
-    assert_eq!(it.stage(), Stage::Busy);
+    assert_eq!(it.state(), ConnectionState::Busy);
     it.read();
-    drop(flight);
-    assert_eq!(it.stage(), Stage::Idle(it.start));
+    drop(guard);
+    assert_eq!(it.state(), ConnectionState::Idle(it.start));
 }
 
 #[tokio::test(start_paused = true)]
 async fn closing_with_a_response_on_its_way_counts_from_the_last_progress() {
     let mut it = Observation::new(Protocol::Http2);
-    let flight = it.observed.flights.begin();
+    let guard = it.observed.in_flight.begin();
     it.observed.close();
-    assert_eq!(it.stage(), Stage::Busy);
+    assert_eq!(it.state(), ConnectionState::Busy);
     tokio::time::advance(SECOND).await;
-    drop(flight);
-    assert_eq!(it.stage(), Stage::Closing(it.after(1)));
+    drop(guard);
+    assert_eq!(it.state(), ConnectionState::Closing(it.after(1)));
     tokio::time::advance(SECOND).await;
     it.write(Poll::Ready(Ok(1)));
-    assert_eq!(it.stage(), Stage::Closing(it.after(2)));
+    assert_eq!(it.state(), ConnectionState::Closing(it.after(2)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,5 +114,5 @@ async fn closing_an_idle_connection_is_not_extended_by_what_is_still_said() {
     it.observed.close();
     tokio::time::advance(SECOND).await;
     it.write(Poll::Ready(Ok(1)));
-    assert_eq!(it.stage(), Stage::Closing(it.start));
+    assert_eq!(it.state(), ConnectionState::Closing(it.start));
 }

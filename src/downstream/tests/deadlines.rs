@@ -122,7 +122,7 @@ async fn pings_do_not_keep_an_idle_http2_connection() {
     let received = rest(&mut read).await;
     let goaway = received.windows(5).any(|window| window[3..] == [7, 0] && window[..2] == [0, 0]);
     assert!(goaway, "{}", received.escape_ascii());
-    assert_about(start.elapsed(), SHORT + crate::downstream::stage::LINGER);
+    assert_about(start.elapsed(), SHORT + crate::downstream::connection_state::LINGER);
     within(pings).await.unwrap();
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::downstream::Drained;
-use crate::downstream::stage::LAST_CALL;
+use crate::downstream::connection_state::LAST_CALL;
 
 const LONG: Duration = Duration::from_secs(60);
 

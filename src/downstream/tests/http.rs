@@ -87,7 +87,7 @@ async fn a_client_that_does_not_close_its_side_is_cut() {
     assert!(rest(&mut client).await.ends_with(b"ok"));
     let start = Instant::now();
     within(proxy.running().connections().at_most(|| 0)).await;
-    assert!(start.elapsed() < crate::downstream::stage::LINGER * 2);
+    assert!(start.elapsed() < crate::downstream::connection_state::LINGER * 2);
 }
 
 #[tokio::test]

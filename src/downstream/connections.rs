@@ -18,7 +18,7 @@ struct Count {
 }
 
 /// The accept loop's view of the workers.
-pub(super) struct Load {
+pub(super) struct Balancer {
     connections: Connections,
     workers: Vec<Arc<AtomicUsize>>,
     /// Where the search for the emptiest begins.
@@ -28,7 +28,7 @@ pub(super) struct Load {
 /// One open connection's place in the counts, given back when dropped.
 ///
 /// It travels with the socket, so that an upgraded connection counts for as long as its tunnel lives.
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     connections: Connections,
     worker: Arc<AtomicUsize>,
 }
@@ -61,9 +61,9 @@ impl std::fmt::Debug for Connections {
     }
 }
 
-// === impl Load ===
+// === impl Balancer ===
 
-impl Load {
+impl Balancer {
     pub(super) fn new(connections: Connections, workers: NonZeroUsize) -> Self {
         Self { connections, workers: (0..workers.get()).map(|_| Arc::default()).collect(), next: 0 }
     }
@@ -76,7 +76,7 @@ impl Load {
     ///
     /// The search begins behind the worker that was last chosen: with short connections all counts are mostly zero, and a
     /// fixed order would leave them all to one.
-    pub(super) fn place(&mut self) -> (usize, Place) {
+    pub(super) fn assign(&mut self) -> (usize, ConnectionPermit) {
         let count = self.workers.len();
         let order = (0..count).map(|step| (self.next + step) % count);
         let chosen = order.min_by_key(|&index| self.workers[index].load(Ordering::Relaxed)).unwrap_or(0);
@@ -84,13 +84,13 @@ impl Load {
         let worker = self.workers[chosen].clone();
         worker.fetch_add(1, Ordering::Relaxed);
         self.connections.0.open.fetch_add(1, Ordering::Relaxed);
-        (chosen, Place { connections: self.connections.clone(), worker })
+        (chosen, ConnectionPermit { connections: self.connections.clone(), worker })
     }
 }
 
-// === impl Place ===
+// === impl ConnectionPermit ===
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.worker.fetch_sub(1, Ordering::Relaxed);
         self.connections.0.open.fetch_sub(1, Ordering::Relaxed);
@@ -102,35 +102,35 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn load(workers: usize) -> Load {
-        Load::new(Connections::default(), NonZeroUsize::new(workers).unwrap())
+    fn balancer(workers: usize) -> Balancer {
+        Balancer::new(Connections::default(), NonZeroUsize::new(workers).unwrap())
     }
 
     #[test]
     fn open_connections_are_spread_evenly() {
-        let mut load = load(2);
-        let places: Vec<_> = (0..4).map(|_| load.place()).collect();
+        let mut balancer = balancer(2);
+        let places: Vec<_> = (0..4).map(|_| balancer.assign()).collect();
         assert_eq!(places.iter().map(|(worker, _)| *worker).collect::<Vec<_>>(), [0, 1, 0, 1]);
-        assert_eq!(load.connections().count(), 4);
+        assert_eq!(balancer.connections().count(), 4);
     }
 
     #[test]
     fn short_connections_take_turns() {
-        let mut load = load(3);
-        let workers: Vec<_> = (0..6).map(|_| load.place().0).collect();
+        let mut balancer = balancer(3);
+        let workers: Vec<_> = (0..6).map(|_| balancer.assign().0).collect();
         assert_eq!(workers, [0, 1, 2, 0, 1, 2]);
-        assert_eq!(load.connections().count(), 0);
+        assert_eq!(balancer.connections().count(), 0);
     }
 
     #[test]
     fn the_emptiest_worker_is_next() {
-        let mut load = load(2);
-        let first = load.place();
-        let _second = load.place();
-        let _third = load.place();
+        let mut balancer = balancer(2);
+        let first = balancer.assign();
+        let _second = balancer.assign();
+        let _third = balancer.assign();
         drop(first);
-        let (worker, _place) = load.place();
+        let (worker, _permit) = balancer.assign();
         assert_eq!(worker, 1, "worker 0 has one, worker 1 has one, and it is worker 1's turn");
-        assert_eq!(load.place().0, 0);
+        assert_eq!(balancer.assign().0, 0);
     }
 }

@@ -5,12 +5,12 @@ use super::*;
 
 /// What is refused, however the bytes are dealt out to reads.
 fn refused(text: &str) -> Option<(u64, Ambiguity)> {
-    let whole = Heads::default().see(&mut text.as_bytes().to_vec());
+    let whole = Scanner::default().see(&mut text.as_bytes().to_vec());
     for size in 1..text.len() {
-        let mut heads = Heads::default();
+        let mut scanner = Scanner::default();
         let mut found = None;
         for piece in text.as_bytes().chunks(size) {
-            found = found.or(heads.see(&mut piece.to_vec()));
+            found = found.or(scanner.see(&mut piece.to_vec()));
         }
         assert_eq!(found, whole, "by {size} bytes: {text:?}");
     }
@@ -59,9 +59,9 @@ fn what_hyper_would_not_take_in_a_target_is_replaced_and_found() {
         let shown = line.escape_ascii();
         for size in 1..=line.len() + 4 {
             let mut bytes = [line, b"\r\n\r\n"].concat();
-            let (mut heads, mut found) = (Heads::default(), None);
+            let (mut scanner, mut found) = (Scanner::default(), None);
             for piece in bytes.chunks_mut(size) {
-                found = found.or(heads.see(piece));
+                found = found.or(scanner.see(piece));
             }
             assert_eq!(found, expected.map(|_| (1, Ambiguity::Target)), "by {size}: {shown}");
             // A character that was torn by a read was passed on before it was known to be none.
@@ -87,9 +87,9 @@ fn a_body_is_received_from_its_head_to_its_end() {
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", None),
         ("GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n", Some(2)),
     ] {
-        let mut heads = Heads::default();
-        heads.see(&mut text.as_bytes().to_vec());
-        assert_eq!(heads.receiving(), expected, "{text:?}");
+        let mut scanner = Scanner::default();
+        scanner.see(&mut text.as_bytes().to_vec());
+        assert_eq!(scanner.receiving(), expected, "{text:?}");
     }
 }
 
@@ -144,9 +144,9 @@ proptest! {
     ) {
         let target = [b"/", &bytes[..]].concat();
         let mut line = [b"GET ", &target[..], b" HTTP/1.1\r\n\r\n"].concat();
-        let (mut heads, mut found) = (Heads::default(), None);
+        let (mut scanner, mut found) = (Scanner::default(), None);
         for piece in line.chunks_mut(size) {
-            found = found.or(heads.see(piece));
+            found = found.or(scanner.see(piece));
         }
         let is_taken = PathAndQuery::try_from(&target[..]).is_ok() && !target.contains(&b'#');
         // What a read tears apart may be passed on before it is known to be no character.

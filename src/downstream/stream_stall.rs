@@ -11,21 +11,21 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use tokio::time::{Instant, Sleep};
 
-use super::flight::{BodyPoll, Flights};
+use super::in_flight::{BodyPoll, InFlight};
 
 /// Runs the streams of one connection.
 #[derive(Clone)]
-pub(super) struct Streams {
-    flights: Rc<Flights>,
+pub(super) struct StreamExecutor {
+    in_flight: Rc<InFlight>,
     stall_timeout: Duration,
 }
 
 pin_project_lite::pin_project! {
     /// One stream, until it is answered or its client has taken nothing for too long. Dropping it resets the stream.
-    struct Stream<F> {
+    struct WatchedStream<F> {
         #[pin]
         stream: F,
-        flights: Rc<Flights>,
+        in_flight: Rc<InFlight>,
         stall_timeout: Duration,
         blocked: bool,
         // Made when the client blocks for the first time: most never do.
@@ -33,34 +33,34 @@ pin_project_lite::pin_project! {
     }
 }
 
-// === impl Streams ===
+// === impl StreamExecutor ===
 
-impl Streams {
-    pub(super) fn new(flights: Rc<Flights>, stall_timeout: Duration) -> Self {
-        Self { flights, stall_timeout }
+impl StreamExecutor {
+    pub(super) fn new(in_flight: Rc<InFlight>, stall_timeout: Duration) -> Self {
+        Self { in_flight, stall_timeout }
     }
 }
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
+impl<F: Future<Output = ()> + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        let Self { flights, stall_timeout } = self.clone();
-        tokio::task::spawn_local(Stream { stream, flights, stall_timeout, blocked: false, timer: None });
+        let Self { in_flight, stall_timeout } = self.clone();
+        tokio::task::spawn_local(WatchedStream { stream, in_flight, stall_timeout, blocked: false, timer: None });
     }
 }
 
-// === impl Stream ===
+// === impl WatchedStream ===
 
-impl<F: Future<Output = ()>> Future for Stream<F> {
+impl<F: Future<Output = ()>> Future for WatchedStream<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         // Streams share their connection's state, and one is polled at a time.
-        this.flights.take_body_poll();
+        this.in_flight.take_body_poll();
         if this.stream.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let body = this.flights.take_body_poll();
+        let body = this.in_flight.take_body_poll();
         match body {
             BodyPoll::Gave => *this.blocked = true,
             BodyPoll::Waits => *this.blocked = false,

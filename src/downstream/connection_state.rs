@@ -15,9 +15,9 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// HTTP/1 has no way to refuse it: to close at that moment loses it (RFC 9112 §9.5). Answered, it says `Connection: close`.
 pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 
-/// A stage, and since when. Earlier rows win where two would fit.
+/// A state, and since when. Earlier rows win where two would fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ConnectionState {
     /// The client takes nothing of what is to be written.
     Blocked(Instant),
     /// Requests are in flight. Their own limits belong to the proxy.
@@ -32,9 +32,9 @@ pub(super) enum Stage {
     Idle(Instant),
 }
 
-// === impl Stage ===
+// === impl ConnectionState ===
 
-impl Stage {
+impl ConnectionState {
     /// When it ends by force; `None`: not by time. `drained`: since when the server drains.
     pub(super) fn deadline(self, limits: &Limits, drained: Option<Instant>) -> Option<Instant> {
         match self {
@@ -80,22 +80,22 @@ mod tests {
         let t = Instant::now();
         let after = |seconds: f32| Some(t + Duration::from_secs_f32(seconds));
         let table = [
-            (Stage::Blocked(t), None, after(60.0)),
-            (Stage::Blocked(t), after(5.0), after(60.0)),
-            (Stage::Busy, None, None),
-            (Stage::Busy, after(5.0), None),
-            (Stage::Closing(t), None, after(2.0)),
-            (Stage::Fresh(t), None, after(10.0)),
-            (Stage::Fresh(t), after(5.0), after(5.5)),
-            (Stage::Fresh(t), after(9.75), after(10.0)),
-            (Stage::Head(t), None, after(10.0)),
-            (Stage::Head(t), after(5.0), after(5.5)),
-            (Stage::Idle(t), None, after(300.0)),
-            (Stage::Idle(t), after(0.25), after(0.5)),
-            (Stage::Idle(t), after(100.0), after(0.5)),
+            (ConnectionState::Blocked(t), None, after(60.0)),
+            (ConnectionState::Blocked(t), after(5.0), after(60.0)),
+            (ConnectionState::Busy, None, None),
+            (ConnectionState::Busy, after(5.0), None),
+            (ConnectionState::Closing(t), None, after(2.0)),
+            (ConnectionState::Fresh(t), None, after(10.0)),
+            (ConnectionState::Fresh(t), after(5.0), after(5.5)),
+            (ConnectionState::Fresh(t), after(9.75), after(10.0)),
+            (ConnectionState::Head(t), None, after(10.0)),
+            (ConnectionState::Head(t), after(5.0), after(5.5)),
+            (ConnectionState::Idle(t), None, after(300.0)),
+            (ConnectionState::Idle(t), after(0.25), after(0.5)),
+            (ConnectionState::Idle(t), after(100.0), after(0.5)),
         ];
-        for (stage, drained, expected) in table {
-            assert_eq!(stage.deadline(&limits, drained), expected, "{stage:?} {drained:?}");
+        for (state, drained, expected) in table {
+            assert_eq!(state.deadline(&limits, drained), expected, "{state:?} {drained:?}");
         }
     }
 }

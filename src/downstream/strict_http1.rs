@@ -4,7 +4,7 @@
 //! A server may (RFC 9112 §6.1, RFC 9110 §8.6); but who sends this wants two servers to read it in two ways (RFC 9112 §11.2), and
 //! this is one of two.
 //!
-//! [`Heads`] follows a connection's bytes as far as to know where each head begins: by lines, lengths and chunks. It can only
+//! [`Scanner`] follows a connection's bytes as far as to know where each head begins: by lines, lengths and chunks. It can only
 //! refuse: were it ever to disagree with hyper about a message's end, what hyper refuses would still be refused. It changes a byte
 //! only in a target that it refuses.
 
@@ -23,15 +23,15 @@ use super::transport::Transport;
 mod request_line;
 
 /// An HTTP/1 connection whose heads are watched.
-pub(super) struct Watched {
+pub(super) struct StrictHttp1 {
     transport: Transport,
-    heads: Heads,
+    scanner: Scanner,
     signals: Arc<Signals>,
 }
 
 /// Where in the client's bytes a connection is.
 #[derive(Debug, Default)]
-struct Heads {
+struct Scanner {
     part: Part,
     line: Line,
     head: Head,
@@ -72,29 +72,29 @@ struct Head {
     request_line: RequestLine,
 }
 
-// === impl Watched ===
+// === impl StrictHttp1 ===
 
-impl Watched {
+impl StrictHttp1 {
     pub(super) fn new(transport: Transport) -> Self {
-        Self { signals: transport.signals(), transport, heads: Heads::default() }
+        Self { signals: transport.signals(), transport, scanner: Scanner::default() }
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for StrictHttp1 {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.transport).poll_read(cx, buf);
         let read = buf.filled_mut().get_mut(before..).unwrap_or_default();
-        if let Some((number, ambiguity)) = this.heads.see(read) {
+        if let Some((number, ambiguity)) = this.scanner.see(read) {
             this.signals.refuse(number, ambiguity);
         }
-        this.signals.set_receiving(this.heads.receiving());
+        this.signals.set_receiving(this.scanner.receiving());
         polled
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for StrictHttp1 {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().transport).poll_write(cx, buf)
     }
@@ -120,9 +120,9 @@ impl AsyncWrite for Watched {
     }
 }
 
-// === impl Heads ===
+// === impl Scanner ===
 
-impl Heads {
+impl Scanner {
     /// The number of the request whose body has begun, and not ended.
     fn receiving(&self) -> Option<u64> {
         let receives = matches!(self.part, Part::Body(_) | Part::ChunkSize | Part::Chunk(_) | Part::Trailers);

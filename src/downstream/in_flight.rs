@@ -15,7 +15,7 @@ use tower::util::Oneshot;
 
 use super::admission::Admission;
 use super::drain::Draining;
-use super::moderation::Moderation;
+use super::event_batching::EventBatching;
 use super::protocol::Protocol;
 use super::service::{KeyRefused, OwnResponse, Service};
 use super::signals::{Ambiguity, Signals};
@@ -28,8 +28,8 @@ const MAX_REFUSALS: u32 = 16;
 const MAX_UNREAD: u32 = 32;
 
 /// What a connection's requests do, as its lifetime sees it.
-pub(super) struct Flights {
-    in_flight: Cell<u32>,
+pub(super) struct InFlight {
+    count: Cell<u32>,
     /// Since when none is in flight.
     since: Cell<Instant>,
     /// How many requests' heads have come.
@@ -49,7 +49,7 @@ pub(super) struct Flights {
     signals: Arc<Signals>,
     protocol: Protocol,
     draining: Rc<Draining>,
-    moderation: Arc<Moderation>,
+    event_batching: Arc<EventBatching>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,12 +66,12 @@ pub(super) enum BodyPoll {
 /// The service, as hyper wants it: without readiness, and counted.
 pub(super) struct Counted<S> {
     service: RefCell<S>,
-    flights: Rc<Flights>,
+    in_flight: Rc<InFlight>,
 }
 
 /// One request in flight.
-pub(super) struct Flight {
-    flights: Rc<Flights>,
+pub(super) struct InFlightGuard {
+    in_flight: Rc<InFlight>,
     begun: Instant,
     /// Its response is the proxy's own.
     own: bool,
@@ -88,7 +88,7 @@ pin_project_lite::pin_project! {
     pub(super) struct Call<S: Service> {
         #[pin]
         state: CallState<S>,
-        flight: Option<Flight>,
+        guard: Option<InFlightGuard>,
         is_http10: bool,
     }
 }
@@ -108,22 +108,22 @@ pin_project_lite::pin_project! {
     pub(super) struct CountedBody<B> {
         #[pin]
         body: B,
-        flight: Flight,
+        guard: InFlightGuard,
     }
 }
 
-// === impl Flights ===
+// === impl InFlight ===
 
-impl Flights {
+impl InFlight {
     pub(super) fn new(
         signals: Arc<Signals>,
         protocol: Protocol,
         admission: Option<Admission>,
         draining: Rc<Draining>,
-        moderation: Arc<Moderation>,
+        event_batching: Arc<EventBatching>,
     ) -> Rc<Self> {
         Rc::new(Self {
-            in_flight: Cell::new(0),
+            count: Cell::new(0),
             since: Cell::new(Instant::now()),
             requests: Cell::new(0),
             refusals: Cell::new(0),
@@ -136,12 +136,12 @@ impl Flights {
             signals,
             protocol,
             draining,
-            moderation,
+            event_batching,
         })
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.in_flight.get() > 0
+        self.count.get() > 0
     }
 
     /// Since when none is in flight; since connect, before the first. Without meaning while one is.
@@ -241,22 +241,22 @@ impl Flights {
         self.signals.ambiguity(self.requests.get())
     }
 
-    pub(super) fn begin(self: &Rc<Self>) -> Flight {
-        self.in_flight.set(self.in_flight.get() + 1);
+    pub(super) fn begin(self: &Rc<Self>) -> InFlightGuard {
+        self.count.set(self.count.get() + 1);
         self.requests.set(self.requests.get() + 1);
         // What was read up to here is this request's.
         self.signals.forget_read();
         self.signals.set_busy(self.protocol == Protocol::Http1);
-        self.moderation.began();
-        Flight { flights: self.clone(), begun: Instant::now(), own: false }
+        self.event_batching.began();
+        InFlightGuard { in_flight: self.clone(), begun: Instant::now(), own: false }
     }
 }
 
 // === impl Counted ===
 
 impl<S: Service> Counted<S> {
-    pub(super) fn new(service: S, flights: Rc<Flights>) -> Self {
-        Self { service: RefCell::new(service), flights }
+    pub(super) fn new(service: S, in_flight: Rc<InFlight>) -> Self {
+        Self { service: RefCell::new(service), in_flight }
     }
 }
 
@@ -266,13 +266,13 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
     type Future = Call<S>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.flights.recheck();
-        if self.flights.is_closed() {
-            return Call { state: CallState::TurnedAway, flight: None, is_http10: false };
+        self.in_flight.recheck();
+        if self.in_flight.is_closed() {
+            return Call { state: CallState::TurnedAway, guard: None, is_http10: false };
         }
-        let flight = Some(self.flights.begin());
+        let guard = Some(self.in_flight.begin());
         let is_http10 = request.version() == Version::HTTP_10;
-        if let Some(ambiguity) = self.flights.ambiguity() {
+        if let Some(ambiguity) = self.in_flight.ambiguity() {
             request.extensions_mut().insert(ambiguity);
         }
         let mut service = self.service.borrow_mut();
@@ -281,27 +281,27 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
             Poll::Ready(Ok(())) => CallState::Called { future: service.call(request) },
             Poll::Pending => CallState::NotReady { future: Box::pin(Oneshot::new(service.clone(), request)) },
         };
-        Call { state, flight, is_http10 }
+        Call { state, guard, is_http10 }
     }
 }
 
-// === impl Flight ===
+// === impl InFlightGuard ===
 
-impl Drop for Flight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let Self { flights, begun, own } = self;
+        let Self { in_flight, begun, own } = self;
         if *own {
-            flights.take_unread();
+            in_flight.take_unread();
         }
         let now = Instant::now();
-        flights.moderation.ended(now.duration_since(*begun));
-        let left = flights.in_flight.get() - 1;
-        flights.in_flight.set(left);
+        in_flight.event_batching.ended(now.duration_since(*begun));
+        let left = in_flight.count.get() - 1;
+        in_flight.count.set(left);
         if left == 0 {
-            flights.since.set(now);
-            flights.signals.set_busy(false);
+            in_flight.since.set(now);
+            in_flight.signals.set_busy(false);
             // What was read up to here was this request's body, not the next one's head.
-            flights.signals.forget_read();
+            in_flight.signals.forget_read();
         }
     }
 }
@@ -326,21 +326,21 @@ impl<S: Service> Future for Call<S> {
             CallStateProjection::NotReady { future } => future.poll(cx),
             CallStateProjection::TurnedAway => return Poll::Ready(Err(TurnedAway::new())),
         });
-        match this.flight.take() {
-            Some(mut flight) => {
-                flight.flights.answered(&response);
+        match this.guard.take() {
+            Some(mut guard) => {
+                guard.in_flight.answered(&response);
                 if response.extensions().get::<OwnResponse>().is_some() {
-                    flight.own = true;
-                    flight.flights.add_unread();
+                    guard.own = true;
+                    guard.in_flight.add_unread();
                 }
-                if flight.flights.is_last(response.status()) || (*this.is_http10 && ends_with_connection(&response)) {
+                if guard.in_flight.is_last(response.status()) || (*this.is_http10 && ends_with_connection(&response)) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 if *this.is_http10 && response.headers().get(CONNECTION).is_some_and(|option| option == "close") {
                     // To a response of version 1.1, hyper would add `keep-alive`.
                     *response.version_mut() = Version::HTTP_10;
                 }
-                Poll::Ready(Ok(response.map(|body| CountedBody { body, flight })))
+                Poll::Ready(Ok(response.map(|body| CountedBody { body, guard })))
             }
             // Polled after its end.
             None => Poll::Pending,
@@ -363,7 +363,7 @@ impl<B: Body> Body for CountedBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         let frame = this.body.poll_frame(cx);
-        this.flight.flights.body.set(if frame.is_ready() { BodyPoll::Gave } else { BodyPoll::Waits });
+        this.guard.in_flight.body.set(if frame.is_ready() { BodyPoll::Gave } else { BodyPoll::Waits });
         frame
     }
 

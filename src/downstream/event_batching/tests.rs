@@ -7,7 +7,7 @@ const fn us(micros: u64) -> Duration {
     Duration::from_micros(micros)
 }
 
-impl Moderation {
+impl EventBatching {
     fn request(&self, time: Duration) {
         self.began();
         self.ended(time);
@@ -16,25 +16,25 @@ impl Moderation {
 
 /// A worker's clock.
 struct Clock {
-    moderation: Moderation,
+    event_batching: EventBatching,
     now: Instant,
 }
 
 impl Clock {
     /// Behind many requests that took this long each, and with as many in flight as there have to be.
     fn behind(requests: Duration) -> Self {
-        let moderation = Moderation::default();
-        let now = moderation.origin;
-        (0..1000).for_each(|_| moderation.request(requests));
-        (0..MANY).for_each(|_| moderation.began());
-        Self { moderation, now }
+        let event_batching = EventBatching::default();
+        let now = event_batching.origin;
+        (0..1000).for_each(|_| event_batching.request(requests));
+        (0..MANY).for_each(|_| event_batching.began());
+        Self { event_batching, now }
     }
 
     /// Nothing to do for so long; gives back how much of it was to be waited.
     fn idle(&mut self, time: Duration) -> Option<Duration> {
-        let wait = self.moderation.park(|| self.now);
+        let wait = self.event_batching.park(|| self.now);
         self.now += time;
-        self.moderation.unpark(|| self.now);
+        self.event_batching.unpark(|| self.now);
         wait
     }
 }
@@ -69,10 +69,10 @@ fn there_is_none_before_it_is_known_that_something_comes() {
 
 #[test]
 fn requests_that_take_no_time_are_kept_by_nothing_not_even_the_clock() {
-    let Clock { moderation, .. } = Clock::behind(us(120));
+    let Clock { event_batching, .. } = Clock::behind(us(120));
     for _ in 0..3 {
-        assert_eq!(moderation.park(|| unreachable!()), None);
-        moderation.unpark(|| unreachable!());
+        assert_eq!(event_batching.park(|| unreachable!()), None);
+        event_batching.unpark(|| unreachable!());
     }
 }
 
@@ -80,26 +80,26 @@ fn requests_that_take_no_time_are_kept_by_nothing_not_even_the_clock() {
 fn few_requests_wait_for_nothing() {
     let mut clock = Clock::behind(us(5000));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, Some(us(100))));
-    clock.moderation.ended(us(5000));
+    clock.event_batching.ended(us(5000));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
-    clock.moderation.began();
+    clock.event_batching.began();
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, Some(us(100))));
 }
 
 #[test]
 fn a_quarter_of_requests_that_take_no_time_is_enough() {
     let mut clock = Clock::behind(us(5000));
-    (0..1000).for_each(|number| clock.moderation.request(if number % 10 < 3 { us(100) } else { us(5000) }));
+    (0..1000).for_each(|number| clock.event_batching.request(if number % 10 < 3 { us(100) } else { us(5000) }));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
     // And fewer are not.
-    (0..1000).for_each(|number| clock.moderation.request(if number % 10 < 2 { us(100) } else { us(5000) }));
+    (0..1000).for_each(|number| clock.event_batching.request(if number % 10 < 2 { us(100) } else { us(5000) }));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, Some(us(100))));
 }
 
 #[test]
 fn a_hundred_requests_are_enough_to_notice_that_they_have_become_quick() {
     let mut clock = Clock::behind(us(1_000_000));
-    (0..100).for_each(|_| clock.moderation.request(us(100)));
+    (0..100).for_each(|_| clock.event_batching.request(us(100)));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
 }
 
@@ -108,11 +108,11 @@ fn a_hundred_requests_are_enough_to_notice_that_they_have_become_quick() {
 fn what_comes_meanwhile_is_found_at_once() {
     const BYTES: u16 = 1000;
     let pieces = || {
-        let moderation: Arc<Moderation> = Arc::default();
-        (0..1000).for_each(|_| moderation.request(us(5000)));
-        (0..MANY).for_each(|_| moderation.began());
+        let event_batching: Arc<EventBatching> = Arc::default();
+        (0..1000).for_each(|_| event_batching.request(us(5000)));
+        (0..MANY).for_each(|_| event_batching.began());
         let mut builder = Builder::new_current_thread();
-        moderation.install(&mut builder);
+        event_batching.install(&mut builder);
         let runtime = builder.enable_io().build().unwrap();
         let (mut from, to) = UnixStream::pair().unwrap();
         let sender = std::thread::spawn(move || {
