@@ -1,14 +1,14 @@
 //! Wall-clock time, as a dependency.
 //!
-//! A token's expiry is wall-clock time: it goes on through a suspend, where the monotonic clock of most systems stops. Waits
-//! and back-offs are monotonic (`tokio::time`), so that a jump of the wall clock neither shortens nor stretches them.
+//! The expiry of a token is wall-clock time, because the monotonic clock of most systems stops during a suspend. Waits and backoff
+//! are monotonic (`tokio::time`), so a jump of the wall clock does not change them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Tells the wall-clock time; a test moves it.
+/// The source of wall-clock time. A test can move it.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     /// Added to the system's time, in milliseconds.
@@ -23,7 +23,7 @@ impl Clock {
         Self { offset_ms: None }
     }
 
-    /// A clock that starts at the system's time and that [`Clock::jump`] moves.
+    /// A clock that starts at the system's time. [`Clock::jump`] moves it.
     pub fn movable() -> Self {
         Self { offset_ms: Some(Arc::new(AtomicI64::new(0))) }
     }
@@ -38,7 +38,7 @@ impl Clock {
         }
     }
 
-    /// Moves a movable clock, forward or back; the system's clock stays.
+    /// Moves a movable clock forward or back. Has no effect on the system's clock.
     pub fn jump(&self, by: SignedDuration) {
         if let Some(offset) = &self.offset_ms {
             let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);

@@ -1,12 +1,12 @@
-//! Fault points: the crash tests' way to see, to stop at, and to fail each step of a rotation.
+//! Fault points. With them, the crash tests observe, stop and fail each step of a rotation.
 //!
-//! In a build with the feature `fault-points` the environment says what happens; in every other build this is nothing.
+//! In a build with the feature `fault-points`, environment variables control them. In every other build, they do nothing.
 //!
-//! | variable | |
+//! | variable | value and effect |
 //! |---|---|
-//! | `FAULT_POINT_REPORT` | a pipe: each step is written there as it is reached, `<pid> <step>` a line |
-//! | `FAULT_POINT_STOP` | a step, or `<step> <n>`: the process stops itself when it comes there (for the n-th time), until the test continues or kills it |
-//! | `FAULT_POINT_PANIC` | a file: while it names a step, the task that comes there panics: once, or each time if `always` follows |
+//! | `FAULT_POINT_REPORT` | a pipe: receives a line `<pid> <step>` when a step is reached |
+//! | `FAULT_POINT_STOP` | a step, or `<step> <n>`: when the process reaches the step (for the n-th time), it sends itself SIGSTOP |
+//! | `FAULT_POINT_PANIC` | a file: while it names a step, the task that reaches it panics, once, or each time if `always` follows |
 //! | `FAULT_POINT_FAIL` | a file: while it names a step, that step fails as on a broken disk |
 
 use std::io;
@@ -14,17 +14,17 @@ use std::io;
 #[cfg(feature = "fault-points")]
 mod points;
 
-/// `step` has been reached.
+/// A rotation has reached `step`.
 #[cfg(not(feature = "fault-points"))]
 #[inline(always)]
 pub fn point(_step: &str) {}
 
-/// `step` of a task that is supervised has been reached.
+/// A supervised task has reached `step`.
 #[cfg(not(feature = "fault-points"))]
 #[inline(always)]
 pub fn task(_step: &str) {}
 
-/// `step`, an operation of a disk, is about to be made.
+/// The disk operation `step` is about to begin.
 ///
 /// # Errors
 /// Never in this build.
@@ -34,7 +34,7 @@ pub fn disk(_step: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// `step` has been reached: it is reported, and the process stops if told to.
+/// A rotation has reached `step`. Reports it, and stops or panics if a test wants that.
 #[cfg(feature = "fault-points")]
 pub fn point(step: &str) {
     points::report(step);
@@ -42,16 +42,16 @@ pub fn point(step: &str) {
     points::panic(step);
 }
 
-/// `step` of a task that is supervised has been reached: it panics if told to. Not reported, as it is no step of a rotation.
+/// A supervised task has reached `step`. Panics if a test wants that. Reports nothing, because it is not a step of a rotation.
 #[cfg(feature = "fault-points")]
 pub fn task(step: &str) {
     points::panic(step);
 }
 
-/// `step`, an operation of a disk, is about to be made.
+/// The disk operation `step` is about to begin.
 ///
 /// # Errors
-/// The test wants it to fail.
+/// A test wants the operation to fail.
 #[cfg(feature = "fault-points")]
 pub fn disk(step: &str) -> io::Result<()> {
     points::fail(step)

@@ -20,7 +20,7 @@ use crate::downstream::Connections;
 use crate::outbound::Protocol;
 use crate::supervise::{Restarts, Task};
 use crate::token::live::View;
-use crate::token::{Outcome, Trigger};
+use crate::token::{Collectors, TokenMetrics};
 use crate::upstream::pool::OpenConnections;
 
 const REQUESTS: &str = "bearer_proxy_requests_total";
@@ -53,14 +53,12 @@ struct Inner {
     registry: Registry,
     workers: worker::Workers,
     replays: IntCounterVec,
-    refreshes: IntCounterVec,
-    refresh_duration: prometheus::Histogram,
+    token: TokenMetrics,
     /// Without labels; a vector since the series is absent where no end is known.
     token_expiry: GaugeVec,
     token_generation: IntGauge,
     token_unpersisted: IntGauge,
     needs_login: IntGauge,
-    store_operations: IntCounterVec,
     restarts: Restarts,
     upstream_connections: IntGaugeVec,
     downstream_connections: IntGauge,
@@ -101,11 +99,13 @@ impl Metrics {
         let refreshes = counters(&registry, REFRESHES, "Ended refreshes of the token.", &["trigger", "outcome"]);
         let refresh_duration = HistogramOpts::new(REFRESH_DURATION, "How long a refresh of the token took.")
             .buckets(histogram::BOUNDS.iter().map(Duration::as_secs_f64).collect());
+        let refresh_duration = registered(&registry, made(prometheus::Histogram::with_opts(refresh_duration)));
         let token_expiry = "When the live token expires, as Unix time; 0: no token. Absent: no known end.";
         let unpersisted = "1 while a rotated token is held that the store has not taken.";
         let store_operations =
             counters(&registry, STORE_OPERATIONS, "Operations on the store.", &["operation", "outcome"]);
         let restarts = counters(&registry, TASK_RESTARTS, "Tasks that died and were started again.", &["task"]);
+        let restarts = Restarts::new(restarts);
         let upstream_connections = Opts::new(UPSTREAM_CONNECTIONS, "Open connections to the upstream.");
         let file_descriptors = Opts::new(FILE_DESCRIPTORS, "Open file descriptors, and how many there may be.");
         let build_info = Opts::new(BUILD_INFO, "Always 1; the label is the version that runs.")
@@ -117,11 +117,6 @@ impl Metrics {
                 replays.with_label_values(&[reason.name(), outcome.name()]);
             }
         }
-        for trigger in TRIGGERS {
-            for outcome in OUTCOMES {
-                refreshes.with_label_values(&[trigger.name(), outcome.name()]);
-            }
-        }
         let upstream_connections = registered(&registry, made(IntGaugeVec::new(upstream_connections, &["protocol"])));
         for protocol in [Protocol::Http1, Protocol::Http2] {
             upstream_connections.with_label_values(&[protocol_name(protocol)]);
@@ -131,14 +126,12 @@ impl Metrics {
         let inner = Inner {
             workers,
             replays,
-            refreshes,
-            refresh_duration: registered(&registry, made(prometheus::Histogram::with_opts(refresh_duration))),
+            token: TokenMetrics::new(Collectors { refreshes, refresh_duration, store_operations }, restarts.clone()),
             token_expiry: registered(&registry, made(GaugeVec::new(Opts::new(TOKEN_EXPIRY, token_expiry), &[]))),
             token_generation: gauge(&registry, TOKEN_GENERATION, "The live token's generation; 0: none yet."),
             token_unpersisted: gauge(&registry, TOKEN_UNPERSISTED, unpersisted),
             needs_login: gauge(&registry, NEEDS_LOGIN, "1 while the grant needs a login."),
-            store_operations,
-            restarts: Restarts::new(restarts),
+            restarts,
             upstream_connections,
             upstream_open: OpenConnections::default(),
             downstream_open: OnceLock::new(),
@@ -155,20 +148,9 @@ impl Metrics {
         self.inner.workers.add(&self.inner.replays)
     }
 
-    /// A refresh ended.
-    pub fn refresh(&self, trigger: Trigger, outcome: Outcome, duration: Duration) {
-        self.inner.refreshes.with_label_values(&[trigger.name(), outcome.name()]).inc();
-        self.inner.refresh_duration.observe(duration.as_secs_f64());
-    }
-
-    /// Another process's refresh was taken over. Its duration is in that one's metrics.
-    pub fn peer_refresh(&self) {
-        self.inner.refreshes.with_label_values(&[Trigger::Peer.name(), Outcome::Ok.name()]).inc();
-    }
-
-    /// The store did something, or failed to.
-    pub fn store_operation(&self, operation: &'static str, outcome: &'static str) {
-        self.inner.store_operations.with_label_values(&[operation, outcome]).inc();
+    /// Where the token's journey counts.
+    pub fn token(&self) -> &TokenMetrics {
+        &self.inner.token
     }
 
     /// A task died and is started again.
@@ -256,12 +238,6 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) ->
     registry.register(Box::new(metric.clone())).expect("each name is registered once");
     metric
 }
-
-const TRIGGERS: [Trigger; 5] =
-    [Trigger::Startup, Trigger::Scheduled, Trigger::Rejected, Trigger::Manual, Trigger::Peer];
-
-const OUTCOMES: [Outcome; 5] =
-    [Outcome::Ok, Outcome::Transient, Outcome::Ambiguous, Outcome::Rejected, Outcome::Misconfigured];
 
 /// The protocol by its ALPN name.
 fn protocol_name(protocol: Protocol) -> &'static str {

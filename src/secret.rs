@@ -5,17 +5,17 @@ use std::fmt;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use zeroize::Zeroizing;
 
-/// A secret text: zeroed when dropped, masked in `Debug`, without `Display`, compared in constant time.
+/// A secret text. It is zeroed when dropped, masked in `Debug`, has no `Display`, and is compared in constant time.
 ///
-/// [`Secret::expose`] is the only way to the text, so that every place where a secret can leave is found by one search.
+/// [`Secret::expose`] is the only way to the text, so one search finds every place where a secret can leave.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
-/// Keeps this process's memory out of core dumps, and away from other processes of the same user.
+/// Keeps the memory of this process out of core dumps, and away from other processes of the same user.
 ///
-/// Once for the process, and again whenever a thread has changed its user: the kernel then decides anew.
+/// Call it once at the start, and again after a thread has changed its user, because the kernel then resets the flag.
 pub fn forbid_dumps() {
-    // A system call filter may refuse this; the program works all the same.
+    // A system call filter may refuse this. The program works without it.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
@@ -26,7 +26,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself. Ask of each caller: can this reach a log, an answer or a page?
+    /// The text itself. For each caller, check whether it can reach a log, a response or a page.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,16 +1,17 @@
 //! A token's journey: store → refresher (intent) → token endpoint → store (commit) → live token.
 //!
-//! The refresher is the only writer. Everything that decides is a pure function in [`policy`].
+//! The refresher is the only writer. Times and pauses are decided by pure functions in [`policy`].
 
 pub mod endpoint;
-pub mod fixed;
 pub mod grant;
+pub mod import;
 pub mod journal;
 mod lineage;
 pub mod live;
-pub mod new_grant;
+mod metrics;
 pub mod policy;
 pub mod refresher;
+pub mod static_token;
 pub mod status;
 pub mod store;
 
@@ -22,40 +23,41 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::lineage::{Lineage, NoRandomness};
+pub use self::metrics::{Collectors, TokenMetrics};
 use crate::secret::Secret;
 
-/// The number of an access token: grows by one with each new one and never goes back (0: none yet).
+/// The number of an access token. It grows by one with each new token and never decreases. 0: no token yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
-/// An access token that can stand in an `Authorization` field: visible ASCII.
+/// An access token that an `Authorization` field can carry: visible ASCII.
 ///
-/// RFC 6750 §2.1 allows fewer characters, but servers issue more: Salesforce puts `!` into its tokens, Amazon `|`.
+/// RFC 6750 §2.1 allows fewer characters, but servers issue others too: Salesforce uses `!`, Amazon uses `|`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken(Secret);
 
-/// A refresh token: presented to one token endpoint, once. Printable ASCII (RFC 6749 §A.17), which includes the space,
-/// but not at either end.
+/// A refresh token, which is presented to one token endpoint, once. It is printable ASCII (RFC 6749 §A.17). A space is allowed, but
+/// not at either end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshToken(Secret);
 
-/// 128 bits of a refresh token's SHA-256: tells two apart, and is safe to print and to store.
+/// The first 128 bits of the SHA-256 of a refresh token. It distinguishes tokens, and is safe to print and to store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint([u8; 16]);
 
-/// An access token with its life.
+/// An access token with its lifetime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     pub token: AccessToken,
-    /// When the call that brought it began: its life is counted from there.
+    /// When the call that brought it began. The lifetime counts from there.
     pub obtained_at: Timestamp,
-    /// `None`: no known end (the `static` grant).
+    /// `None`: the expiry is unknown (the `static` grant).
     pub expires_at: Option<Timestamp>,
 }
 
-/// Why a refresh was made.
+/// The cause of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
@@ -63,24 +65,28 @@ pub enum Trigger {
     Scheduled,
     /// The upstream refused the token.
     Rejected,
-    /// A person asked, or gave a new grant.
+    /// A person asked for it, or supplied a new grant.
     Manual,
-    /// Another process made it.
+    /// Another replica performed the refresh.
     Peer,
 }
 
-/// How a refresh ended: one of five classes (interface document §5).
+/// How a refresh ended. It decides whether the grant is kept, and when the next attempt comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RefreshOutcome {
     Ok,
+    /// The server received nothing, or asked for a later attempt (408, 425, 429, 503). The proxy retries with backoff.
     Transient,
+    /// The server may have spent the refresh token, but no clear answer arrived. `oauth.ambiguous_retry` applies.
     Ambiguous,
+    /// The server clearly refused this refresh token. The grant needs a login.
     Rejected,
+    /// The server refused for a reason in the configuration. The grant is kept.
     Misconfigured,
 }
 
-/// A text that is not a token of the kind that was expected.
+/// A text that is not a valid token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the token is empty, or has a character that such a token must not have (RFC 6749 §A.12, §A.17; RFC 6750 §2.1)"
@@ -104,7 +110,7 @@ impl fmt::Display for Generation {
 // === impl AccessToken ===
 
 impl AccessToken {
-    /// Refuses what could not be sent, or could be read as more than one credential: anything but visible ASCII.
+    /// Accepts visible ASCII only. Any other character can't be sent, or could be read as a second credential.
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidToken> {
         parse(text.into(), |byte| byte.is_ascii_graphic()).map(Self)
     }
@@ -113,10 +119,10 @@ impl AccessToken {
         &self.0
     }
 
-    /// The whole `Authorization` value. Built once a generation; requests clone it, which counts a reference.
+    /// The whole `Authorization` value. Built once per generation. A request clones it, which only counts a reference.
     pub fn header(&self) -> Result<HeaderValue, InvalidToken> {
-        // Not marked sensitive: that mark only matters to HPACK, and h2 never indexes `authorization` values anyway. What keeps
-        // it out of logs is that no event of a dependency below `warn` is ever written (see `telemetry`).
+        // Not marked as sensitive: the mark only affects HPACK, and h2 never indexes `authorization` values. The value stays out of
+        // logs because `telemetry` drops all events of dependencies below `warn`.
         HeaderValue::try_from(format!("Bearer {}", self.0.expose())).map_err(|_| InvalidToken)
     }
 }
@@ -191,7 +197,7 @@ fn write_hex(bytes: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-/// Accepts one spelling only: no sign, no missing zeros, no capitals.
+/// Accepts exactly 32 lower-case hexadecimal digits, without a sign.
 fn parse_hex(text: &str) -> Option<[u8; 16]> {
     let is_spelled = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     is_spelled.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(u128::to_be_bytes)
@@ -200,6 +206,8 @@ fn parse_hex(text: &str) -> Option<[u8; 16]> {
 // === impl Trigger ===
 
 impl Trigger {
+    pub const ALL: [Self; 5] = [Self::Startup, Self::Scheduled, Self::Rejected, Self::Manual, Self::Peer];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Startup => "startup",
@@ -211,9 +219,11 @@ impl Trigger {
     }
 }
 
-// === impl Outcome ===
+// === impl RefreshOutcome ===
 
-impl Outcome {
+impl RefreshOutcome {
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Transient, Self::Ambiguous, Self::Rejected, Self::Misconfigured];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::token::live::LiveToken;
     use crate::token::store::LastRefresh;
-    use crate::token::{Access, AccessToken, Generation, Outcome, Trigger};
+    use crate::token::{Access, AccessToken, Generation, RefreshOutcome, Trigger};
 
     fn readiness(seconds_left: Option<i64>, change: impl FnOnce(&mut View)) -> (bool, Vec<String>) {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
@@ -82,7 +82,7 @@ mod tests {
             view.last_refresh = Some(LastRefresh {
                 at: Timestamp::UNIX_EPOCH,
                 trigger: Trigger::Scheduled,
-                outcome: Outcome::Transient,
+                outcome: RefreshOutcome::Transient,
                 duration_ms: 1,
                 error: Some("connection refused".into()),
             });

@@ -17,12 +17,11 @@ use super::serve::Stop;
 use super::{Failure, Outcome};
 use crate::clock::Clock;
 use crate::config::{Config, GrantConfig};
-use crate::metrics::Metrics;
 use crate::token::endpoint::Endpoint;
-use crate::token::journal::{Journal, Prepared, Settings};
-use crate::token::new_grant::{Damaged, NewGrant, NotStored, Verified, verify};
+use crate::token::import::{Damaged, NewGrant, NotStored, Verified, verify};
+use crate::token::journal::{Journal, PreparedStore, Settings};
 use crate::token::store::{CandidateResult, Store, StoreError};
-use crate::token::{Access, Lineage, Outcome as CallOutcome};
+use crate::token::{Access, Lineage, RefreshOutcome, TokenMetrics};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -54,7 +53,7 @@ async fn store(config: &Config, options: &Options, input: impl Read) -> Result<O
         let grant = config.oauth.grant.name();
         return Err(Failure::new(format!("oauth.grant is {grant}: only a refresh_token grant is stored")));
     };
-    let settings = Settings::of(config, endpoint)?;
+    let settings = Settings::new(config, endpoint)?;
     // Taken before it is read: what a slow hand pastes was issued earlier, not later.
     let now = Timestamp::now();
     let lineage = Lineage::random().map_err(|error| Failure::new(format!("the grant was not stored: {error}")))?;
@@ -74,11 +73,11 @@ async fn store(config: &Config, options: &Options, input: impl Read) -> Result<O
             let endpoint =
                 Endpoint::new(endpoint.clone(), &config.outbound).map_err(|error| Failure::new(error.to_string()))?;
             let journal = Journal {
-                store: Prepared::new(open().await?),
+                store: PreparedStore::new(open().await?),
                 endpoint,
                 settings: settings.clone(),
                 clock: Clock::system(),
-                metrics: Metrics::new(),
+                metrics: TokenMetrics::default(),
                 owner: format!("import-{}", std::process::id()),
                 stopping: Arc::default(),
             };
@@ -95,7 +94,7 @@ async fn store(config: &Config, options: &Options, input: impl Read) -> Result<O
             outcome(verified)?
         }
     };
-    if settings.first_to_try(Some(&record)).is_some() {
+    if settings.initial_to_try(Some(&record)).is_some() {
         text += "note: oauth.refresh_token is configured and was never used: the proxy tries it too. Remove it, if this one counts\n";
     }
     Ok(Outcome::done(text))
@@ -112,18 +111,18 @@ fn outcome(verified: Verified) -> Result<String, Failure> {
             ));
         }
         Verified::Withdrawn(result) => match result.outcome {
-            CallOutcome::Rejected => {
+            RefreshOutcome::Rejected => {
                 format!("the token endpoint refused this refresh token: {}; {unchanged}", said(result))
             }
-            CallOutcome::Misconfigured => format!(
+            RefreshOutcome::Misconfigured => format!(
                 "the refresh token could not be verified, for a reason that lies in the configuration: {}; {unchanged}; correct \
                  the configuration and import the token again",
                 said(result)
             ),
-            CallOutcome::Ambiguous => {
+            RefreshOutcome::Ambiguous => {
                 format!("the refresh token may be spent: {}; {unchanged}; log in again for a new one", said(result))
             }
-            CallOutcome::Transient | CallOutcome::Ok => format!(
+            RefreshOutcome::Transient | RefreshOutcome::Ok => format!(
                 "the refresh token could not be verified: {}; {unchanged}; import the token again, or store it with --unverified",
                 said(result)
             ),

@@ -10,8 +10,7 @@ use super::{Exit, Failure, Outcome};
 use crate::admin::client::{Client, ClientError};
 use crate::config::{Config, StoreKindConfig};
 use crate::token::journal::Settings;
-use crate::token::refresher::Identity;
-use crate::token::status::{State, Status, Stored, whole_seconds};
+use crate::token::status::{Identity, State, Status, Stored, whole_seconds};
 use crate::token::store::Store;
 
 #[derive(Debug, clap::Args)]
@@ -62,14 +61,14 @@ async fn find(config: &Config, now: Timestamp) -> Result<Found, Failure> {
     else {
         return Err(Failure::new(format!("{not_running}, and this grant lives in its memory alone")));
     };
-    let settings = Settings::of(config, endpoint)?;
+    let settings = Settings::new(config, endpoint)?;
     let failed = |error| Failure::new(format!("{not_running}, and the store can't be read: {error}"));
     let store = Store::open(&config.store, config.outbound.ca_file.as_deref()).await.map_err(failed)?;
     let record = store.load().await.map_err(failed)?;
-    let identity = Identity::of(config);
+    let identity = Identity::new(config);
     let stored =
         Stored { record: record.as_ref(), settings: &settings, identity: &identity, margin: config.refresh.margin };
-    Ok(Found::Stored(Status::of_stored(stored, now), not_running))
+    Ok(Found::Stored(Status::from_stored(stored, now), not_running))
 }
 
 fn exit(status: &Status, now: Timestamp) -> Exit {

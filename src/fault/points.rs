@@ -1,4 +1,4 @@
-//! What a fault point does, in the build that has them.
+//! The effects of a fault point, in a build that has them.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,13 +8,13 @@ use rustix::io::Errno;
 use signal_hook::consts::SIGSTOP;
 use signal_hook::low_level::raise;
 
-/// How often the step to stop at has been reached.
+/// How often the process has reached the step of `FAULT_POINT_STOP`.
 static REACHED: AtomicU32 = AtomicU32::new(0);
 
 pub(super) fn report(step: &str) {
     let Some(path) = std::env::var_os("FAULT_POINT_REPORT") else { return };
     if let Ok(mut report) = OpenOptions::new().append(true).open(path) {
-        // One write, so that the lines of several processes don't mix. A test that has gone away no longer judges.
+        // One write, so the lines of several processes do not mix. An error means that the test has ended.
         let _ = report.write_all(format!("{} {step}\n", std::process::id()).as_bytes());
     }
 }
@@ -26,7 +26,7 @@ pub(super) fn stop(step: &str) {
         _ => (wanted.as_str(), 1),
     };
     if name == step && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == times {
-        // Sent to this very thread, which therefore goes no further; sent to the process, it may reach another one first.
+        // `raise` stops this thread before it continues. A signal to the process could reach another thread first.
         let _ = raise(SIGSTOP);
     }
 }

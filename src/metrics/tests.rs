@@ -1,6 +1,6 @@
 use super::*;
 use crate::token::live::LiveToken;
-use crate::token::{Access, AccessToken, Generation};
+use crate::token::{Access, AccessToken, Generation, RefreshOutcome, Trigger};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ fn has(text: &str, line: &str) {
 fn every_metric_of_the_interface_is_there_with_help_and_type() {
     let metrics = Metrics::new();
     metrics.worker().request(&Method::GET, StatusCode::OK, Source::Upstream, Duration::ZERO);
-    metrics.store_operation("load", "ok");
+    metrics.token().store_operation("load", "ok");
     let text = scrape(&metrics);
     for (name, kind) in [
         (REQUESTS, "counter"),
@@ -155,8 +155,8 @@ fn the_grant_is_read_at_the_scrape() {
 #[test]
 fn refreshes_and_store_operations_are_counted_by_their_labels() {
     let metrics = Metrics::new();
-    metrics.refresh(Trigger::Rejected, Outcome::Ambiguous, Duration::from_millis(70));
-    metrics.store_operation("write", "unavailable");
+    metrics.token().refresh(Trigger::Rejected, RefreshOutcome::Ambiguous, Duration::from_millis(70));
+    metrics.token().store_operation("write", "unavailable");
     let text = scrape(&metrics);
     has(&text, r#"bearer_proxy_token_refreshes_total{outcome="ambiguous",trigger="rejected"} 1"#);
     has(&text, r#"bearer_proxy_token_refresh_duration_seconds_bucket{le="0.1"} 1"#);

@@ -40,13 +40,13 @@ pub enum Source {
 struct Worker {
     shard: Arc<Shard>,
     /// Where this worker counts each kind of answer, found without a lock. Few kinds are ever seen.
-    requests: RefCell<Vec<(Answer, Arc<Tally>)>>,
+    requests: RefCell<Vec<(RequestLabels, Arc<Tally>)>>,
     replays: IntCounterVec,
 }
 
 /// The labels of one series of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Answer {
+struct RequestLabels {
     method: &'static str,
     status: u16,
     source: Source,
@@ -56,7 +56,7 @@ struct Answer {
 #[derive(Default)]
 struct Shard {
     /// Locked when an answer is the first of its kind, and by scrapes.
-    requests: Mutex<Vec<(Answer, Arc<Tally>)>>,
+    requests: Mutex<Vec<(RequestLabels, Arc<Tally>)>>,
     /// In flight is what began and has not ended.
     began: Tally,
     ended: Tally,
@@ -85,7 +85,7 @@ struct Descriptions {
 impl WorkerMetrics {
     /// A request is over: its response's last byte was sent, or it was cut.
     pub fn request(&self, method: &Method, status: StatusCode, source: Source, duration: Duration) {
-        self.worker.answered(Answer { method: method_label(method), status: status.as_u16(), source });
+        self.worker.answered(RequestLabels { method: method_label(method), status: status.as_u16(), source });
         self.worker.shard.request_duration.observe(duration);
     }
 
@@ -134,7 +134,7 @@ impl Source {
 // === impl Worker ===
 
 impl Worker {
-    fn answered(&self, answer: Answer) {
+    fn answered(&self, answer: RequestLabels) {
         let mut known = self.requests.borrow_mut();
         if let Some((_, tally)) = known.iter().find(|(kind, _)| *kind == answer) {
             return tally.add(1);
@@ -178,7 +178,7 @@ impl Collector for Workers {
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let mut answers = BTreeMap::<Answer, u64>::new();
+        let mut answers = BTreeMap::<RequestLabels, u64>::new();
         let mut in_flight = 0;
         let (mut request, mut upstream, mut wait) = (Sum::default(), Sum::default(), Sum::default());
         for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -226,9 +226,9 @@ fn histogram(sum: Sum) -> proto::Metric {
     metric
 }
 
-// === impl Answer ===
+// === impl RequestLabels ===
 
-impl Answer {
+impl RequestLabels {
     fn metric(self, count: u64) -> proto::Metric {
         let label = |name: &str, value: &str| {
             let mut pair = proto::LabelPair::default();

@@ -28,8 +28,8 @@ use url::{Position, Url};
 use crate::config::{Origin, Outbound, TokenEndpoint};
 use crate::outbound::{Connector, TlsError};
 use crate::secret::Secret;
-use crate::token::{AccessToken, Outcome, RefreshToken};
-use call::Limits;
+use crate::token::{AccessToken, RefreshOutcome, RefreshToken};
+use call::CallLimits;
 pub(crate) use document::{Document, Member};
 use mask::Mask;
 use request::Template;
@@ -70,21 +70,21 @@ pub enum GrantType {
 /// A refresh token that arrives with a 2xx response and is not the presented one is the only live successor of the
 /// grant. So no variant that can carry it lets a caller handle the rest without it.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum CallResult {
     Issued(Issued),
     /// A new refresh token, but no access token that can be used.
-    Succeeded(Succeeded),
+    SuccessorOnly(SuccessorOnly),
     /// No new token.
-    Failed(Failure),
+    Failed(RefreshFailure),
 }
 
 /// A response that has a new refresh token, and is a failure otherwise.
 #[derive(Clone, Debug)]
-pub struct Succeeded {
+pub struct SuccessorOnly {
     /// Must be stored: the presented one is spent.
     pub refresh: RefreshToken,
     /// Ambiguous or misconfigured.
-    pub failure: Failure,
+    pub failure: RefreshFailure,
 }
 
 /// What the server issued (RFC 6749 §5.1).
@@ -99,9 +99,9 @@ pub struct Issued {
 
 /// A token call that brought no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Never [`Outcome::Ok`].
-    pub outcome: Outcome,
+pub struct RefreshFailure {
+    /// Never [`RefreshOutcome::Ok`].
+    pub outcome: RefreshOutcome,
     /// What the server or the network said, in words that hold no secret.
     pub error: String,
     /// The server's `Retry-After`, clamped to 1 s to 5 min.
@@ -138,14 +138,14 @@ impl Endpoint {
     }
 
     /// One call, bounded by `oauth.request_timeout`. Not a byte is sent after `send_by`, when the right to present has
-    /// run out: the outcome is then [`Outcome::Transient`].
+    /// run out: the outcome is then [`RefreshOutcome::Transient`].
     ///
     /// Must be run to its end: **never drop this future**, and so never put it under a `timeout` or into a `select!`,
     /// nor await it in a task that can be aborted. A call that is given up after its bytes left is a lost grant: the
     /// server has spent the refresh token, and nobody has heard the successor. The refresher gives each call a task of
     /// its own.
-    pub async fn call(&self, presented: Presented<'_>, send_by: Instant) -> Answer {
-        let limits = Limits { send_by, end_by: Instant::now() + self.config.request_timeout };
+    pub async fn call(&self, presented: Presented<'_>, send_by: Instant) -> CallResult {
+        let limits = CallLimits { send_by, end_by: Instant::now() + self.config.request_timeout };
         let mask = Mask::new(presented, &self.config);
         let request = self.template.request(presented, &self.config);
         call::call(&self.connector, request, limits, presented, &mask).await

@@ -8,10 +8,11 @@ use tokio::task::JoinSet;
 
 use super::InvalidToken;
 use super::endpoint::{Endpoint, EndpointError};
-use super::fixed::Fixed;
-use super::journal::{Journal, Prepared, Settings};
+use super::journal::{Journal, PreparedStore, Settings};
 use super::live::Live;
-use super::refresher::{Ending, Identity, Refresher, Tokens};
+use super::refresher::{Ending, Refresher, Tokens};
+use super::static_token::StaticToken;
+use super::status::Identity;
 use super::store::{Store, StoreError};
 use crate::clock::Clock;
 use crate::config::{Config, GrantConfig, RefreshConfig, SecretSource};
@@ -55,24 +56,24 @@ impl Grant {
     /// Starts the grant's task. Requests may have to wait for a first token.
     pub async fn start(config: &Config, clock: Clock, metrics: &Metrics) -> Result<Self, GrantError> {
         let GrantSettings { source, refresh } = GrantSettings::new(config)?;
-        let (live, identity) = (Arc::new(Live::new(clock.clone())), Identity::of(config));
+        let (live, identity) = (Arc::new(Live::new(clock.clone())), Identity::new(config));
         let (stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
         let tokens = match source {
             Source::Static(source) => {
-                let (fixed, tokens) = Fixed::new(source, live, refresh.wait, identity);
-                let run = fixed.run(stopped, metrics.clone());
+                let (fixed, tokens) = StaticToken::new(source, live, refresh.wait, identity);
+                let run = fixed.run(stopped, metrics.restarts().clone());
                 task.spawn(async { run.await.map(|()| Ending::Stored) });
                 tokens
             }
             Source::TokenEndpoint(parts) => {
                 let (endpoint, settings) = *parts;
                 let journal = Journal {
-                    store: Prepared::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?),
+                    store: PreparedStore::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?),
                     endpoint,
                     settings,
                     clock,
-                    metrics: metrics.clone(),
+                    metrics: metrics.token().clone(),
                     owner: owner(),
                     stopping: Arc::default(),
                 };
@@ -124,7 +125,7 @@ impl GrantSettings {
         let source = match &config.oauth.grant {
             GrantConfig::Static { access_token } => Source::Static(access_token.clone()),
             GrantConfig::RefreshToken { endpoint, .. } | GrantConfig::ClientCredentials { endpoint } => {
-                let settings = Settings::of(config, endpoint)?;
+                let settings = Settings::new(config, endpoint)?;
                 Source::TokenEndpoint(Box::new((Endpoint::new(endpoint.clone(), &config.outbound)?, settings)))
             }
         };

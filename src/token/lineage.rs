@@ -1,4 +1,4 @@
-//! Which grant a record belongs to, whatever its generation.
+//! The id of a grant, independent of its generation.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{first_half, parse_hex, write_hex};
 use crate::token::store::Binding;
 
-/// The id of a grant that a person supplied, by `import` or as an initial token. Rotations keep it. Within one lineage, the
-/// higher generation is the live one.
+/// The id of a grant that a person supplied: by `import`, by `login`, or as the initial token. Rotations keep it. Within one
+/// lineage, the higher generation is live.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Lineage([u8; 16]);
@@ -21,7 +21,7 @@ pub struct NoRandomness;
 // === impl Lineage ===
 
 impl Lineage {
-    /// A new grant's.
+    /// The lineage of a new grant.
     ///
     /// # Errors
     /// The operating system supplies no random numbers.
@@ -31,8 +31,8 @@ impl Lineage {
         Ok(Self(bytes))
     }
 
-    /// The lineage of a record that has none of its own: one without a grant, or one that version 0.1.0 wrote. Every process
-    /// derives the same one. The lengths keep two bindings apart whose parts read the same in a row.
+    /// The lineage of a record without one: an empty record, or a record of version 0.1.0. Every process derives the same lineage.
+    /// The lengths distinguish two bindings whose concatenated parts are equal.
     pub fn derived(binding: &Binding) -> Self {
         let Binding { token_url, client_id, upstream_origin } = binding;
         let mut context = Context::new(&SHA256);

@@ -1,141 +1,123 @@
-//! The only writer of the live token: when it is refreshed, one at a time, and what follows each outcome.
+//! The only writer of the live token. It decides when to refresh, makes one refresh at a time, and handles each outcome.
 //!
-//! [`Refresher::run`] is a loop that never blocks, in a task that is started again if it dies: the rotation runs in a task of its own that belongs to nobody's request, so
-//! that no client's disconnect can cancel it, what is asked of the store runs in another, and the loop goes on answering
-//! meanwhile.
+//! [`Refresher::run`] is a loop that never blocks, in a task that is started again if it dies. Each rotation runs in a task of its
+//! own, so no client's disconnect can cancel it. Reads and writes of the store run in another task. Meanwhile the loop answers.
 //!
-//! | file | |
+//! | file | content |
 //! |---|---|
-//! | `scheduled` | when a refresh is due, unasked |
-//! | `attempts` | whether one may be tried now |
-//! | `outcome` | what follows a rotation |
-//! | `upkeep` | what the store says unasked, and what it has not taken yet |
-//! | `reconcile` | what to make of what the store holds |
-//! | `publish` | what the rest of the program sees of it |
-//! | `command` | what it can ask |
+//! | `command` | the handle of the rest of the program |
+//! | `schedule` | when a refresh is due by itself |
 //! | `requests` | refreshes that a person asks for |
+//! | `backoff` | whether a refresh may be tried now |
+//! | `in_flight` | the rotation in flight, and the requests that wait for it |
+//! | `outcome` | what follows a rotation |
+//! | `store_sync` | reads and writes of the store between rotations |
+//! | `reconcile` | how the stored record relates to the known one |
+//! | `adopt` | the live token after a new record |
+//! | `publish` | the view of the grant that the rest of the program reads |
 
-mod attempts;
+mod adopt;
+mod backoff;
 mod command;
+mod in_flight;
 mod outcome;
 mod publish;
 mod reconcile;
 mod requests;
-mod scheduled;
+mod schedule;
+mod store_sync;
 #[cfg(test)]
 #[cfg(feature = "simulator")]
 mod tests;
-mod upkeep;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::attempts::Attempts;
+use self::backoff::Backoff;
 pub(in crate::token) use self::command::{Command, Verdict};
-pub use self::command::{Identity, NotRefreshed, Refusal, Tokens, Unavailable};
+pub use self::command::{NotRefreshed, Refusal, Tokens, Unavailable};
+use self::in_flight::InFlight;
 pub use self::reconcile::{Reconciliation, reconcile};
 use self::requests::Requests;
-use self::scheduled::{Ends, Moment};
-use self::upkeep::{Errand, PersistAgain};
+use self::schedule::{Deadlines, Moment};
+use self::store_sync::{PersistAgain, SyncResult};
 use crate::clock::Clock;
 use crate::config::RefreshConfig;
 use crate::fault;
-use crate::metrics::Metrics;
 use crate::supervise::{Died, Task, supervise};
-use crate::token::endpoint::{Endpoint, Failure};
-use crate::token::journal::{Issue, Journal, Plan, Prepared, Rotation, Settings, Which, plan_stored};
+use crate::token::endpoint::Endpoint;
+use crate::token::journal::{Journal, PreparedStore, Settings, TokenSource};
 use crate::token::live::Live;
+use crate::token::status::Identity;
 use crate::token::store::Record;
-use crate::token::{Fingerprint, Generation, Outcome, Trigger, policy};
+use crate::token::{Fingerprint, Generation, TokenMetrics, Trigger, policy};
 
-/// How often the wall clock is looked at, so that a jump or a suspend is noticed.
+/// How often the loop reads the wall clock, to detect a jump or a suspend.
 const TICK: Duration = Duration::from_secs(10);
 
-/// What the task that owns the grant knows and holds. It outlives the task: see [`Refresher::run`].
+/// The state of the task that owns the grant. It outlives that task: see [`Refresher::run`].
 pub struct Refresher {
     journal: Arc<Journal>,
     live: Arc<Live>,
     clock: Clock,
     config: RefreshConfig,
-    /// Counts the configurations, so that an outcome is known to be of an older one.
+    /// The number of the configuration. An outcome with a lower number belongs to an older one.
     settings_number: u64,
-    metrics: Metrics,
+    metrics: TokenMetrics,
     commands: mpsc::UnboundedReceiver<Command>,
     /// The newest record that this process knows.
     record: Option<Record>,
-    /// Another process made the record's last refresh, while this one ran.
+    /// Another process made the last refresh of the record while this one ran.
     by_peer: bool,
-    /// Of a refresh token that a person gave without an access token, so that nobody knows yet whether it works.
-    unproven: Option<Fingerprint>,
+    /// The refresh token that a person supplied without an access token, until a refresh with it has succeeded.
+    unverified: Option<Fingerprint>,
     /// The store has been read.
     read: bool,
-    /// Why what the store holds is of no use to anybody.
+    /// Why the stored document can't be used.
     unusable: Option<String>,
-    /// When the store is looked at.
-    look_at: Option<Instant>,
+    /// When to read the store.
+    next_read: Option<Instant>,
+    /// When the store was last read, by the wall clock.
+    last_read: Option<jiff::Timestamp>,
     unpersisted: Option<PersistAgain>,
-    errand: Option<JoinHandle<Errand>>,
-    attempts: Attempts,
+    store_sync: Option<JoinHandle<SyncResult>>,
+    backoff: Backoff,
     in_flight: Option<InFlight>,
-    /// A rotation that has ended, and whose waiters have no answer yet.
+    /// A rotation that has ended and whose waiters have no answer yet.
     ending: Option<InFlight>,
     requests: Requests,
-    /// When a token was last refreshed on schedule, here or by a peer.
-    scheduled: Option<Instant>,
-    /// When the store was last read, by the wall clock.
-    looked: Option<jiff::Timestamp>,
-    /// The generation of a token that is dated in the future: nobody knows how old it is, so it is renewed.
+    /// When a token was last refreshed on schedule, by this process or by a peer.
+    last_scheduled: Option<Instant>,
+    /// The generation of a token that is dated in the future. Its age is unknown, so it is renewed.
     misdated: Option<Generation>,
-    /// Nothing was refreshed yet, and something may be due.
+    /// Nothing has been refreshed since the start, and something may be due.
     starting: bool,
-    /// The live token's end by the monotonic clock, which ends it even where the wall clock was set back.
-    ends: Ends,
+    deadlines: Deadlines,
     draining: bool,
     jitter: f64,
-}
-
-struct InFlight {
-    which: Which,
-    trigger: Trigger,
-    /// A refusal caused or joined it.
-    held: bool,
-    began: Instant,
-    /// The number of the configuration that it began with.
-    settings: u64,
-    /// The live generation when it began.
-    before: Generation,
-    task: JoinHandle<Rotation>,
-    issue: Issue,
-    /// How it ended, from the moment when its task is over.
-    ended: Option<Rotation>,
-    /// Its task did not end as it should.
-    died: bool,
-    /// It ended with a new refresh token alone.
-    odd: bool,
-    waiters: Vec<oneshot::Sender<Verdict>>,
 }
 
 /// What the process leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Ending {
-    /// The store holds all that this process knew.
+    /// The store holds the newest grant.
     Stored,
-    /// The live grant was in this process alone.
+    /// Only this process had the live grant.
     GrantLost,
 }
 
 /// What woke the loop.
 enum Event {
     Command(Option<Command>),
-    /// The rotation in flight, which holds its outcome.
+    /// The rotation in flight has ended, and holds its outcome.
     Ended,
-    Errand(Errand),
+    StoreSynced(SyncResult),
     StoreChanged,
     Time,
     Stop,
@@ -144,7 +126,7 @@ enum Event {
 // === impl Refresher ===
 
 impl Refresher {
-    /// The task and the handle to it. Reads nothing yet.
+    /// Creates the refresher and the handle to it. Reads nothing yet.
     pub fn new(journal: Journal, live: Arc<Live>, config: RefreshConfig, identity: Identity) -> (Self, Tokens) {
         let (send, commands) = mpsc::unbounded_channel();
         let tokens = Tokens::new(Arc::clone(&live), send, config.wait, identity);
@@ -156,60 +138,60 @@ impl Refresher {
             commands,
             record: None,
             by_peer: false,
-            unproven: None,
+            unverified: None,
             read: false,
             unusable: None,
-            look_at: None,
+            next_read: None,
+            last_read: None,
             unpersisted: None,
-            errand: None,
-            attempts: Attempts::new(&config),
+            store_sync: None,
+            backoff: Backoff::new(&config),
             config,
             settings_number: 0,
             in_flight: None,
             ending: None,
             requests: Requests::default(),
-            scheduled: None,
-            looked: None,
+            last_scheduled: None,
             misdated: None,
             starting: true,
-            ends: Ends::default(),
+            deadlines: Deadlines::default(),
             draining: false,
             jitter: policy::random(),
         };
         (refresher, tokens)
     }
 
-    /// Runs until told to stop; then a refresh in flight finishes and is stored, for at most `grace` beyond its own time limit.
-    /// A task that dies is started again, and goes on with what this one held.
+    /// Runs until `stop`. Then it lets a refresh in flight finish and be stored, for at most `grace` beyond its time limit. A task
+    /// that dies is started again with the same state.
     ///
     /// # Errors
-    /// It died too often.
+    /// The task died too often.
     pub async fn run(self, stop: watch::Receiver<bool>, grace: Duration) -> Result<Ending, Died> {
         let restarts = self.metrics.restarts().clone();
-        let held = Arc::new(Mutex::new(self));
-        // Nobody else locks it, so that it is free once the task is dead.
-        let holds = || held.try_lock().is_ok_and(|refresher| refresher.holds_what_is_not_stored());
+        let state = Arc::new(Mutex::new(self));
+        // Only the task locks the state, so the lock is free once the task is dead.
+        let holds = || state.try_lock().is_ok_and(|refresher| refresher.holds_unstored_grant());
         let start = || {
-            let (held, stop) = (Arc::clone(&held), stop.clone());
-            async move { held.lock().await.work(stop, grace).await }
+            let (state, stop) = (Arc::clone(&state), stop.clone());
+            async move { state.lock().await.work(stop, grace).await }
         };
         supervise(Task::Refresher, &restarts, holds, start).await
     }
 
     /// Whether the end of the process would lose a grant.
-    fn holds_what_is_not_stored(&self) -> bool {
+    fn holds_unstored_grant(&self) -> bool {
         self.unpersisted.is_some() || self.in_flight.is_some()
     }
 
     async fn work(&mut self, mut stop: watch::Receiver<bool>, grace: Duration) -> Ending {
-        // Where the task died, somebody may still wait for the outcome of a rotation.
+        // If an earlier task died here, requests may still wait for the outcome of its rotation.
         self.conclude(None);
-        if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.task.is_finished()) {
-            ended(&mut self.in_flight).await;
+        if self.in_flight.as_ref().is_some_and(InFlight::is_finished) {
+            in_flight::ended(&mut self.in_flight).await;
             self.end();
         }
         self.start().await;
-        // Both outlive the turns of the loop: commands that come all the time must not begin the watch or the tick anew.
+        // Both outlive the iterations of the loop. Otherwise a stream of commands would restart the watch and the tick for ever.
         let store = self.journal.store.clone();
         let watching = || changed(store.clone());
         let mut watch = std::pin::pin!(watching());
@@ -219,26 +201,26 @@ impl Refresher {
             let now = self.now();
             self.refresh_as_asked(now.monotonic);
             self.refresh_if_due(now);
-            self.run_errands(now.monotonic);
+            self.sync_store(now.monotonic);
             let wake = self.next_wake(now);
             let event = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Event::Stop,
-                () = ended(&mut self.in_flight) => Event::Ended,
-                errand = upkeep::done(&mut self.errand) => Event::Errand(errand),
+                () = in_flight::ended(&mut self.in_flight) => Event::Ended,
+                synced = store_sync::finished(&mut self.store_sync) => Event::StoreSynced(synced),
                 () = &mut watch => Event::StoreChanged,
                 _ = tick.tick() => Event::Time,
                 () = tokio::time::sleep_until(wake) => Event::Time,
-                // The last: clients can send these without end, and each of the others comes seldom.
+                // Last, because clients can send commands without end, and the other events are rare.
                 command = self.commands.recv() => Event::Command(command),
             };
             match event {
                 Event::Command(Some(command)) => self.obey(command),
                 Event::Ended => self.end(),
-                Event::Errand(errand) => self.errand_done(errand),
+                Event::StoreSynced(synced) => self.store_synced(synced),
                 Event::StoreChanged => {
                     watch.set(watching());
-                    self.look_at = Some(Instant::now());
+                    self.next_read = Some(Instant::now());
                 }
                 Event::Time => self.tick(),
                 Event::Command(None) | Event::Stop => break,
@@ -247,7 +229,7 @@ impl Refresher {
         self.stop(grace).await
     }
 
-    /// Takes up what the store holds. What can't be read now is found out by the first rotation.
+    /// Adopts what the store holds. If the store can't be read now, the first rotation reads it.
     async fn start(&mut self) {
         let found = self.journal.store.load().await;
         self.found(found);
@@ -255,41 +237,24 @@ impl Refresher {
 
     fn refresh_if_due(&mut self, now: Moment) {
         match self.due(now) {
-            Some((_, Trigger::Rejected)) if self.attempts.may_force(now.monotonic).is_err() => {}
-            Some((which, trigger)) => self.begin(which, trigger),
-            None if self.read && self.in_flight.is_none() && self.attempts.retry_at().is_none() => {
-                self.starting = false
+            Some((_, Trigger::Rejected)) if self.backoff.may_force(now.monotonic).is_err() => {}
+            Some((source, trigger)) => self.begin(source, trigger),
+            None if self.read && self.in_flight.is_none() && self.backoff.retry_at().is_none() => {
+                self.starting = false;
             }
             None => {}
         }
     }
 
-    fn begin(&mut self, which: Which, trigger: Trigger) {
-        let journal = Arc::clone(&self.journal);
-        let issue = Issue::default();
-        let known = self.record.as_ref().map(Record::version);
+    fn begin(&mut self, source: TokenSource, trigger: Trigger) {
         tracing::debug!(trigger = trigger.name(), "refresh begins");
         if trigger == Trigger::Scheduled {
-            self.scheduled = Some(Instant::now());
+            self.last_scheduled = Some(Instant::now());
         }
-        self.in_flight = Some(InFlight {
-            which,
-            trigger,
-            held: false,
-            began: Instant::now(),
-            settings: self.settings_number,
-            before: self.live.view().generation(),
-            // A task of its own: nothing that is dropped elsewhere can cancel a call whose bytes have left.
-            task: tokio::spawn({
-                let issue = issue.clone();
-                async move { journal.rotate(known, which, trigger, &issue).await }
-            }),
-            issue,
-            ended: None,
-            died: false,
-            odd: false,
-            waiters: Vec::new(),
-        });
+        let known = self.record.as_ref().map(Record::version);
+        let before = self.live.view().generation();
+        let journal = Arc::clone(&self.journal);
+        self.in_flight = Some(InFlight::begin(journal, known, source, trigger, self.settings_number, before));
         self.publish();
     }
 
@@ -307,13 +272,13 @@ impl Refresher {
             }
             Command::RefusedAgain(generation) => {
                 if self.live.view().generation() == generation {
-                    self.attempts.refused_again(generation, Instant::now());
+                    self.backoff.refused_again(generation, Instant::now());
                 }
             }
-            Command::ReplayAccepted => self.attempts.replay_accepted(),
+            Command::ReplayAccepted => self.backoff.replay_accepted(),
             Command::Refresh(reply) => self.refresh_on_request(reply),
             Command::Reconfigure(new) => self.reconfigure(*new),
-            // What is due is begun by the loop, which this has woken.
+            // The command has woken the loop, which begins what is due.
             Command::Wanted | Command::ReplaceSource(_) => {}
             Command::Drain => {
                 self.draining = true;
@@ -322,45 +287,15 @@ impl Refresher {
         }
     }
 
-    /// Goes on with a changed configuration. What failed with the old one is tried again now.
+    /// Continues with a changed configuration. What failed with the old one is tried again now.
     fn reconfigure(&mut self, (endpoint, settings, config): (Endpoint, Settings, RefreshConfig)) {
         self.journal = Arc::new(self.journal.with(endpoint, settings));
         self.settings_number += 1;
-        self.attempts.reconfigure(&config, self.clock.now());
+        self.backoff.reconfigure(&config, self.clock.now());
         self.config = config;
-        // What is stored may belong to the server that is configured now.
-        self.look_at = Some(Instant::now());
+        // The stored grant may belong to the new server.
+        self.next_read = Some(Instant::now());
         self.publish();
-    }
-
-    /// A refusal of the live token: joins the refresh in flight, or causes one where that is allowed.
-    fn force(&mut self, reply: oneshot::Sender<Verdict>) {
-        if self.in_flight.is_none() {
-            let allowed = if self.unpersisted.is_some() {
-                Err("the new grant could not be stored yet")
-            } else if matches!(plan_stored(&self.journal.settings, self.record.as_ref()), Plan::NeedsLogin(_)) {
-                Err("the grant needs a login")
-            } else {
-                self.attempts.may_force(Instant::now())
-            };
-            if let Err(reason) = allowed {
-                return answer(reply, Verdict::PassOn(reason.to_owned()));
-            }
-            self.begin(Which::Stored, Trigger::Rejected);
-        }
-        if let Some(in_flight) = &mut self.in_flight
-            && !in_flight.held
-        {
-            in_flight.held = true;
-            self.publish();
-        }
-        self.join(reply);
-    }
-
-    fn join(&mut self, reply: oneshot::Sender<Verdict>) {
-        if let Some(in_flight) = &mut self.in_flight {
-            in_flight.waiters.push(reply);
-        }
     }
 
     async fn stop(&mut self, grace: Duration) -> Ending {
@@ -368,13 +303,13 @@ impl Refresher {
         let end = Instant::now() + self.journal.settings.request_timeout + Duration::from_secs(5);
         if self.in_flight.is_some() {
             tracing::info!("a refresh is in flight: waiting for its end");
-            match tokio::time::timeout_at(end, ended(&mut self.in_flight)).await {
+            match tokio::time::timeout_at(end, in_flight::ended(&mut self.in_flight)).await {
                 Ok(()) => self.end(),
                 Err(_) => tracing::error!("the refresh in flight did not end in time; its answer is lost"),
             }
         }
         if self.is_in_memory_alone() {
-            // It may have been moved away just now.
+            // A person may have moved the unusable document away since the last read.
             let found = self.journal.store.load().await;
             self.found(found);
         }
@@ -391,32 +326,10 @@ impl Refresher {
 }
 
 fn answer(reply: oneshot::Sender<Verdict>, verdict: Verdict) {
-    // A client that no longer waits is no error.
+    // The client may have disconnected.
     let _ = reply.send(verdict);
 }
 
-async fn changed(store: Prepared) {
+async fn changed(store: PreparedStore) {
     store.changed().await;
-}
-
-/// Returns when the rotation in flight has ended, and keeps its outcome there; pending for ever where there is none.
-async fn ended(in_flight: &mut Option<InFlight>) {
-    let Some(in_flight) = in_flight else { return std::future::pending().await };
-    if in_flight.ended.is_none() {
-        let joined = (&mut in_flight.task).await;
-        in_flight.died = joined.is_err();
-        in_flight.ended = Some(joined.unwrap_or_else(|error| abnormal(&error, &in_flight.issue)));
-    }
-}
-
-/// What a rotation has come to whose task died: what it was answered is kept, and its lease ends by itself.
-fn abnormal(error: &JoinError, issue: &Issue) -> Rotation {
-    match issue.take() {
-        Some(renewed) => Rotation::Renewed(renewed),
-        None => {
-            let how = if error.is_panic() { "panic" } else { "cancelled" };
-            let error = format!("the refresh ended abnormally ({how})");
-            Rotation::Failed(Failure { outcome: Outcome::Ambiguous, error, retry_after: None }, None)
-        }
-    }
 }

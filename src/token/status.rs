@@ -1,11 +1,10 @@
-//! What the grant looks like from outside: the document of `GET /status` and of `status --json`.
+//! The status document of `GET /status` and `status --json`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Margin;
+use crate::config::{Config, Margin, StoreKindConfig};
 use crate::token::journal::{Plan, Settings, plan};
-use crate::token::refresher::Identity;
 use crate::token::store::{LastRefresh, Record};
 use crate::token::{Access, Generation, policy};
 
@@ -32,11 +31,11 @@ pub enum State {
     /// The live token is known to be dead: the upstream refuses it, and its refresh may have revoked it.
     Refused,
     Expired,
-    /// A person must log in; an access token that has not expired is still used.
+    /// A person must log in. An access token that has not expired is still used.
     NeedsLogin,
 }
 
-/// The status document (interface document §5). A time that is not known is `null`.
+/// The status document. An unknown time is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub state: State,
@@ -46,13 +45,13 @@ pub struct Status {
     pub obtained_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     pub refresh_at: Option<Timestamp>,
-    /// When what failed is tried again.
+    /// When the failed operation is tried again.
     #[serde(default)]
     pub retry_at: Option<Timestamp>,
-    /// What is tried then: `refresh`, `store` (the newest grant is stored) or `load` (the store is read).
+    /// The failed operation: `refresh`, `store` (a write of the newest grant) or `load` (a read of the store).
     #[serde(default)]
     pub retrying: Option<String>,
-    /// When the upstream last refused the live token; `null` once it has accepted a later request with it.
+    /// When the upstream last refused the live token. `null` once the upstream accepts a later request with it.
     #[serde(default)]
     pub refused_at: Option<Timestamp>,
     pub last_refresh: Option<LastRefresh>,
@@ -60,14 +59,14 @@ pub struct Status {
     pub store: String,
     pub draining: bool,
     pub version: String,
-    /// What happened and what to do, where a person is needed.
+    /// What happened and what to do, if only a person can help.
     pub reason: Option<String>,
 }
 
-/// What the state follows from.
+/// The facts that determine the state.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
-    /// Whether there is an access token at all.
+    /// Whether there is an access token, expired or not.
     pub token: bool,
     pub expires_at: Option<Timestamp>,
     pub refresh_at: Option<Timestamp>,
@@ -76,7 +75,15 @@ pub struct Facts {
     pub needs_login: bool,
 }
 
-/// A grant that no process serves: what a store holds, and the configuration that it is read against.
+/// The part of the configuration that the status document shows.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub grant: &'static str,
+    pub profile: &'static str,
+    pub store: &'static str,
+}
+
+/// A stored grant that no running process reports on, and the configuration to judge it by.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {
     pub record: Option<&'a Record>,
@@ -93,7 +100,7 @@ pub fn whole_seconds(time: Timestamp) -> Timestamp {
 // === impl State ===
 
 impl State {
-    pub fn of(facts: Facts, now: Timestamp) -> Self {
+    pub fn new(facts: Facts, now: Timestamp) -> Self {
         let past = |time: Option<Timestamp>| time.is_some_and(|time| time <= now);
         match facts {
             Facts { needs_login: true, .. } => Self::NeedsLogin,
@@ -120,14 +127,14 @@ impl State {
 // === impl Status ===
 
 impl Status {
-    /// What the proxy would say if it had just started. Pure.
-    pub fn of_stored(stored: Stored<'_>, now: Timestamp) -> Self {
+    /// The status that the proxy would report if it had just started. Pure.
+    pub fn from_stored(stored: Stored<'_>, now: Timestamp) -> Self {
         let Stored { record, settings, identity, margin } = stored;
         let reason = match plan(settings, record) {
             Plan::NeedsLogin(reason) => Some(reason),
             Plan::Present { .. } => None,
         };
-        // Of another server, it would not be used.
+        // A grant of another server would not be used.
         let ours = record.filter(|record| record.binding == settings.binding);
         let access = ours.and_then(|record| record.access.as_ref()).map(|access| {
             let (obtained_at, expires_at) = policy::corrected(access.obtained_at, access.expires_at, None, now)
@@ -136,13 +143,13 @@ impl Status {
         });
         let access = access.as_ref();
         let expires_at = access.and_then(|access| access.expires_at);
-        // Without jitter, which each process throws for itself and which makes it earlier.
+        // Without jitter, which each process chooses for itself. Jitter only makes a refresh earlier.
         let refresh_at =
             access.zip(expires_at).map(|(access, end)| policy::refresh_at(access.obtained_at, end, margin, 0.0));
         let facts =
             Facts { token: access.is_some(), expires_at, refresh_at, dead: false, needs_login: reason.is_some() };
         Self {
-            state: State::of(facts, now),
+            state: State::new(facts, now),
             grant: identity.grant.to_owned(),
             profile: identity.profile.to_owned(),
             generation: record.map_or(Generation::default(), |record| record.generation),
@@ -162,7 +169,7 @@ impl Status {
         .in_whole_seconds()
     }
 
-    /// The document's times have no fractions, which many tools can't read (`fromdate` of jq).
+    /// Removes the fractions of all times, because many tools can't read them (`fromdate` of jq).
     pub(in crate::token) fn in_whole_seconds(mut self) -> Self {
         let times = [
             &mut self.obtained_at,
@@ -180,13 +187,26 @@ impl Status {
         self
     }
 
-    /// Whether a request sent at `now` would carry a token that has not expired and is not known to be dead.
+    /// Whether a request sent at `now` would carry an unexpired token that is not known to be dead.
     pub fn usable(&self, now: Timestamp) -> bool {
         match self.state {
             State::Valid | State::Expiring => true,
             State::NeedsLogin => self.obtained_at.is_some() && self.expires_at.is_none_or(|end| now < end),
             State::Starting | State::Refused | State::Expired => false,
         }
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    pub fn new(config: &Config) -> Self {
+        let store = match config.store.kind {
+            StoreKindConfig::File { .. } => "file",
+            StoreKindConfig::Postgres { .. } => "postgres",
+            StoreKindConfig::Memory => "memory",
+        };
+        Self { grant: config.oauth.grant.name(), profile: config.profile.name(), store }
     }
 }
 
@@ -223,7 +243,7 @@ mod tests {
             (facts(true, at(1000), at(900), true, false), State::Expired),
             (facts(true, at(2000), at(1900), false, true), State::NeedsLogin),
         ] {
-            assert_eq!(State::of(facts, now), expected, "{facts:?}");
+            assert_eq!(State::new(facts, now), expected, "{facts:?}");
         }
     }
 
@@ -236,7 +256,7 @@ mod tests {
             upstream_origin: "https://api.test".into(),
         };
         let settings = |first: Option<&str>| Settings {
-            kind: Kind::RefreshToken { first: first.map(|first| RefreshToken::parse(first).unwrap()) },
+            kind: Kind::RefreshToken { initial: first.map(|first| RefreshToken::parse(first).unwrap()) },
             binding: binding("7"),
             request_timeout: Duration::from_secs(30),
             ambiguous_retry: AmbiguousRetry::Once,
@@ -269,7 +289,7 @@ mod tests {
             let settings = settings(first);
             let margin = Margin::Fixed(Duration::from_secs(600));
             let stored = Stored { record: record.as_ref(), settings: &settings, identity: &identity, margin };
-            let status = Status::of_stored(stored, now);
+            let status = Status::from_stored(stored, now);
             assert_eq!((status.state, status.usable(now)), (state, usable), "{record:?}");
             assert_eq!(status.reason.is_some(), state == State::NeedsLogin, "{record:?}");
             assert!(!serde_json::to_string(&status).unwrap().contains("canary"));

@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use bearer_proxy::config::{AmbiguousRetry, ClientAuth, Outbound, TokenEndpoint, TokenFormat};
-use bearer_proxy::token::endpoint::{Answer, Endpoint, Presented};
-use bearer_proxy::token::{Outcome, RefreshToken};
+use bearer_proxy::token::endpoint::{CallResult, Endpoint, Presented};
+use bearer_proxy::token::{RefreshOutcome, RefreshToken};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::time::Instant;
 
@@ -45,8 +45,8 @@ fn bytes_of_an_abandoned_call_are_not_delivered_after_the_path_has_healed() {
         let answer = call(address, Duration::from_secs(2));
         (answer, std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap())
     });
-    let Answer::Failed(failure) = answer else { panic!("{answer:?}") };
-    assert_eq!(failure.outcome, Outcome::Ambiguous, "{failure:?}");
+    let CallResult::Failed(failure) = answer else { panic!("{answer:?}") };
+    assert_eq!(failure.outcome, RefreshOutcome::Ambiguous, "{failure:?}");
     assert_eq!(sockets.lines().count(), 1, "the kernel still has what it would deliver:\n{sockets}");
     namespaces.nft("delete table inet loss");
 
@@ -59,14 +59,14 @@ fn bytes_of_an_abandoned_call_are_not_delivered_after_the_path_has_healed() {
         String::from_utf8_lossy(&read[..length]).into_owned()
     });
     let retried = namespaces.within(&namespaces.client, || call(address, PATIENCE));
-    assert!(matches!(retried, Answer::Issued(_)), "{retried:?}");
+    assert!(matches!(retried, CallResult::Issued(_)), "{retried:?}");
     assert!(server.join().unwrap().starts_with("POST /token"));
     abandoned.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(abandoned.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 /// One call, in this thread's namespace.
-fn call(address: SocketAddr, request_timeout: Duration) -> Answer {
+fn call(address: SocketAddr, request_timeout: Duration) -> CallResult {
     let config = TokenEndpoint {
         url: format!("http://{address}/token").parse().unwrap(),
         client_id: "7".into(),

@@ -27,7 +27,7 @@ const LINEAGES: [Lineage; 3] = [Lineage::First, Lineage::Imported, Lineage::Rest
 impl Decisions {
     pub fn new(ambiguous_retry: AmbiguousRetry) -> Self {
         let settings = Settings {
-            kind: Kind::RefreshToken { first: None },
+            kind: Kind::RefreshToken { initial: None },
             binding: binding(),
             request_timeout: Duration::from_secs(30),
             ambiguous_retry,
@@ -35,9 +35,9 @@ impl Decisions {
         };
         let records: Vec<Record> = grants().map(record).collect();
         let plan = |record: &Record| match plan_stored(&settings, Some(record)) {
-            Plan::Present { token, unclear } => {
+            Plan::Present { token, ambiguous } => {
                 assert_eq!(token, record.refresh, "what is stored is what is presented");
-                Some(u8::try_from(unclear).unwrap().min(MANY))
+                Some(u8::try_from(ambiguous).unwrap().min(MANY))
             }
             Plan::NeedsLogin(_) => None,
         };

@@ -100,7 +100,7 @@ pub fn broken<const N: usize>(s: &State<N>) -> u8 {
     let known = || memories().filter_map(|memory| memory.known);
     let unstored = |memory: Memory| memory.unpersisted.is_none() && memory.known.is_some_and(|known| owed(known.token));
     let rows = [
-        (Counted, !s.stored.needs_login && s.stored.presented < s.books.unclear),
+        (Counted, !s.stored.needs_login && s.stored.presented < s.books.ambiguous),
         (NothingIsLost, s.books.owed & !s.recoverable() != 0 || s.books.set_back & !s.known() != 0),
         (StoredBeforeUsed, s.books.owed != 0 && memories().any(unstored)),
         (OverIsOver, known().chain([s.stored]).any(|grant| grant.needs_login && s.is_live(grant.token))),
@@ -155,10 +155,10 @@ fn after_an_unclear_call<const N: usize>() -> [(&'static str, Condition<N>); 4] 
     [
         ("the grant is over", |_, s| s.stored.needs_login),
         ("who finds the intent of one that died before its call succeeds", |protocol, s| {
-            protocol.commits(s, |_, announced, unclear| announced >= 2 && unclear == 1)
+            protocol.commits(s, |_, announced, ambiguous| announced >= 2 && ambiguous == 1)
         }),
         ("who finds the intent of a lost request succeeds", |protocol, s| {
-            protocol.commits(s, |_, announced, unclear| announced == 2 && unclear == 2)
+            protocol.commits(s, |_, announced, ambiguous| announced == 2 && ambiguous == 2)
         }),
         // The race that is left: between the intent of the present holder and its call, an earlier one's answer is stored
         // that came later than its lease's end, or that the store would not take before.

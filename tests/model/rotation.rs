@@ -29,8 +29,8 @@ impl<const N: usize> Protocol<N> {
     /// The record with the intent.
     pub fn announced(&self, before: Grant) -> Grant {
         let anew = self.is(Mutation::AnIntentCountsAnew);
-        let unclear = self.decisions.plan(before).filter(|_| !anew).unwrap_or(0);
-        Grant { presented: (unclear + 1).min(MANY), ..before }
+        let ambiguous = self.decisions.plan(before).filter(|_| !anew).unwrap_or(0);
+        Grant { presented: (ambiguous + 1).min(MANY), ..before }
     }
 
     pub fn intend(&self, s: &mut State<N>, r: usize, store: Store) {
@@ -65,7 +65,7 @@ impl<const N: usize> Protocol<N> {
         if before.token == s.stored.token && overtaken {
             // Its intent went with the store that was set back.
         } else if before.token == s.stored.token {
-            s.books.unclear = (s.books.unclear + 1).min(MANY);
+            s.books.ambiguous = (s.books.ambiguous + 1).min(MANY);
         } else if !overtaken {
             s.books.broken |= Invariant::SpentIsSpent.bit();
         }
@@ -74,7 +74,7 @@ impl<const N: usize> Protocol<N> {
             s.books.broken |= Invariant::SpentIsSpent.bit();
         }
         let announced = if self.is(Mutation::NoIntent) { 0 } else { self.announced(before).presented };
-        if before.token == s.stored.token && announced < s.books.unclear {
+        if before.token == s.stored.token && announced < s.books.ambiguous {
             s.books.broken |= Invariant::Announced.bit();
         }
         let calls =
@@ -110,7 +110,7 @@ impl<const N: usize> Protocol<N> {
             s.books.owed |= only(token);
         }
         if matches!(answer, Answer::No | Answer::Nothing) && before.token == s.stored.token {
-            s.books.unclear = s.books.unclear.saturating_sub(1);
+            s.books.ambiguous = s.books.ambiguous.saturating_sub(1);
         }
         if serving == Serving::RequestLost && self.is(Mutation::AnAbandonedCallIsNotReset) {
             s.undelivered |= only(before.token);

@@ -141,7 +141,7 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Books {
     /// How often the stored token was presented without a clear answer, up to [`MANY`].
-    pub unclear: u8,
+    pub ambiguous: u8,
     /// Issued and answered to a living replica; neither stored since, nor lost with that process, nor replaced by a person.
     pub owed: Tokens,
     /// Stored until the store was set back, and known to a living replica.
@@ -226,7 +226,7 @@ impl<const N: usize> State<N> {
         }
         self.stored = backup;
         // The judge counts anew: the store has lost what it noted.
-        self.books.unclear = 0;
+        self.books.ambiguous = 0;
         self.overtake();
     }
 

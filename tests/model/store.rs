@@ -46,7 +46,7 @@ impl<const N: usize> Protocol<N> {
 
     fn put(&self, s: &mut State<N>, wanted: Grant) {
         if wanted.token != s.stored.token {
-            s.books.unclear = 0;
+            s.books.ambiguous = 0;
             s.overtake();
         }
         s.books.owed &= !only(wanted.token);

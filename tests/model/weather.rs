@@ -54,7 +54,7 @@ impl<const N: usize> Protocol<N> {
     pub fn commits(&self, state: &State<N>, what: impl Fn(&Replica, u8, u8) -> bool) -> bool {
         state.replicas.iter().enumerate().any(|(r, replica)| {
             let Phase::Answered { before, answer: Answer::Issued(token) } = replica.phase else { return false };
-            what(replica, self.announced(before).presented, state.books.unclear)
+            what(replica, self.announced(before).presented, state.books.ambiguous)
                 && state.stored.token == before.token
                 && self.after(state, Action::Record(r, Store::Answers)).stored.token == token
         })

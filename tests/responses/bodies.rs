@@ -1,6 +1,6 @@
 //! The rows of `bodies.txt`.
 
-use bearer_proxy::token::Outcome;
+use bearer_proxy::token::RefreshOutcome;
 
 use crate::{NEW_REFRESH, OLD_REFRESH, Row, filled, http};
 
@@ -13,11 +13,11 @@ fn row(line: &str) -> Row {
     let fields: Vec<&str> = line.splitn(6, " | ").collect();
     let [outcome, stored, name, status, content_type, body] = fields[..] else { panic!("not a row: {line}") };
     let outcome = match outcome {
-        "ok" => Outcome::Ok,
-        "transient" => Outcome::Transient,
-        "ambiguous" => Outcome::Ambiguous,
-        "rejected" => Outcome::Rejected,
-        "misconfigured" => Outcome::Misconfigured,
+        "ok" => RefreshOutcome::Ok,
+        "transient" => RefreshOutcome::Transient,
+        "ambiguous" => RefreshOutcome::Ambiguous,
+        "rejected" => RefreshOutcome::Rejected,
+        "misconfigured" => RefreshOutcome::Misconfigured,
         other => panic!("no outcome: {other}"),
     };
     let stored = match stored {

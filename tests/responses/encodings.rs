@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use bearer_proxy::token::Outcome::{self, Ambiguous, Ok, Rejected};
+use bearer_proxy::token::RefreshOutcome::{self, Ambiguous, Ok, Rejected};
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
@@ -20,7 +20,7 @@ pub fn rows() -> Vec<Row> {
     let text = str::from_utf8(json).unwrap();
     let marked = format!("\u{feff}{text}");
     let no = br#"{"error":"invalid_grant"}"#;
-    let rows: Vec<(&str, &str, Vec<u8>, Outcome, &str)> = vec![
+    let rows: Vec<(&str, &str, Vec<u8>, RefreshOutcome, &str)> = vec![
         ("200 OK", "gzip", gzip(json), Ok, "gzip"),
         ("200 OK", "x-gzip", gzip(json), Ok, "x-gzip"),
         ("200 OK", "GZIP", gzip(json), Ok, "gzip in capitals"),

@@ -1,6 +1,6 @@
 //! Responses whose HTTP is odd: broken middleboxes, and servers that write HTTP by hand.
 
-use bearer_proxy::token::Outcome::{self, Ambiguous, Ok};
+use bearer_proxy::token::RefreshOutcome::{self, Ambiguous, Ok};
 
 use crate::{NEW_REFRESH, OLD_REFRESH, Row, filled, http};
 
@@ -10,8 +10,10 @@ pub fn rows() -> Vec<Row> {
     let json = filled(JSON);
     let length = json.len();
     let half = length / 2;
-    let new = |name: &str, outcome: Outcome, response: String| Row::new(name, outcome, NEW_REFRESH, filled(&response));
-    let old = |name: &str, outcome: Outcome, response: String| Row::new(name, outcome, OLD_REFRESH, filled(&response));
+    let new =
+        |name: &str, outcome: RefreshOutcome, response: String| Row::new(name, outcome, NEW_REFRESH, filled(&response));
+    let old =
+        |name: &str, outcome: RefreshOutcome, response: String| Row::new(name, outcome, OLD_REFRESH, filled(&response));
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n";
     let (first, second) = json.split_at(half);

@@ -16,11 +16,13 @@ use bearer_proxy::clock::Clock;
 use bearer_proxy::config::{
     AmbiguousRetry, ClientAuth, Outbound, StoreConfig, StoreKindConfig, TokenEndpoint, TokenFormat,
 };
-use bearer_proxy::metrics::Metrics;
+use bearer_proxy::token::TokenMetrics;
 use bearer_proxy::token::endpoint::Endpoint;
-use bearer_proxy::token::journal::{Issue, Journal, Kind, Prepared, Renewed, Rotation, Settings, Which};
+use bearer_proxy::token::journal::{
+    Journal, Kind, PreparedStore, Renewed, Rotation, Settings, TokenSource, Uncommitted,
+};
 use bearer_proxy::token::store::{Binding, Expect, Record, Store};
-use bearer_proxy::token::{Access, AccessToken, Generation, Outcome, RefreshToken, Trigger};
+use bearer_proxy::token::{Access, AccessToken, Generation, RefreshOutcome, RefreshToken, Trigger};
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -35,7 +37,7 @@ struct Row {
     name: String,
     /// All bytes that the server sends before it closes the connection.
     response: Vec<u8>,
-    outcome: Outcome,
+    outcome: RefreshOutcome,
     /// The refresh token that the store holds then.
     stored: String,
     /// Whether the server keeps the connection open.
@@ -60,9 +62,9 @@ async fn judged(row: &Row) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let address = served(row.response.clone(), row.stays_open).await;
     let journal = journal(&format!("http://{address}/token"), folder.path()).await;
-    let rotation = journal.rotate(None, Which::Stored, Trigger::Scheduled, &Issue::default()).await;
+    let rotation = journal.rotate(None, TokenSource::Stored, Trigger::Scheduled, &Uncommitted::default()).await;
     let (outcome, error) = match rotation {
-        Rotation::Renewed(Renewed { failure: None, unpersisted: None, .. }) => (Outcome::Ok, String::new()),
+        Rotation::Renewed(Renewed { failure: None, unpersisted: None, .. }) => (RefreshOutcome::Ok, String::new()),
         Rotation::Renewed(Renewed { failure: Some(failure), unpersisted: None, .. }) => {
             (failure.outcome, failure.error)
         }
@@ -73,7 +75,7 @@ async fn judged(row: &Row) -> Option<String> {
     let stored = store(folder.path()).await.load().await.unwrap().unwrap();
     let refresh = stored.refresh.as_ref().unwrap().secret().expose();
     let access = stored.access.as_ref().unwrap().token.secret().expose();
-    let new = outcome == Outcome::Ok;
+    let new = outcome == RefreshOutcome::Ok;
     let generation = if new || row.stored != OLD_REFRESH { 4 } else { 3 };
     let wanted_access = if new { NEW_ACCESS } else { OLD_ACCESS };
     let leaks = [NEW_ACCESS, NEW_REFRESH, OLD_REFRESH].into_iter().any(|token| error.contains(token));
@@ -83,7 +85,7 @@ async fn judged(row: &Row) -> Option<String> {
         && access == wanted_access
         && stored.generation == Generation(generation)
         && last == Some(outcome)
-        && (stored.needs_login.is_some() == (outcome == Outcome::Rejected))
+        && (stored.needs_login.is_some() == (outcome == RefreshOutcome::Rejected))
         && !leaks;
     (!right).then(|| {
         format!(
@@ -153,18 +155,18 @@ async fn journal(url: &str, folder: &std::path::Path) -> Journal {
     let store = store(folder).await;
     store.write(Expect { version: None, fence: None }, &record).await.unwrap();
     let settings = Settings {
-        kind: Kind::RefreshToken { first: None },
+        kind: Kind::RefreshToken { initial: None },
         binding,
         request_timeout,
         ambiguous_retry: AmbiguousRetry::Once,
         default_lifetime: Duration::from_secs(3600),
     };
     Journal {
-        store: Prepared::new(store),
+        store: PreparedStore::new(store),
         endpoint: Endpoint::new(config, &Outbound { ca_file: None, proxy: None }).unwrap(),
         settings,
         clock: Clock::system(),
-        metrics: Metrics::new(),
+        metrics: TokenMetrics::default(),
         owner: "test".into(),
         stopping: Arc::default(),
     }
@@ -173,7 +175,7 @@ async fn journal(url: &str, folder: &std::path::Path) -> Journal {
 // === impl Row ===
 
 impl Row {
-    fn new(name: &str, outcome: Outcome, stored: &str, response: impl Into<Vec<u8>>) -> Self {
+    fn new(name: &str, outcome: RefreshOutcome, stored: &str, response: impl Into<Vec<u8>>) -> Self {
         Self { name: name.to_owned(), response: response.into(), outcome, stored: stored.to_owned(), stays_open: false }
     }
 }

@@ -2,11 +2,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::cli::tests::{config, nobody, proxy, valid};
+use crate::token::import::{Damaged, NewGrant};
 use crate::token::journal::Settings;
 use crate::token::live::View;
-use crate::token::new_grant::{Damaged, NewGrant};
 use crate::token::store::LastRefresh;
-use crate::token::{Access, AccessToken, Generation, Lineage, Outcome as Result5, RefreshToken, Trigger};
+use crate::token::{Access, AccessToken, Generation, Lineage, RefreshOutcome, RefreshToken, Trigger};
 
 const JSON: Options = Options { json: true };
 const TEXT: Options = Options { json: false };
@@ -18,7 +18,7 @@ async fn stored(config: &Config, expires_at: Timestamp) {
     let lineage = Lineage::random().unwrap();
     let refresh = RefreshToken::parse("canary-refresh").unwrap();
     let grant = NewGrant { lineage, refresh, access, awaited: false };
-    let settings = Settings::of(config, config.oauth.grant.endpoint().unwrap()).unwrap();
+    let settings = Settings::new(config, config.oauth.grant.endpoint().unwrap()).unwrap();
     grant.store(&store, &settings.binding, Damaged::Leave, Duration::from_secs(60)).await.unwrap();
 }
 
@@ -111,7 +111,7 @@ fn a_person_reads_times_as_distances_and_no_control_characters() {
         last_refresh: Some(LastRefresh {
             at: "2026-11-22T01:59:58Z".parse().unwrap(),
             trigger: Trigger::Scheduled,
-            outcome: Result5::Transient,
+            outcome: RefreshOutcome::Transient,
             duration_ms: 212,
             error: Some("HTTP 503\u{1b}[2J\nstate: valid".into()),
         }),

@@ -43,14 +43,14 @@ use super::classify::{Received, classify};
 use super::decode::MAX_BODY;
 use super::mask::Mask;
 use super::watched::Watched;
-use super::{Answer, Failure, Presented};
+use super::{CallResult, Presented, RefreshFailure};
 use crate::clock::Clock;
 use crate::outbound::{Connector, Offer, Stream};
-use crate::token::Outcome;
+use crate::token::RefreshOutcome;
 
 /// When a call has to be where.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct CallLimits {
     /// The first byte leaves by then, or none does.
     pub(super) send_by: Instant,
     /// The answer is whole by then.
@@ -102,18 +102,21 @@ const READ_LATE: Duration = Duration::from_secs(2);
 pub(super) async fn call(
     connector: &Connector,
     request: Request<Full<Bytes>>,
-    limits: Limits,
+    limits: CallLimits,
     presented: Presented<'_>,
     mask: &Mask,
-) -> Answer {
+) -> CallResult {
     let stream = match timeout_at(limits.send_by.min(limits.end_by), connector.connect(Offer::Http1)).await {
         Ok(Ok((stream, _))) => stream,
-        Ok(Err(error)) => return failed(Outcome::Transient, mask.local(&error.to_string())),
-        Err(_) => return failed(Outcome::Transient, "no connection in time".to_owned()),
+        Ok(Err(error)) => return failed(RefreshOutcome::Transient, mask.local(&error.to_string())),
+        Err(_) => return failed(RefreshOutcome::Transient, "no connection in time".to_owned()),
     };
     // Before the first byte, so that whatever ends this call, or this process, also resets it.
     if let Err(error) = stream.reset_on_close(true) {
-        return failed(Outcome::Transient, mask.local(&format!("the connection can't be made to reset: {error}")));
+        return failed(
+            RefreshOutcome::Transient,
+            mask.local(&format!("the connection can't be made to reset: {error}")),
+        );
     }
     let Exchanged { mut io, result, mut received } = exchange(stream, request, limits).await;
     // Only for a `Retry-After` that is a date, beside no `Date`: no need for a clock that tests can move.
@@ -132,13 +135,13 @@ pub(super) async fn call(
             (Some(status), answer)
         }
         Err(Broken { sent: false, why }) => {
-            return failed(Outcome::Transient, format!("nothing was sent: {}", mask.local(&why)));
+            return failed(RefreshOutcome::Transient, format!("nothing was sent: {}", mask.local(&why)));
         }
         Err(Broken { sent: true, why }) => {
-            (None, failed(Outcome::Ambiguous, format!("sent, but not answered: {}", mask.local(&why))))
+            (None, failed(RefreshOutcome::Ambiguous, format!("sent, but not answered: {}", mask.local(&why))))
         }
     };
-    if status.is_none_or(|status| status.is_success()) && !matches!(answer, Answer::Issued(_)) {
+    if status.is_none_or(|status| status.is_success()) && !matches!(answer, CallResult::Issued(_)) {
         if let Some(io) = io {
             read_rest(io, &mut received, limits.end_by).await;
         }
@@ -149,7 +152,7 @@ pub(super) async fn call(
             let response =
                 Received { status, headers: &HeaderMap::new(), body: &body, cut: Some("its HTTP is malformed") };
             match (classify(response, presented, now, mask), &answer) {
-                (Answer::Failed(_), _) | (Answer::Succeeded(_), Answer::Succeeded(_)) => {}
+                (CallResult::Failed(_), _) | (CallResult::SuccessorOnly(_), CallResult::SuccessorOnly(_)) => {}
                 (salvaged, _) => return salvaged,
             }
         }
@@ -176,15 +179,15 @@ async fn read_rest(mut io: Stream, received: &mut Zeroizing<Vec<u8>>, end_by: In
     let _ = timeout_at(end_by.min(Instant::now() + READ_REST), rest).await;
 }
 
-fn failed(outcome: Outcome, error: String) -> Answer {
-    Answer::Failed(Failure { outcome, error, retry_after: None })
+fn failed(outcome: RefreshOutcome, error: String) -> CallResult {
+    CallResult::Failed(RefreshFailure { outcome, error, retry_after: None })
 }
 
-async fn exchange<T>(io: T, request: Request<Full<Bytes>>, limits: Limits) -> Exchanged<T>
+async fn exchange<T>(io: T, request: Request<Full<Bytes>>, limits: CallLimits) -> Exchanged<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let Limits { send_by, end_by } = limits;
+    let CallLimits { send_by, end_by } = limits;
     let watched = Watched::new(io, send_by);
     let sent = Arc::clone(&watched.sent);
     let broken = |why| Broken { sent: sent.load(Ordering::Relaxed), why };
@@ -277,7 +280,7 @@ mod tests {
 
     async fn broken(io: tokio::io::DuplexStream, send_by: Instant) -> Broken {
         let request = Request::post("/token").body(Full::new(Bytes::from_static(b"x"))).unwrap();
-        match exchange(io, request, Limits { send_by, end_by: Instant::now() + MINUTE }).await.result {
+        match exchange(io, request, CallLimits { send_by, end_by: Instant::now() + MINUTE }).await.result {
             Err(broken) => broken,
             Ok(_) => panic!("nobody was there to answer"),
         }
@@ -331,7 +334,7 @@ mod tests {
             tokio::time::resume();
         };
         let request = Request::post("/token").body(Full::new(Bytes::from_static(b"x"))).unwrap();
-        let limits = Limits { send_by: Instant::now() + MINUTE, end_by: Instant::now() + MINUTE };
+        let limits = CallLimits { send_by: Instant::now() + MINUTE, end_by: Instant::now() + MINUTE };
         let (answered, ()) = tokio::join!(exchange(near, request, limits), answer);
         answered.result.map(|answered| {
             assert_eq!(answered.cut, None);

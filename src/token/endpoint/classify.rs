@@ -36,8 +36,8 @@ use super::document::{Document, Member};
 use super::found::{Found, Search, trimmed};
 use super::mask::Mask;
 use super::retry_after::retry_after;
-use super::{Answer, Failure, GrantType, Issued, Presented, Succeeded};
-use crate::token::{AccessToken, Outcome};
+use super::{CallResult, GrantType, Issued, Presented, RefreshFailure, SuccessorOnly};
+use crate::token::{AccessToken, RefreshOutcome};
 
 /// An answer as far as it came.
 #[derive(Clone, Copy)]
@@ -58,11 +58,11 @@ const LEAGUE_NOT_LINKED: &str = "Token is not linked to client";
 
 /// Why there is no token.
 struct Failed {
-    outcome: Outcome,
+    outcome: RefreshOutcome,
     error: String,
 }
 
-pub(super) fn classify(received: Received<'_>, presented: Presented<'_>, now: Timestamp, mask: &Mask) -> Answer {
+pub(super) fn classify(received: Received<'_>, presented: Presented<'_>, now: Timestamp, mask: &Mask) -> CallResult {
     let text = decode::text(received.headers, received.body);
     let status = received.status.as_u16();
     if received.status.is_success() {
@@ -88,13 +88,17 @@ pub(super) fn classify(received: Received<'_>, presented: Presented<'_>, now: Ti
 
 fn failure(
     received: Received<'_>,
-    outcome: Outcome,
+    outcome: RefreshOutcome,
     error: String,
     document: Option<&Document>,
     now: Timestamp,
-) -> Answer {
+) -> CallResult {
     let in_body = document.and_then(|document| document.text("retry-after"));
-    Answer::Failed(Failure { outcome, error, retry_after: retry_after(received.headers, in_body.as_deref(), now) })
+    CallResult::Failed(RefreshFailure {
+        outcome,
+        error,
+        retry_after: retry_after(received.headers, in_body.as_deref(), now),
+    })
 }
 
 /// What a 2xx response is: issued tokens, a successor alone, or a failure.
@@ -104,7 +108,7 @@ fn success(
     status: StatusCode,
     grant_type: GrantType,
     mask: &Mask,
-) -> Result<Answer, (Option<Document>, Failed)> {
+) -> Result<CallResult, (Option<Document>, Failed)> {
     let Found { document, successor } = search.success(text);
     let tokens = |document: &Document| ["access_token", "refresh_token"].map(|name| document.text(name));
     let mut issued: Vec<String> = document.iter().flat_map(tokens).flatten().collect();
@@ -118,14 +122,17 @@ fn success(
                     "the server's new refresh token can't be used: the grant ends with its access token; log in before that"
                 );
             }
-            Ok(Answer::Issued(Issued { access, refresh, lifetime }))
+            Ok(CallResult::Issued(Issued { access, refresh, lifetime }))
         }
         (Err(failed), None) => Err((document, failed)),
         (Err(Failed { outcome, error }), Some(refresh)) => {
             // Whatever else the server says, the grant goes on with its successor.
-            let outcome = if outcome == Outcome::Misconfigured { outcome } else { Outcome::Ambiguous };
+            let outcome = if outcome == RefreshOutcome::Misconfigured { outcome } else { RefreshOutcome::Ambiguous };
             let error = format!("HTTP {}, but {error}; its new refresh token is stored", status.as_u16());
-            Ok(Answer::Succeeded(Succeeded { refresh, failure: Failure { outcome, error, retry_after: None } }))
+            Ok(CallResult::SuccessorOnly(SuccessorOnly {
+                refresh,
+                failure: RefreshFailure { outcome, error, retry_after: None },
+            }))
         }
     }
 }
@@ -136,7 +143,7 @@ fn understand(
     grant_type: GrantType,
     mask: &Mask,
 ) -> Result<(AccessToken, Option<Duration>), Failed> {
-    let ambiguous = |error: &str| Failed { outcome: Outcome::Ambiguous, error: error.to_owned() };
+    let ambiguous = |error: &str| Failed { outcome: RefreshOutcome::Ambiguous, error: error.to_owned() };
     let document = document.ok_or_else(|| ambiguous("the body is not a JSON object with a token"))?;
     let access = match document.member("access_token") {
         Member::Text(text) => text,
@@ -150,11 +157,11 @@ fn understand(
         // RFC 6749 §7.1: a token of a type that is not understood must not be used.
         Member::Text(found) => {
             let error = format!("the token's type is `{}`, not `Bearer`", mask.remote(&found));
-            return Err(Failed { outcome: Outcome::Misconfigured, error });
+            return Err(Failed { outcome: RefreshOutcome::Misconfigured, error });
         }
         Member::Other => {
             let error = "the token_type is not a string".to_owned();
-            return Err(Failed { outcome: Outcome::Misconfigured, error });
+            return Err(Failed { outcome: RefreshOutcome::Misconfigured, error });
         }
     }
     // Some servers write the scheme into the token.
@@ -177,40 +184,47 @@ fn without_token(document: &Document, grant_type: GrantType, mask: &Mask) -> Fai
     let said = error_members(document, mask);
     match refusal(document, grant_type) {
         Some((outcome, mend)) => Failed { outcome, error: format!("there is no access_token in it{said}; {mend}") },
-        None => Failed { outcome: Outcome::Ambiguous, error: format!("there is no access_token in it{said}") },
+        None => Failed { outcome: RefreshOutcome::Ambiguous, error: format!("there is no access_token in it{said}") },
     }
 }
 
 /// The class of what is not a success, and what mends it.
-fn verdict(received: Received<'_>, document: Option<&Document>, grant_type: GrantType) -> (Outcome, &'static str) {
+fn verdict(
+    received: Received<'_>,
+    document: Option<&Document>,
+    grant_type: GrantType,
+) -> (RefreshOutcome, &'static str) {
     let status = received.status.as_u16();
     match status {
-        408 | 425 | 429 | 503 => (Outcome::Transient, ""),
-        300..400 => (Outcome::Misconfigured, "a token call is never redirected; check oauth.token_url"),
+        408 | 425 | 429 | 503 => (RefreshOutcome::Transient, ""),
+        300..400 => (RefreshOutcome::Misconfigured, "a token call is never redirected; check oauth.token_url"),
         // Laravel's answer to a form without its CSRF token.
-        419 => (Outcome::Misconfigured, "this is a page for browsers; check oauth.token_url"),
+        419 => (RefreshOutcome::Misconfigured, "this is a page for browsers; check oauth.token_url"),
         400..500 => match document {
             Some(document) => refusal(document, grant_type)
-                .unwrap_or((Outcome::Misconfigured, "check oauth.token_url and the client's registration")),
+                .unwrap_or((RefreshOutcome::Misconfigured, "check oauth.token_url and the client's registration")),
             // Whole, it could have said no, or that the client is unknown.
-            None if received.cut.is_some() => (Outcome::Ambiguous, ""),
-            None => (Outcome::Misconfigured, "check oauth.token_url"),
+            None if received.cut.is_some() => (RefreshOutcome::Ambiguous, ""),
+            None => (RefreshOutcome::Misconfigured, "check oauth.token_url"),
         },
         // 1xx too: hyper passes over those that may come, so this one ended the exchange without an answer.
-        _ => (Outcome::Ambiguous, ""),
+        _ => (RefreshOutcome::Ambiguous, ""),
     }
 }
 
 /// What an error response says. `None`: its code is unknown.
-fn refusal(document: &Document, grant_type: GrantType) -> Option<(Outcome, &'static str)> {
+fn refusal(document: &Document, grant_type: GrantType) -> Option<(RefreshOutcome, &'static str)> {
     let code = document.text("error").unwrap_or_default();
     let hints = |text: &str| document.text("hint").is_some_and(|found| found.trim() == text);
     let no = refuses_the_grant(&code, document);
     let mend = match (code.as_str(), grant_type) {
         _ if no && hints(LEAGUE_NOT_LINKED) => "it was issued to another client; check oauth.client_id",
-        (_, GrantType::RefreshToken) if no => return Some((Outcome::Rejected, "a new login is needed")),
+        (_, GrantType::RefreshToken) if no => return Some((RefreshOutcome::Rejected, "a new login is needed")),
         (_, GrantType::Code) if no => {
-            return Some((Outcome::Rejected, "the code is used up or was not meant for this client; log in again"));
+            return Some((
+                RefreshOutcome::Rejected,
+                "the code is used up or was not meant for this client; log in again",
+            ));
         }
         (_, GrantType::ClientCredentials) if no => "check oauth.client_id, oauth.client_secret and oauth.grant",
         // League 8 says so of a `redirect_uri` that it does not expect, too.
@@ -226,7 +240,7 @@ fn refusal(document: &Document, grant_type: GrantType) -> Option<(Outcome, &'sta
         ("invalid_request", _) => "check oauth.token_format, oauth.client_auth and oauth.send_redirect_uri_on_refresh",
         _ => return None,
     };
-    Some((Outcome::Misconfigured, mend))
+    Some((RefreshOutcome::Misconfigured, mend))
 }
 
 /// Whether the server clearly refuses the refresh token or the code itself.

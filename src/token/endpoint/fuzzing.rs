@@ -19,11 +19,11 @@ use url::form_urlencoded::byte_serialize;
 use super::classify::{Received, classify};
 use super::mask::Mask;
 use super::request::basic;
-use super::{Answer, GrantType, Issued, Presented, Succeeded};
+use super::{CallResult, GrantType, Issued, Presented, SuccessorOnly};
 use crate::config::{AmbiguousRetry, ClientAuth, TokenEndpoint, TokenFormat};
 use crate::fuzzing::Message;
 use crate::secret::Secret;
-use crate::token::{Outcome, RefreshToken};
+use crate::token::{RefreshOutcome, RefreshToken};
 
 /// What was presented. Neither may come back out, in none of the forms that were on the wire.
 const TOKEN: &str = "canary+token/==";
@@ -46,31 +46,39 @@ pub fn answer(data: &[u8]) {
     for at in [body.len() / 3, body.len() / 2, body.len().saturating_sub(1)] {
         let part = judged(status, &headers, &body[..at], Some("reset"), grant_type);
         match (&whole, &part) {
-            (_, Answer::Failed(part)) if part.outcome == Outcome::Ambiguous => {}
+            (_, CallResult::Failed(part)) if part.outcome == RefreshOutcome::Ambiguous => {}
             // The successor stands behind a complete object, and behind the cut: it was not received.
             (whole, part) if brought(whole).is_some() && brought(part).is_none() => {}
-            (Answer::Failed(whole), Answer::Failed(part)) => assert_eq!(part.outcome, whole.outcome, "cut at {at}"),
-            (Answer::Issued(whole), Answer::Issued(part)) => {
+            (CallResult::Failed(whole), CallResult::Failed(part)) => {
+                assert_eq!(part.outcome, whole.outcome, "cut at {at}")
+            }
+            (CallResult::Issued(whole), CallResult::Issued(part)) => {
                 assert_eq!((&part.access, &part.refresh), (&whole.access, &whole.refresh), "cut at {at}");
             }
             // A successor is kept, whatever followed it.
-            (_, Answer::Succeeded(_)) => {}
+            (_, CallResult::SuccessorOnly(_)) => {}
             _ => unreachable!("cut at {at}, {whole:?} is {part:?}"),
         }
     }
 }
 
 /// The successor in an answer.
-fn brought(answer: &Answer) -> Option<&RefreshToken> {
+fn brought(answer: &CallResult) -> Option<&RefreshToken> {
     match answer {
-        Answer::Issued(issued) => issued.refresh.as_ref(),
-        Answer::Succeeded(succeeded) => Some(&succeeded.refresh),
-        Answer::Failed(_) => None,
+        CallResult::Issued(issued) => issued.refresh.as_ref(),
+        CallResult::SuccessorOnly(succeeded) => Some(&succeeded.refresh),
+        CallResult::Failed(_) => None,
     }
 }
 
 /// The class of an answer, which keeps what a class promises.
-fn judged(status: StatusCode, headers: &HeaderMap, body: &[u8], cut: Option<&str>, grant_type: GrantType) -> Answer {
+fn judged(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    cut: Option<&str>,
+    grant_type: GrantType,
+) -> CallResult {
     let (Some(mask), Ok(now)) = (mask(), "2026-11-22T02:00:00Z".parse::<Timestamp>()) else { unreachable!() };
     let (Ok(token), code) = (RefreshToken::parse(TOKEN), Secret::new("code")) else { unreachable!() };
     let presented = match grant_type {
@@ -83,31 +91,31 @@ fn judged(status: StatusCode, headers: &HeaderMap, body: &[u8], cut: Option<&str
         && let Some(successor) = successor(body)
     {
         let kept = match &answer {
-            Answer::Issued(issued) => issued.refresh.as_ref(),
-            Answer::Succeeded(succeeded) => Some(&succeeded.refresh),
-            Answer::Failed(_) => None,
+            CallResult::Issued(issued) => issued.refresh.as_ref(),
+            CallResult::SuccessorOnly(succeeded) => Some(&succeeded.refresh),
+            CallResult::Failed(_) => None,
         };
         // Of the grants without a refresh token of their own, the presented one could be a successor.
         let presented = grant_type == GrantType::RefreshToken && successor == TOKEN;
         assert!(presented || kept.is_some_and(|kept| kept.secret().expose() == successor), "a successor is lost");
     }
-    if let Answer::Succeeded(Succeeded { failure, .. }) = &answer {
+    if let CallResult::SuccessorOnly(SuccessorOnly { failure, .. }) = &answer {
         assert!(status.is_success(), "{status}");
-        assert!(matches!(failure.outcome, Outcome::Ambiguous | Outcome::Misconfigured), "{failure:?}");
+        assert!(matches!(failure.outcome, RefreshOutcome::Ambiguous | RefreshOutcome::Misconfigured), "{failure:?}");
         shows_nothing(&failure.error, headers, body);
     }
     match &answer {
-        Answer::Succeeded(_) => {}
-        Answer::Issued(issued) => {
+        CallResult::SuccessorOnly(_) => {}
+        CallResult::Issued(issued) => {
             assert!(status.is_success(), "{status}");
             is_usable(issued);
         }
-        Answer::Failed(failure) => {
-            assert!(failure.outcome != Outcome::Ok);
+        CallResult::Failed(failure) => {
+            assert!(failure.outcome != RefreshOutcome::Ok);
             assert!(failure.error.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{}", failure.error);
             assert!(failure.error.len() < 2000, "{}", failure.error);
             shows_nothing(&failure.error, headers, body);
-            if failure.outcome == Outcome::Rejected {
+            if failure.outcome == RefreshOutcome::Rejected {
                 assert!(grant_type != GrantType::ClientCredentials, "no login could mend it");
                 assert!(status.is_client_error() || status.is_success(), "{status}");
                 assert!(!matches!(status.as_u16(), 408 | 419 | 425 | 429), "{status}");

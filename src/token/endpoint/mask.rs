@@ -1,7 +1,7 @@
 //! Keeps secrets out of the words that a server sends back.
 //!
 //! An error text is written to logs, to the store and to the status page, and a server may quote in it what it was
-//! sent. So a text passes through here before it becomes part of a [`Failure`](super::Failure). What was presented is
+//! sent. So a text passes through here before it becomes part of a [`RefreshFailure`](super::RefreshFailure). What was presented is
 //! replaced, whole or in parts, and so is anything that only looks like a token.
 //!
 //! A server may cut a secret into pieces, escape it, or encode it. So the text is compared without its escapes and its

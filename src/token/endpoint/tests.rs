@@ -118,15 +118,15 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint::new(config, &Outbound { ca_file: None, proxy: None }).unwrap()
 }
 
-async fn call(endpoint: &Endpoint) -> Answer {
+async fn call(endpoint: &Endpoint) -> CallResult {
     let send_by = Instant::now() + Duration::from_secs(60);
     endpoint.call(Presented::RefreshToken(&RefreshToken::parse(TOKEN).unwrap()), send_by).await
 }
 
 /// The failure, which holds no secret.
-async fn failure(endpoint: &Endpoint) -> Failure {
+async fn failure(endpoint: &Endpoint) -> RefreshFailure {
     match call(endpoint).await {
-        Answer::Failed(failure) => {
+        CallResult::Failed(failure) => {
             assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
             failure
         }
@@ -148,7 +148,7 @@ async fn a_token_is_issued_over_one_connection_by_one_request() {
         let body = r#"{"token_type":"Bearer","expires_in":60,"access_token":"new","refresh_token":"next"}"#;
         let server = Server::answering(http("200 OK", body)).await;
         match call(&server.endpoint()).await {
-            Answer::Issued(Issued { access, refresh, lifetime }) => {
+            CallResult::Issued(Issued { access, refresh, lifetime }) => {
                 assert_eq!(access.secret().expose(), "new");
                 assert_eq!(refresh, RefreshToken::parse("next").ok());
                 assert_eq!(lifetime, Some(Duration::from_secs(60)));
@@ -186,7 +186,7 @@ async fn without_a_connection_nothing_is_lost() {
     // Bound, noted and closed: nobody listens there.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let failure = failure(&endpoint(address)).await;
-    assert_eq!((failure.outcome, failure.error.as_str()), (Outcome::Transient, "connection refused"));
+    assert_eq!((failure.outcome, failure.error.as_str()), (RefreshOutcome::Transient, "connection refused"));
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_failed_tls_handshake_presents_nothing() {
         .await;
         let config = config(&format!("https://{}/oauth/token", plain.address));
         let endpoint = Endpoint::new(config, &Outbound { ca_file: None, proxy: None }).unwrap();
-        assert_eq!(failure(&endpoint).await.outcome, Outcome::Transient);
+        assert_eq!(failure(&endpoint).await.outcome, RefreshOutcome::Transient);
         assert_eq!(plain.counts(), (1, 0));
     })
     .await;
@@ -229,7 +229,7 @@ async fn a_connection_lost_after_the_request_left_is_ambiguous() {
             ("not HTTP", not_http, 1),
         ] {
             let failure = failure(&server.endpoint()).await;
-            assert_eq!(failure.outcome, Outcome::Ambiguous, "{name}: {failure:?}");
+            assert_eq!(failure.outcome, RefreshOutcome::Ambiguous, "{name}: {failure:?}");
             assert!(failure.error.starts_with("sent, but not answered: "), "{name}: {failure:?}");
             assert_eq!(server.counts(), (1, presented), "{name}");
         }
@@ -249,7 +249,7 @@ async fn an_answer_that_stops_half_way_is_ambiguous() {
         for answer in answers {
             let server = Server::answering(answer).await;
             let failure = failure(&server.endpoint()).await;
-            assert_eq!(failure.outcome, Outcome::Ambiguous, "{answer}: {failure:?}");
+            assert_eq!(failure.outcome, RefreshOutcome::Ambiguous, "{answer}: {failure:?}");
             assert_eq!(server.counts(), (1, 1), "{answer}");
         }
     })
@@ -268,7 +268,7 @@ async fn a_server_that_says_nothing_is_given_up_as_ambiguous() {
         })
         .await;
         let failure = failure(&silent.endpoint()).await;
-        assert_eq!(failure.outcome, Outcome::Ambiguous);
+        assert_eq!(failure.outcome, RefreshOutcome::Ambiguous);
         assert_eq!(failure.error, "sent, but not answered: no answer in time");
         assert_eq!(silent.counts(), (1, 1));
     })
@@ -286,7 +286,7 @@ async fn a_server_that_stalls_in_its_answer_is_given_up_as_ambiguous() {
             drop(peer);
         })
         .await;
-        assert_eq!(failure(&stalled.endpoint()).await.outcome, Outcome::Ambiguous);
+        assert_eq!(failure(&stalled.endpoint()).await.outcome, RefreshOutcome::Ambiguous);
         assert_eq!(stalled.counts(), (1, 1));
     })
     .await;
@@ -303,7 +303,7 @@ async fn a_redirect_is_not_followed() {
             ))
             .await;
             let failure = failure(&server.endpoint()).await;
-            assert_eq!(failure.outcome, Outcome::Misconfigured, "{status}");
+            assert_eq!(failure.outcome, RefreshOutcome::Misconfigured, "{status}");
             assert!(failure.error.contains(&location), "{status}: {failure:?}");
             assert_eq!((server.counts(), target.counts()), ((1, 1), (0, 0)), "{status}");
         }
@@ -317,7 +317,7 @@ async fn a_refusal_that_quotes_the_request_is_told_without_the_quote() {
         let body = format!(r#"{{"error":"invalid_grant","error_description":"{TOKEN} of client with {SECRET}"}}"#);
         let server = Server::answering(http("400 Bad Request", &body)).await;
         let failure = failure(&server.endpoint()).await;
-        assert_eq!(failure.outcome, Outcome::Rejected);
+        assert_eq!(failure.outcome, RefreshOutcome::Rejected);
         assert_eq!(failure.error, "HTTP 400: invalid_grant: *** of client with ***; a new login is needed");
         assert_eq!(server.counts(), (1, 1));
     })
@@ -328,17 +328,17 @@ async fn a_refusal_that_quotes_the_request_is_told_without_the_quote() {
 async fn an_answer_is_read_up_to_sixteen_mebibytes() {
     local(async {
         let token = r#"{"access_token":"x","#;
-        let rows = [(16 << 20, None), ((16 << 20) + 1, Some(Outcome::Ambiguous))];
+        let rows = [(16 << 20, None), ((16 << 20) + 1, Some(RefreshOutcome::Ambiguous))];
         for (size, expected) in rows {
             let padding = " ".repeat(size - token.len() - 1);
             let server = Server::answering(http("200 OK", &format!("{token}{padding}}}"))).await;
             match call(&server.endpoint()).await {
-                Answer::Issued(_) => assert_eq!(expected, None),
-                Answer::Failed(failure) => {
+                CallResult::Issued(_) => assert_eq!(expected, None),
+                CallResult::Failed(failure) => {
                     assert_eq!(Some(failure.outcome), expected, "{failure:?}");
                     assert!(failure.error.contains("larger than 16777216 bytes"), "{failure:?}");
                 }
-                Answer::Succeeded(succeeded) => panic!("{succeeded:?}"),
+                CallResult::SuccessorOnly(succeeded) => panic!("{succeeded:?}"),
             }
         }
     })
@@ -350,7 +350,7 @@ async fn an_informational_answer_is_not_the_answer() {
     local(async {
         let answer = format!("HTTP/1.1 103 Early Hints\r\n\r\n{}", http("200 OK", r#"{"access_token":"x"}"#));
         let server = Server::answering(answer).await;
-        assert!(matches!(call(&server.endpoint()).await, Answer::Issued(_)));
+        assert!(matches!(call(&server.endpoint()).await, CallResult::Issued(_)));
     })
     .await;
 }

@@ -1,15 +1,15 @@
-//! What a rotation would present: decided from the configuration and from what the store holds. Pure.
+//! What a rotation presents, decided from the configuration and the stored record. Pure.
 //!
-//! A grant is bound to its server, and is never sent to another. A first refresh token of the configuration is tried before the
-//! stored grant and beside it: it takes the grant's place once it has worked, and leaves it alone until then.
+//! A grant is bound to its server and is never sent to another. The initial token of the configuration is tried before the stored
+//! grant. It replaces the grant only after a refresh with it has succeeded.
 
 use std::time::Duration;
 
 use crate::config::{AmbiguousRetry, Config, GrantConfig, TokenEndpoint};
 use crate::token::store::{Binding, Record};
-use crate::token::{InvalidToken, Outcome, RefreshToken};
+use crate::token::{InvalidToken, RefreshOutcome, RefreshToken};
 
-/// What rotations depend on.
+/// The part of the configuration that rotations depend on.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub kind: Kind,
@@ -19,36 +19,36 @@ pub struct Settings {
     pub default_lifetime: Duration,
 }
 
-/// The two grants that are renewed at a token endpoint.
+/// The grant types that use a token endpoint.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// With the first refresh token of the configuration.
     RefreshToken {
-        first: Option<RefreshToken>,
+        /// `oauth.refresh_token`.
+        initial: Option<RefreshToken>,
     },
     ClientCredentials,
 }
 
-/// Which refresh token a rotation presents.
+/// Where the presented refresh token comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// The candidate that a person supplied.
+pub enum TokenSource {
+    /// The candidate that `import` supplied.
     Candidate,
-    /// The configuration's first one.
-    First,
-    /// The stored grant's; of `client_credentials` none.
+    /// `oauth.refresh_token`.
+    Initial,
+    /// The stored grant. The client credentials grant presents no refresh token.
     Stored,
 }
 
-/// What a rotation would do with what the store holds. A pure decision.
+/// What a rotation would do.
 #[derive(Debug, PartialEq)]
 pub enum Plan {
     Present {
         token: Option<RefreshToken>,
-        /// How often this token was presented before without a clear answer.
-        unclear: u32,
+        /// How many earlier calls with this token had an ambiguous outcome.
+        ambiguous: u32,
     },
-    /// Only a person can help; the text says what happened and what to do.
+    /// Only a person can help. The text says what happened and what to do.
     NeedsLogin(String),
 }
 
@@ -57,15 +57,15 @@ pub(super) const LOG_IN: &str = "Log in again and store the new grant with `bear
 // === impl Settings ===
 
 impl Settings {
-    /// Of the configuration, with its grant's token endpoint.
+    /// `endpoint` is the token endpoint of the configured grant.
     ///
     /// # Errors
-    /// `oauth.refresh_token` is no token.
-    pub fn of(config: &Config, endpoint: &TokenEndpoint) -> Result<Self, InvalidToken> {
+    /// `oauth.refresh_token` is not a valid token.
+    pub fn new(config: &Config, endpoint: &TokenEndpoint) -> Result<Self, InvalidToken> {
         let kind = match &config.oauth.grant {
             GrantConfig::RefreshToken { first, .. } => {
-                let first = first.as_ref().map(|first| RefreshToken::parse(first.expose())).transpose()?;
-                Kind::RefreshToken { first }
+                let initial = first.as_ref().map(|initial| RefreshToken::parse(initial.expose())).transpose()?;
+                Kind::RefreshToken { initial }
             }
             GrantConfig::ClientCredentials { .. } | GrantConfig::Static { .. } => Kind::ClientCredentials,
         };
@@ -83,21 +83,21 @@ impl Settings {
         })
     }
 
-    pub fn first(&self) -> Option<&RefreshToken> {
+    pub fn initial(&self) -> Option<&RefreshToken> {
         match &self.kind {
-            Kind::RefreshToken { first } => first.as_ref(),
+            Kind::RefreshToken { initial } => initial.as_ref(),
             Kind::ClientCredentials => None,
         }
     }
 
-    /// The configuration's first refresh token, if it was never taken before and may be presented.
-    pub fn first_to_try(&self, stored: Option<&Record>) -> Option<&RefreshToken> {
-        self.first().filter(|first| {
+    /// The initial token, if it was never tried before and may be presented.
+    pub fn initial_to_try(&self, stored: Option<&Record>) -> Option<&RefreshToken> {
+        self.initial().filter(|initial| {
             let known = |record: &Record| {
-                record.taken.contains(&first.fingerprint())
-                    || record.refresh.as_ref().is_some_and(|stored| stored == *first)
+                record.tried_initial.contains(&initial.fingerprint())
+                    || record.refresh.as_ref().is_some_and(|stored| stored == *initial)
             };
-            !stored.is_some_and(known) && self.after_unclear(stored, first).is_ok()
+            !stored.is_some_and(known) && self.check_retry(stored, initial).is_ok()
         })
     }
 
@@ -107,14 +107,14 @@ impl Settings {
             return None;
         }
         let candidate = stored?.candidate.as_ref().filter(|candidate| candidate.binding == self.binding)?;
-        candidate.token.as_ref().filter(|token| self.after_unclear(stored, token).is_ok())
+        candidate.token.as_ref().filter(|token| self.check_retry(stored, token).is_ok())
     }
 
-    /// How often `token` was presented without a clear answer, where it may be presented again; else why it may not.
-    pub fn after_unclear(&self, stored: Option<&Record>, token: &RefreshToken) -> Result<u32, String> {
+    /// Checks `oauth.ambiguous_retry`: how many calls with `token` were ambiguous, or why it may not be presented again.
+    pub fn check_retry(&self, stored: Option<&Record>, token: &RefreshToken) -> Result<u32, String> {
         let of_candidate = |record: &'_ Record| record.candidate.as_ref()?.intent.clone();
         let intents = stored.map(|record| [record.intent.clone(), of_candidate(record)]);
-        let unclear = intents
+        let ambiguous = intents
             .into_iter()
             .flatten()
             .flatten()
@@ -124,11 +124,11 @@ impl Settings {
             .unwrap_or(0);
         let allowed = match self.ambiguous_retry {
             AmbiguousRetry::UntilClear => true,
-            AmbiguousRetry::Once => unclear <= 1,
-            AmbiguousRetry::Never => unclear == 0,
+            AmbiguousRetry::Once => ambiguous <= 1,
+            AmbiguousRetry::Never => ambiguous == 0,
         };
-        let times = if unclear == 1 { "once".to_owned() } else { format!("{unclear} times") };
-        allowed.then_some(unclear).ok_or_else(|| {
+        let times = if ambiguous == 1 { "once".to_owned() } else { format!("{ambiguous} times") };
+        allowed.then_some(ambiguous).ok_or_else(|| {
             format!(
                 "The refresh token was presented {times} without a clear answer, and oauth.ambiguous_retry forbids another try. \
                  {LOG_IN}"
@@ -137,36 +137,36 @@ impl Settings {
     }
 
     fn present(&self, stored: Option<&Record>, token: &RefreshToken) -> Plan {
-        match self.after_unclear(stored, token) {
-            Ok(unclear) => Plan::Present { token: Some(token.clone()), unclear },
+        match self.check_retry(stored, token) {
+            Ok(ambiguous) => Plan::Present { token: Some(token.clone()), ambiguous },
             Err(reason) => Plan::NeedsLogin(reason),
         }
     }
 
-    /// The record that a rotation starts from.
+    /// The record that a rotation starts from. A token that may not be presented again is marked as tried.
     pub(super) fn before(&self, stored: Option<Record>) -> Record {
         let mut before = stored.unwrap_or_else(|| Record::empty(self.binding.clone()));
-        if let Some(first) = self.first()
-            && self.after_unclear(Some(&before), first).is_err()
-            && !before.taken.contains(&first.fingerprint())
+        if let Some(initial) = self.initial()
+            && self.check_retry(Some(&before), initial).is_err()
+            && !before.tried_initial.contains(&initial.fingerprint())
         {
-            // The next intent will take the place of the one that says so.
-            before.taken.push(first.fingerprint());
+            // The next intent will replace the one that holds this fact.
+            before.tried_initial.push(initial.fingerprint());
         }
         if let Some(candidate) = &before.candidate
             && let Some(token) = &candidate.token
-            && let Err(reason) = self.after_unclear(Some(&before), token)
+            && let Err(reason) = self.check_retry(Some(&before), token)
         {
-            before.candidate = Some(candidate.clone().settled(Outcome::Ambiguous, Some(reason)));
+            before.candidate = Some(candidate.clone().settled(RefreshOutcome::Ambiguous, Some(reason)));
         }
         before
     }
 }
 
-/// Decides what is presented, from what the store holds: a candidate comes first, then a first token, then the stored grant.
+/// Decides what is presented: first a candidate, then the initial token, then the stored grant.
 pub fn plan(settings: &Settings, stored: Option<&Record>) -> Plan {
     plan_candidate(settings, stored)
-        .or_else(|| plan_first(settings, stored))
+        .or_else(|| plan_initial(settings, stored))
         .unwrap_or_else(|| plan_stored(settings, stored))
 }
 
@@ -174,14 +174,14 @@ pub(super) fn plan_candidate(settings: &Settings, stored: Option<&Record>) -> Op
     settings.candidate_to_try(stored).map(|candidate| settings.present(stored, candidate))
 }
 
-pub(super) fn plan_first(settings: &Settings, stored: Option<&Record>) -> Option<Plan> {
-    settings.first_to_try(stored).map(|first| settings.present(stored, first))
+pub(super) fn plan_initial(settings: &Settings, stored: Option<&Record>) -> Option<Plan> {
+    settings.initial_to_try(stored).map(|initial| settings.present(stored, initial))
 }
 
-/// [`plan`] without a candidate and a first token.
+/// [`plan`] without the candidate and the initial token.
 pub fn plan_stored(settings: &Settings, stored: Option<&Record>) -> Plan {
     if matches!(settings.kind, Kind::ClientCredentials) {
-        return Plan::Present { token: None, unclear: 0 };
+        return Plan::Present { token: None, ambiguous: 0 };
     }
     let Some(record) = stored else {
         return Plan::NeedsLogin("No grant is stored. Log in and store one with `bearer-proxy import`.".into());
@@ -189,18 +189,18 @@ pub fn plan_stored(settings: &Settings, stored: Option<&Record>) -> Plan {
     if let Some(mismatch) = binding_mismatch(&record.binding, &settings.binding) {
         return Plan::NeedsLogin(mismatch);
     }
-    // Without a stored grant, it is the first token's fate that a person has to know.
-    let unclear_first = || settings.first().and_then(|first| settings.after_unclear(stored, first).err());
+    // Without a stored grant, the person must know what became of the initial token.
+    let ambiguous_initial = || settings.initial().and_then(|initial| settings.check_retry(stored, initial).err());
     match (&record.needs_login, &record.refresh) {
         (Some(reason), _) => Plan::NeedsLogin(reason.clone()),
         (None, Some(token)) => settings.present(stored, token),
-        (None, None) => Plan::NeedsLogin(unclear_first().unwrap_or_else(|| {
+        (None, None) => Plan::NeedsLogin(ambiguous_initial().unwrap_or_else(|| {
             "The stored grant has no refresh token. Log in and store one with `bearer-proxy import`.".into()
         })),
     }
 }
 
-/// Says how a stored grant does not belong to the configured server; `None`: it does.
+/// Describes how a stored grant differs from the configured server. `None`: it belongs to that server.
 pub fn binding_mismatch(stored: &Binding, configured: &Binding) -> Option<String> {
     let parts = [
         ("oauth.token_url", &stored.token_url, &configured.token_url),

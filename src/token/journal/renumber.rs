@@ -1,5 +1,7 @@
-//! Writes over a record that is not the expected one: a process gives a grant its own generation, and an answer follows a grant
-//! whose generation was changed during the call.
+//! Writes over a record that is not the expected one.
+//!
+//! A process gives an adopted grant a generation of its own count. A response follows a grant whose generation changed during
+//! the call.
 
 use super::{Journal, LEASE_LOST, LEASE_MARGIN};
 use crate::token::store::{Expect, Leased, Record, StoreError, Written};
@@ -7,8 +9,8 @@ use crate::token::store::{Expect, Leased, Record, StoreError, Written};
 // === impl Journal ===
 
 impl Journal {
-    /// Stores a grant under the number that this process has given it. Under the lease: what a peer has noted since, when it
-    /// presented it, must stay.
+    /// Stores a grant under the generation that this process has given it. It takes the lease, because the notes of a peer that
+    /// has presented the token since must stay.
     pub async fn renumber(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
         match self.observe("lease", self.store.lease(&self.owner, LEASE_MARGIN).await)? {
             Leased::Held(lease) => {
@@ -27,7 +29,7 @@ impl Journal {
         }
         let same_lineage = stored.as_ref().is_some_and(|stored| stored.lineage == record.lineage);
         let (intent, needs_login) = stored.map(|stored| (stored.intent, stored.needs_login)).unwrap_or_default();
-        // A refusal of a grant that was replaced says nothing about the one that replaced it.
+        // The refusal of a replaced grant says nothing about its replacement.
         let needs_login = needs_login.filter(|_| same_lineage);
         let record = Record { intent, needs_login, ..record.clone() };
         match self.observe("commit", self.store.write(Expect { fence: Some(fence), ..expect }, &record).await)? {
@@ -37,15 +39,18 @@ impl Journal {
     }
 }
 
-/// `ours`, as it is to be written where `theirs` was found in the place of what `ours` was to follow; `None`: `theirs` counts. Pure.
+/// The record to write instead of `ours`, when the store holds `theirs` and not what was `expected`. `None`: `theirs` wins.
+/// Pure.
 ///
-/// `ours` is the only live successor in three cases. `theirs` is what was presented, and only its candidate has changed. `theirs`
-/// holds the token that was presented, under a generation or a lineage that it was given since. Or `theirs` is older: the store was
-/// set back during the call.
+/// `ours` is the only live successor in three cases:
+///
+/// * `theirs` is the expected grant, and only its candidate has changed.
+/// * `theirs` holds the token that was presented, under another generation or lineage.
+/// * `theirs` is older, because the store was set back during the call.
 pub fn rebased(ours: &Record, theirs: &Record, expected: Expect) -> Option<Record> {
     let found = theirs.version();
     if expected.version.is_some_and(|version| version.is_same_grant(found) && version != found) {
-        // Of the candidate that was presented, our outcome counts.
+        // For the candidate that this process presented, its own outcome counts.
         let fingerprint = |record: &Record| record.candidate.as_ref().map(|candidate| candidate.fingerprint);
         let same = fingerprint(ours) == fingerprint(theirs);
         let settled = ours.candidate.as_ref().is_some_and(|candidate| candidate.token.is_none());
@@ -66,6 +71,6 @@ pub fn rebased(ours: &Record, theirs: &Record, expected: Expect) -> Option<Recor
     }
     record.replace_also(theirs);
     record.generation = ours.generation.max(theirs.generation.next());
-    record.taken.extend(theirs.taken.iter().filter(|taken| !ours.taken.contains(taken)));
+    record.tried_initial.extend(theirs.tried_initial.iter().filter(|tried| !ours.tried_initial.contains(tried)));
     Some(record)
 }

@@ -2,7 +2,9 @@ mod recovery;
 
 use jiff::Timestamp;
 
+use super::failure::rejected;
 use super::*;
+use crate::token::RefreshToken;
 use crate::token::store::Binding;
 
 fn token(text: &str) -> RefreshToken {
@@ -19,7 +21,7 @@ fn a_clear_no_ends_the_grant_that_was_presented_and_no_other() {
     let last = LastRefresh {
         at: Timestamp::UNIX_EPOCH,
         trigger: Trigger::Scheduled,
-        outcome: Outcome::Rejected,
+        outcome: RefreshOutcome::Rejected,
         duration_ms: 7,
         error: Some("HTTP 401: invalid_request".into()),
     };
@@ -38,17 +40,17 @@ fn a_clear_no_ends_the_grant_that_was_presented_and_no_other() {
         (Some("old"), "new", true, false, true, true),
         (None, "new", false, true, true, false),
     ];
-    for (stored, presented, unclear, needs_login, taken, intent_kept) in rows {
+    for (stored, presented, ambiguous, needs_login, taken, intent_kept) in rows {
         let before = Record { intent: Some(intent.clone()), ..record(stored) };
-        let after = rejected(before, &token(presented), unclear, last.clone());
-        let what = format!("{stored:?} {presented} {unclear}");
-        assert_eq!(after.taken == [token(presented).fingerprint()], taken, "{what}");
+        let after = rejected(before, &token(presented), ambiguous, last.clone());
+        let what = format!("{stored:?} {presented} {ambiguous}");
+        assert_eq!(after.tried_initial == [token(presented).fingerprint()], taken, "{what}");
         assert_eq!(after.intent.is_some(), intent_kept, "{what}");
         assert_eq!((after.refresh, after.last_refresh), (stored.map(token), Some(last.clone())), "{what}");
         assert_eq!(after.needs_login.is_some(), needs_login, "{what}");
         let reason = after.needs_login.unwrap_or_default();
         assert_eq!(reason.contains("HTTP 401: invalid_request"), needs_login, "{reason}");
-        assert_eq!(reason.contains("was lost"), needs_login && unclear, "{reason}");
+        assert_eq!(reason.contains("was lost"), needs_login && ambiguous, "{reason}");
     }
 }
 
@@ -86,10 +88,10 @@ fn an_answer_follows_what_was_presented_under_whatever_number_and_nothing_else()
         assert!(again.is_none_or(|record| record.refresh == ours.refresh), "row {number}");
     }
     let taken = |text: &str| token(text).fingerprint();
-    let theirs = Record { taken: vec![taken("one"), taken("two")], ..stored(5, "old") };
-    let ours = Record { taken: vec![taken("two"), taken("three")], ..ours };
+    let theirs = Record { tried_initial: vec![taken("one"), taken("two")], ..stored(5, "old") };
+    let ours = Record { tried_initial: vec![taken("two"), taken("three")], ..ours };
     let again = rebased(&ours, &theirs, expected(Some("old"))).unwrap();
-    assert_eq!(again.taken, [taken("two"), taken("three"), taken("one")]);
+    assert_eq!(again.tried_initial, [taken("two"), taken("three"), taken("one")]);
     // Given again by a person, it is that grant's successor.
     let again = rebased(&ours, &of(1, vec![ancestor], stored(3, "old")), expected(Some("old"))).unwrap();
     assert_eq!((again.lineage, again.replaced), (lineage(1), vec![ancestor]));

@@ -1,4 +1,4 @@
-//! The handle that the rest of the program holds: read the live token, report a refusal, ask for a refresh.
+//! The handle of the rest of the program: it reads the live token, reports refusals, and asks for refreshes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,15 +6,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Config, StoreKindConfig};
 use crate::config::{RefreshConfig, SecretSource};
 use crate::token::endpoint::Endpoint;
 use crate::token::journal::Settings;
 use crate::token::live::{Live, LiveToken, View};
-use crate::token::status::{Facts, State, Status};
+use crate::token::status::{Facts, Identity, State, Status};
 use crate::token::{Generation, Trigger};
 
-/// What the rest of the program holds of the token's journey.
+/// The handle to a grant.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     live: Arc<Live>,
@@ -24,24 +23,16 @@ pub struct Tokens {
     identity: Arc<Identity>,
 }
 
-/// What the status document says of the configuration.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    pub grant: &'static str,
-    pub profile: &'static str,
-    pub store: &'static str,
-}
-
-/// What can be asked of the refresher.
+/// A message to the refresher.
 pub enum Command {
     /// The upstream refused this generation on a first attempt.
     Refused(Generation, oneshot::Sender<Verdict>),
     /// The upstream refused this generation on a replay.
     RefusedAgain(Generation),
     ReplayAccepted,
-    /// A request waits for a token: whatever is due is due now, not at the next tick.
+    /// A request waits for a token. The loop begins what is due, without waiting for the next tick.
     Wanted,
-    /// A person asks.
+    /// A person asks for a refresh.
     Refresh(oneshot::Sender<Verdict>),
     /// The configuration has changed.
     Reconfigure(Box<(Endpoint, Settings, RefreshConfig)>),
@@ -54,7 +45,7 @@ pub enum Command {
 #[derive(Clone, Debug)]
 pub enum Verdict {
     Newer(Arc<LiveToken>),
-    /// No refresh can be had, and why.
+    /// There is no newer token, and why.
     PassOn(String),
 }
 
@@ -62,37 +53,37 @@ pub enum Verdict {
 #[derive(Debug)]
 pub enum Refusal {
     Replay(Arc<LiveToken>),
-    /// The upstream's answer is passed on as it came.
+    /// The upstream's response is passed on unchanged.
     PassOn,
 }
 
-/// There is no usable token, and none came in time.
+/// There is no usable token, and none arrived in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Unavailable {
-    /// What happened; holds no secret.
+    /// What happened. Holds no secret.
     pub reason: String,
     /// Seconds.
     pub retry_after: u64,
 }
 
-/// Why a refresh that a person asked for brought no new token.
+/// Why a requested refresh brought no new token.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct NotRefreshed {
-    /// What happened and what to do; holds no secret.
+    /// What happened and what to do. Holds no secret.
     pub reason: String,
     /// Whether only a login helps.
     pub needs_login: bool,
 }
 
-/// What a request that wants a token finds.
+/// What a request finds.
 #[derive(Debug)]
 enum Found {
     Token(Arc<LiveToken>),
-    /// Worth waiting for.
+    /// A better token may arrive soon.
     Soon,
-    /// Nothing will come without a person.
+    /// No token will arrive before a person acts.
     Never,
 }
 
@@ -112,8 +103,10 @@ impl Tokens {
         &self.live
     }
 
-    /// The token for a request, without waiting. `large`: its body is known to be too large to keep for a replay, so that it
-    /// rather waits for a refresh in flight, which may end the old token at any moment.
+    /// The token for a request, without waiting.
+    ///
+    /// `large`: the body is too large to be kept for a replay. Such a request waits for a refresh in flight, which may end the old
+    /// token at any moment.
     pub fn at_hand(&self, large: bool) -> Option<Arc<LiveToken>> {
         match find(&self.live.view(), self.live.clock().now(), large) {
             Found::Token(token) => Some(token),
@@ -121,7 +114,7 @@ impl Tokens {
         }
     }
 
-    /// The token for a request, waited for up to `refresh.wait`.
+    /// Waits up to `refresh.wait` for the token of a request.
     pub async fn wait_for_token(&self, large: bool) -> Result<Arc<LiveToken>, Unavailable> {
         let clock = self.live.clock();
         if self.live.view().unexpired(clock.now()).is_none() {
@@ -137,12 +130,12 @@ impl Tokens {
         match found {
             Ok(Ok(token)) => Ok(token),
             Ok(Err(())) => Err(unavailable(&view, clock.now())),
-            // The wait was for a better moment: the old token is still the best one, and the upstream decides.
+            // No newer token arrived. The old one is still the best one, and the upstream decides.
             Err(_) => view.unexpired(clock.now()).cloned().ok_or_else(|| unavailable(&view, clock.now())),
         }
     }
 
-    /// Reports that the upstream refused `carried`, and waits for what follows, up to `refresh.wait`.
+    /// Reports that the upstream refused `carried`, and waits up to `refresh.wait` for what to do.
     pub async fn refused(&self, carried: &LiveToken) -> Result<Refusal, Unavailable> {
         let view = self.live.view();
         if view.generation() > carried.generation {
@@ -156,7 +149,7 @@ impl Tokens {
         match self.ask(|reply| Command::Refused(carried.generation, reply)).await {
             Some(Verdict::Newer(token)) => Ok(Refusal::Replay(token)),
             Some(Verdict::PassOn(_)) => Ok(Refusal::PassOn),
-            // The refresh takes long. The proxy makes nothing worse than the upstream does while the token lives.
+            // The refresh takes long. With an unexpired token, the proxy never makes things worse than the upstream does.
             None if self.live.view().unexpired(self.live.clock().now()).is_some() => Ok(Refusal::PassOn),
             None => Err(unavailable(&self.live.view(), self.live.clock().now())),
         }
@@ -170,7 +163,7 @@ impl Tokens {
         });
     }
 
-    /// Reports that the upstream refused `carried`, for a request that can't be replayed: the next ones will profit.
+    /// Reports that the upstream refused `carried` for a request that can't be replayed. The next requests get the new token.
     pub fn refused_unreplayable(&self, carried: &LiveToken) {
         if self.live.view().generation() == carried.generation {
             carried.mark_refused(self.live.clock().now());
@@ -179,7 +172,7 @@ impl Tokens {
         self.tell(Command::Refused(carried.generation, reply));
     }
 
-    /// Reports that the upstream refused `carried` on a replay. Nothing more is done for that request.
+    /// Reports that the upstream refused `carried` on a replay. That request gets no further attempt.
     pub fn refused_again(&self, carried: &LiveToken) {
         if self.live.view().generation() == carried.generation {
             carried.mark_refused(self.live.clock().now());
@@ -205,22 +198,22 @@ impl Tokens {
         Err(NotRefreshed { reason, needs_login })
     }
 
-    /// Has the refresher go on with another configuration.
+    /// Makes the refresher continue with another configuration.
     pub fn reconfigure(&self, (endpoint, settings): (Endpoint, Settings), refresh: RefreshConfig) {
         self.tell(Command::Reconfigure(Box::new((endpoint, settings, refresh))));
     }
 
-    /// Has the `static` grant read its token from here from now on.
+    /// Makes the `static` grant read its token from `source` from now on.
     pub fn replace_source(&self, source: SecretSource) {
         self.tell(Command::ReplaceSource(source));
     }
 
-    /// The same handle with another `refresh.wait`.
+    /// This handle with another `refresh.wait`.
     pub fn with_wait(&self, wait: Duration) -> Self {
         Self { wait, ..self.clone() }
     }
 
-    /// From now on the status says `draining`.
+    /// Makes the status say `draining` from now on.
     pub fn drain(&self) {
         self.tell(Command::Drain);
     }
@@ -244,7 +237,7 @@ impl Tokens {
         let refused_at = token.and_then(LiveToken::refused_at);
         let remedy = view.remedy.as_ref().filter(|_| refused_at.is_some());
         Status {
-            state: State::of(facts, now),
+            state: State::new(facts, now),
             grant: self.identity.grant.to_owned(),
             profile: self.identity.profile.to_owned(),
             generation: view.generation,
@@ -272,14 +265,14 @@ impl Tokens {
     }
 
     fn tell(&self, command: Command) {
-        // The refresher outlives the listeners; where it is gone, the process is ending and nobody waits for what follows.
+        // The refresher outlives the listeners. Without a refresher, the process is ending, and nobody waits for an answer.
         let _ = self.commands.send(command);
     }
 }
 
 #[cfg(test)]
 impl Tokens {
-    /// Without a refresher: shows `view`, and answers each wish for a refresh with the token in it, or with why there is none.
+    /// A handle without a refresher. It shows `view` and answers each `refresh` with the token in it, or with `refuse`.
     pub(crate) fn scripted(view: View, refuse: Option<&'static str>) -> Self {
         let live = Arc::new(Live::new(crate::clock::Clock::system()));
         live.publish(view);
@@ -297,19 +290,6 @@ impl Tokens {
             }
         });
         tokens
-    }
-}
-
-// === impl Identity ===
-
-impl Identity {
-    pub fn of(config: &Config) -> Self {
-        let store = match config.store.kind {
-            StoreKindConfig::File { .. } => "file",
-            StoreKindConfig::Postgres { .. } => "postgres",
-            StoreKindConfig::Memory => "memory",
-        };
-        Self { grant: config.oauth.grant.name(), profile: config.profile.name(), store }
     }
 }
 

@@ -6,53 +6,48 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::upkeep::PersistAgain;
-use super::{InFlight, Refresher, Verdict, answer};
+use super::in_flight::InFlight;
+use super::store_sync::PersistAgain;
+use super::{Refresher, Verdict, answer};
 use crate::fault;
 use crate::supervise::Task;
-use crate::token::endpoint::Failure;
-use crate::token::journal::{Renewed, Rotation, Which};
+use crate::token::endpoint::RefreshFailure;
+use crate::token::journal::{Renewed, Rotation, TokenSource};
 use crate::token::policy::Life;
-use crate::token::store::{LastRefresh, Record, StoreError};
-use crate::token::{Generation, Outcome, Trigger, policy};
+use crate::token::store::{LastRefresh, Record};
+use crate::token::{RefreshOutcome, Trigger};
 
 /// What a rotation was begun for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
-    which: Which,
+struct Purpose {
+    source: TokenSource,
     trigger: Trigger,
     began: Instant,
-    settings: u64,
-}
-
-// === impl InFlight ===
-
-impl InFlight {
-    fn part(&self) -> Part {
-        Part { which: self.which, trigger: self.trigger, began: self.began, settings: self.settings }
-    }
+    settings_number: u64,
 }
 
 // === impl Refresher ===
 
 impl Refresher {
-    /// The rotation in flight has ended. What it brought is held before anything else is done, so that nothing is lost if this
+    /// Handles the end of the rotation in flight. The new pair is kept before anything else happens, so nothing is lost if this
     /// task dies on the way.
     pub(super) fn end(&mut self) {
         let Some(mut in_flight) = self.in_flight.take() else { return };
         let rotation = in_flight.ended.take();
-        let (part, died) = (in_flight.part(), in_flight.died);
-        // A new refresh token that came alone has brought a generation and no access token.
-        in_flight.odd = matches!(&rotation, Some(Rotation::Renewed(Renewed { failure: Some(_), .. })));
+        let InFlight { source, trigger, began, settings_number, died, .. } = in_flight;
+        let purpose = Purpose { source, trigger, began, settings_number };
+        in_flight.successor_only = matches!(&rotation, Some(Rotation::Renewed(Renewed { failure: Some(_), .. })));
         self.ending = Some(in_flight);
         let reason = match rotation {
-            Some(Rotation::Renewed(renewed)) => self.renewed(renewed, part),
+            Some(Rotation::Renewed(renewed)) => self.renewed(renewed, purpose),
             Some(Rotation::Found(found)) => {
                 let error = found.as_ref().err().map(ToString::to_string);
-                self.found_by_rotation(found.map(|record| record.map(|record| *record)), part.which);
+                self.found_by_rotation(found.map(|record| record.map(|record| *record)), source);
                 error
             }
-            Some(Rotation::Failed(failure, record)) => Some(self.failed(failure, record.map(|record| *record), part)),
+            Some(Rotation::Failed(failure, record)) => {
+                Some(self.failed(failure, record.map(|record| *record), purpose))
+            }
             None => None,
         };
         if died {
@@ -62,16 +57,17 @@ impl Refresher {
         self.conclude(reason);
     }
 
-    /// Answers those who waited for the rotation that has ended.
+    /// Answers the requests that wait for the rotation that has ended.
     pub(super) fn conclude(&mut self, reason: Option<String>) {
         let Some(in_flight) = self.ending.take() else { return };
         let view = self.live.view();
         let newer = view.unexpired(self.clock.now()).filter(|token| token.generation > in_flight.before);
-        let newer = newer.filter(|_| !in_flight.odd);
+        // Without an access token, the new generation has the old token.
+        let newer = newer.filter(|_| !in_flight.successor_only);
         if in_flight.held
             && let Some(token) = newer
         {
-            self.attempts.forced(token.generation);
+            self.backoff.forced(token.generation);
         }
         let verdict = match newer {
             Some(token) => Verdict::Newer(Arc::clone(token)),
@@ -86,17 +82,17 @@ impl Refresher {
         }
     }
 
-    /// Gives back why there is no new access token.
-    fn renewed(&mut self, renewed: Renewed, mut in_flight: Part) -> Option<String> {
+    /// Returns why there is no new access token.
+    fn renewed(&mut self, renewed: Renewed, mut purpose: Purpose) -> Option<String> {
         let Renewed { record, failure, unpersisted } = renewed;
         let why = unpersisted.as_ref().map(|what| what.error.clone());
-        // Before all that could fail.
+        // Before everything that could fail.
         self.unpersisted = unpersisted.map(|what| PersistAgain::after_failure(what.expect));
         self.starting = false;
         self.by_peer = false;
         if failure.is_none() {
             self.requests.succeeded();
-            self.attempts.succeeded(in_flight.which);
+            self.backoff.succeeded(purpose.source);
         }
         self.adopt(*record);
         if let Some(error) = why {
@@ -106,38 +102,38 @@ impl Refresher {
                  is killed before"
             );
         }
-        // A document that appears and is removed between two looks of the watch is no change to it.
-        self.look_at = Some(Instant::now() + super::upkeep::LOOK_AGAIN);
+        // The watch can miss a document that appears and is removed between two polls.
+        self.next_read = Some(Instant::now() + super::store_sync::READ_AGAIN);
         let reason = match failure {
             None => {
-                let (trigger, outcome) = (in_flight.trigger.name(), Outcome::Ok.name());
-                self.metrics.refresh(in_flight.trigger, Outcome::Ok, in_flight.began.elapsed());
+                let (trigger, outcome) = (purpose.trigger.name(), RefreshOutcome::Ok.name());
+                self.metrics.refresh(purpose.trigger, RefreshOutcome::Ok, purpose.began.elapsed());
                 tracing::info!(trigger, outcome, generation = self.live.view().generation.0, "the token was refreshed");
                 None
             }
             Some(failure) => {
-                // The next attempt presents the successor, whatever was presented now. The backoff goes on: a server that
-                // answers so again and again is not to be asked at once.
-                if in_flight.which != Which::Stored {
-                    self.attempts.settled(in_flight.which);
-                    in_flight.which = Which::Stored;
+                // The next attempt presents the successor, whatever this one presented. The backoff continues: a server that
+                // repeats such responses must not be called without a pause.
+                if purpose.source != TokenSource::Stored {
+                    self.backoff.settled(purpose.source);
+                    purpose.source = TokenSource::Stored;
                 }
-                Some(self.failed(failure, None, in_flight))
+                Some(self.failed(failure, None, purpose))
             }
         };
         fault::point("published");
         reason
     }
 
-    /// Gives back why there is no new token.
-    fn failed(&mut self, failure: Failure, record: Option<Record>, in_flight: Part) -> String {
-        let Failure { outcome, error, retry_after } = failure;
-        let (which, trigger) = (in_flight.which, in_flight.trigger);
-        let took = in_flight.began.elapsed();
+    /// Returns why there is no new token.
+    fn failed(&mut self, failure: RefreshFailure, record: Option<Record>, purpose: Purpose) -> String {
+        let RefreshFailure { outcome, error, retry_after } = failure;
+        let Purpose { source, trigger, began, settings_number } = purpose;
+        let took = began.elapsed();
         self.metrics.refresh(trigger, outcome, took);
-        // What became of a candidate says nothing about the grant.
-        if which != Which::Candidate {
-            self.attempts.failed(LastRefresh {
+        // The outcome of a candidate says nothing about the grant.
+        if source != TokenSource::Candidate {
+            self.backoff.failed(LastRefresh {
                 at: self.clock.now(),
                 trigger,
                 outcome,
@@ -145,13 +141,13 @@ impl Refresher {
                 error: Some(error.clone()),
             });
         }
-        if which == Which::Stored
+        if source == TokenSource::Stored
             && may_have_revoked(outcome)
             && let Some(token) = &self.live.view().token
         {
             token.may_be_revoked(self.clock.now());
         }
-        // A peer's newer one may have been seen meanwhile.
+        // Meanwhile, this process may have seen a newer record of a peer.
         if let Some(record) = record
             && self.record.as_ref().is_none_or(|known| known.generation <= record.generation)
         {
@@ -159,15 +155,31 @@ impl Refresher {
             self.unusable = None;
             self.record = Some(record);
         }
+        self.wait_after(outcome, source, trigger, retry_after, &error);
+        if settings_number != self.settings_number {
+            // The failure says nothing about the present configuration.
+            self.backoff.bring_forward(source, self.clock.now());
+        }
+        self.publish();
+        error
+    }
+
+    /// Sets when the next attempt may come, and logs the failure.
+    fn wait_after(
+        &mut self,
+        outcome: RefreshOutcome,
+        source: TokenSource,
+        trigger: Trigger,
+        retry_after: Option<Duration>,
+        error: &str,
+    ) {
         let (trigger, class) = (trigger.name(), outcome.name());
+        let millis = |pause: Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         match outcome {
-            _ if which == Which::Candidate => {
-                let pause = self.attempts.back_off(which, retry_after, self.clock.now());
-                let retry_in_ms = self
-                    .journal
-                    .settings
-                    .candidate_to_try(self.record.as_ref())
-                    .map(|_| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+            _ if source == TokenSource::Candidate => {
+                let pause = self.backoff.back_off(source, retry_after, self.clock.now());
+                let again = self.journal.settings.candidate_to_try(self.record.as_ref()).is_some();
+                let retry_in_ms = again.then(|| millis(pause));
                 tracing::error!(
                     error,
                     outcome = class,
@@ -176,16 +188,16 @@ impl Refresher {
                     "the imported refresh token did not work; the grant is unchanged"
                 );
             }
-            Outcome::Rejected if which == Which::First => {
-                self.attempts.settled(which);
-                tracing::error!(error, outcome = class, trigger, "oauth.refresh_token was refused");
+            RefreshOutcome::Rejected => {
+                self.backoff.settled(source);
+                if source == TokenSource::Initial {
+                    tracing::error!(error, outcome = class, trigger, "oauth.refresh_token was refused");
+                } else {
+                    tracing::error!(error, outcome = class, trigger, "the refresh token was refused");
+                }
             }
-            Outcome::Rejected => {
-                self.attempts.settled(which);
-                tracing::error!(error, outcome = class, trigger, "the refresh token was refused");
-            }
-            Outcome::Misconfigured => {
-                let pause = self.attempts.misconfigured(which, self.life(), retry_after, self.clock.now());
+            RefreshOutcome::Misconfigured => {
+                let pause = self.backoff.misconfigured(source, self.life(), retry_after, self.clock.now());
                 tracing::error!(
                     error,
                     outcome = class,
@@ -194,21 +206,14 @@ impl Refresher {
                     "the refresh was refused for a reason that lies in the configuration; the grant is kept"
                 );
             }
-            Outcome::Transient | Outcome::Ambiguous | Outcome::Ok => {
-                let pause = self.attempts.back_off(which, retry_after, self.clock.now());
-                let retry_in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(error, outcome = class, trigger, retry_in_ms, "the refresh failed");
+            RefreshOutcome::Transient | RefreshOutcome::Ambiguous | RefreshOutcome::Ok => {
+                let pause = self.backoff.back_off(source, retry_after, self.clock.now());
+                tracing::warn!(error, outcome = class, trigger, retry_in_ms = millis(pause), "the refresh failed");
             }
         }
-        if in_flight.settings != self.settings_number {
-            // It says nothing of the present configuration.
-            self.attempts.bring_forward(which, self.clock.now());
-        }
-        self.publish();
-        error
     }
 
-    /// The life of the live token; `None`: there is none that lives.
+    /// The life of the live token. `None`: no unexpired token, or one without a known end.
     fn life(&self) -> Option<Life> {
         let view = self.live.view();
         let now = self.clock.now();
@@ -217,87 +222,9 @@ impl Refresher {
             |from: Timestamp| Some(Duration::try_from(token.expires_at?.duration_since(from)).unwrap_or_default());
         Some(Life { whole: until(token.obtained_at)?, left: until(now)? })
     }
-
-    /// Makes `record` the one that requests run on.
-    pub(super) fn adopt(&mut self, record: Record) {
-        let before = self.record.replace(record);
-        let version = |record: Option<&Record>| record.map(Record::version);
-        let known = version(before.as_ref()).zip(version(self.record.as_ref()));
-        if !known.is_some_and(|(before, now)| before.is_same_grant(now)) {
-            self.jitter = policy::random();
-        }
-        self.misdated = self.misdated();
-        self.publish();
-        self.doubt_by_note(before.as_ref());
-    }
-
-    /// The generation of the record, if its token is dated in the future by nobody who has just refreshed it.
-    fn misdated(&self) -> Option<Generation> {
-        let record = self.record.as_ref()?;
-        let access = record.access.as_ref()?;
-        let corrected = policy::corrected(access.obtained_at, access.expires_at, None, self.clock.now()).is_some();
-        if corrected && self.misdated != Some(record.generation) {
-            tracing::warn!(
-                obtained_at = %access.obtained_at,
-                "the stored token is dated in the future: a clock is, or was, wrong; it is used for its lifetime from now at most"
-            );
-        }
-        // A peer's clock may be wrong as long as it likes: its tokens are new when they come.
-        (corrected && !self.by_peer).then_some(record.generation)
-    }
-
-    /// The store can tell of a refresh that another process made, or this one before a restart.
-    fn doubt_by_note(&self, before: Option<&Record>) {
-        let last = |record: Option<&Record>| record.and_then(|record| record.last_refresh.clone());
-        let noted = last(self.record.as_ref());
-        let bad = noted.as_ref().is_some_and(|noted| may_have_revoked(noted.outcome));
-        if bad
-            && noted != last(before)
-            && let Some(token) = &self.live.view().token
-        {
-            token.may_be_revoked(self.clock.now());
-        }
-    }
-
-    /// A rotation came upon something that it did not expect, and under the lease: an intent is then no peer's call in flight, and
-    /// what it says of the grant counts.
-    fn found_by_rotation(&mut self, found: Result<Option<Record>, StoreError>, which: Which) {
-        let stored = found.as_ref().ok().cloned().flatten();
-        let before = self.record.clone();
-        self.found(found);
-        if let Some(stored) = stored
-            && self.record.as_ref().is_some_and(|known| known.version() == stored.version())
-        {
-            self.adopt(stored);
-        }
-        if self.record == before && self.due(self.now()).is_some() {
-            // It ought to be news. If it is none, the next attempt would find the same again, at once.
-            self.attempts.back_off(which, None, self.clock.now());
-        }
-    }
-
-    /// The store was read, or could not be.
-    pub(super) fn found(&mut self, found: Result<Option<Record>, StoreError>) {
-        match found {
-            Ok(stored) => {
-                self.read = true;
-                self.unusable = None;
-                self.take_up(stored);
-                self.looked = Some(self.clock.now());
-            }
-            Err(StoreError::Unavailable(error)) => {
-                tracing::warn!(error, "the stored grant could not be read");
-                self.look_at = Some(Instant::now() + super::upkeep::LOOK_AGAIN);
-            }
-            Err(StoreError::Damaged(error) | StoreError::WrongKey(error) | StoreError::Refused(error)) => {
-                self.unusable = Some(error);
-            }
-        }
-        self.publish();
-    }
 }
 
-/// Whether a refresh that ended so may have revoked the live token: the server has seen its refresh token.
-pub(super) fn may_have_revoked(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Rejected | Outcome::Ambiguous)
+/// Whether a refresh with this outcome may have revoked the live token: the server has seen the refresh token.
+pub(super) fn may_have_revoked(outcome: RefreshOutcome) -> bool {
+    matches!(outcome, RefreshOutcome::Rejected | RefreshOutcome::Ambiguous)
 }

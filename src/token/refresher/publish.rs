@@ -1,4 +1,4 @@
-//! What the rest of the program sees of the grant.
+//! The view of the grant that the rest of the program reads.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::token::store::{LastRefresh, Record};
 use crate::token::{Access, Generation, Trigger, policy};
 
 impl Refresher {
-    /// Makes what is known now visible, and says in the log when a person is needed, or is not any more.
+    /// Publishes the present state. Logs when the grant begins or ceases to need a login.
     pub(super) fn publish(&mut self) {
         let view = self.view();
         let before = self.live.view();
         let generation = |view: &View| view.token.as_ref().map(|token| token.generation);
         if generation(&view) != generation(&before) {
-            self.ends = view.token.as_ref().map(|token| self.ends_of(token)).unwrap_or_default();
+            self.deadlines = view.token.as_ref().map(|token| self.deadlines_of(token)).unwrap_or_default();
         }
         match (&before.needs_login, &view.needs_login) {
             (said, Some(reason)) if said.as_ref() != Some(reason) => {
@@ -52,9 +52,9 @@ impl Refresher {
             generation: record.map_or(Generation::default(), |record| record.generation),
             refreshing: self.in_flight.as_ref().map(|in_flight| in_flight.trigger),
             held: self.in_flight.as_ref().is_some_and(|in_flight| in_flight.held),
-            retry_at: if needs_login.is_none() { self.attempts.retry_at() } else { None },
+            retry_at: if needs_login.is_none() { self.backoff.retry_at() } else { None },
             next: self.next(needs_login.is_some()),
-            // It refreshes the token, or asks for a login.
+            // Only the `static` grant has a remedy beside a login.
             remedy: None,
             last_refresh: self.last_refresh(),
             needs_login,
@@ -63,7 +63,7 @@ impl Refresher {
         }
     }
 
-    /// Whether the store holds a document that can't be used, in the place of the grant that this process uses.
+    /// Whether an unusable document occupies the store, so that only this process has the live grant.
     pub(super) fn is_in_memory_alone(&self) -> bool {
         let is_live = |record: &Record| {
             record.binding == self.journal.settings.binding
@@ -73,27 +73,27 @@ impl Refresher {
         self.unusable.is_some() && self.record.as_ref().is_some_and(is_live)
     }
 
-    /// The access token with dates that this process's clock can confirm. A peer's refresh is newer than the last look.
+    /// The access token with dates that the clock of this process can confirm. A peer's refresh is newer than the last read.
     fn dated(&self, access: &Access) -> Access {
-        let not_before = self.looked.filter(|_| self.by_peer);
+        let not_before = self.last_read.filter(|_| self.by_peer);
         match policy::corrected(access.obtained_at, access.expires_at, not_before, self.clock.now()) {
             Some((obtained_at, expires_at)) => Access { token: access.token.clone(), obtained_at, expires_at },
             None => access.clone(),
         }
     }
 
-    /// What is tried next of what has failed.
+    /// The next retry.
     fn next(&self, needs_login: bool) -> Option<Next> {
         let now = self.now();
         let told = |at: Instant| {
             let left = SignedDuration::try_from(at.saturating_duration_since(now.monotonic)).unwrap_or_default();
             now.wall.checked_add(left).unwrap_or(now.wall)
         };
-        let failed = self.attempts.retry_at().filter(|_| !needs_login);
-        match (&self.unpersisted, self.look_at) {
+        let failed = self.backoff.retry_at().filter(|_| !needs_login);
+        match (&self.unpersisted, self.next_read) {
             (Some(again), _) => Some(Next { what: "store", at: told(again.at()) }),
             (None, Some(at)) if !self.read => Some(Next { what: "load", at: told(at) }),
-            // It is under way.
+            // The retry is in flight.
             _ if failed.is_some() && self.in_flight.is_some() => Some(Next { what: "refresh", at: now.wall }),
             _ => failed.map(|at| Next { what: "refresh", at }),
         }
@@ -104,11 +104,11 @@ impl Refresher {
             let last = self.record.as_ref()?.last_refresh.clone()?;
             Some(LastRefresh { trigger: if self.by_peer { Trigger::Peer } else { last.trigger }, ..last })
         };
-        self.attempts.last_failure().or_else(stored)
+        self.backoff.last_failure().or_else(stored)
     }
 
-    /// Why nothing can be refreshed unless a person does something. It follows from what is stored and configured, and so ends by
-    /// itself when either changes.
+    /// Why only a person can help. The reason follows from the stored record and the configuration, so it disappears when either
+    /// changes.
     fn needs_login(&self) -> Option<String> {
         if let Some(reason) = &self.unusable {
             let kept = match self.is_in_memory_alone() {

@@ -1,24 +1,24 @@
-//! What to make of what the store holds. A pure decision.
+//! How the stored record relates to the known one. A pure decision.
 //!
-//! Within one lineage, the higher generation is the live one, whoever holds it. So a store that was set back (a backup was
-//! restored, a database failed over to a replica that lacked the last commit, a file was deleted) is recognized from the records
-//! alone, after a restart too. Another lineage is a new grant that a person supplied, unless the known grant has replaced it.
+//! Within one lineage, the higher generation is live, whoever holds it. So the two records alone show that a store was set back:
+//! a backup was restored, a database failed over to a replica without the last commit, or a file was deleted. A restart makes no
+//! difference. Another lineage is a new grant that a person supplied, unless the known grant has replaced it.
 
 use crate::token::store::Record;
 
-/// What the store holds, compared with what this process knows.
+/// The stored record, compared with the known one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconciliation {
-    /// The store holds what is known.
+    /// The store holds the known record.
     Unchanged,
-    /// Another process refreshed the token, or a person supplied a grant with its access token: it is adopted.
+    /// Another process refreshed the token, or a person supplied a grant with an access token. Adopt it.
     Renewed,
-    /// A person supplied a refresh token, or a process has noted something about the grant: it is adopted.
+    /// A person supplied a refresh token, or a process noted something about the grant. Adopt it.
     Changed,
-    /// The store holds an older state than this process: the known record is stored again.
+    /// The store holds an older record. Store the known one again.
     Behind,
-    /// A grant to adopt, under a generation of this process's count: a person's new one, or an older one that a person has
-    /// restored because the known one was refused.
+    /// A grant whose generations do not follow the known ones: a new one, or an older one that a person restored after the known one
+    /// was refused. Adopt it under a generation of this process's count.
     Renumber,
 }
 
@@ -27,7 +27,7 @@ pub fn reconcile(stored: Option<&Record>, known: Option<&Record>) -> Reconciliat
     let (Some(stored), Some(known)) = (stored, known) else {
         return match (stored, known) {
             (Some(_), _) => Reconciliation::Renewed,
-            // Also if the grant is over: the generation must not decrease, and known initial tokens must stay known.
+            // Even if the grant is over: the generation must not decrease, and tried initial tokens must not be tried again.
             (None, Some(_)) => Reconciliation::Behind,
             (None, None) => Reconciliation::Unchanged,
         };
@@ -39,13 +39,14 @@ pub fn reconcile(stored: Option<&Record>, known: Option<&Record>) -> Reconciliat
         if stored.generation > known.generation {
             return Reconciliation::Renewed;
         }
-        let noted = |record: &Record| (record.needs_login.clone(), record.taken.clone(), record.binding.clone());
-        // The last commit in the store's own order counts. An intent is no change: a peer's call is in flight, and its outcome
-        // counts.
+        let noted =
+            |record: &Record| (record.needs_login.clone(), record.tried_initial.clone(), record.binding.clone());
+        // Of two commits in one generation, the stored one counts. An intent is no change: a peer's call is in flight, and only its
+        // outcome counts.
         let same = stored.version() == known.version() && noted(stored) == noted(known);
         return if same { Reconciliation::Unchanged } else { Reconciliation::Changed };
     }
-    // A grant that was stored without sight of the known one has counted its generations anew.
+    // A grant that was stored without knowledge of the known one began its generations anew.
     let follows = stored.replaced.contains(&known.lineage);
     if follows && stored.generation > known.generation {
         Reconciliation::Renewed
@@ -83,7 +84,7 @@ mod tests {
         Lineage::try_from(format!("{number:032x}")).unwrap()
     }
 
-    /// Of lineage `number`, which has replaced `replaced`.
+    /// `record` in lineage `number`, which has replaced `replaced`.
     fn of(number: u8, replaced: &[u8], record: Record) -> Record {
         Record {
             lineage: lineage(number),

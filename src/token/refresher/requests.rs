@@ -1,5 +1,7 @@
-//! Refreshes that a person asks for. Neither backoff nor cooldown applies, and each spends a refresh token: so there is at most
-//! one in a second, whoever asks and however often.
+//! Refreshes that a person asks for.
+//!
+//! Backoff and cooldown do not apply. Each refresh spends a refresh token, so at most one begins per second, however many are
+//! requested.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +11,18 @@ use tokio::time::Instant;
 
 use super::{Refresher, Verdict, answer};
 use crate::token::Trigger;
-use crate::token::journal::Which;
+use crate::token::journal::TokenSource;
 
-/// What was asked for lately.
+/// The recent requests.
 #[derive(Debug)]
 pub(super) struct Requests {
-    /// At most one refresh in this time.
+    /// The minimum time between two requested refreshes.
     pub(super) pace: Duration,
-    /// When a refresh was last begun on request.
+    /// When the last requested refresh began.
     begun: Option<Instant>,
-    /// When this process last refreshed the token, for whatever reason.
+    /// When this process last refreshed the token, for any reason.
     succeeded: Option<Instant>,
-    /// They wait for the next refresh that may begin.
+    /// Requests that wait for the next refresh that may begin.
     waiting: Vec<oneshot::Sender<Verdict>>,
 }
 
@@ -37,7 +39,7 @@ impl Requests {
         self.succeeded = Some(Instant::now());
     }
 
-    /// When those who wait get their refresh.
+    /// When the refresh of the waiting requests may begin.
     pub(super) fn next(&self) -> Option<Instant> {
         self.begun.filter(|_| !self.waiting.is_empty()).map(|at| at + self.pace)
     }
@@ -56,7 +58,7 @@ impl Requests {
 impl Refresher {
     pub(super) fn refresh_on_request(&mut self, reply: oneshot::Sender<Verdict>) {
         if self.unpersisted.is_some() {
-            // What the store holds is spent: presenting it again would be the one mistake that can't be mended.
+            // The stored token is spent. Presenting it again can end the grant.
             let reason = "the present grant could not be stored yet: mend the store first";
             return answer(reply, Verdict::PassOn(reason.into()));
         }
@@ -66,7 +68,7 @@ impl Refresher {
             if self.requests.has_just_succeeded(now)
                 && let Some(token) = live.unexpired(self.clock.now())
             {
-                // That refresh's outcome.
+                // The request gets the outcome of that refresh.
                 return answer(reply, Verdict::Newer(Arc::clone(token)));
             }
             if self.requests.must_wait(now) {
@@ -74,19 +76,19 @@ impl Refresher {
             }
             self.requests.begun = Some(now);
             let (settings, record) = (&self.journal.settings, self.record.as_ref());
-            let which = if settings.candidate_to_try(record).is_some() {
-                Which::Candidate
-            } else if settings.first_to_try(record).is_some() {
-                Which::First
+            let source = if settings.candidate_to_try(record).is_some() {
+                TokenSource::Candidate
+            } else if settings.initial_to_try(record).is_some() {
+                TokenSource::Initial
             } else {
-                Which::Stored
+                TokenSource::Stored
             };
-            self.begin(which, Trigger::Manual);
+            self.begin(source, Trigger::Manual);
         }
         self.join(reply);
     }
 
-    /// Those who had to wait join the refresh in flight, or get one as soon as it may begin.
+    /// The waiting requests join the refresh in flight, or begin one as soon as it may begin.
     pub(super) fn refresh_as_asked(&mut self, now: Instant) {
         if self.in_flight.is_some() || self.requests.next().is_some_and(|at| at <= now) {
             for reply in std::mem::take(&mut self.requests.waiting) {

@@ -14,11 +14,13 @@ use super::*;
 use crate::config::{
     AmbiguousRetry, ClientAuth, Margin, Outbound, StoreConfig, StoreKindConfig, TokenEndpoint, TokenFormat,
 };
+use crate::metrics::Metrics;
 use crate::secret::Secret;
-use crate::token::journal::{Kind, Prepared};
+use crate::token::journal::{Kind, PreparedStore};
 use crate::token::live::{LiveToken, View};
+use crate::token::status::Identity;
 use crate::token::store::{Binding, Expect, Store, Written};
-use crate::token::{Access, AccessToken, Lineage, RefreshToken};
+use crate::token::{Access, AccessToken, Lineage, RefreshOutcome, RefreshToken};
 use simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Options, Simulator};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -76,7 +78,7 @@ impl World {
         let store = memory().await;
         let first = RefreshToken::parse(simulator.grant().refresh_token).unwrap();
         let settings = Settings {
-            kind: Kind::RefreshToken { first: Some(first) },
+            kind: Kind::RefreshToken { initial: Some(first) },
             binding: Binding {
                 token_url: simulator.token_url(),
                 client_id: CLIENT_ID.into(),
@@ -97,7 +99,7 @@ impl World {
     }
 
     /// With tokens that live for `life`.
-    async fn of(life: Duration) -> Self {
+    async fn with_lifetime(life: Duration) -> Self {
         Self::new(Options { access_lifetime: life, ..Options::league8() }).await
     }
 
@@ -126,13 +128,17 @@ impl World {
     }
 
     fn refresher(&self) -> (Refresher, Tokens) {
+        self.refresher_with(TokenMetrics::default())
+    }
+
+    fn refresher_with(&self, metrics: TokenMetrics) -> (Refresher, Tokens) {
         let clock = Clock::movable();
         let journal = Journal {
-            store: Prepared::new(self.store()),
+            store: PreparedStore::new(self.store()),
             endpoint: self.endpoint(),
             settings: self.settings.clone(),
             clock: clock.clone(),
-            metrics: Metrics::new(),
+            metrics,
             owner: "one".into(),
             stopping: Arc::default(),
         };
@@ -145,8 +151,9 @@ impl World {
 
     /// Starts a process; not yet looked at.
     fn start(&self) -> Process {
-        let (refresher, tokens) = self.refresher();
-        let (clock, metrics) = (refresher.clock.clone(), refresher.metrics.clone());
+        let metrics = Metrics::new();
+        let (refresher, tokens) = self.refresher_with(metrics.token().clone());
+        let clock = refresher.clock.clone();
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(refresher.run(stopped, SECOND));
         Process { tokens, clock, metrics, stop, task }

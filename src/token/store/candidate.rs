@@ -5,7 +5,7 @@
 //! waits for it.
 
 use super::{Binding, Intent};
-use crate::token::{Fingerprint, Outcome, RefreshToken};
+use crate::token::{Fingerprint, RefreshOutcome, RefreshToken};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -25,7 +25,7 @@ pub struct Candidate {
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CandidateResult {
-    pub outcome: Outcome,
+    pub outcome: RefreshOutcome,
     /// In words that hold no secret.
     pub error: Option<String>,
 }
@@ -46,30 +46,30 @@ impl Candidate {
     }
 
     /// How often it was presented without a clear answer.
-    pub fn unclear(&self) -> u32 {
+    pub fn presented(&self) -> u32 {
         self.intent.as_ref().map_or(0, |intent| intent.presented)
     }
 
     pub fn version(&self) -> CandidateVersion {
-        let (fingerprint, presented) = (self.fingerprint, self.unclear());
+        let (fingerprint, presented) = (self.fingerprint, self.presented());
         CandidateVersion { fingerprint, presented, is_settled: self.token.is_none() }
     }
 
     /// The outcome is final: the token is not presented again.
     #[must_use]
-    pub fn settled(self, outcome: Outcome, error: Option<String>) -> Self {
+    pub fn settled(self, outcome: RefreshOutcome, error: Option<String>) -> Self {
         Self { token: None, intent: None, result: Some(CandidateResult { outcome, error }), ..self }
     }
 
     /// After a presentation that failed. `self` is the candidate as announced, `before` as it was until then.
     #[must_use]
-    pub fn failed(self, before: Self, outcome: Outcome, error: String, may_be_repeated: bool) -> Self {
+    pub fn failed(self, before: Self, outcome: RefreshOutcome, error: String, may_be_repeated: bool) -> Self {
         match outcome {
             // Nothing was sent, or nothing was said about the token.
-            Outcome::Transient | Outcome::Misconfigured if !before.awaited => {
+            RefreshOutcome::Transient | RefreshOutcome::Misconfigured if !before.awaited => {
                 Self { result: Some(CandidateResult { outcome, error: Some(error) }), ..before }
             }
-            Outcome::Ambiguous if may_be_repeated => {
+            RefreshOutcome::Ambiguous if may_be_repeated => {
                 Self { result: Some(CandidateResult { outcome, error: Some(error) }), ..self }
             }
             _ => self.settled(outcome, Some(error)),
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_becomes_of_a_candidate_whose_presentation_failed() {
-        use Outcome::{Ambiguous, Misconfigured, Rejected, Transient};
+        use RefreshOutcome::{Ambiguous, Misconfigured, Rejected, Transient};
         let binding = Binding { token_url: "t".into(), client_id: "c".into(), upstream_origin: "u".into() };
         let token = RefreshToken::parse("candidate").unwrap();
         // (import waits, outcome, may be repeated, is kept, presentations that are remembered)
@@ -110,7 +110,7 @@ mod tests {
             let before = Candidate { intent: intent(1), ..Candidate::new(token.clone(), binding.clone(), awaited) };
             let announced = Candidate { intent: intent(2), ..before.clone() };
             let after = announced.failed(before, outcome, "why".into(), may_be_repeated);
-            assert_eq!((after.token.is_some(), after.unclear()), (kept, presented), "{awaited} {outcome:?}");
+            assert_eq!((after.token.is_some(), after.presented()), (kept, presented), "{awaited} {outcome:?}");
             let result = CandidateResult { outcome, error: Some("why".into()) };
             assert_eq!(after.result, Some(result), "{awaited} {outcome:?}");
         }

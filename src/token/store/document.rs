@@ -99,8 +99,8 @@ struct Document {
     candidate: Option<CandidateDocument>,
     intent: Option<Intent>,
     needs_login: Option<String>,
-    #[serde(default)]
-    taken: Vec<Fingerprint>,
+    #[serde(default, rename = "taken")]
+    tried_initial: Vec<Fingerprint>,
     last_refresh: Option<LastRefresh>,
 }
 
@@ -282,7 +282,7 @@ impl From<&Record> for Document {
             candidate,
             intent,
             needs_login,
-            taken,
+            tried_initial,
             last_refresh,
         } = record.clone();
         Self {
@@ -300,7 +300,7 @@ impl From<&Record> for Document {
             candidate: candidate.map(CandidateDocument::from),
             intent,
             needs_login,
-            taken,
+            tried_initial,
             last_refresh,
         }
     }
@@ -334,7 +334,7 @@ impl TryFrom<Document> for Record {
             candidate: document.candidate.map(Candidate::try_from).transpose()?,
             intent: document.intent,
             needs_login: document.needs_login,
-            taken: document.taken,
+            tried_initial: document.tried_initial,
             last_refresh: document.last_refresh,
         })
     }

@@ -12,12 +12,12 @@ use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Record, Written};
 /// A handle; its clones share the record, and each watches for itself.
 #[derive(Debug)]
 pub struct MemoryStore {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<Contents>>,
     seen: Mutex<watch::Receiver<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Contents {
     record: Option<Record>,
     /// The number of the last lease.
     fence: u64,
@@ -33,7 +33,7 @@ struct Shared {
 impl MemoryStore {
     pub fn new() -> Self {
         let (changes, seen) = watch::channel(());
-        let shared = Shared { record: None, fence: 0, leased_until: None, holder: Weak::new(), changes };
+        let shared = Contents { record: None, fence: 0, leased_until: None, holder: Weak::new(), changes };
         Self { shared: Arc::new(Mutex::new(shared)), seen: Mutex::new(seen) }
     }
 
@@ -88,7 +88,7 @@ impl MemoryStore {
         }
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
+    fn shared(&self) -> MutexGuard<'_, Contents> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

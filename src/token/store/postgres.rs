@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use self::held::HeldLeases;
 use self::row::{LISTEN, Row, Update};
-use self::session::{Failure, Session};
+use self::session::{Session, SessionError};
 use self::tls::Tls;
 use self::url::Target;
 use self::watch::Watch;
@@ -199,7 +199,7 @@ impl PostgresStore {
 // === impl Database ===
 
 impl Database {
-    async fn connect(&self) -> Result<Session, Failure> {
+    async fn connect(&self) -> Result<Session, SessionError> {
         Session::connect(&self.target, &self.tls, &self.name).await
     }
 
@@ -208,8 +208,8 @@ impl Database {
     /// Behind a pooler in transaction mode, LISTEN would stay on a backend that the pooler then gives to other clients. So the
     /// connection starts with a random setting. A backend that has it was started for this connection. A pooler refuses the
     /// setting or drops it.
-    async fn connect_watcher(&self) -> Result<Session, Failure> {
-        let mark = self.random().map_err(Failure::Refused)?;
+    async fn connect_watcher(&self) -> Result<Session, SessionError> {
+        let mark = self.random().map_err(SessionError::Refused)?;
         let session = match Session::connect_marked(&self.target, &self.tls, &self.name, &mark).await {
             Ok(session) if session.is_marked(&mark).await? => {
                 session.batch(LISTEN).await?;
@@ -227,7 +227,7 @@ impl Database {
     /// The idle connection, or a new one. It comes back by [`Database::park`] alone: whatever ends early, by an error or by
     /// being dropped, takes its connection and an open transaction with it. An idle one may be dead, which shows at once, and
     /// is what the second try of each operation is for.
-    async fn session(&self) -> Result<Session, Failure> {
+    async fn session(&self) -> Result<Session, SessionError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         match idle {
             Some(session) => Ok(session),
@@ -239,7 +239,7 @@ impl Database {
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
-    async fn within<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
+    async fn within<T>(&self, work: impl Future<Output = Result<T, SessionError>>) -> Result<T, StoreError> {
         match tokio::time::timeout(OPERATION, work).await {
             Ok(done) => done.map_err(StoreError::from),
             Err(_) => Err(StoreError::Unavailable(format!("{}: no answer within {OPERATION:?}", self.target.place))),
@@ -249,14 +249,14 @@ impl Database {
     /// Once more where the connection is lost. For what may be done twice.
     async fn twice<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, SessionError>>,
     {
         self.within(async {
             let mut first = true;
             let mut table = true;
             loop {
                 match work().await {
-                    Err(Failure::Lost(_)) if first => first = false,
+                    Err(SessionError::Lost(_)) if first => first = false,
                     Err(failure) if table && self.makes_up_for(&failure) => {
                         table = false;
                         self.prepare().await?;
@@ -269,17 +269,17 @@ impl Database {
     }
 
     /// Whether the table is missing and may be created.
-    fn makes_up_for(&self, failure: &Failure) -> bool {
-        matches!(failure, Failure::NoTable(_)) && self.makes_table.load(Ordering::Relaxed)
+    fn makes_up_for(&self, failure: &SessionError) -> bool {
+        matches!(failure, SessionError::NoTable(_)) && self.makes_table.load(Ordering::Relaxed)
     }
 
-    async fn prepare(&self) -> Result<(), Failure> {
+    async fn prepare(&self) -> Result<(), SessionError> {
         let session = self.session().await?;
         if !session.has_table().await? {
             tracing::info!("the table bearer_proxy_grant is missing and is created");
             match session.batch(schema()).await {
                 // Two that make the table at once can get into each other's way; one of them has made it.
-                Err(Failure::Refused(_)) if session.has_table().await? => {}
+                Err(SessionError::Refused(_)) if session.has_table().await? => {}
                 made => made?,
             }
         }
@@ -287,14 +287,14 @@ impl Database {
         Ok(())
     }
 
-    async fn load(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+    async fn load(&self) -> Result<Option<Zeroizing<String>>, SessionError> {
         let session = self.session().await?;
         let document = session.document(&self.name).await?;
         self.park(session);
         Ok(document)
     }
 
-    async fn release(&self, fence: i64) -> Result<(), Failure> {
+    async fn release(&self, fence: i64) -> Result<(), SessionError> {
         let session = self.session().await?;
         session.release(&self.name, fence).await?;
         self.park(session);
@@ -316,13 +316,13 @@ impl Database {
             let mut table = true;
             loop {
                 match self.try_change(&attempt, &mut unclear, &decide).await {
-                    Err(Failure::Lost(_)) if first => first = false,
+                    Err(SessionError::Lost(_)) if first => first = false,
                     Err(failure) if table && self.makes_up_for(&failure) => {
                         table = false;
                         self.prepare().await?;
                     }
                     // Worth every connection that is to be had until the operation's time is over.
-                    Err(Failure::Lost(_)) if unclear.is_some() => tokio::time::sleep(RECONNECT).await,
+                    Err(SessionError::Lost(_)) if unclear.is_some() => tokio::time::sleep(RECONNECT).await,
                     done => return done,
                 }
             }
@@ -336,7 +336,7 @@ impl Database {
         attempt: &str,
         unclear: &mut Option<T>,
         decide: impl Fn(&Row) -> Result<(Option<Update>, T), StoreError>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, SessionError> {
         let session = self.session().await?;
         let row = session.begin(&self.name).await?;
         let decided = match unclear.take() {
@@ -350,7 +350,7 @@ impl Database {
                 if session.roll_back().await.is_ok() {
                     self.park(session);
                 }
-                return nothing_to_do.map(|(_, answer)| answer).map_err(Failure::Refused);
+                return nothing_to_do.map(|(_, answer)| answer).map_err(SessionError::Refused);
             }
         };
         session.update(&self.name, attempt, &update).await?;
@@ -362,7 +362,7 @@ impl Database {
                 Ok(answer)
             }
             Err(failure) => {
-                if matches!(failure, Failure::Lost(_)) {
+                if matches!(failure, SessionError::Lost(_)) {
                     *unclear = Some(answer);
                 }
                 Err(failure)

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Candidate, CandidateVersion};
-use crate::token::{Access, Fingerprint, Generation, Lineage, Outcome, RefreshToken, Trigger};
+use crate::token::{Access, Fingerprint, Generation, Lineage, RefreshOutcome, RefreshToken, Trigger};
 
 /// The grant with all that is known of it, written as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Record {
     /// Why a person has to log in; such a grant is never presented again.
     pub needs_login: Option<String>,
     /// All first refresh tokens that were ever taken from the configuration, so that a known one is passed over.
-    pub taken: Vec<Fingerprint>,
+    pub tried_initial: Vec<Fingerprint>,
     pub last_refresh: Option<LastRefresh>,
 }
 
@@ -61,7 +61,7 @@ pub struct Intent {
 pub struct LastRefresh {
     pub at: Timestamp,
     pub trigger: Trigger,
-    pub outcome: Outcome,
+    pub outcome: RefreshOutcome,
     pub duration_ms: u64,
     /// What went wrong, in words that hold no secret.
     pub error: Option<String>,
@@ -105,7 +105,7 @@ impl Record {
             candidate: None,
             intent: None,
             needs_login: None,
-            taken: Vec::new(),
+            tried_initial: Vec::new(),
             last_refresh: None,
         }
     }

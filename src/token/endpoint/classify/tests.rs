@@ -40,7 +40,7 @@ fn answer(
     body: &str,
     cut: Option<&str>,
     grant_type: GrantType,
-) -> Answer {
+) -> CallResult {
     let status = StatusCode::from_u16(status).unwrap();
     let headers = headers(fields);
     let received = Received { status, headers: &headers, body: body.as_bytes(), cut };
@@ -57,20 +57,20 @@ fn presented<'a>(grant_type: GrantType, token: &'a RefreshToken, code: &'a Secre
     }
 }
 
-fn refresh(status: u16, content_type: &str, body: &str) -> Answer {
+fn refresh(status: u16, content_type: &str, body: &str) -> CallResult {
     answer(status, &[(CONTENT_TYPE, content_type)], body, None, GrantType::RefreshToken)
 }
 
-fn failure(answer: Answer) -> Failure {
+fn failure(answer: CallResult) -> RefreshFailure {
     match answer {
-        Answer::Failed(failure) => failure,
+        CallResult::Failed(failure) => failure,
         answer => panic!("{answer:?}"),
     }
 }
 
-fn issued(answer: Answer) -> Issued {
+fn issued(answer: CallResult) -> Issued {
     match answer {
-        Answer::Issued(issued) => issued,
+        CallResult::Issued(issued) => issued,
         answer => panic!("{answer:?}"),
     }
 }
@@ -160,7 +160,7 @@ fn a_success_that_cannot_be_understood_is_ambiguous() {
     for (body, says) in rows {
         for status in [200, 204, 299] {
             let failure = failure(refresh(status, JSON, body));
-            assert_eq!(failure.outcome, Outcome::Ambiguous, "{body}");
+            assert_eq!(failure.outcome, RefreshOutcome::Ambiguous, "{body}");
             assert!(failure.error.contains(says), "{body}: {}", failure.error);
         }
     }
@@ -175,14 +175,14 @@ fn a_token_of_another_type_is_misconfigured() {
     ];
     for (body, says) in rows {
         let failure = failure(refresh(200, JSON, body));
-        assert_eq!(failure.outcome, Outcome::Misconfigured, "{body}");
+        assert_eq!(failure.outcome, RefreshOutcome::Misconfigured, "{body}");
         assert!(failure.error.contains(says), "{body}: {}", failure.error);
     }
 }
 
 #[test]
 fn every_other_answer_has_its_class() {
-    use Outcome::{Ambiguous, Misconfigured, Rejected, Transient};
+    use RefreshOutcome::{Ambiguous, Misconfigured, Rejected, Transient};
     let league_8 = |hint| league(8, hint).1;
     let league_9 = |hint| league(9, hint).1;
     let plain = |code: &str| format!(r#"{{"error":"{code}"}}"#);
@@ -285,7 +285,7 @@ fn every_other_answer_has_its_class() {
 
 #[test]
 fn an_incomplete_answer_is_ambiguous_unless_what_came_is_clear() {
-    use Outcome::{Ambiguous, Misconfigured, Rejected, Transient};
+    use RefreshOutcome::{Ambiguous, Misconfigured, Rejected, Transient};
     let rows = [
         (200, r#"{"access_token":"#, Ambiguous),
         (200, "", Ambiguous),
@@ -311,8 +311,8 @@ fn client_credentials_are_never_rejected() {
     let bodies = [league(8, "Token has been revoked"), league(9, "Token has been revoked")];
     for (status, body) in bodies {
         let outcome = |grant_type| failure(answer(status, &[], &body, None, grant_type)).outcome;
-        assert_eq!(outcome(GrantType::ClientCredentials), Outcome::Misconfigured);
-        assert_eq!(outcome(GrantType::Code), Outcome::Rejected);
+        assert_eq!(outcome(GrantType::ClientCredentials), RefreshOutcome::Misconfigured);
+        assert_eq!(outcome(GrantType::Code), RefreshOutcome::Rejected);
     }
 }
 
@@ -364,7 +364,7 @@ fn no_error_quotes_what_was_presented_or_issued() {
         for body in [&quoting, &spoilt, TOKEN] {
             let fields = [(CONTENT_TYPE, SECRET), (LOCATION, location.as_str())];
             let failure = match answer(status, &fields, body, None, GrantType::RefreshToken) {
-                Answer::Succeeded(Succeeded { failure, .. }) => failure,
+                CallResult::SuccessorOnly(SuccessorOnly { failure, .. }) => failure,
                 answer => failure(answer),
             };
             let text = format!("{failure:?} {}", failure.error);
@@ -420,14 +420,14 @@ proptest! {
         let now = "2026-11-22T02:00:00Z".parse().unwrap();
         let answer = classify(received, presented(grant_type, &token, &code), now, &mask());
         prop_assert!(!format!("{answer:?}").contains("canary"), "{answer:?}");
-        if let Answer::Failed(failure) = answer {
-            prop_assert!(failure.outcome != Outcome::Ok);
+        if let CallResult::Failed(failure) = answer {
+            prop_assert!(failure.outcome != RefreshOutcome::Ok);
             prop_assert!(failure.error.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{}", failure.error);
             if let Some(wait) = failure.retry_after {
                 prop_assert!(wait >= Duration::from_secs(1) && wait <= Duration::from_secs(300));
             }
             if grant_type == GrantType::ClientCredentials {
-                prop_assert!(failure.outcome != Outcome::Rejected);
+                prop_assert!(failure.outcome != RefreshOutcome::Rejected);
             }
         }
     }

@@ -40,7 +40,7 @@ async fn a_call_that_is_given_up_ends_with_a_reset() {
         // Silent, and in the middle of a response.
         for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"] {
             let (server, end) = served(answer, true).await;
-            assert_eq!(failure(&server.endpoint()).await.outcome, Outcome::Ambiguous);
+            assert_eq!(failure(&server.endpoint()).await.outcome, RefreshOutcome::Ambiguous);
             assert_eq!(end.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionReset, "{answer:?}");
             tokio::time::resume();
         }
@@ -81,7 +81,7 @@ async fn a_call_that_is_given_up_ends_with_a_reset_under_tls_too() {
         });
         let endpoint = Endpoint::new(config(&url), &authority.outbound()).unwrap();
         let failure = failure(&endpoint).await;
-        assert_eq!(failure.outcome, Outcome::Ambiguous, "{failure:?}");
+        assert_eq!(failure.outcome, RefreshOutcome::Ambiguous, "{failure:?}");
         assert_eq!(end.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     })
     .await;

@@ -20,7 +20,7 @@ fn ours() -> Binding {
 
 fn settings(first: Option<&str>, ambiguous_retry: AmbiguousRetry) -> Settings {
     Settings {
-        kind: Kind::RefreshToken { first: first.map(token) },
+        kind: Kind::RefreshToken { initial: first.map(token) },
         binding: ours(),
         request_timeout: Duration::from_secs(30),
         ambiguous_retry,
@@ -38,15 +38,15 @@ fn intent(text: &str, presented: u32) -> Option<Intent> {
     Some(Intent { owner: "one".into(), at: Timestamp::UNIX_EPOCH, fingerprint, presented })
 }
 
-fn present(text: &str, unclear: u32) -> Result<(String, u32), &'static str> {
-    Ok((text.to_owned(), unclear))
+fn present(text: &str, ambiguous: u32) -> Result<(String, u32), &'static str> {
+    Ok((text.to_owned(), ambiguous))
 }
 
 /// What is presented, or words of why nothing is.
 fn check(what: &str, plan: Plan, expected: Result<(String, u32), &str>) {
     match (plan, expected) {
-        (Plan::Present { token: presented, unclear }, Ok((text, count))) => {
-            assert_eq!((presented, unclear), (Some(token(&text)), count), "{what}");
+        (Plan::Present { token: presented, ambiguous }, Ok((text, count))) => {
+            assert_eq!((presented, ambiguous), (Some(token(&text)), count), "{what}");
         }
         (Plan::NeedsLogin(reason), Err(words)) => {
             assert!(reason.contains(words), "{what}: {reason}");
@@ -60,7 +60,7 @@ fn check(what: &str, plan: Plan, expected: Result<(String, u32), &str>) {
 fn a_first_token_comes_before_the_stored_one_until_it_was_taken() {
     let new = settings(Some("new"), UntilClear);
     let none = settings(None, UntilClear);
-    let taken = |record: Record| Record { taken: vec![token("new").fingerprint()], ..record };
+    let taken = |record: Record| Record { tried_initial: vec![token("new").fingerprint()], ..record };
     let over = |record: Record| Record { needs_login: Some("no: bearer-proxy import".into()), ..record };
     let foreign = |record: Record| Record { binding: Binding { client_id: "8".into(), ..ours() }, ..record };
     let rows = [
@@ -120,11 +120,11 @@ fn a_first_token_that_may_not_be_presented_again_stays_known() {
     let lost = Record { intent: intent("new", 1), ..stored(Some("old")) };
     let never = settings(Some("new"), Never);
     let before = never.before(Some(lost.clone()));
-    assert_eq!(before.taken, [token("new").fingerprint()]);
+    assert_eq!(before.tried_initial, [token("new").fingerprint()]);
     // The next intent takes the place of the one that said so.
     let next = Record { intent: intent("old", 1), ..before.clone() };
-    assert_eq!(never.first_to_try(Some(&next)), None);
-    assert_eq!(never.before(Some(next)).taken, before.taken, "once is enough");
+    assert_eq!(never.initial_to_try(Some(&next)), None);
+    assert_eq!(never.before(Some(next)).tried_initial, before.tried_initial, "once is enough");
     let until_clear = settings(Some("new"), UntilClear);
     assert_eq!(until_clear.before(Some(lost.clone())), lost);
     assert_eq!(never.before(None), Record::empty(ours()));
@@ -136,7 +136,7 @@ fn client_credentials_are_presented_whatever_the_store_holds() {
     let foreign = Record { binding: Binding { client_id: "8".into(), ..ours() }, ..stored(None) };
     let over = Record { needs_login: Some("no".into()), intent: intent("old", 9), ..stored(Some("old")) };
     for record in [None, Some(foreign), Some(over)] {
-        assert_eq!(plan(&settings, record.as_ref()), Plan::Present { token: None, unclear: 0 });
+        assert_eq!(plan(&settings, record.as_ref()), Plan::Present { token: None, ambiguous: 0 });
     }
 }
 

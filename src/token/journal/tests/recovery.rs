@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 
 use super::super::*;
 use crate::config::{AmbiguousRetry, ClientAuth, Outbound, StoreConfig, StoreKindConfig, TokenEndpoint, TokenFormat};
-use crate::token::store::{Binding, records};
+use crate::token::RefreshToken;
+use crate::token::store::{Binding, Store, records};
 
 /// A token endpoint that answers nobody clearly, and what was presented to it.
 struct Server {
@@ -67,11 +68,11 @@ impl Server {
             ambiguous_retry: found.policy,
         };
         Journal {
-            store: Prepared::new(store),
+            store: PreparedStore::new(store),
             endpoint: Endpoint::new(config, &Outbound { ca_file: None, proxy: None }).unwrap(),
             settings: settings(found),
             clock: Clock::system(),
-            metrics: Metrics::new(),
+            metrics: TokenMetrics::default(),
             owner: "the new one".into(),
             stopping: Arc::default(),
         }
@@ -95,7 +96,7 @@ fn settings(found: &Found) -> Settings {
         },
     };
     Settings {
-        kind: Kind::RefreshToken { first: None },
+        kind: Kind::RefreshToken { initial: None },
         binding,
         request_timeout: Duration::from_secs(10),
         ambiguous_retry: found.policy,
@@ -155,7 +156,7 @@ async fn recovered(server: &Server, found: Found) {
 
     let journal = server.journal(&found, open().await);
     let known = Some(found.record.version());
-    journal.rotate(known, Which::Stored, Trigger::Startup, &Issue::default()).await;
+    journal.rotate(known, TokenSource::Stored, Trigger::Startup, &Uncommitted::default()).await;
     let presented = std::mem::take(&mut *server.presented.lock().unwrap());
     let allowed = expected(&found);
     assert_eq!(presented, Vec::from_iter(allowed.map(|token| token.secret().expose().to_owned())));

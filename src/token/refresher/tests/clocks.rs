@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_jump_forward_by_a_day_causes_one_refresh() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     process.jump(SignedDuration::from_hours(24)).await;
     assert_eq!(process.view().generation(), Generation(2));
@@ -17,7 +17,7 @@ async fn a_jump_forward_by_a_day_causes_one_refresh() {
 
 #[tokio::test]
 async fn a_request_after_a_suspend_does_not_wait_for_the_tick() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     // The wall clock went on, the monotonic one did not.
     process.clock.jump(SignedDuration::from_hours(2));
@@ -30,7 +30,7 @@ async fn a_request_after_a_suspend_does_not_wait_for_the_tick() {
 
 #[tokio::test]
 async fn a_clock_that_was_set_back_by_a_day_sends_no_expired_token_and_forgets_no_refresh() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     process.jump(SignedDuration::from_hours(-24)).await;
     process.pass(40 * MINUTE, MINUTE).await;
@@ -59,11 +59,11 @@ async fn a_clock_that_was_set_back_by_a_day_sends_no_expired_token_and_forgets_n
 #[tokio::test]
 async fn a_server_whose_clock_differs_changes_nothing() {
     for offset in [-86_400_000, 86_400_000] {
-        let world = World::of(HOUR).await;
+        let world = World::with_lifetime(HOUR).await;
         world.simulator.clock().set_offset_ms(offset);
         // Its grants are as old as its clock says.
         let world = World {
-            settings: Settings { kind: Kind::RefreshToken { first: Some(world.login()) }, ..world.settings.clone() },
+            settings: Settings { kind: Kind::RefreshToken { initial: Some(world.login()) }, ..world.settings.clone() },
             ..world
         };
         let process = world.started().await;
@@ -80,7 +80,7 @@ async fn a_server_whose_clock_differs_changes_nothing() {
 async fn a_life_of_years_is_refreshed_once_in_it() {
     // The margin is at most 30 days, and chance makes it up to 10 % earlier.
     for (life, quiet) in [(YEAR, YEAR - 34 * DAY), (10 * YEAR, 10 * YEAR - 34 * DAY)] {
-        let world = World::of(life).await;
+        let world = World::with_lifetime(life).await;
         let process = world.started().await;
         process.pass(quiet, 100 * DAY).await;
         assert_eq!(world.calls(), 1, "{life:?}");
@@ -92,7 +92,7 @@ async fn a_life_of_years_is_refreshed_once_in_it() {
 
 #[tokio::test]
 async fn a_life_beyond_all_bounds_is_ten_years() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     world.simulator.fault(Fault::expires_in("1000000000000000000"));
     let process = world.started().await;
     let token = process.at_hand().unwrap();
@@ -105,7 +105,7 @@ async fn a_life_beyond_all_bounds_is_ten_years() {
 #[tokio::test]
 async fn a_life_of_seconds_makes_no_storm_and_fails_no_request() {
     for life in [1, 2, 4] {
-        let world = World::of(life * SECOND).await;
+        let world = World::with_lifetime(life * SECOND).await;
         let process = world.started().await;
         for _ in 0..10 {
             let token = async { process.tokens.wait_for_token(false).await };
@@ -122,7 +122,7 @@ async fn a_life_of_seconds_makes_no_storm_and_fails_no_request() {
 
 #[tokio::test]
 async fn a_token_that_is_dated_tomorrow_is_used_for_its_lifetime_and_renewed_once() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     world.started().await.stop().await;
     let mut record = world.load().await;
     if let Some(access) = &mut record.access {
@@ -160,7 +160,7 @@ async fn a_token_that_is_dated_tomorrow_is_used_for_its_lifetime_and_renewed_onc
 async fn replicas_whose_clocks_differ_cause_no_storm() {
     // A second, an hour, and a clock that was never set.
     for behind in [1, 3600, Timestamp::now().as_second()] {
-        let world = World::of(HOUR).await;
+        let world = World::with_lifetime(HOUR).await;
         let one = world.started().await;
         let other = world.start();
         other.clock.jump(SignedDuration::from_secs(-behind));
@@ -188,7 +188,7 @@ async fn replicas_whose_clocks_differ_cause_no_storm() {
 
 #[tokio::test]
 async fn a_stored_token_that_has_expired_is_renewed_by_the_start() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     world.started().await.stop().await;
     let late = world.start();
     late.clock.jump(SignedDuration::from_hours(2));

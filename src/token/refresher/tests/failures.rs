@@ -5,7 +5,7 @@ use simulator::{Kind as Issued, Revocation};
 
 #[tokio::test]
 async fn a_transient_failure_is_tried_again_with_backoff_and_the_old_token_serves() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     world.simulator.fault(Fault::throttled(None).forever());
     // From the margin on, to the end.
@@ -40,7 +40,7 @@ async fn a_transient_failure_is_tried_again_with_backoff_and_the_old_token_serve
 
 #[tokio::test]
 async fn retry_after_is_waited_for() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     // What the server says, and what is made of it.
     for (said, seconds) in [("120", 120), ("3600", 300)] {
@@ -59,12 +59,12 @@ async fn retry_after_is_waited_for() {
 
 #[tokio::test]
 async fn a_misconfigured_refresh_rests_for_a_quarter_of_an_hour_unless_a_person_asks() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let process = world.started().await;
     world.simulator.fault(Fault::page_expired().times(3));
     assert!(process.tokens.refresh().await.is_err());
     let status = process.tokens.status();
-    assert_eq!((status.state.name(), status.last_refresh.unwrap().outcome), ("valid", Outcome::Misconfigured));
+    assert_eq!((status.state.name(), status.last_refresh.unwrap().outcome), ("valid", RefreshOutcome::Misconfigured));
     // A person again, at once; a refusal never.
     let refused = process.tokens.refresh().await.unwrap_err();
     assert!(!refused.needs_login && refused.reason.contains("419"), "{refused}");
@@ -94,7 +94,7 @@ async fn an_unclear_outcome_is_followed_by_what_the_policy_says() {
     ];
     for (policy, before_commit, times, presented, needs_login) in rows {
         let what = format!("{policy:?} {before_commit} {times}");
-        let world = World::of(HOUR).await;
+        let world = World::with_lifetime(HOUR).await;
         let world = World { settings: Settings { ambiguous_retry: policy, ..world.settings.clone() }, ..world };
         let process = world.started().await;
         let fault = if before_commit { Fault::call_lost() } else { Fault::answer_lost() };
@@ -120,7 +120,7 @@ async fn an_unclear_outcome_is_followed_by_what_the_policy_says() {
 
 #[tokio::test]
 async fn a_clear_no_ends_the_grant_and_the_loop_rests() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     world.simulator.revoke(Revocation::All(Issued::Refresh));
     process.pass(59 * MINUTE, SECOND).await;
@@ -145,7 +145,7 @@ async fn a_clear_no_ends_the_grant_and_the_loop_rests() {
 
 #[tokio::test]
 async fn the_loop_sleeps_while_nothing_can_be_done() {
-    let mut world = World::of(HOUR).await;
+    let mut world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     let stored = world.load().await;
     let over = Record { needs_login: Some("refused".into()), ..stored.clone() };
@@ -158,23 +158,23 @@ async fn the_loop_sleeps_while_nothing_can_be_done() {
             let expect = Expect { version: None, fence: None };
             refresher.unpersisted = Some(PersistAgain::after_failure(expect));
             assert_eq!(refresher.next_wake(now), now.monotonic + SECOND / 2);
-            refresher.errand = Some(tokio::spawn(std::future::pending()));
+            refresher.store_sync = Some(tokio::spawn(std::future::pending()));
         }),
         ("a first token rests, and the grant is over", Some(over), |refresher, _| {
             let mut settings = refresher.journal.settings.clone();
-            settings.kind = Kind::RefreshToken { first: Some(RefreshToken::parse("new").unwrap()) };
+            settings.kind = Kind::RefreshToken { initial: Some(RefreshToken::parse("new").unwrap()) };
             let endpoint =
                 Endpoint::new(refresher.journal.endpoint.config().clone(), &Outbound { ca_file: None, proxy: None });
             refresher.reconfigure((endpoint.unwrap(), settings, refresher.config.clone()));
-            refresher.attempts.rest(Which::First, HOUR, refresher.clock.now());
+            refresher.backoff.rest(TokenSource::Initial, HOUR, refresher.clock.now());
         }),
         ("a refusal has no budget", Some(stored), |refresher, now| {
             refresher.clock.jump(SignedDuration::from_hours(-4));
             refresher.publish();
             refresher.live.view().token.as_ref().unwrap().mark_refused(refresher.clock.now());
             let config = RefreshConfig { max_per_hour: 0, ..refresher.config.clone() };
-            refresher.attempts.back_off(Which::Stored, None, refresher.clock.now());
-            refresher.attempts.reconfigure(&config, Timestamp::UNIX_EPOCH);
+            refresher.backoff.back_off(TokenSource::Stored, None, refresher.clock.now());
+            refresher.backoff.reconfigure(&config, Timestamp::UNIX_EPOCH);
             refresher.refresh_if_due(now);
         }),
     ];
@@ -183,7 +183,7 @@ async fn the_loop_sleeps_while_nothing_can_be_done() {
         if let Some(record) = &record {
             world.replace(record).await;
         }
-        world.settings.kind = Kind::RefreshToken { first: None };
+        world.settings.kind = Kind::RefreshToken { initial: None };
         let (mut refresher, _) = world.refresher();
         refresher.clock.jump(SignedDuration::from_hours(4));
         refresher.start().await;
@@ -197,7 +197,7 @@ async fn the_loop_sleeps_while_nothing_can_be_done() {
 
 #[tokio::test]
 async fn a_misconfigured_answer_costs_a_token_of_a_minute_nothing_and_an_outage_ends_within_a_minute() {
-    let world = World::of(MINUTE).await;
+    let world = World::with_lifetime(MINUTE).await;
     let process = world.started().await;
     world.simulator.fault(Fault::page_expired());
     process.pass(45 * SECOND, SECOND).await;

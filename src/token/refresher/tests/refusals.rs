@@ -31,7 +31,7 @@ impl Process {
 
 #[tokio::test]
 async fn a_herd_causes_one_refresh_and_late_comers_none() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     let first = process.live();
     assert_eq!(process.refused(&first).await, [Some(2); HERD]);
@@ -44,7 +44,7 @@ async fn a_herd_causes_one_refresh_and_late_comers_none() {
 
 #[tokio::test]
 async fn a_newer_token_that_has_expired_is_no_answer_to_a_refusal() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     let first = process.live();
     assert!(process.tokens.refresh().await.is_ok());
@@ -59,7 +59,7 @@ async fn a_newer_token_that_has_expired_is_no_answer_to_a_refusal() {
 
 #[tokio::test]
 async fn a_forced_token_that_is_refused_too_is_given_a_rest_that_doubles() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let process = world.started().await;
     let mut calls = 1;
     // cooldown after this one, and whether a replay was accepted before it
@@ -88,7 +88,7 @@ async fn a_forced_token_that_is_refused_too_is_given_a_rest_that_doubles() {
 
 #[tokio::test]
 async fn a_refused_replay_with_a_token_that_no_refusal_brought_rests_nothing() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let process = world.started().await;
     process.refused_again(&process.live()).await;
     assert_eq!(process.refused(&process.live()).await, [Some(2); HERD]);
@@ -97,7 +97,7 @@ async fn a_refused_replay_with_a_token_that_no_refusal_brought_rests_nothing() {
 
 #[tokio::test]
 async fn a_refresh_that_refusals_joined_counts_as_forced() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let process = world.started().await;
     let first = process.live();
     let (by_person, by_refusal) = tokio::join!(process.tokens.refresh(), process.refused(&first));
@@ -110,7 +110,7 @@ async fn a_refresh_that_refusals_joined_counts_as_forced() {
 
 #[tokio::test]
 async fn refusals_have_a_budget_and_a_person_has_none() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let world = World { config: RefreshConfig { max_per_hour: 3, ..world.config.clone() }, ..world };
     let process = world.started().await;
     for generation in 2..=4 {
@@ -129,7 +129,7 @@ async fn refusals_have_a_budget_and_a_person_has_none() {
 
 #[tokio::test]
 async fn a_failed_forced_refresh_lets_all_go_on_and_is_tried_again_unasked() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let process = world.started().await;
     world.simulator.fault(Fault::throttled(Some("20")).times(2));
     let first = process.live();
@@ -154,7 +154,7 @@ async fn a_failed_forced_refresh_lets_all_go_on_and_is_tried_again_unasked() {
 
 #[tokio::test]
 async fn a_token_that_is_accepted_again_is_not_refreshed_unasked() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let process = world.started().await;
     world.simulator.fault(Fault::throttled(None));
     process.refused(&process.live()).await;
@@ -166,7 +166,7 @@ async fn a_token_that_is_accepted_again_is_not_refreshed_unasked() {
 
 #[tokio::test]
 async fn an_outage_of_the_token_endpoint_does_not_spend_the_budget() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let process = world.started().await;
     world.simulator.fault(Fault::throttled(None).forever());
     for _ in 0..120 {

@@ -1,6 +1,6 @@
 //! A grant that a process gives another number while other processes use it.
 
-use super::super::upkeep::{Errand, PersistAgain};
+use super::super::store_sync::{PersistAgain, SyncResult};
 use super::*;
 use crate::token::store::{Intent, Leased};
 use simulator::{Act, Step};
@@ -11,7 +11,7 @@ fn token(text: &str) -> RefreshToken {
 
 #[tokio::test]
 async fn an_answer_is_stored_where_the_grant_got_another_number_meanwhile() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     world.simulator.fault(Fault::token(Step::AfterCommit, Act::Delay(SECOND)));
     let renumber = async {
@@ -38,7 +38,7 @@ async fn an_answer_is_stored_where_the_grant_got_another_number_meanwhile() {
 
 #[tokio::test]
 async fn a_pair_that_could_not_be_stored_follows_the_grant_under_its_other_number() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let (mut refresher, _tokens) = world.refresher();
     let record = |generation, text| Record {
         generation: Generation(generation),
@@ -51,7 +51,7 @@ async fn a_pair_that_could_not_be_stored_follows_the_grant_under_its_other_numbe
     refresher.record = Some(record(2, "new"));
     let expect = Expect { version: Some(record(1, "old").version()), fence: None };
     refresher.unpersisted = Some(PersistAgain::after_failure(expect));
-    refresher.errand_done(Errand::Persisted(Ok(Written::Superseded(Some(Box::new(renumbered))))));
+    refresher.store_synced(SyncResult::Persisted(Ok(Written::Superseded(Some(Box::new(renumbered))))));
     assert!(refresher.unpersisted.is_some(), "it is not given up");
     let (ending, ()) = tokio::join!(refresher.persist_to_the_end(SECOND), tokio::time::advance(SECOND / 100));
     assert_eq!(ending, Ending::Stored);
@@ -61,7 +61,7 @@ async fn a_pair_that_could_not_be_stored_follows_the_grant_under_its_other_numbe
 
 #[tokio::test]
 async fn a_grant_gets_another_number_under_the_lease_and_keeps_what_was_noted_of_it() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let (refresher, _tokens) = world.refresher();
     let journal = &refresher.journal;
     let read = Record { refresh: Some(token("given")), ..Record::empty(world.settings.binding.clone()) };

@@ -1,7 +1,7 @@
 //! What other processes, and persons, put into the store.
 
 use super::*;
-use crate::token::new_grant::{Damaged, NewGrant};
+use crate::token::import::{Damaged, NewGrant};
 use simulator::{Kind as Issued, Revocation};
 
 impl World {
@@ -15,7 +15,7 @@ impl World {
     }
 
     /// What became of the candidate, once that is final.
-    async fn settled(&self, process: &Process) -> Outcome {
+    async fn settled(&self, process: &Process) -> RefreshOutcome {
         for _ in 0..1000 {
             let candidate = self.load().await.candidate.unwrap();
             if candidate.token.is_none() {
@@ -28,7 +28,7 @@ impl World {
 
     /// With this first token in the configuration.
     fn with_first(self, first: Option<RefreshToken>) -> Self {
-        Self { settings: Settings { kind: Kind::RefreshToken { first }, ..self.settings.clone() }, ..self }
+        Self { settings: Settings { kind: Kind::RefreshToken { initial: first }, ..self.settings.clone() }, ..self }
     }
 
     fn presented(&self, token: &RefreshToken) -> usize {
@@ -45,7 +45,7 @@ fn access(text: &str) -> Access {
 
 #[tokio::test]
 async fn a_peers_refresh_is_adopted_and_said_to_be_one() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let (one, other) = (world.started().await, world.started().await);
     assert_eq!(world.calls(), 1);
     assert!(one.tokens.refresh().await.is_ok());
@@ -64,7 +64,7 @@ async fn a_peers_refresh_is_adopted_and_said_to_be_one() {
 
 #[tokio::test]
 async fn a_herd_on_two_processes_causes_one_refresh() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let (one, other) = (world.started().await, world.started().await);
     let (first, same) = (one.at_hand().unwrap(), other.at_hand().unwrap());
     let told = tokio::join!(one.tokens.refused(&first), other.tokens.refused(&same), one.pass(SECOND, SECOND / 10));
@@ -76,7 +76,7 @@ async fn a_herd_on_two_processes_causes_one_refresh() {
 
 #[tokio::test]
 async fn an_import_is_adopted_and_is_nobodys_refresh() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     world.import(world.login(), Some(access("imported"))).await;
     process.generation(2).await;
@@ -87,7 +87,7 @@ async fn an_import_is_adopted_and_is_nobodys_refresh() {
 
 #[tokio::test]
 async fn a_bare_import_is_tried_until_it_is_clear() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let process = world.started().await;
     world.simulator.fault(Fault::throttled(None).times(3));
     let token = world.login();
@@ -101,7 +101,7 @@ async fn a_bare_import_is_tried_until_it_is_clear() {
     world.simulator.revoke(Revocation::Refresh(world.simulator.serial(bad.secret().expose()).unwrap()));
     let before = world.load().await;
     world.import(bad.clone(), None).await;
-    assert_eq!(world.settled(&process).await, Outcome::Rejected);
+    assert_eq!(world.settled(&process).await, RefreshOutcome::Rejected);
     assert_eq!(Record { candidate: None, ..world.load().await }, Record { candidate: None, ..before });
     assert_eq!((process.at_hand().unwrap().generation, world.presented(&bad)), (Generation(2), 1));
     assert_eq!(process.view().needs_login, None);
@@ -112,14 +112,14 @@ async fn a_bare_import_is_tried_until_it_is_clear() {
 
 #[tokio::test]
 async fn a_candidate_whose_import_waits_is_withdrawn_by_a_failure_that_says_nothing_of_it() {
-    let world = World::of(DAY).await;
+    let world = World::with_lifetime(DAY).await;
     let process = world.started().await;
     world.simulator.fault(Fault::throttled(None));
     let token = world.login();
     world
         .supply(NewGrant { lineage: Lineage::random().unwrap(), refresh: token.clone(), access: None, awaited: true })
         .await;
-    assert_eq!(world.settled(&process).await, Outcome::Transient);
+    assert_eq!(world.settled(&process).await, RefreshOutcome::Transient);
     process.pass(MINUTE, SECOND).await;
     assert_eq!((process.view().generation(), world.presented(&token)), (Generation(1), 1));
     process.stop().await;
@@ -131,7 +131,7 @@ async fn a_candidate_with_an_unclear_outcome_is_presented_again_only_as_the_poli
     for (ambiguous_retry, presented) in
         [(AmbiguousRetry::Never, 1), (AmbiguousRetry::Once, 2), (AmbiguousRetry::UntilClear, 4)]
     {
-        let mut world = World::of(DAY).await;
+        let mut world = World::with_lifetime(DAY).await;
         world.settings.ambiguous_retry = ambiguous_retry;
         let process = world.started().await;
         world.simulator.fault(
@@ -151,7 +151,8 @@ async fn a_candidate_with_an_unclear_outcome_is_presented_again_only_as_the_poli
             })
             .await;
         let outcome = world.settled(&process).await;
-        let expected = if ambiguous_retry == AmbiguousRetry::UntilClear { Outcome::Ok } else { Outcome::Ambiguous };
+        let expected =
+            if ambiguous_retry == AmbiguousRetry::UntilClear { RefreshOutcome::Ok } else { RefreshOutcome::Ambiguous };
         assert_eq!((outcome, world.presented(&token)), (expected, presented), "{ambiguous_retry:?}");
         process.pass(MINUTE, SECOND).await;
         assert_eq!(world.presented(&token), presented, "{ambiguous_retry:?}");
@@ -163,7 +164,7 @@ async fn a_candidate_with_an_unclear_outcome_is_presented_again_only_as_the_poli
 
 #[tokio::test]
 async fn the_same_refresh_token_imported_again_is_tried_again() {
-    let world = World::of(DAY).await.with_first(None);
+    let world = World::with_lifetime(DAY).await.with_first(None);
     let process = world.start();
     process.until("empty", |view| view.needs_login.is_some()).await;
     let token = world.login();
@@ -172,7 +173,7 @@ async fn the_same_refresh_token_imported_again_is_tried_again() {
         simulator::Act::Error(simulator::TokenError::RefreshToken(simulator::DeadRefresh::Expired)),
     ));
     world.import(token.clone(), None).await;
-    assert_eq!(world.settled(&process).await, Outcome::Rejected);
+    assert_eq!(world.settled(&process).await, RefreshOutcome::Rejected);
     assert_eq!(process.count("startup", "rejected") + process.count("manual", "rejected"), 1);
     world.import(token, None).await;
     process.generation(1).await;
@@ -182,7 +183,7 @@ async fn the_same_refresh_token_imported_again_is_tried_again() {
 
 #[tokio::test]
 async fn a_store_that_fell_behind_is_written_anew_and_no_spent_token_is_presented() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     let old = world.load().await;
     assert!(process.tokens.refresh().await.is_ok());
@@ -197,7 +198,7 @@ async fn a_store_that_fell_behind_is_written_anew_and_no_spent_token_is_presente
 
 #[tokio::test]
 async fn a_rotation_does_not_follow_a_store_that_fell_behind() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     let old = world.load().await;
     assert!(process.tokens.refresh().await.is_ok());
@@ -211,12 +212,12 @@ async fn a_rotation_does_not_follow_a_store_that_fell_behind() {
 
 #[tokio::test]
 async fn a_grant_that_counts_anew_is_taken_under_the_next_number() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     for _ in 0..3 {
         assert!(process.tokens.refresh().await.is_ok());
     }
-    let taken = world.load().await.taken;
+    let taken = world.load().await.tried_initial;
     // As `import --replace-damaged` writes it, which knows of no record before.
     let fresh = Record {
         generation: Generation(1),
@@ -227,7 +228,7 @@ async fn a_grant_that_counts_anew_is_taken_under_the_next_number() {
     world.replace(&Record { access: Some(access("imported")), ..fresh.clone() }).await;
     // The fifth, and refreshed at once: nobody knows whether the access token belongs to it.
     process.generation(6).await;
-    assert_eq!((world.load().await.generation, world.load().await.taken), (Generation(6), taken));
+    assert_eq!((world.load().await.generation, world.load().await.tried_initial), (Generation(6), taken));
     // A bare one: the old access token serves until it has worked.
     let lineage = Lineage::random().unwrap();
     world.replace(&Record { generation: Generation(0), refresh: Some(world.login()), lineage, ..fresh }).await;
@@ -238,7 +239,7 @@ async fn a_grant_that_counts_anew_is_taken_under_the_next_number() {
 
 #[tokio::test]
 async fn a_first_token_that_can_not_be_had_does_not_hold_the_stored_grant_up() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     world.started().await.stop().await;
     // It is another client's: kept, and tried again in a quarter of an hour.
     let fault = simulator::TokenError::RefreshToken(simulator::DeadRefresh::NotLinked);
@@ -258,14 +259,16 @@ async fn a_first_token_that_can_not_be_had_does_not_hold_the_stored_grant_up() {
 
 #[tokio::test]
 async fn a_refused_first_token_is_never_tried_again_and_the_stored_grant_stays_in_use() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     world.started().await.stop().await;
     let bad = world.login();
     world.simulator.revoke(Revocation::Refresh(world.simulator.serial(bad.secret().expose()).unwrap()));
     let world = world.with_first(Some(bad.clone()));
     let process = world.start();
     process
-        .until("refused", |view| view.last_refresh.as_ref().is_some_and(|last| last.outcome == Outcome::Rejected))
+        .until("refused", |view| {
+            view.last_refresh.as_ref().is_some_and(|last| last.outcome == RefreshOutcome::Rejected)
+        })
         .await;
     let status = process.tokens.status();
     assert_eq!((status.state.name(), status.generation, status.reason), ("valid", Generation(1), None));
@@ -283,7 +286,7 @@ async fn a_refused_first_token_is_never_tried_again_and_the_stored_grant_stays_i
 
 #[tokio::test]
 async fn a_first_token_whose_try_was_lost_is_presented_as_often_as_the_policy_says() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     world.started().await.stop().await;
     world.simulator.fault(Fault::answer_lost());
     let first = world.login();
@@ -292,7 +295,7 @@ async fn a_first_token_whose_try_was_lost_is_presented_as_often_as_the_policy_sa
         World { settings: Settings { ambiguous_retry: AmbiguousRetry::Never, ..world.settings.clone() }, ..world };
     let process = world.start();
     process
-        .until("lost", |view| view.last_refresh.as_ref().is_some_and(|last| last.outcome == Outcome::Ambiguous))
+        .until("lost", |view| view.last_refresh.as_ref().is_some_and(|last| last.outcome == RefreshOutcome::Ambiguous))
         .await;
     assert_eq!(process.tokens.status().state.name(), "valid");
     // The stored grant's own refreshes take the place of the intent that tells of it.
@@ -304,14 +307,14 @@ async fn a_first_token_whose_try_was_lost_is_presented_as_often_as_the_policy_sa
 
 #[tokio::test]
 async fn a_grant_of_another_server_is_sent_to_nobody_and_outlives_a_bad_first_token() {
-    let world = World::of(HOUR).await;
+    let world = World::with_lifetime(HOUR).await;
     world.started().await.stop().await;
     let stored = world.load().await;
     let ours = world.settings.clone();
     let bad = world.login();
     world.simulator.revoke(Revocation::All(Issued::Refresh));
     let elsewhere = Binding { upstream_origin: "https://elsewhere.test".into(), ..ours.binding.clone() };
-    let kind = Kind::RefreshToken { first: Some(bad) };
+    let kind = Kind::RefreshToken { initial: Some(bad) };
     let world = World { settings: Settings { binding: elsewhere, kind, ..ours.clone() }, ..world };
     let process = world.start();
     process.until("mismatched", |view| view.needs_login.is_some() && view.refreshing.is_none()).await;

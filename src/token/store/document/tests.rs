@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::StoreKey;
-use crate::token::{Outcome, Trigger};
+use crate::token::{RefreshOutcome, Trigger};
 
 pub(in crate::token::store) fn sealer(keys: &[u8]) -> Sealer {
     Sealer::new(&keys.iter().map(|byte| StoreKey(Zeroizing::new([*byte; 32]))).collect::<Vec<_>>())
@@ -19,7 +19,13 @@ fn tokens() -> impl Strategy<Value = String> {
 
 fn last_refreshes() -> impl Strategy<Value = LastRefresh> {
     let triggers = [Trigger::Startup, Trigger::Scheduled, Trigger::Rejected, Trigger::Manual, Trigger::Peer];
-    let outcomes = [Outcome::Ok, Outcome::Transient, Outcome::Ambiguous, Outcome::Rejected, Outcome::Misconfigured];
+    let outcomes = [
+        RefreshOutcome::Ok,
+        RefreshOutcome::Transient,
+        RefreshOutcome::Ambiguous,
+        RefreshOutcome::Rejected,
+        RefreshOutcome::Misconfigured,
+    ];
     let (triggers, outcomes) = (prop::sample::select(triggers.to_vec()), prop::sample::select(outcomes.to_vec()));
     (timestamps(), triggers, outcomes, any::<u64>(), any::<Option<String>>())
         .prop_map(|(at, trigger, outcome, duration_ms, error)| LastRefresh { at, trigger, outcome, duration_ms, error })
@@ -33,7 +39,7 @@ fn lineages() -> impl Strategy<Value = (Lineage, Vec<Lineage>)> {
 
 /// Any record at all.
 fn candidates() -> impl Strategy<Value = Candidate> {
-    let outcomes = prop::sample::select(vec![None, Some(Outcome::Ambiguous), Some(Outcome::Rejected)]);
+    let outcomes = prop::sample::select(vec![None, Some(RefreshOutcome::Ambiguous), Some(RefreshOutcome::Rejected)]);
     let binding = (any::<String>(), any::<String>(), any::<String>());
     (tokens(), binding, any::<(bool, bool, u32)>(), timestamps(), outcomes).prop_map(
         |(token, (token_url, client_id, upstream_origin), (awaited, kept, presented), at, outcome)| {
@@ -94,7 +100,7 @@ pub(in crate::token) fn records() -> impl Strategy<Value = Record> {
                     candidate,
                     intent,
                     needs_login,
-                    taken,
+                    tried_initial: taken,
                     last_refresh: last,
                 }
             },

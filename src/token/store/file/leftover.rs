@@ -16,7 +16,7 @@ use super::transaction::Transaction;
 use crate::fault;
 use crate::token::store::document::{Unreadable, decode_any};
 use crate::token::store::{Candidate, Record, Sealer, StoreError};
-use crate::token::{Outcome, RefreshToken};
+use crate::token::{RefreshOutcome, RefreshToken};
 
 /// The open file, and its content.
 type Opened = (File, Zeroizing<Vec<u8>>);
@@ -94,7 +94,8 @@ fn rotates(document: &Record, temporary: &Record) -> bool {
 fn accepts_candidate(document: &Record, temporary: &Record) -> bool {
     let (Some(candidate), Some(settled)) = (&document.candidate, &temporary.candidate) else { return false };
     let accepted = |candidate: &Candidate| {
-        candidate.token.is_none() && candidate.result.as_ref().is_some_and(|result| result.outcome == Outcome::Ok)
+        candidate.token.is_none()
+            && candidate.result.as_ref().is_some_and(|result| result.outcome == RefreshOutcome::Ok)
     };
     candidate.token.is_some()
         && candidate.intent.as_ref().is_some_and(|intent| intent.fingerprint == candidate.fingerprint)
@@ -107,7 +108,7 @@ fn accepts_candidate(document: &Record, temporary: &Record) -> bool {
 /// The initial token of the configuration was presented, and is taken now.
 fn accepts_initial(document: &Record, temporary: &Record) -> bool {
     document.intent.as_ref().is_some_and(|intent| {
-        !document.taken.contains(&intent.fingerprint) && temporary.taken.contains(&intent.fingerprint)
+        !document.tried_initial.contains(&intent.fingerprint) && temporary.tried_initial.contains(&intent.fingerprint)
     }) && replaces(temporary, document)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::types::Type;
 use zeroize::Zeroizing;
 
-use super::session::{Failure, Session};
+use super::session::{Session, SessionError};
 use crate::token::store::StoreError;
 
 /// A row, locked until the transaction's end.
@@ -72,7 +72,7 @@ const TABLE: &str = "SELECT to_regclass('bearer_proxy_grant') IS NOT NULL";
 
 impl Session {
     /// Begins a transaction and locks the row, which is made if it is missing.
-    pub(super) async fn begin(&self, name: &str) -> Result<Row, Failure> {
+    pub(super) async fn begin(&self, name: &str) -> Result<Row, SessionError> {
         self.batch(BEGIN).await?;
         // Of two that make it at once, the second waits for the first and then finds its row.
         for _ in 0..2 {
@@ -82,12 +82,12 @@ impl Session {
                 None => self.row(INSERT, &[(&name, Type::TEXT)], |_| Ok(())).await?,
             };
         }
-        Err(Failure::Refused(StoreError::Unavailable(format!(
+        Err(SessionError::Refused(StoreError::Unavailable(format!(
             "the row {name} of bearer_proxy_grant is removed as often as made"
         ))))
     }
 
-    pub(super) async fn update(&self, name: &str, attempt: &str, update: &Update) -> Result<(), Failure> {
+    pub(super) async fn update(&self, name: &str, attempt: &str, update: &Update) -> Result<(), SessionError> {
         let (sql, document) = match update {
             Update::Document(document) => (DOCUMENT, document.as_str()),
             Update::ReplaceDamaged(document) => (REPLACE_DAMAGED, document.as_str()),
@@ -107,30 +107,30 @@ impl Session {
         self.row(sql, &values, |_| Ok(())).await.map(drop)
     }
 
-    pub(super) async fn commit(&self) -> Result<(), Failure> {
+    pub(super) async fn commit(&self) -> Result<(), SessionError> {
         self.batch("COMMIT").await
     }
 
-    pub(super) async fn roll_back(&self) -> Result<(), Failure> {
+    pub(super) async fn roll_back(&self) -> Result<(), SessionError> {
         self.batch("ROLLBACK").await
     }
 
     /// Outside of a transaction: a reader sees the last commit and waits for nobody.
-    pub(super) async fn document(&self, name: &str) -> Result<Option<Zeroizing<String>>, Failure> {
+    pub(super) async fn document(&self, name: &str) -> Result<Option<Zeroizing<String>>, SessionError> {
         let read = |row: &tokio_postgres::Row| Ok(row.try_get::<_, Option<String>>(0)?.map(Zeroizing::new));
         Ok(self.row(LOAD, &[(&name, Type::TEXT)], read).await?.flatten())
     }
 
     /// 0: there is no row.
-    pub(super) async fn revision(&self, name: &str) -> Result<i64, Failure> {
+    pub(super) async fn revision(&self, name: &str) -> Result<i64, SessionError> {
         Ok(self.row(REVISION, &[(&name, Type::TEXT)], |row| row.try_get(0)).await?.unwrap_or(0))
     }
 
-    pub(super) async fn release(&self, name: &str, fence: i64) -> Result<(), Failure> {
+    pub(super) async fn release(&self, name: &str, fence: i64) -> Result<(), SessionError> {
         self.row(RELEASE, &[(&name, Type::TEXT), (&fence, Type::INT8)], |_| Ok(())).await.map(drop)
     }
 
-    pub(super) async fn has_table(&self) -> Result<bool, Failure> {
+    pub(super) async fn has_table(&self) -> Result<bool, SessionError> {
         Ok(self.row(TABLE, &[], |row| row.try_get(0)).await?.unwrap_or(false))
     }
 }

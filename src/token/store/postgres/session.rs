@@ -28,7 +28,7 @@ pub(super) struct Session {
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum SessionError {
     /// The connection is gone, or the server is on its way out; another connection may do.
     #[error(transparent)]
     Lost(StoreError),
@@ -53,22 +53,27 @@ const MARK: &str = "bearer_proxy.watcher";
 
 impl Session {
     /// `payload`: of which notifications [`Session::told`] tells, once the session listens.
-    pub(super) async fn connect(target: &Target, tls: &Tls, payload: &str) -> Result<Self, Failure> {
-        let config = timed(&target.place, target.reachable()).await?.map_err(Failure::Lost)?;
+    pub(super) async fn connect(target: &Target, tls: &Tls, payload: &str) -> Result<Self, SessionError> {
+        let config = timed(&target.place, target.reachable()).await?.map_err(SessionError::Lost)?;
         let connected = Self::dial(&config, &target.place, tls, payload).await;
         // A server that starts or stops refuses, and another one may stand behind the same name a moment later.
-        connected.map_err(|failure| Failure::Lost(failure.into()))
+        connected.map_err(|failure| SessionError::Lost(failure.into()))
     }
 
     /// The same, with a start-up setting that [`Session::is_marked`] asks for. A pooler may refuse it.
-    pub(super) async fn connect_marked(target: &Target, tls: &Tls, payload: &str, mark: &str) -> Result<Self, Failure> {
-        let mut config = timed(&target.place, target.reachable()).await?.map_err(Failure::Lost)?.into_owned();
+    pub(super) async fn connect_marked(
+        target: &Target,
+        tls: &Tls,
+        payload: &str,
+        mark: &str,
+    ) -> Result<Self, SessionError> {
+        let mut config = timed(&target.place, target.reachable()).await?.map_err(SessionError::Lost)?.into_owned();
         let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         config.options(format!("{given}-c {MARK}={mark}"));
         Self::dial(&config, &target.place, tls, payload).await
     }
 
-    async fn dial(config: &Config, place: &str, tls: &Tls, payload: &str) -> Result<Self, Failure> {
+    async fn dial(config: &Config, place: &str, tls: &Tls, payload: &str) -> Result<Self, SessionError> {
         let (client, mut connection) = step(place, config.connect(tls.clone())).await?;
         let told = Arc::new(Notify::new());
         let (payload, tell) = (payload.to_owned(), Arc::clone(&told));
@@ -84,7 +89,7 @@ impl Session {
     }
 
     /// Whether the backend was started for this connection, with this mark.
-    pub(super) async fn is_marked(&self, mark: &str) -> Result<bool, Failure> {
+    pub(super) async fn is_marked(&self, mark: &str) -> Result<bool, SessionError> {
         let sql = "SELECT current_setting($1, true)";
         let found = self.row(sql, &[(&MARK, Type::TEXT)], |row| row.try_get::<_, Option<String>>(0)).await?;
         Ok(found.flatten().as_deref() == Some(mark))
@@ -96,7 +101,7 @@ impl Session {
     }
 
     /// Statements without values.
-    pub(super) async fn batch(&self, sql: &str) -> Result<(), Failure> {
+    pub(super) async fn batch(&self, sql: &str) -> Result<(), SessionError> {
         step(&self.place, self.client.batch_execute(sql)).await
     }
 
@@ -106,7 +111,7 @@ impl Session {
         sql: &str,
         parameters: &[Parameter<'_>],
         read: impl FnOnce(&Row) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<Option<T>, Failure> {
+    ) -> Result<Option<T>, SessionError> {
         let row = step(&self.place, self.client.query_typed_opt(sql, parameters)).await?;
         row.map(|row| read(&row).map_err(|error| failure(&self.place, &error))).transpose()
     }
@@ -118,16 +123,16 @@ impl Drop for Session {
     }
 }
 
-async fn step<T>(place: &str, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
+async fn step<T>(place: &str, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, SessionError> {
     timed(place, work).await?.map_err(|error| failure(place, &error))
 }
 
-async fn timed<T>(place: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
-    let late = |_| Failure::Lost(StoreError::Unavailable(format!("{place}: no answer within {STEP:?}")));
+async fn timed<T>(place: &str, work: impl Future<Output = T>) -> Result<T, SessionError> {
+    let late = |_| SessionError::Lost(StoreError::Unavailable(format!("{place}: no answer within {STEP:?}")));
     tokio::time::timeout(STEP, work).await.map_err(late)
 }
 
-fn failure(place: &str, error: &tokio_postgres::Error) -> Failure {
+fn failure(place: &str, error: &tokio_postgres::Error) -> SessionError {
     let unavailable = StoreError::Unavailable(format!("{place}: {}", reason(error)));
     let leaving = [
         SqlState::ADMIN_SHUTDOWN,
@@ -137,9 +142,9 @@ fn failure(place: &str, error: &tokio_postgres::Error) -> Failure {
         SqlState::READ_ONLY_SQL_TRANSACTION,
     ];
     match error.code() {
-        Some(code) if *code == SqlState::UNDEFINED_TABLE => Failure::NoTable(unavailable),
-        Some(code) if !leaving.contains(code) => Failure::Refused(unavailable),
-        _ => Failure::Lost(unavailable),
+        Some(code) if *code == SqlState::UNDEFINED_TABLE => SessionError::NoTable(unavailable),
+        Some(code) if !leaving.contains(code) => SessionError::Refused(unavailable),
+        _ => SessionError::Lost(unavailable),
     }
 }
 
@@ -174,12 +179,12 @@ impl fmt::Debug for Session {
     }
 }
 
-// === impl Failure ===
+// === impl SessionError ===
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
+impl From<SessionError> for StoreError {
+    fn from(failure: SessionError) -> Self {
         match failure {
-            Failure::Lost(error) | Failure::Refused(error) | Failure::NoTable(error) => error,
+            SessionError::Lost(error) | SessionError::Refused(error) | SessionError::NoTable(error) => error,
         }
     }
 }

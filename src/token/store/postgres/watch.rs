@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Database;
-use super::session::{Failure, Session};
+use super::session::{Session, SessionError};
 
 /// A watcher's connection, and what it saw last.
 #[derive(Debug)]
@@ -61,14 +61,14 @@ impl Watch {
         }
     }
 
-    async fn look(&mut self, database: &Database) -> Result<i64, Failure> {
+    async fn look(&mut self, database: &Database) -> Result<i64, SessionError> {
         let session = match &mut self.session {
             Some(session) => session,
             none => none.insert(database.connect_watcher().await?),
         };
         match session.revision(&database.name).await {
             // As a row that is not there. If it was there before, its reader finds out and creates the table.
-            Err(Failure::NoTable(_)) => Ok(0),
+            Err(SessionError::NoTable(_)) => Ok(0),
             revision => revision,
         }
     }

@@ -51,11 +51,11 @@ fn only_the_outcome_of_the_announced_call_is_adopted() {
     let beside = |candidate: &Candidate| Record { candidate: Some(candidate.clone()), ..grant(3, "old") };
     let settled =
         |outcome| replacing(Record { candidate: Some(waiting.clone().settled(outcome, None)), ..successor() });
-    let other = Candidate::new(token("other"), waiting.binding.clone(), true).settled(Outcome::Ok, None);
+    let other = Candidate::new(token("other"), waiting.binding.clone(), true).settled(RefreshOutcome::Ok, None);
 
     let initial = Record { intent: intent("initial"), ..grant(3, "old") };
     let first = Record { generation: Generation(0), refresh: None, access: None, ..initial.clone() };
-    let took = |record: Record| Record { taken: vec![token("initial").fingerprint()], ..replacing(record) };
+    let took = |record: Record| Record { tried_initial: vec![token("initial").fingerprint()], ..replacing(record) };
 
     let rows = [
         ("a rotation", announced(), successor(), true),
@@ -77,15 +77,20 @@ fn only_the_outcome_of_the_announced_call_is_adopted() {
         ("a strange lineage", announced(), of(9, successor()), false),
         ("the grant of another server", announced(), elsewhere(successor()), false),
         ("an import", announced(), replacing(successor()), false),
-        ("an accepted candidate", beside(&presented), settled(Outcome::Ok), true),
-        ("a refused candidate", beside(&presented), settled(Outcome::Rejected), false),
-        ("a candidate that was not presented", beside(&waiting), settled(Outcome::Ok), false),
-        ("another candidate", beside(&presented), Record { candidate: Some(other), ..settled(Outcome::Ok) }, false),
-        ("a candidate for another server", beside(&presented), elsewhere(settled(Outcome::Ok)), false),
+        ("an accepted candidate", beside(&presented), settled(RefreshOutcome::Ok), true),
+        ("a refused candidate", beside(&presented), settled(RefreshOutcome::Rejected), false),
+        ("a candidate that was not presented", beside(&waiting), settled(RefreshOutcome::Ok), false),
+        (
+            "another candidate",
+            beside(&presented),
+            Record { candidate: Some(other), ..settled(RefreshOutcome::Ok) },
+            false,
+        ),
+        ("a candidate for another server", beside(&presented), elsewhere(settled(RefreshOutcome::Ok)), false),
         (
             "a candidate without a new lineage",
             beside(&presented),
-            Record { lineage: announced().lineage, ..settled(Outcome::Ok) },
+            Record { lineage: announced().lineage, ..settled(RefreshOutcome::Ok) },
             false,
         ),
         ("an import over a candidate", beside(&presented), replacing(successor()), false),

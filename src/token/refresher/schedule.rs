@@ -1,7 +1,7 @@
-//! When a refresh is due, unasked.
+//! When a refresh is due by itself.
 //!
-//! Two clocks tell. The wall clock goes on through a suspend; the monotonic one is not disturbed when somebody sets the time. A
-//! refresh is due, and a token over, as soon as either says so.
+//! The wall clock continues during a suspend. The monotonic clock ignores a change of the system time. A refresh is due, and a
+//! token has expired, as soon as either clock says so.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Refresher, TICK};
-use crate::token::journal::{Plan, Which, plan_stored};
+use crate::token::journal::{Plan, TokenSource, plan_stored};
 use crate::token::live::LiveToken;
 use crate::token::{Trigger, policy};
 
-/// Now, on both clocks.
+/// A moment on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     pub(super) monotonic: Instant,
     pub(super) wall: Timestamp,
 }
 
-/// When the live token is to be refreshed, and when it is over, on the monotonic clock as seen when it became live.
+/// When the live token must be refreshed and when it expires, on the monotonic clock, as calculated when the token became live.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ends {
+pub(super) struct Deadlines {
     refresh: Option<Instant>,
-    life: Option<Instant>,
+    expiry: Option<Instant>,
 }
 
 impl Refresher {
@@ -32,28 +32,28 @@ impl Refresher {
         Moment { monotonic: Instant::now(), wall: self.clock.now() }
     }
 
-    /// What is to be presented now, and why.
-    pub(super) fn due(&self, now: Moment) -> Option<(Which, Trigger)> {
+    /// What must be presented now, and why.
+    pub(super) fn due(&self, now: Moment) -> Option<(TokenSource, Trigger)> {
         if !self.may_begin() {
             return None;
         }
         let (settings, record) = (&self.journal.settings, self.record.as_ref());
-        if settings.candidate_to_try(record).is_some() && self.attempts.ready(Which::Candidate, now.monotonic) {
-            return Some((Which::Candidate, if self.starting { Trigger::Startup } else { Trigger::Manual }));
+        if settings.candidate_to_try(record).is_some() && self.backoff.ready(TokenSource::Candidate, now.monotonic) {
+            return Some((TokenSource::Candidate, if self.starting { Trigger::Startup } else { Trigger::Manual }));
         }
-        if settings.first_to_try(record).is_some() && self.attempts.ready(Which::First, now.monotonic) {
-            return Some((Which::First, if self.starting { Trigger::Startup } else { Trigger::Manual }));
+        if settings.initial_to_try(record).is_some() && self.backoff.ready(TokenSource::Initial, now.monotonic) {
+            return Some((TokenSource::Initial, if self.starting { Trigger::Startup } else { Trigger::Manual }));
         }
-        if !self.attempts.ready(Which::Stored, now.monotonic) {
+        if !self.backoff.ready(TokenSource::Stored, now.monotonic) {
             return None;
         }
         let trigger = self.stored_due(now)?;
         if trigger == Trigger::Scheduled && self.paced().is_some_and(|at| at > now.monotonic) {
             return None;
         }
-        // While the store could not be read, the rotation finds out what it says.
+        // If the store could not be read yet, the rotation reads it.
         let hopeless = self.read && matches!(plan_stored(settings, record), Plan::NeedsLogin(_));
-        (!hopeless).then_some((Which::Stored, trigger))
+        (!hopeless).then_some((TokenSource::Stored, trigger))
     }
 
     fn stored_due(&self, now: Moment) -> Option<Trigger> {
@@ -64,22 +64,24 @@ impl Refresher {
             None => Some(Trigger::Manual),
             Some(token) if token.expired(now.wall) && self.starting => Some(Trigger::Startup),
             Some(token) if token.expired(now.wall) => Some(Trigger::Scheduled),
-            Some(_) if past(self.ends.refresh) || view.refresh_at.is_some_and(|at| at <= now.wall) => {
+            Some(_) if past(self.deadlines.refresh) || view.refresh_at.is_some_and(|at| at <= now.wall) => {
                 Some(Trigger::Scheduled)
             }
             Some(token) if self.misdated == Some(token.generation) && self.starting => Some(Trigger::Startup),
             Some(token) if self.misdated == Some(token.generation) => Some(Trigger::Scheduled),
-            Some(_) if self.is_unproven() => Some(Trigger::Manual),
-            // The call may have ended the live token, however long that has to live: what became of it is found out.
-            Some(_) if self.is_unclear() => Some(if self.starting { Trigger::Startup } else { Trigger::Scheduled }),
-            Some(token) => self.attempts.unfinished(token.is_refused()),
+            Some(_) if self.is_unverified() => Some(Trigger::Manual),
+            // The announced call may have revoked the live token, however long that would live. A refresh finds out.
+            Some(_) if self.has_open_intent() => {
+                Some(if self.starting { Trigger::Startup } else { Trigger::Scheduled })
+            }
+            Some(token) => self.backoff.unfinished(token.is_refused()),
         }
     }
 
-    /// When the next refresh may come on schedule. What has failed is tried again by its own backoff.
+    /// The earliest next scheduled refresh. A failed attempt follows its backoff instead.
     fn paced(&self) -> Option<Instant> {
-        self.scheduled
-            .filter(|_| self.attempts.not_before(Which::Stored).is_none())
+        self.last_scheduled
+            .filter(|_| self.backoff.not_before(TokenSource::Stored).is_none())
             .map(|at| at + policy::SCHEDULED_PACE)
     }
 
@@ -87,36 +89,36 @@ impl Refresher {
         self.in_flight.is_none() && self.unpersisted.is_none() && self.live.view().needs_login.is_none()
     }
 
-    /// Whether a person gave the refresh token, and it has brought nothing yet.
-    fn is_unproven(&self) -> bool {
+    /// Whether a person supplied the refresh token, and no refresh with it has succeeded yet.
+    fn is_unverified(&self) -> bool {
         let present = self.record.as_ref().and_then(|record| record.refresh.as_ref());
-        self.unproven.is_some_and(|unproven| present.is_some_and(|token| token.fingerprint() == unproven))
+        self.unverified.is_some_and(|unverified| present.is_some_and(|token| token.fingerprint() == unverified))
     }
 
-    /// Whether a call with the present refresh token was announced, by this process or by one before it, and its end is not known.
-    fn is_unclear(&self) -> bool {
+    /// Whether the record announces a call with the present refresh token, and the outcome is unknown.
+    fn has_open_intent(&self) -> bool {
         self.record.as_ref().is_some_and(|record| {
             let present = record.refresh.as_ref().map(|token| token.fingerprint());
             record.intent.as_ref().is_some_and(|intent| Some(intent.fingerprint) == present)
         })
     }
 
-    /// How long the loop may sleep. What is due at `now` has been begun, or waits for an event; so only what comes later counts.
-    /// No timer has to hold a year: the clocks are looked at again at every tick.
+    /// When the loop must wake at the latest. What is due at `now` has begun or waits for an event, so only later times count. Each
+    /// tick reads the clocks again, so no timer has to span a year.
     pub(super) fn next_wake(&self, now: Moment) -> Instant {
         let refresh_at = self.live.view().refresh_at;
         let by_wall = refresh_at.and_then(|at| now.monotonic.checked_add(at.duration_since(now.wall).try_into().ok()?));
         let refresh = [
-            self.attempts.not_before(Which::Candidate),
-            self.attempts.not_before(Which::First),
-            self.attempts.not_before(Which::Stored),
+            self.backoff.not_before(TokenSource::Candidate),
+            self.backoff.not_before(TokenSource::Initial),
+            self.backoff.not_before(TokenSource::Stored),
             by_wall,
-            self.ends.refresh,
+            self.deadlines.refresh,
             self.paced(),
         ];
         let refresh = refresh.into_iter().filter(|_| self.may_begin());
-        let errand = self.next_errand();
-        [self.ends.life, errand, self.requests.next()]
+        let store_sync = self.next_sync();
+        [self.deadlines.expiry, store_sync, self.requests.next()]
             .into_iter()
             .chain(refresh)
             .flatten()
@@ -125,7 +127,7 @@ impl Refresher {
     }
 
     pub(super) fn tick(&mut self) {
-        if self.ends.life.is_some_and(|end| end <= Instant::now())
+        if self.deadlines.expiry.is_some_and(|end| end <= Instant::now())
             && let Some(token) = &self.live.view().token
         {
             token.end();
@@ -138,13 +140,13 @@ impl Refresher {
         token.expires_at.map(|end| policy::refresh_at(token.obtained_at, end, margin, self.jitter))
     }
 
-    /// The ends of a token that becomes live now.
-    pub(super) fn ends_of(&self, token: &LiveToken) -> Ends {
+    /// The deadlines of a token that becomes live now.
+    pub(super) fn deadlines_of(&self, token: &LiveToken) -> Deadlines {
         let now = self.now();
         let at = |wall: Timestamp| {
             let left = Duration::try_from(wall.duration_since(now.wall)).unwrap_or_default();
             now.monotonic.checked_add(left)
         };
-        Ends { refresh: self.refresh_at(token).and_then(at), life: token.expires_at.and_then(at) }
+        Deadlines { refresh: self.refresh_at(token).and_then(at), expiry: token.expires_at.and_then(at) }
     }
 }

@@ -1,6 +1,6 @@
-//! The `static` grant: a token that somebody else renews, in the configuration or in a file.
+//! The `static` grant: an access token in the configuration or in a file.
 //!
-//! Nothing is refreshed here. A refusal reads the file again, since whoever renews the token writes it there.
+//! The proxy does not refresh it. Another program renews the token and writes it to the file, so a refusal reads the file again.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::clock::Clock;
 use crate::config::SecretSource;
 use crate::fault;
 use crate::files;
-use crate::metrics::Metrics;
-use crate::supervise::{Died, Task, supervise};
+use crate::supervise::{Died, Restarts, Task, supervise};
 use crate::token::live::{Live, LiveToken, View};
-use crate::token::refresher::{Command, Identity, Tokens, Verdict};
+use crate::token::refresher::{Command, Tokens, Verdict};
+use crate::token::status::Identity;
 use crate::token::{Access, AccessToken, Generation};
 
-/// Serves the token of the `static` grant.
-pub struct Fixed {
+/// The task that publishes the token of the `static` grant.
+pub struct StaticToken {
     source: SecretSource,
     live: Arc<Live>,
     clock: Clock,
@@ -25,21 +25,21 @@ pub struct Fixed {
     present: Option<AccessToken>,
     generation: Generation,
     trouble: Option<String>,
-    /// The upstream has refused this generation, and the log says so.
+    /// The generation whose refusal was logged last.
     reported: Option<Generation>,
     draining: bool,
 }
 
-// === impl Fixed ===
+// === impl StaticToken ===
 
-impl Fixed {
-    /// The task and the handle to it; the token is read at once.
+impl StaticToken {
+    /// Creates the task and the handle to it, and reads the token.
     pub fn new(source: SecretSource, live: Arc<Live>, wait: std::time::Duration, identity: Identity) -> (Self, Tokens) {
         let (send, commands) = mpsc::unbounded_channel();
         let tokens = Tokens::new(Arc::clone(&live), send, wait, identity);
         let clock = live.clock().clone();
         let generation = Generation::default();
-        let mut fixed = Self {
+        let mut token = Self {
             source,
             live,
             clock,
@@ -50,21 +50,21 @@ impl Fixed {
             reported: None,
             draining: false,
         };
-        fixed.read();
-        (fixed, tokens)
+        token.read();
+        (token, tokens)
     }
 
-    /// Runs until told to stop; a task that dies is started again, and goes on with what this one held.
+    /// Runs until `stop`. A task that dies is started again with the same state.
     ///
     /// # Errors
-    /// It died too often.
-    pub async fn run(self, stop: watch::Receiver<bool>, metrics: Metrics) -> Result<(), Died> {
-        let held = Arc::new(Mutex::new(self));
+    /// The task died too often.
+    pub async fn run(self, stop: watch::Receiver<bool>, restarts: Restarts) -> Result<(), Died> {
+        let state = Arc::new(Mutex::new(self));
         let start = || {
-            let (held, stop) = (Arc::clone(&held), stop.clone());
-            async move { held.lock().await.work(stop).await }
+            let (state, stop) = (Arc::clone(&state), stop.clone());
+            async move { state.lock().await.work(stop).await }
         };
-        supervise(Task::Refresher, metrics.restarts(), || false, start).await
+        supervise(Task::Refresher, &restarts, || false, start).await
     }
 
     async fn work(&mut self, mut stop: watch::Receiver<bool>) {
@@ -111,11 +111,11 @@ impl Fixed {
                 SecretSource::File(path) => format!("{} still holds the same token", path.display()),
             })),
         };
-        // Who asked may have gone.
+        // The client may have disconnected.
         let _ = reply.send(verdict);
     }
 
-    /// Says once of each token that the upstream refuses it, and what to do.
+    /// Logs the refusal once per token, with what to do.
     fn report(&mut self, refused: Generation) {
         if self.generation == refused && self.reported != Some(refused) {
             self.reported = Some(refused);

@@ -41,7 +41,7 @@ fn spent() -> Record {
         refresh: Some(refresh),
         intent: Some(Intent { owner: "peer".into(), at: Timestamp::UNIX_EPOCH, fingerprint, presented: 2 }),
         needs_login: Some("refused".into()),
-        taken: vec![fingerprint],
+        tried_initial: vec![fingerprint],
         ..Record::empty(ours())
     }
 }
@@ -68,7 +68,7 @@ async fn held(store: &Store) -> Lease {
 fn a_pair_replaces_the_stored_grant() {
     let other = Record { binding: binding("https://other.test"), ..spent() };
     for (stored, generation) in [(None, 1), (Some(spent()), 4), (Some(other), 4)] {
-        let taken = stored.as_ref().map(|record| record.taken.clone()).unwrap_or_default();
+        let taken = stored.as_ref().map(|record| record.tried_initial.clone()).unwrap_or_default();
         let before = stored.as_ref().map_or(Record::empty(ours()).lineage, |record| record.lineage);
         let given = grant("new", Some("new-access"));
         let record = given.after(stored, &ours());
@@ -77,7 +77,7 @@ fn a_pair_replaces_the_stored_grant() {
         assert_eq!(record.access, Some(access("new-access")));
         assert_eq!(record.refresh, Some(RefreshToken::parse("new").unwrap()));
         assert_eq!(record.binding, ours());
-        assert_eq!((record.intent, record.needs_login, record.taken), (None, None, taken));
+        assert_eq!((record.intent, record.needs_login, record.tried_initial), (None, None, taken));
         assert_eq!(record.candidate, None);
     }
 }
@@ -94,9 +94,10 @@ fn a_bare_token_leaves_the_stored_grant_as_it_is() {
     // Supplied again, one that may be spent is still one that may be spent, and one that was settled is a fresh one.
     let intent = Intent { presented: 1, fingerprint: candidate.fingerprint, ..spent().intent.unwrap() };
     let unclear = Candidate { intent: Some(intent), ..candidate.clone() };
-    for (present, expected) in
-        [(unclear.clone(), &unclear.clone()), (unclear.settled(crate::token::Outcome::Ambiguous, None), &candidate)]
-    {
+    for (present, expected) in [
+        (unclear.clone(), &unclear.clone()),
+        (unclear.settled(crate::token::RefreshOutcome::Ambiguous, None), &candidate),
+    ] {
         let stored = Record { candidate: Some(present), ..spent() };
         assert_eq!(grant("new", None).after(Some(stored), &ours()).candidate.as_ref(), Some(expected));
     }

@@ -1,7 +1,7 @@
-//! What is asked of the store beside rotations: what it holds after a change, and to take what it has not taken yet.
+//! Store operations between rotations: reads after a change, and the retry of a failed commit.
 //!
-//! Disks and databases can hang, so each question is a task; there is one at a time, and none while a rotation is in flight, which
-//! asks for itself.
+//! Disks and databases can hang, so each operation is a task. At most one runs at a time. None begins while a rotation is in
+//! flight, because the rotation uses the store itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,31 +12,31 @@ use tokio::time::Instant;
 use super::reconcile::{Reconciliation, reconcile};
 use super::{Ending, Refresher, Trigger};
 use crate::supervise::Task;
-use crate::token::Outcome;
-use crate::token::journal::{Which, binding_mismatch, rebased};
+use crate::token::RefreshOutcome;
+use crate::token::journal::{TokenSource, binding_mismatch, rebased};
 use crate::token::store::{Expect, Record, StoreError, Version, Written};
 
-/// First and longest pause between two tries to store what could not be stored.
+/// The first and the longest pause between two attempts to store a record.
 const PERSIST_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-/// The pause after the store could not be read.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The pause after a failed read.
+pub(super) const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// The record is not stored yet.
+/// A record that is not stored yet.
 pub(super) struct PersistAgain {
     expect: Expect,
     at: Instant,
     pause: Duration,
-    /// The stored grant gets another number, and no successor.
+    /// The write changes only the generation of the stored grant.
     renumbers: bool,
 }
 
-/// What came of a question.
-pub(super) enum Errand {
-    /// With what was known when it was asked.
-    Looked(Option<Version>, Result<Option<Box<Record>>, StoreError>),
+/// The result of a store operation.
+pub(super) enum SyncResult {
+    /// With the version that was known when the read began.
+    Loaded(Option<Version>, Result<Option<Box<Record>>, StoreError>),
     Persisted(Result<Written, StoreError>),
-    /// Its task did not end as it should.
-    Lost,
+    /// The task panicked or was cancelled.
+    Died,
 }
 
 // === impl PersistAgain ===
@@ -59,61 +59,61 @@ impl PersistAgain {
 // === impl Refresher ===
 
 impl Refresher {
-    /// When the next question is due that can be asked.
-    pub(super) fn next_errand(&self) -> Option<Instant> {
+    /// When the next operation is due. `None`: nothing to do, or an operation or a rotation is in flight.
+    pub(super) fn next_sync(&self) -> Option<Instant> {
         match &self.unpersisted {
-            _ if self.errand.is_some() || self.in_flight.is_some() => None,
+            _ if self.store_sync.is_some() || self.in_flight.is_some() => None,
             Some(again) => Some(again.at),
-            None => self.look_at,
+            None => self.next_read,
         }
     }
 
-    pub(super) fn run_errands(&mut self, now: Instant) {
-        if self.next_errand().is_none_or(|at| at > now) {
+    pub(super) fn sync_store(&mut self, now: Instant) {
+        if self.next_sync().is_none_or(|at| at > now) {
             return;
         }
         let journal = Arc::clone(&self.journal);
-        self.errand = Some(match (&self.unpersisted, &self.record) {
+        self.store_sync = Some(match (&self.unpersisted, &self.record) {
             (Some(again), Some(record)) => {
                 let (expect, renumbers, record) = (again.expect, again.renumbers, record.clone());
                 tokio::spawn(async move {
-                    Errand::Persisted(match renumbers {
+                    SyncResult::Persisted(match renumbers {
                         true => journal.renumber(expect, &record).await,
                         false => journal.persist(expect, &record).await,
                     })
                 })
             }
             _ => {
-                self.look_at = None;
+                self.next_read = None;
                 let known = self.record.as_ref().map(Record::version);
                 tokio::spawn(async move {
-                    Errand::Looked(known, journal.store.load().await.map(|found| found.map(Box::new)))
+                    SyncResult::Loaded(known, journal.store.load().await.map(|found| found.map(Box::new)))
                 })
             }
         });
     }
 
-    pub(super) fn errand_done(&mut self, errand: Errand) {
-        match errand {
-            Errand::Looked(known, found) => {
+    pub(super) fn store_synced(&mut self, synced: SyncResult) {
+        match synced {
+            SyncResult::Loaded(known, found) => {
                 let known_now = self.record.as_ref().map(Record::version);
                 if self.in_flight.is_some() || self.unpersisted.is_some() || known != known_now {
-                    // It may have been read before what has happened since.
-                    self.look_at = Some(Instant::now());
+                    // The record has changed since the read began, so the read may be outdated.
+                    self.next_read = Some(Instant::now());
                 } else {
                     self.found(found.map(|record| record.map(|record| *record)));
                 }
             }
-            Errand::Persisted(written) => self.persisted(written),
-            Errand::Lost => {
+            SyncResult::Persisted(written) => self.persisted(written),
+            SyncResult::Died => {
                 self.metrics.task_restart(Task::StoreSync);
-                self.look_at = Some(Instant::now() + LOOK_AGAIN);
+                self.next_read = Some(Instant::now() + READ_AGAIN);
             }
         }
     }
 
-    /// The store holds `stored`.
-    pub(super) fn take_up(&mut self, stored: Option<Record>) {
+    /// Compares the stored record with the known one, and adopts or replaces it.
+    pub(super) fn reconcile_with(&mut self, stored: Option<Record>) {
         if let Some(reason) = stored.as_ref().and_then(|stored| self.foreign(stored)) {
             self.unusable = Some(reason);
             return;
@@ -121,7 +121,7 @@ impl Refresher {
         use Reconciliation::{Behind, Changed, Renewed, Renumber, Unchanged};
         let over = stored.as_ref().map(Record::version);
         let token = |version: Option<Version>| version.and_then(|version| version.fingerprint);
-        // A peer may be presenting it: then its intent must stay.
+        // A peer may be presenting the same token. Its intent must stay.
         let same_token = token(over).is_some() && token(over) == token(self.record.as_ref().map(Record::version));
         match (reconcile(stored.as_ref(), self.record.as_ref()), stored) {
             (Unchanged, _) | (Renewed | Changed | Renumber, None) => {}
@@ -138,8 +138,8 @@ impl Refresher {
         }
     }
 
-    /// Why a stored grant does not take the place of the live one: it belongs to another server, and was not stored with sight of
-    /// the live one, as `import` does it.
+    /// Why a stored grant does not replace the live one: it belongs to another server, and whoever stored it did not know the live
+    /// one. `import` knows it.
     fn foreign(&self, stored: &Record) -> Option<String> {
         let configured = &self.journal.settings.binding;
         let known = self.record.as_ref().filter(|known| known.binding == *configured)?;
@@ -153,26 +153,26 @@ impl Refresher {
         let at_start = self.record.is_none();
         let last = |record: Option<&Record>| record.and_then(|record| record.last_refresh.clone());
         let refresh = last(Some(&record)).filter(|made| Some(made) != last(self.record.as_ref()).as_ref());
-        self.by_peer = !at_start && refresh.as_ref().is_some_and(|made| made.outcome == Outcome::Ok);
-        let odd = refresh.as_ref().is_some_and(|made| made.outcome != Outcome::Ok);
+        self.by_peer = !at_start && refresh.as_ref().is_some_and(|made| made.outcome == RefreshOutcome::Ok);
+        let odd = refresh.as_ref().is_some_and(|made| made.outcome != RefreshOutcome::Ok);
         if !odd && refresh.is_some_and(|made| made.trigger == Trigger::Rejected) {
-            // Refused as well, it would be refused to a second process too.
-            self.attempts.forced(record.generation);
+            // If the upstream refuses this generation, the cooldown applies in this process too.
+            self.backoff.forced(record.generation);
         }
         let generation = record.generation.0;
         if self.by_peer {
             self.metrics.peer_refresh();
-            self.scheduled = Some(Instant::now());
-            let (trigger, outcome) = (Trigger::Peer.name(), Outcome::Ok.name());
+            self.last_scheduled = Some(Instant::now());
+            let (trigger, outcome) = (Trigger::Peer.name(), RefreshOutcome::Ok.name());
             tracing::info!(generation, trigger, outcome, "the token was refreshed by another process");
         } else if !at_start {
             tracing::info!(generation, "a new grant was stored");
         }
         if !at_start && odd {
-            // A peer got a refresh token without an access token, and this process would get the same.
-            self.attempts.back_off(Which::Stored, None, self.clock.now());
+            // A peer received a refresh token without an access token. This process would receive the same.
+            self.backoff.back_off(TokenSource::Stored, None, self.clock.now());
         } else {
-            self.attempts.reset();
+            self.backoff.reset();
         }
         self.adopt(record);
     }
@@ -187,20 +187,20 @@ impl Refresher {
         });
         if supplied {
             tracing::info!("a refresh token was supplied: it replaces the grant once it has worked");
-            self.attempts.settled(super::Which::Candidate);
+            self.backoff.settled(TokenSource::Candidate);
         }
         if is_other || is_mended {
             tracing::info!("a new refresh token was stored");
-            self.attempts.reset();
-            // One that came with an access token of its own has worked.
+            self.backoff.reset();
+            // A refresh token that came with an access token has worked.
             if is_mended || known.is_some_and(|known| record.is_bare_beside(known)) {
-                self.unproven = record.version().fingerprint;
+                self.unverified = record.version().fingerprint;
             }
         }
         self.adopt(record);
     }
 
-    /// Adopts a grant whose generations were not counted from the known one's.
+    /// Adopts a grant whose generations do not follow the known ones.
     fn renumber(&mut self, mut record: Record) {
         let Some(known) = &self.record else { return };
         let is_restored = record.is_behind(known);
@@ -209,23 +209,23 @@ impl Refresher {
         } else {
             tracing::info!("a new grant was stored, of another lineage");
         }
-        for taken in &known.taken {
-            if !record.taken.contains(taken) {
-                record.taken.push(*taken);
+        for tried in &known.tried_initial {
+            if !record.tried_initial.contains(tried) {
+                record.tried_initial.push(*tried);
             }
         }
         record.replace_also(known);
         let present = known.access.clone().filter(|_| known.binding == record.binding);
         if record.is_bare_beside(known) || (is_restored && present.is_some()) {
-            // The present access token serves until the new refresh token has worked.
+            // The present access token is used until a refresh with the new refresh token has succeeded.
             record.generation = record.generation.max(known.generation);
             record.access = present;
         } else {
             record.generation = record.generation.max(known.generation.next());
         }
-        // Its access token may be an older one that a bare import has left there.
-        self.unproven = record.version().fingerprint;
-        self.attempts.reset();
+        // Its access token may be an older one that a bare import left there.
+        self.unverified = record.version().fingerprint;
+        self.backoff.reset();
         self.adopt(record);
     }
 
@@ -258,35 +258,35 @@ impl Refresher {
         self.publish();
     }
 
-    /// Before the process ends.
+    /// Stores the newest record before the process ends.
     pub(super) async fn persist_to_the_end(&mut self, grace: Duration) -> Ending {
         let end = Instant::now() + grace;
         while let Some(again) = &self.unpersisted {
             let at = again.at;
             let tried = async {
-                if self.errand.is_none() {
+                if self.store_sync.is_none() {
                     tokio::time::sleep_until(at).await;
-                    self.run_errands(Instant::now());
+                    self.sync_store(Instant::now());
                 }
-                done(&mut self.errand).await
+                finished(&mut self.store_sync).await
             };
-            let Ok(errand) = tokio::time::timeout_at(end, tried).await else {
+            let Ok(store_sync) = tokio::time::timeout_at(end, tried).await else {
                 tracing::error!(
                     "STOPPING WITH A GRANT THAT COULD NOT BE STORED: the stored refresh token is spent and its successor is lost; \
                      log in again and store the new grant with `bearer-proxy import`"
                 );
                 return Ending::GrantLost;
             };
-            self.errand_done(errand);
+            self.store_synced(store_sync);
         }
         Ending::Stored
     }
 }
 
-/// The end of the errand; pending for ever where there is none.
-pub(super) async fn done(errand: &mut Option<JoinHandle<Errand>>) -> Errand {
-    let Some(task) = errand else { return std::future::pending().await };
-    let done = task.await.unwrap_or(Errand::Lost);
-    *errand = None;
+/// The end of the store operation in flight; pending forever without one.
+pub(super) async fn finished(store_sync: &mut Option<JoinHandle<SyncResult>>) -> SyncResult {
+    let Some(task) = store_sync else { return std::future::pending().await };
+    let done = task.await.unwrap_or(SyncResult::Died);
+    *store_sync = None;
     done
 }

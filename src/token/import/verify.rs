@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::NotStored;
-use crate::token::journal::{Issue, Journal, Renewed, Rotation, Unpersisted, Which, rebased};
+use crate::token::journal::{Journal, Renewed, Rotation, TokenSource, Uncommitted, Unpersisted, rebased};
 use crate::token::store::{CandidateResult, Expect, Record, Written};
-use crate::token::{Fingerprint, Generation, Outcome, Trigger};
+use crate::token::{Fingerprint, Generation, RefreshOutcome, Trigger};
 
 /// What became of a candidate.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,25 +36,25 @@ const PERSIST: Duration = Duration::from_secs(60);
 pub async fn verify(journal: &Journal, candidate: Fingerprint) -> Result<Verified, NotStored> {
     let proxy_takes = Instant::now() + PROXY_TAKES;
     while Instant::now() < proxy_takes {
-        if let Some(verified) = of_record(journal.store.load().await?.as_ref(), candidate) {
+        if let Some(verified) = verified(journal.store.load().await?.as_ref(), candidate) {
             return Ok(verified);
         }
         sleep(LOOK).await;
     }
     // A proxy whose call is still in flight has the lease. It is waited for, and what it has found counts.
-    match journal.rotate(None, Which::Candidate, Trigger::Manual, &Issue::default()).await {
+    match journal.rotate(None, TokenSource::Candidate, Trigger::Manual, &Uncommitted::default()).await {
         Rotation::Renewed(Renewed { record, unpersisted: None, .. }) => Ok(Verified::Accepted(record.generation)),
         Rotation::Renewed(Renewed { record, unpersisted: Some(unpersisted), .. }) => {
             Ok(persist(journal, *record, unpersisted).await)
         }
         Rotation::Found(found) => {
             let record = found?;
-            Ok(of_record(record.as_deref(), candidate).unwrap_or_else(|| forbidden(journal, record.as_deref())))
+            Ok(verified(record.as_deref(), candidate).unwrap_or_else(|| forbidden(journal, record.as_deref())))
         }
         Rotation::Failed(failure, record) => {
             let result = CandidateResult { outcome: failure.outcome, error: Some(failure.error) };
-            Ok(of_record(record.as_deref(), candidate).unwrap_or(match result.outcome {
-                Outcome::Ambiguous => Verified::Kept(result),
+            Ok(verified(record.as_deref(), candidate).unwrap_or(match result.outcome {
+                RefreshOutcome::Ambiguous => Verified::Kept(result),
                 _ => Verified::Withdrawn(result),
             }))
         }
@@ -62,7 +62,7 @@ pub async fn verify(journal: &Journal, candidate: Fingerprint) -> Result<Verifie
 }
 
 /// `None`: it waits to be presented, or its outcome is not known yet. Pure.
-fn of_record(record: Option<&Record>, fingerprint: Fingerprint) -> Option<Verified> {
+fn verified(record: Option<&Record>, fingerprint: Fingerprint) -> Option<Verified> {
     let candidate = record.and_then(|record| record.candidate.as_ref());
     let (Some(record), Some(candidate)) = (record, candidate) else { return Some(Verified::Vanished) };
     if candidate.fingerprint != fingerprint {
@@ -70,7 +70,7 @@ fn of_record(record: Option<&Record>, fingerprint: Fingerprint) -> Option<Verifi
     }
     let result = candidate.result.clone()?;
     Some(match (&candidate.token, result.outcome) {
-        (None, Outcome::Ok) => Verified::Accepted(record.generation),
+        (None, RefreshOutcome::Ok) => Verified::Accepted(record.generation),
         (None, _) => Verified::Withdrawn(result),
         (Some(_), _) => Verified::Kept(result),
     })
@@ -80,8 +80,8 @@ fn of_record(record: Option<&Record>, fingerprint: Fingerprint) -> Option<Verifi
 fn forbidden(journal: &Journal, record: Option<&Record>) -> Verified {
     let candidate = record.and_then(|record| record.candidate.as_ref());
     let token = candidate.and_then(|candidate| candidate.token.as_ref());
-    let error = token.and_then(|token| journal.settings.after_unclear(record, token).err());
-    Verified::Kept(CandidateResult { outcome: Outcome::Ambiguous, error })
+    let error = token.and_then(|token| journal.settings.check_retry(record, token).err());
+    Verified::Kept(CandidateResult { outcome: RefreshOutcome::Ambiguous, error })
 }
 
 /// The pair that this process alone holds.
@@ -123,18 +123,18 @@ mod tests {
         let other = Candidate::new(RefreshToken::parse("other").unwrap(), binding.clone(), true);
         let why = |outcome| CandidateResult { outcome, error: Some("why".into()) };
         let settled = |outcome| waiting.clone().settled(outcome, Some("why".into()));
-        let unclear = Candidate { result: Some(why(Outcome::Ambiguous)), ..waiting.clone() };
+        let ambiguous = Candidate { result: Some(why(RefreshOutcome::Ambiguous)), ..waiting.clone() };
         for (candidate, expected) in [
             (None, Some(Verified::Vanished)),
             (Some(other), Some(Verified::Replaced)),
             (Some(waiting.clone()), None),
-            (Some(unclear), Some(Verified::Kept(why(Outcome::Ambiguous)))),
-            (Some(settled(Outcome::Rejected)), Some(Verified::Withdrawn(why(Outcome::Rejected)))),
-            (Some(settled(Outcome::Ok)), Some(Verified::Accepted(Generation(4)))),
+            (Some(ambiguous), Some(Verified::Kept(why(RefreshOutcome::Ambiguous)))),
+            (Some(settled(RefreshOutcome::Rejected)), Some(Verified::Withdrawn(why(RefreshOutcome::Rejected)))),
+            (Some(settled(RefreshOutcome::Ok)), Some(Verified::Accepted(Generation(4)))),
         ] {
             let record = Record { candidate, generation: Generation(4), ..Record::empty(binding.clone()) };
-            assert_eq!(of_record(Some(&record), fingerprint), expected);
+            assert_eq!(verified(Some(&record), fingerprint), expected);
         }
-        assert_eq!(of_record(None, fingerprint), Some(Verified::Vanished));
+        assert_eq!(verified(None, fingerprint), Some(Verified::Vanished));
     }
 }

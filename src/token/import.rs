@@ -125,7 +125,7 @@ impl NewGrant {
             candidate: None,
             intent: None,
             needs_login: None,
-            taken: before.taken,
+            tried_initial: before.tried_initial,
             last_refresh: before.last_refresh,
         }
     }
