@@ -14,6 +14,7 @@ use dial::Reach;
 use tls::TlsSetup;
 use tunnel::Tunnel;
 
+pub mod client;
 mod dial;
 mod dns;
 mod order;

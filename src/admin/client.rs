@@ -1,27 +1,23 @@
-//! Asks the admin listener of a running proxy: for the commands.
+//! Sends requests to the admin listener of a running proxy, for the commands.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method, StatusCode};
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use url::Url;
 
 use crate::config::{AdminConfig, ListenAddress};
+use crate::outbound::client::{self, RequestError};
 use crate::secret::Secret;
 
-/// A status document is a kilobyte, all metrics some ten.
+/// A status document has about 1 KiB, and all metrics about 10 KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// Where to ask, with the key. Each question is a connection of its own.
+/// The admin listener's address and key. Each request has a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     address: ListenAddress,
@@ -39,9 +35,9 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("no proxy runs at {address} ({error})")]
-    NotRunning { address: String, error: io::Error },
+    NotRunning { address: String, error: String },
     #[error("{address} could not be reached: {error}")]
-    Unreachable { address: String, error: io::Error },
+    Unreachable { address: String, error: String },
     #[error("{address} did not answer within {after:?}")]
     Timeout { address: String, after: Duration },
     /// Something else listens there, or another version.
@@ -67,50 +63,30 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, path: &'static str, within: Duration) -> Result<Answer, ClientError> {
-        match timeout(within, self.exchange(method, path)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ClientError::Timeout { address: self.place(), after: within }),
-        }
-    }
-
-    async fn exchange(&self, method: Method, path: &'static str) -> Result<Answer, ClientError> {
-        match &self.address {
-            ListenAddress::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.map_err(|error| self.no_connection(error))?;
-                self.send(stream, method, path, &address.to_string()).await
-            }
-            ListenAddress::Unix(socket) => {
-                let stream = UnixStream::connect(socket).await.map_err(|error| self.no_connection(error))?;
-                self.send(stream, method, path, "localhost").await
-            }
-        }
-    }
-
-    async fn send<S>(&self, stream: S, method: Method, path: &'static str, host: &str) -> Result<Answer, ClientError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
         let broken = |error: &dyn std::error::Error| ClientError::Broken { what: error.to_string() };
-        let mut request = Request::new(Empty::<Bytes>::new());
-        *request.method_mut() = method;
-        *request.uri_mut() = http::Uri::from_static(path);
-        request.headers_mut().insert(HOST, HeaderValue::from_str(host).map_err(|error| broken(&error))?);
+        let (http, host) = match &self.address {
+            ListenAddress::Tcp(address) => (client::Client::direct(), address.to_string()),
+            ListenAddress::Unix(socket) => (client::Client::unix(socket), "localhost".to_owned()),
+        };
+        let http = http.map_err(|error| broken(&error))?;
+        let url = Url::parse(&format!("http://{host}{path}")).map_err(|error| broken(&error))?;
+        let mut request = http.request(method, url);
         if let Some(key) = &self.key {
-            let value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| ClientError::Key)?;
-            request.headers_mut().insert(AUTHORIZATION, value);
+            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| ClientError::Key)?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
         }
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-        // Its errors reach the request too.
-        tokio::spawn(connection);
-        let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|error| broken(&*error))?;
-        Ok(Answer { status, body: body.to_bytes() })
+        match http.send(request, MAX_ANSWER, within).await {
+            Ok(client::Response { status, body, .. }) => Ok(Answer { status, body }),
+            Err(RequestError::TimedOut(after)) => Err(ClientError::Timeout { address: self.place(), after }),
+            Err(RequestError::Connect { kind, said: error }) => Err(self.no_connection(kind, error)),
+            Err(RequestError::Broken(what)) => Err(ClientError::Broken { what }),
+        }
     }
 
-    fn no_connection(&self, error: io::Error) -> ClientError {
+    fn no_connection(&self, kind: io::ErrorKind, error: String) -> ClientError {
         let address = self.place();
-        match error.kind() {
+        match kind {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ClientError::NotRunning { address, error },
             _ => ClientError::Unreachable { address, error },
         }

@@ -18,7 +18,7 @@ use super::{ConnectError, Offer, Protocol, Stream};
 
 use issuer::Verifier;
 
-mod failure;
+pub(super) mod failure;
 mod issuer;
 
 const ALPN_HTTP1: &[u8] = b"http/1.1";
@@ -81,6 +81,11 @@ impl TlsSetup {
             http1: offering(&[ALPN_HTTP1]),
             http2: offering(&[ALPN_HTTP2]),
         })
+    }
+
+    /// For a library that makes the handshake itself, over HTTP/1.1.
+    pub(super) fn client_config(&self) -> ClientConfig {
+        (**self.http1.config()).clone()
     }
 
     pub(super) async fn handshake(

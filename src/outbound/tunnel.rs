@@ -94,7 +94,7 @@ fn parse(bytes: &[u8]) -> Answer {
 }
 
 /// Whether `host` is reached without the proxy: it is this machine's, or an exception.
-fn bypasses(host: &str, port: u16, no_proxy: &NoProxy) -> bool {
+pub(super) fn bypasses(host: &str, port: u16, no_proxy: &NoProxy) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     ip_literal(host).is_some_and(|ip| ip.is_loopback())
         || name == "localhost"

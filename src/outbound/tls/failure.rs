@@ -16,7 +16,7 @@ const CA: &str = "add the CA's certificate to outbound.ca_file, or let the serve
 const NAMES: usize = 5;
 
 /// `issuer`: of the certificate that the server presented, as far as it is known.
-pub(super) fn explain(error: &io::Error, issuer: Option<&str>) -> ConnectError {
+pub(in crate::outbound) fn explain(error: &io::Error, issuer: Option<&str>) -> ConnectError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(reason)) => ConnectError::Certificate(certificate(reason, issuer)),
         Some(other) => ConnectError::Tls(handshake(other)),
