@@ -7,6 +7,7 @@ pub mod config;
 #[cfg(feature = "simulator")]
 pub mod demo;
 mod import;
+mod login;
 mod refresh;
 mod seal;
 pub mod serve;
@@ -44,6 +45,8 @@ struct Arguments {
 enum Command {
     /// Run the proxy until SIGTERM or SIGINT, then drain
     Serve,
+    /// Log in with a browser, and store the grant
+    Login(login::Options),
     /// Store a grant: a refresh token, or the token endpoint's JSON answer, read from standard input
     Import(import::Options),
     /// Encrypt a stored plaintext grant with the first key in store.keys. Until then, a plaintext grant is refused if store.keys is set
@@ -123,6 +126,7 @@ impl Arguments {
     fn run(self) -> Result<Outcome, Failure> {
         match self.command {
             Command::Serve => serve(&self.sources()),
+            Command::Login(ref options) => self.with_config(async |config| login::command(config, options).await),
             Command::Import(ref options) => self.with_config(async |config| import::run(config, options).await),
             Command::Seal => self.with_config(async |config| seal::run(config).await),
             Command::Status(ref options) => self.with_config(async |config| status::run(config, options).await),

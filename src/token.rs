@@ -8,6 +8,7 @@ pub mod import;
 pub mod journal;
 mod lineage;
 pub mod live;
+pub mod login;
 mod metrics;
 pub mod policy;
 pub mod refresher;

@@ -65,7 +65,10 @@ async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
     let route = Route { upstream: Arc::new(Upstream::new(&config, &metrics)?), tokens: grant.tokens().clone() };
     let setup = Setup { config: Arc::clone(&config), route };
     let bare = Bare::new(&config)?;
-    let parts = { let metrics = metrics.clone(); move || Parts::new(&setup, &metrics) };
+    let parts = {
+        let metrics = metrics.clone();
+        move || Parts::new(&setup, &metrics)
+    };
     match height {
         "server" => run(&config, move |_| bare.clone().client()).await,
         "pool" => run(&config, move |_| parts().pool()).await,

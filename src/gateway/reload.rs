@@ -98,8 +98,7 @@ impl Gateway {
         let changes = effective.changes(&self.effective);
         let (later, now): (Vec<_>, Vec<_>) =
             changes.iter().partition(|change| change.needs_restart || kept.contains(&change.key));
-        let keys =
-            |changes: &[&Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>().join(", ");
+        let keys = |changes: &[&Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>().join(", ");
         if !later.is_empty() {
             tracing::warn!(keys = keys(&later), "these changes take effect at the next start");
         }

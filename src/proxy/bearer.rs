@@ -31,8 +31,8 @@ use super::body::{Body, ClientBody};
 use super::error::Failure;
 use super::guard::Admitted;
 use super::headers::{Hygiene, UpgradeWish};
-use super::incoming::{ClientIncoming, read_rest};
 use super::in_flight::Place;
+use super::incoming::{ClientIncoming, read_rest};
 use super::refusal::Refusals;
 use super::replay::{Budget, ReplayBuffer};
 use super::route::Route;
@@ -149,13 +149,20 @@ impl Authorizer {
         token.map_err(Failure::TokenUnavailable)
     }
 
-    fn keep(&self, incoming: Option<ClientIncoming>, large: bool) -> (RequestBody, Option<Rc<ReplayBuffer<ClientBody>>>) {
+    fn keep(
+        &self,
+        incoming: Option<ClientIncoming>,
+        large: bool,
+    ) -> (RequestBody, Option<Rc<ReplayBuffer<ClientBody>>>) {
         let Some(incoming) = incoming.filter(|incoming| !incoming.is_end_stream()) else {
             return (RequestBody::Empty, None);
         };
         let body = ClientBody::new(incoming, self.idle_timeout, self.max_body_size, self.min_body_rate);
-        let (kept, attempt) =
-            if large { ReplayBuffer::streamed(body, &self.budget) } else { ReplayBuffer::new(body, self.replay_limit, &self.budget) };
+        let (kept, attempt) = if large {
+            ReplayBuffer::streamed(body, &self.budget)
+        } else {
+            ReplayBuffer::new(body, self.replay_limit, &self.budget)
+        };
         (RequestBody::Attempt(attempt), Some(Rc::new(kept)))
     }
 

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::headers;
-use super::incoming::ClientIncoming;
-use super::in_flight::Place;
 use super::exchange::Exchange;
+use super::headers;
+use super::in_flight::Place;
+use super::incoming::ClientIncoming;
 use super::pace::Pace;
 use crate::upstream::pool::UpstreamBody;
 

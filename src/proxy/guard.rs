@@ -24,8 +24,8 @@ use tower::{Layer, Service};
 
 use super::LocalBoxFuture;
 use super::error::Failure;
-use super::incoming::ClientIncoming;
 use super::in_flight::Place;
+use super::incoming::ClientIncoming;
 use crate::config::{Config, GuardConfig, ListenAddress, plain_path};
 
 /// A request that may be forwarded, still with the client's own fields.

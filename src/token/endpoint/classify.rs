@@ -216,7 +216,7 @@ fn verdict(
 fn refusal(document: &Document, grant_type: GrantType) -> Option<(RefreshOutcome, &'static str)> {
     let code = document.text("error").unwrap_or_default();
     let hints = |text: &str| document.text("hint").is_some_and(|found| found.trim() == text);
-    let no = refuses_the_grant(&code, document);
+    let no = refuses_the_grant(&code, document) || grant_type == GrantType::Code && refuses_the_code(&code, document);
     let mend = match (code.as_str(), grant_type) {
         _ if no && hints(LEAGUE_NOT_LINKED) => "it was issued to another client; check oauth.client_id",
         (_, GrantType::RefreshToken) if no => return Some((RefreshOutcome::Rejected, "a new login is needed")),
@@ -241,6 +241,11 @@ fn refusal(document: &Document, grant_type: GrantType) -> Option<(RefreshOutcome
         _ => return None,
     };
     Some((RefreshOutcome::Misconfigured, mend))
+}
+
+/// League 8 reports a code that has expired or was used as a malformed request. Only its hint tells.
+fn refuses_the_code(code: &str, document: &Document) -> bool {
+    code == "invalid_request" && document.text("hint").is_some_and(|hint| hint.contains("uthorization code"))
 }
 
 /// Whether the server clearly refuses the refresh token or the code itself.
