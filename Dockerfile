@@ -4,7 +4,7 @@
 # The digest is that of the multi-architecture index. Change tag and digest together.
 ARG BASE=rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082
 
-# glibc, linked statically. With musl, a large response takes 4 to 9 % more CPU time (ARCHITECTURE.md). Since 2.34, glibc reads
+# glibc, linked statically. With musl, a large response takes 4 to 9 % more CPU time (docs/decisions/static-glibc.md). Since 2.34, glibc reads
 # /etc/hosts and DNS without a library at run time; `.ci/image` tests it.
 FROM ${BASE} AS build
 # Tools for profile-guided optimization. Without them release/build says so, and builds without.

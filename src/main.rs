@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// A worker has memory of its own, taken without a lock. ARCHITECTURE.md says what others were tried.
+/// A worker has memory of its own, taken without a lock. docs/decisions/mimalloc.md says what others were tried.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,6 +1,6 @@
 //! The table of HTTP/1 requests by the byte, before nginx and HAProxy too: prints where the three differ.
 //!
-//! Run by `.ci/compare-raw`; what it printed last is explained in `docs/raw-differences.md`.
+//! Run by `.ci/compare-raw`; what it printed last is explained in `docs/explanation/malformed-requests.md`.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;

@@ -47,6 +47,7 @@ mod clients_cannot_change_readiness;
 mod commands_have_exit_codes;
 mod configured_files_are_files;
 mod descriptors_are_left_for_what_matters;
+mod documents_are_true;
 mod every_fault_of_the_token_endpoint;
 
 mod every_grant_works;
@@ -54,7 +55,6 @@ mod messages_say_what_to_do;
 mod names_are_looked_up_for_all_who_wait;
 mod plaintext_stays_on_this_machine;
 mod probes_are_always_answered;
-mod readme_is_true;
 mod refusals_are_bounded;
 mod refused_clients_hold_no_connection;
 mod rotation_under_load_fails_nobody;

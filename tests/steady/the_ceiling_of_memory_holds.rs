@@ -117,8 +117,8 @@ async fn the_ceiling_of_memory_holds() {
 
 #[test]
 fn the_readme_has_this_formula() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    assert!(readme.contains(FORMULA), "the README's section \"Limits\" is without: {FORMULA}");
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/limits.md")).unwrap();
+    assert!(page.contains(FORMULA), "docs/reference/limits.md does not contain: {FORMULA}");
 }
 
 /// The peak, once it has not grown for a second. Polls: memory has no events.

@@ -1,6 +1,6 @@
-//! The tasks of developers: `cargo xtask setup`, `cargo xtask test`.
+//! The tasks of developers: `cargo xtask setup`, `cargo xtask test`, `cargo xtask docs`.
 //!
-//! No dependencies, so that it is built in a second.
+//! The crate has no dependencies, so that it builds in a second.
 
 mod setup;
 
@@ -8,7 +8,7 @@ use std::env;
 use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 
-/// Why a task did not succeed, with what to do.
+/// Why a task failed, and what to do.
 #[derive(Debug)]
 pub struct Failure(String);
 
@@ -19,6 +19,7 @@ Usage: cargo xtask TASK
 
   setup           Install the programs that the tests need, or print the command that does
   test [OPTIONS]  Do that, then run all tests; the options go to `cargo test`
+  docs            Write the generated parts of docs/reference, then check all documents
 ";
 
 fn main() -> ExitCode {
@@ -27,12 +28,13 @@ fn main() -> ExitCode {
     let result = match task.as_str() {
         "setup" => setup::run(),
         "test" => setup::run().and_then(|()| test(&arguments.collect::<Vec<_>>())),
+        "docs" => docs(),
         "" | "help" | "-h" | "--help" => {
-            // Whoever closed the stream does not want the text.
+            // A closed stream is not an error.
             let _ = io::stdout().write_all(HELP.as_bytes());
             Ok(())
         }
-        other => Err(Failure(format!("unknown task {other:?}: expected setup or test"))),
+        other => Err(Failure(format!("unknown task {other:?}: expected setup, test or docs"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,16 +47,27 @@ fn main() -> ExitCode {
 
 /// All tests: those of the default features, then those that stop the program at each step of a rotation.
 fn test(options: &[String]) -> Result<(), Failure> {
-    cargo(&["test", "--locked"], options)?;
-    cargo(&["test", "--locked", "--features", "fault-points", "--test", "crash"], options)
+    run(cargo(&["test", "--locked"]).args(options))?;
+    run(cargo(&["test", "--locked", "--features", "fault-points", "--test", "crash"]).args(options))
 }
 
-fn cargo(arguments: &[&str], options: &[String]) -> Result<(), Failure> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(arguments).args(options).status();
-    match status {
+/// The tests of the documents, which also write them. The second run checks what the first has written.
+fn docs() -> Result<(), Failure> {
+    let tests = ["test", "--locked", "--package", "bearer-proxy", "--test", "promises", "documents_are_true"];
+    run(cargo(&tests).env("UPDATE_DOCS", "1"))?;
+    run(&mut cargo(&tests))
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(arguments);
+    cargo
+}
+
+fn run(command: &mut Command) -> Result<(), Failure> {
+    match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure(format!("`cargo {}` failed ({status})", arguments.join(" ")))),
+        Ok(status) => Err(Failure(format!("{command:?} failed ({status})"))),
         Err(error) => Err(Failure(format!("cannot run cargo: {error}"))),
     }
 }

@@ -1,15 +1,16 @@
-//! What the README and `deploy/` say of the program is so: keys, variables, metrics, problem types, commands, configurations.
+//! README, `docs/` and `deploy/` are true: keys, variables, metrics, commands, configurations, links and shell commands.
+//!
+//! `cargo xtask docs` writes the generated parts of the reference.
+
+mod blocks;
+mod generated;
+mod links;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use bearer_proxy::config::{Config, KEYS, Loaded, Sources, keys_markdown};
-
-use crate::support::{PROGRAM, output};
-
-const KEYS_BEGIN: &str = "<!-- keys:";
-const KEYS_END: &str = "<!-- /keys -->";
+use bearer_proxy::config::{Config, KEYS, Loaded, Sources};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -20,20 +21,35 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The README and everything that is deployed, with its path.
-fn texts() -> Vec<(PathBuf, String)> {
-    let mut folders = vec![root().join("deploy")];
-    let mut paths = vec![root().join("README.md"), root().join("Dockerfile")];
+/// Every file below a folder of the repository.
+fn files_below(folder: &str) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![root().join(folder)], Vec::new());
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { paths.push(path) }
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
         }
     }
+    files.sort();
+    files
+}
+
+/// Every page in Markdown, with its text.
+fn pages() -> Vec<(PathBuf, String)> {
+    let top = std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let folders = ["docs", "deploy", "bench", ".github"].into_iter().flat_map(files_below);
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    top.chain(folders).filter(is_page).map(|path| (path.clone(), read(path))).collect()
+}
+
+/// README, `docs/`, and everything that is deployed, with its path.
+fn texts() -> Vec<(PathBuf, String)> {
+    let mut paths = vec![root().join("README.md"), root().join("Dockerfile")];
+    paths.extend(["docs", "deploy"].into_iter().flat_map(files_below));
     paths.into_iter().map(|path| (path.clone(), read(path))).collect()
 }
 
-/// Every word that begins with `prefix`, as long as its characters are such.
+/// Every word that starts with `prefix`, up to the first character that `such` rejects.
 fn words<'a>(text: &'a str, prefix: &'a str, such: impl Fn(char) -> bool + 'a) -> impl Iterator<Item = &'a str> + 'a {
     text.match_indices(prefix).map(move |(at, _)| {
         let rest = &text[at..];
@@ -45,29 +61,37 @@ fn name_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The content between a marker's line and the end marker.
-fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
-    let (_, rest) = text.split_once(begin).unwrap_or_else(|| panic!("the README has no {begin}"));
-    let (_, rest) = rest.split_once("-->\n").unwrap();
-    rest.split_once(end).unwrap_or_else(|| panic!("the README has no {end}")).0
+/// The content of each fenced block in this language, with the number of its first line.
+fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    // Whether the open block is in this language.
+    let mut open = None;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        match (open, line.strip_prefix("```")) {
+            (Some(_), Some(_)) => open = None,
+            (None, Some(info)) => {
+                open = Some(info.trim() == language);
+                if open == Some(true) {
+                    found.push((number + 2, String::new()));
+                }
+            }
+            (Some(true), None) => {
+                if let Some((_, block)) = found.last_mut() {
+                    *block += line;
+                    *block += "\n";
+                }
+            }
+            (Some(false) | None, None) => {}
+        }
+    }
+    found
 }
 
-/// To update the table: `UPDATE_README=1 cargo test --test promises the_table_of_keys`.
 #[test]
-fn the_table_of_keys_is_the_programs() {
-    let readme = read("README.md");
-    let present = between(&readme, KEYS_BEGIN, KEYS_END);
-    if std::env::var_os("UPDATE_README").is_some() {
-        let updated =
-            readme.replace(&format!("-->\n{present}{KEYS_END}"), &format!("-->\n{}{KEYS_END}", keys_markdown()));
-        std::fs::write(root().join("README.md"), updated).unwrap();
-        return;
-    }
-    assert!(
-        present == keys_markdown(),
-        "the README's table of keys differs from src/config/keys/table.rs; write it anew: \
-         UPDATE_README=1 cargo test --test promises the_table_of_keys"
-    );
+fn the_readme_is_short() {
+    let bytes = read("README.md").len();
+    assert!(bytes <= 10 * 1024, "{bytes} bytes: move something into docs/");
 }
 
 #[test]
@@ -77,8 +101,9 @@ fn every_key_that_is_named_is_one() {
         for word in text.split(|c: char| !(name_character(c) || c == '.')) {
             let word = word.trim_end_matches('.');
             let Some((section, _)) = word.split_once('.') else { continue };
-            // A path like `upstream.rs` or a host has no such section, but for file names.
-            if !sections.contains(section) || word.ends_with(".rs") {
+            // A file like `upstream.rs` or `admin.md` is named as a section is.
+            let is_file = [".rs", ".md", ".json", ".yaml"].iter().any(|end| word.ends_with(end));
+            if !sections.contains(section) || is_file {
                 continue;
             }
             let known = KEYS
@@ -106,7 +131,7 @@ fn every_variable_that_is_named_is_known() {
 }
 
 #[test]
-fn every_metric_that_is_named_exists_and_the_readme_names_all() {
+fn every_metric_that_is_named_exists() {
     let source = read("src/metrics.rs");
     let metrics: BTreeSet<_> = words(&source, "bearer_proxy_", name_character).collect();
     for (path, text) in texts() {
@@ -118,69 +143,29 @@ fn every_metric_that_is_named_exists_and_the_readme_names_all() {
             assert!(known || name == "bearer_proxy_grant", "{}: no such metric: {name}", path.display());
         }
     }
-    let readme = read("README.md");
-    let table = between(&readme, "<!-- metrics:", "<!-- /metrics -->");
-    let listed: BTreeSet<_> = words(table, "bearer_proxy_", name_character).collect();
-    assert_eq!(listed, metrics);
-}
-
-#[test]
-fn every_problem_type_that_is_listed_is_the_programs_and_the_readme_lists_all() {
-    let source = read("src/proxy/error.rs");
-    let (_, table) = source.split_once("fn row(&self)").unwrap();
-    let (table, _) = table.split_once("\n    }\n").unwrap();
-    let kinds: BTreeSet<_> = table
-        .split('"')
-        .skip(1)
-        .step_by(2)
-        // Errors of RFC 9209 have underscores; nobody is there to read `client-gone`.
-        .filter(|text| !text.contains('_') && *text != "client-gone")
-        .collect();
-    let readme = read("README.md");
-    let (_, rows) = readme.split_once("| status | type | when |").unwrap();
-    let (rows, _) = rows.split_once("\n\n").unwrap();
-    let listed: BTreeSet<_> =
-        rows.lines().skip(2).map(|row| row.split('|').nth(2).unwrap().trim().trim_matches('`')).collect();
-    assert_eq!(listed, kinds);
-}
-
-#[tokio::test]
-async fn the_commands_are_those_of_the_help() {
-    let readme = read("README.md");
-    let (_, rows) = readme.split_once("| command | what it does |").unwrap();
-    let (rows, _) = rows.split_once("\n\n").unwrap();
-    let listed: BTreeSet<_> = rows.lines().skip(2).map(|row| row.split('`').nth(1).unwrap().to_owned()).collect();
-    let mut help = tokio::process::Command::new(PROGRAM);
-    help.arg("--help");
-    let (_, help, _) = output(help).await;
-    let (_, commands) = help.split_once("Commands:\n").unwrap();
-    let (commands, _) = commands.split_once("\n\n").unwrap();
-    let there: BTreeSet<_> = commands
-        .lines()
-        .filter(|line| !line.starts_with("   "))
-        .map(|line| line.split_whitespace().next().unwrap().to_owned())
-        .filter(|name| name != "help")
-        .collect();
-    assert_eq!(listed, there);
 }
 
 #[test]
 fn every_configuration_that_is_shown_is_valid() {
-    let folder = tempfile::tempdir().unwrap();
-    let readme = read("README.md");
-    let blocks: Vec<_> = readme.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
-    assert!(blocks.len() >= 4, "{} blocks", blocks.len());
-    for block in blocks {
-        let secret = folder.path().join("secret");
-        write_secret(&secret, "a-secret\n");
-        let secret = secret.display().to_string();
-        let block =
-            block.replace("/etc/bearer-proxy/client-secret", &secret).replace("/etc/bearer-proxy/token", &secret);
-        let file = folder.path().join("config.toml");
-        std::fs::write(&file, &block).unwrap();
-        let loaded = Config::load(&Sources::new(Some(file), Vec::<(String, String)>::new()));
-        valid(loaded, &block);
+    let mut seen = 0;
+    for (path, text) in pages() {
+        for (line, block) in blocks(&text, "toml") {
+            seen += 1;
+            let folder = tempfile::tempdir().unwrap();
+            let mut block = block;
+            while let Some((before, rest)) = block.split_once("\"/etc/bearer-proxy/") {
+                let (name, after) = rest.split_once('"').unwrap();
+                let file = folder.path().join(name);
+                write_secret(&file, content(name));
+                block = format!("{before}\"{}\"{after}", file.display());
+            }
+            let file = folder.path().join("config.toml");
+            std::fs::write(&file, &block).unwrap();
+            let loaded = Config::load(&Sources::new(Some(file), Vec::<(String, String)>::new()));
+            valid(loaded, &format!("{}:{line}\n{block}", path.display()));
+        }
     }
+    assert!(seen >= 6, "{seen} blocks");
 }
 
 #[test]
@@ -228,8 +213,8 @@ fn every_deployment_is_valid() {
 
 const MIB: usize = 1 << 20;
 
-/// The README's ceiling for HTTP/2 clients, and what a cgroup counts besides: socket buffers and TLS, for the connections of clients
-/// and to the upstream.
+/// The documented ceiling for HTTP/2 clients, plus what a cgroup counts in addition: socket buffers and TLS, for client and upstream
+/// connections.
 fn most_memory(config: &Config) -> usize {
     let (connections, in_flight) = (config.guard.max_connections, config.upstream.max_in_flight);
     let head = 8 * (config.guard.max_header_size + 64 * 1024);
@@ -255,17 +240,17 @@ fn valid(loaded: Result<Loaded, bearer_proxy::config::Errors>, shown: &str) {
     }
 }
 
-/// For its owner alone, as the README has it made.
+/// Readable for its owner only, as the documents create it.
 fn write_secret(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// What a secret's file would hold, that of the variable `name`.
+/// A valid content for a secret file, by its variable or its own name.
 fn content(name: &str) -> &'static str {
     match name {
-        "BEARER_PROXY_STORE__URL_FILE" => "postgres://user:password@db.example/grants",
-        "BEARER_PROXY_STORE__KEYS_FILE" => "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "BEARER_PROXY_STORE__URL_FILE" | "store-url" => "postgres://user:password@db.example/grants",
+        "BEARER_PROXY_STORE__KEYS_FILE" | "store-keys" => "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
         _ => "a-secret",
     }
 }
