@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""bearer-proxy beside nginx, HAProxy, Envoy, Caddy and bare hyper, at the same work, in one run.
+"""Compares bearer-proxy with nginx, HAProxy, Envoy, Caddy and bare hyper, for the same work, in one run.
 
-Each proxy has CPU 0 to itself; the origin (nginx, TLS) and the load share CPU 1. What counts is CPU per request: the time that
-the scheduler gave the proxy's threads, over the requests that were answered, as a ratio to the best peer in the same run.
-Rounds go through all proxies in turn, so that a slow minute of the machine is everybody's.
+Each proxy has CPU 0 to itself; the origin (nginx, TLS) and the load share CPU 1. The result is CPU per request: the time that the
+scheduler gave the threads of the proxy, divided by the answered requests, as a ratio to the best peer in the same run. Each round
+measures all proxies in turn, so that a slow minute of the machine affects all of them.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def compare_paced(proxies: list[Running], size, rate, connections, rounds, secon
 
 
 def ratios(rows, key):
-    """This program's figure over the best peer's, and over bare hyper's with the same protocol and the same build."""
+    """The ratio of this program to the best peer, and to bare hyper with the same protocol and build."""
     found = {}
     ours = rows.get(OURS, {}).get(key)
     sound = {name: row[key] for name, row in rows.items() if row[key] and not row.get("failed")}
@@ -78,19 +78,19 @@ def ratios(rows, key):
 
 
 def markdown(result):
-    """One table: a column for each work, CPU per request."""
+    """One table of CPU per request, with a column for each work."""
     works = result["works"]
     names = list(dict.fromkeys(name for work in works.values() for name in work["rows"]))
     lines = [[name, *(cell(work["rows"].get(name)) for work in works.values())] for name in names]
     lines.append(["**to the best peer**", *(bold(work.get("to_best_peer")) for work in works.values())])
-    same = ", both by cargo alone" if PLAIN in names else ""
+    same = ", both without PGO" if PLAIN in names else ""
     lines.append([f"**to bare hyper (h2)**{same}", *(bold(work.get("to_hyper")) for work in works.values())])
     text = "CPU per request, µs:\n\n" + report.table(["", *works], lines)
     if paced := result.get("paced"):
         head = ["", "p50, ms", "p95, ms", "p99, ms"]
         lines = [[name, *(report.number(row[key]) for key in ("p50", "p95", "p99"))] for name, row in paced["rows"].items()]
         lines.append(["**to the best peer**", bold(paced["p50"].get("to_best_peer")), None, bold(paced["p99"].get("to_best_peer"))])
-        text += f"\n\nLatency at {paced['rate']:,} requests a second:\n\n" + report.table(head, lines)
+        text += f"\n\nLatency at {paced['rate']:,} requests per second:\n\n" + report.table(head, lines)
     return text
 
 
@@ -110,14 +110,14 @@ def main():
     parser.add_argument("--layers", help="the release build of the example `layers`: adds bare hyper")
     parser.add_argument("--peers", default=",".join(PEERS), help="default: %(default)s")
     parser.add_argument("--http", default="auto", help="upstream.http of bearer-proxy: auto, 1 or 2")
-    parser.add_argument("--sizes", default="1k,64k,1m", help="of the response, from: " + ", ".join(origin.SIZES))
+    parser.add_argument("--sizes", default="1k,64k,1m", help="sizes of the response, from: " + ", ".join(origin.SIZES))
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=2, help="of one measurement")
+    parser.add_argument("--seconds", type=int, default=2, help="duration of one measurement")
     parser.add_argument("--post", type=int, default=0, metavar="BYTES", help="send POST requests with a body of this size")
-    parser.add_argument("--paced", type=int, default=0, metavar="RATE", help="also the latency at so many requests a second")
-    parser.add_argument("--json", metavar="FILE", help="write the results here, too")
-    parser.add_argument("--markdown", metavar="FILE", help="write the tables here, instead of to the terminal")
+    parser.add_argument("--paced", type=int, default=0, metavar="RATE", help="also measure the latency at this many requests per second")
+    parser.add_argument("--json", metavar="FILE", help="also write the results to this file")
+    parser.add_argument("--markdown", metavar="FILE", help="write the tables to this file instead of the terminal")
     parser.add_argument("--keep", action="store_true", help="keep configurations and logs")
     options = parser.parse_args()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What bearer-proxy takes beside CPU time: memory, a start, both cores evenly, room on the disk."""
+"""Measures everything but CPU time: memory, start time, the balance between two cores, the size of the binary."""
 
 import argparse
 import http.client
@@ -16,7 +16,7 @@ from rig.process import ALL_CPUS, PROXY_CPU, Rig
 from rig.proxies import OURS, Proxies, versions
 
 ROOT = Path(__file__).resolve().parent.parent
-# The whole last: it is what is left in the target folder.
+# "whole" is last, so that the target directory contains it afterwards.
 FEATURES = {
     "without the simulator": ["--no-default-features", "--features", "postgres"],
     "without PostgreSQL": ["--no-default-features", "--features", "simulator"],
@@ -26,7 +26,7 @@ FEATURES = {
 
 
 def under_many_connections(rig, proxies, names, connections, rounds, seconds):
-    """CPU per request at 1 KiB, and the most memory from 1 KiB to 64 KiB, of processes that have done nothing before."""
+    """CPU per request at 1 KiB, and peak memory from 1 KiB to 64 KiB, of new processes."""
     running = proxies.start_all(names)
     cpu = compare(rig, running, Work("1k", connections), rounds, seconds)
     for one in running:
@@ -40,7 +40,7 @@ def under_many_connections(rig, proxies, names, connections, rounds, seconds):
 
 
 def idle_connections(rig, proxies, count):
-    """Resident memory of each of so many connections that have had one answer and now wait for the client."""
+    """Resident memory of each idle connection: one that had a response and waits for the client."""
     limits = f"[guard]\nmax_connections = {count + 100}\n"
     running = proxies.start(OURS, proxies.ours(extra=limits))
     load.wrk(rig, running.port, "1k", 32, 1)
@@ -54,7 +54,7 @@ def idle_connections(rig, proxies, count):
 
 
 def start(rig, proxies, times):
-    """From the start of the process to a first 200, with a stored token; and resident memory a second later, without a load."""
+    """The time from the start to the first 200 with a stored token, and the resident memory after that, without load."""
     setup = proxies.with_stored_grant()
     ready, resident, own = [], [], []
     for _ in range(times):
@@ -88,7 +88,7 @@ def answers(port):
 
 
 def two_cores(binary, connections, seconds):
-    """The largest share of the proxy's CPU time that one thread, and one core, has."""
+    """The largest share of the CPU time that one thread, and one core, has."""
     with Rig() as rig:
         proxies = Proxies(rig, origin.start(rig, ALL_CPUS), binary)
         running = proxies.start(OURS, cpus=ALL_CPUS)
@@ -110,7 +110,7 @@ def two_cores(binary, connections, seconds):
 
 
 def build_sizes(target, jobs):
-    """MiB of the stripped release binary, and without its optional parts."""
+    """Size in MiB of the stripped binary, with and without its optional parts."""
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
     sizes = {}
     for name, features in FEATURES.items():
@@ -127,19 +127,19 @@ def mib(path):
 def markdown(result):
     parts = []
     if many := result.get("many"):
-        head = ["", "most memory, MiB"]
+        head = ["", "peak memory, MiB"]
         peak = sorted(many["peak_mib"].items(), key=lambda item: item[1])
         parts.append(f"{many['connections']} connections, 1 KiB to 64 KiB:\n\n" + report.table(head, [[n, f"{v:.1f}"] for n, v in peak]))
     rows = []
     if begun := result.get("start"):
         rows.append(["idle, MiB resident", f"{begun['idle_mib']:.1f}"])
-        rows.append(["of it the process's own: the rest are pages of its files, which processes share", f"{begun['idle_own_mib']:.1f}"])
-        rows.append(["from start to a first 200 with a stored token, ms", f"{begun['ready_ms']:.0f} (worst {begun['ready_ms_worst']:.0f})"])
+        rows.append(["private part of it; the rest are pages of the program file, which processes share", f"{begun['idle_own_mib']:.1f}"])
+        rows.append(["from the start to the first 200 with a stored token, ms", f"{begun['ready_ms']:.0f} (worst {begun['ready_ms_worst']:.0f})"])
     if idle := result.get("idle"):
-        rows.append([f"one of {idle['connections']:,} idle client connections, KiB resident", f"{idle['kib_each']:.1f}"])
+        rows.append([f"each of {idle['connections']:,} idle client connections, KiB resident", f"{idle['kib_each']:.1f}"])
     for spread in result.get("cores", []):
         core = "" if spread["cores"] is None else f", one core {spread['cores']:.0%}"
-        rows.append([f"two cores, {spread['connections']} connections: the most of the CPU time", f"one thread {spread['threads']:.0%}{core}"])
+        rows.append([f"two cores, {spread['connections']} connections: largest share of the CPU time", f"one thread {spread['threads']:.0%}{core}"])
     for name, size in result.get("sizes", {}).items():
         rows.append([f"stripped binary, {name}, MiB", f"{size:.2f}"])
     parts.append(report.table(["", ""], rows))
@@ -150,10 +150,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", required=True, help="bearer-proxy's release binary")
     parser.add_argument("--peers", default=",".join(PEERS))
-    parser.add_argument("--connections", type=int, default=512, help="for the peak of memory")
+    parser.add_argument("--connections", type=int, default=512, help="for the peak memory")
     parser.add_argument("--idle", type=int, default=10_000, help="idle connections")
     parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--sizes", metavar="TARGET_DIR", help="build each set of features there, and list the binaries' sizes")
+    parser.add_argument("--sizes", metavar="TARGET_DIR", help="build each set of features there, and list the sizes")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     result = {"machine": machine.describe(), "versions": versions(options.binary)}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""How CPU per request grows: over connections, body sizes both ways, and the upstream's latency; as tables and a chart.
+"""Measures how CPU per request grows with connections, body sizes and the latency of the upstream; writes tables and a chart.
 
-Bare hyper and a peer are drawn beside it: a step that they have too is the system's, one that they have not is a cliff.
+The chart shows bare hyper and a peer for comparison. A step that they share comes from the system; any other step is a cliff.
 """
 
 import argparse
@@ -16,10 +16,10 @@ CONNECTIONS = [1, 4, 16, 64, 256, 500, 1000, 2000]
 BODIES = list(SIZES)
 LATENCIES = [0, 5, 20, 50, 100, 200]
 
-# Of the runs over the upstream's latency: enough to keep the proxy at work at 200 ms.
+# Connections of the latency runs: enough to keep the proxy busy at 200 ms.
 WAITING = 256
 
-# Bytes and requests that a run over body sizes makes at most.
+# The maximum bytes and requests of a run over body sizes.
 VOLUME, MOST = 1 << 30, 6000
 
 
@@ -33,10 +33,10 @@ def over_connections(rig, running, seconds):
 
 
 def over_bodies(rig, running, sent):
-    """`sent`: the body is the request's, and the answer is 1 KiB; else it is the answer's."""
+    """With `sent`, the request has the body and the response has 1 KiB. Otherwise the response has the body."""
     figures = {one.name: [] for one in running}
     for size in BODIES:
-        # A fixed count: of large bodies few are in a second, and those cut at its end would count for nothing.
+        # A fixed count: few large bodies fit into a second, and those cut off at its end would not count.
         count = max(min(VOLUME // max(SIZES[size], 1), MOST), 16)
         path, body = ("take/1k", rig.folder / "www" / size) if sent else (size, None)
         for one in running:
@@ -50,7 +50,7 @@ def over_latency(rig, proxies, names, seconds):
     figures = {name: [] for name in names}
     for milliseconds in LATENCIES:
         upstream = origin.start_delayed(rig, proxies.origin, milliseconds)
-        # New processes: connections to the origin that was stopped would be found broken.
+        # New processes, because connections to the stopped origin are broken.
         for one in proxies.start_all(names):
             load.wrk(rig, one.port, "1k", WAITING, 1)
             figures[one.name].append(sound(load.cost(one.process, lambda: load.wrk(rig, one.port, "1k", WAITING, seconds))))
@@ -60,7 +60,7 @@ def over_latency(rig, proxies, names, seconds):
 
 
 def sound(cost):
-    """CPU per request; None where more than one in a thousand failed."""
+    """CPU per request, or None if more than one in a thousand failed."""
     return cost.cpu_us if cost.load.failed * 1000 <= cost.load.requests else None
 
 
@@ -84,7 +84,7 @@ def measure(binary, layers, seconds, names=None):
 
 
 def steepest(figures):
-    """The largest growth between neighbours, over that of bare hyper between the same: 1 is none of our own."""
+    """The largest growth between neighbours, divided by that of bare hyper: 1 means no step of our own."""
     ours, bare = figures.get(OURS, []), figures.get("hyper-h2", [])
     growth = lambda line, i: line[i + 1] / line[i] if line[i] and line[i + 1] else None
     steps = [(growth(ours, i), growth(bare, i)) for i in range(min(len(ours), len(bare)) - 1)]

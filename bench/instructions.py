@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Instructions a request of a bearer-proxy binary, in user space: one figure for each workload, to hold against another build's.
+"""Counts the instructions per request of a bearer-proxy binary, in user space, with one figure per workload.
 
-It repeats to about one in a hundred. Two binaries given are compared.
+The figures repeat to about one in a hundred. Given two binaries, the script compares them.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main():
         change = [f"{(figures[-1] / figures[0] - 1) * 100:+.1f} %"] if len(figures) > 1 else []
         name = f"{size}, {connections} connections" + (f", POST {post}" if post else "")
         lines.append([name, *(report.whole(figure) for figure in figures), *change])
-    print(report.table(["instructions a request", *options.binary, *(["change"] if len(options.binary) > 1 else [])], lines))
+    print(report.table(["instructions per request", *options.binary, *(["change"] if len(options.binary) > 1 else [])], lines))
 
 
 def one(rig, proxies, work, options):

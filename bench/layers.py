@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What each layer costs: the stack built up one layer at a time, CPU and instructions per request at each height.
+"""Measures what each layer costs: CPU and instructions per request, with the stack built up one layer at a time.
 
-Instructions are counted by perf, in user space, under the same load as the CPU time. On a machine that does not count, and with
---callgrind, they are simulated by valgrind instead, with a fixed number of requests: slower, and the same on each machine.
+perf counts the instructions in user space, under the same load as the CPU time. Where perf cannot count, and with --callgrind,
+valgrind simulates a fixed number of requests instead. That is slower, and gives the same result on each machine.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from rig.proxies import OURS, Proxies, versions
 
 HEIGHTS = {
     "hyper": "bare hyper: TLS and the header",
-    "server": "+ listener, connection deadlines, drain, events that gather",
+    "server": "+ listener, connection deadlines, drain, event batching",
     "pool": "+ pool of upstream connections",
     "guard": "+ guard",
     "bearer": "+ header hygiene, live token, refusals, kept body, idle limits",
@@ -47,7 +47,7 @@ def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, call
             try:
                 instructions[height].append(counters.callgrind(rig, setup, size, connections, post))
             except (RuntimeError, subprocess.TimeoutExpired) as error:
-                # Asked for, it is the result; else the others are worth more than this column.
+                # With --callgrind this is the result. Otherwise the other columns are worth more than this one.
                 if callgrind:
                     raise
                 print(f"{height}: instructions not simulated: {error}", file=sys.stderr)
@@ -57,11 +57,11 @@ def measure(rig, proxies, http, size, connections, seconds, rounds, post=0, call
     return {"counted_by": instrument, "heights": heights}
 
 
-# What the figures of each instrument are to be held against.
+# How to read the figures of each instrument.
 INSTRUMENTS = {
-    "perf": "Instructions are those in user space under load, counted by perf.",
-    "callgrind": "Instructions are those in user space, simulated by callgrind: they repeat to a hundredth where seconds do not. Its "
-    "processor has no AVX-512: where there is one, ciphers take fewer.",
+    "perf": "Instructions are counted by perf, in user space, under load.",
+    "callgrind": "Instructions are counted in user space and simulated by callgrind. They repeat to one in a hundred; CPU time does "
+    "not. The simulated processor has no AVX-512, with which ciphers take fewer instructions.",
 }
 
 

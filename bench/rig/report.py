@@ -1,4 +1,4 @@
-"""Tables in Markdown, and the part of the README that the benchmark writes."""
+"""Tables in Markdown, and the part of a page that the benchmark writes."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,14 @@ BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 
 
 def table(head, rows, numbers_from=1):
-    """Columns from `numbers_from` on are aligned to the right."""
+    """Right-aligns the columns from `numbers_from` on."""
     rule = ["---" if i < numbers_from else "---:" for i in range(len(head))]
     lines = [head, rule, *rows]
     return "\n".join("| " + " | ".join("–" if cell is None else str(cell) for cell in line) + " |" for line in lines)
 
 
 def number(value, digits=3):
-    """With as many significant digits, and no exponent."""
+    """The value with this many significant digits and no exponent."""
     if value is None:
         return None
     if value == 0:
@@ -34,7 +34,7 @@ def write_json(path, data):
 
 
 def replace_between_markers(path, text):
-    """False: the file is not there, or has no markers."""
+    """Returns False if the file does not exist or has no markers."""
     path = Path(path)
     if not path.exists():
         return False
