@@ -24,6 +24,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "pgbouncer", package: "pgbouncer", used_by: "tests of the PostgreSQL store behind a pooler" },
     Tool { program: "ip", package: "iproute2", used_by: "tests in network namespaces" },
     Tool { program: "nft", package: "nftables", used_by: "tests of paths that lose packets" },
+    Tool { program: "curl", package: "curl", used_by: "tests that follow the documents" },
     Tool { program: "slowhttptest", package: "slowhttptest", used_by: "tests of slow clients" },
 ];
 
