@@ -45,8 +45,7 @@ async fn the_quick_start_with_a_refresh_token_ends_in_a_200() {
 async fn the_quick_start_with_client_credentials_ends_in_a_200() {
     let mut reader = Reader::new(Options::league9()).await;
     let readme = read("README.md");
-    reader.configure(section(&readme, "### Client credentials"));
-    reader.run("bearer-proxy --config config.toml serve").await;
+    reader.follow(section(&readme, "### Client credentials")).await;
     let printed = reader.follow(section(&readme, "## Point your program at it")).await;
     assert!(printed.ends_with("\n200\n"), "{printed}");
 }
@@ -54,10 +53,24 @@ async fn the_quick_start_with_client_credentials_ends_in_a_200() {
 #[tokio::test]
 async fn the_tutorial_for_another_server_ends_in_a_200() {
     let mut reader = Reader::new(Options::league9()).await;
-    let tutorial = read("docs/tutorials/another-server.md");
-    let (tutorial, _) = tutorial.split_once("\n## Differences between servers").unwrap();
-    reader.configure(tutorial);
-    let printed = reader.follow(tutorial).await;
+    let printed = reader.follow(&read("docs/tutorials/another-server.md")).await;
+    assert!(printed.ends_with("\n200\n"), "{printed}");
+}
+
+#[tokio::test]
+async fn the_tutorial_for_passolution_ends_in_a_200() {
+    let mut reader = Reader::new(Options::league9()).await;
+    let printed = reader.follow(&read("docs/tutorials/passolution.md")).await;
+    assert!(printed.ends_with("\n200\n"), "{printed}");
+}
+
+#[tokio::test]
+async fn the_guide_to_configure_by_hand_ends_in_a_200() {
+    let mut reader = Reader::new(Options::league9()).await;
+    let guide = read("docs/guides/configure-by-hand.md");
+    let (guide, _) = guide.split_once("\n## Differences between servers").unwrap();
+    reader.configure(guide);
+    let printed = reader.follow(guide).await;
     assert!(printed.ends_with("\n200\n"), "{printed}");
 }
 
@@ -158,13 +171,17 @@ impl Reader {
 
     fn adapted(&self, text: &str) -> String {
         let home = self.home.path().display();
+        // The profile passolution has URLs of its own; the flags replace them.
+        let is_passolution = text.contains("--profile passolution");
+        let urls = format!(" --upstream-url {} --token-url {}", self.simulator.origin(), self.simulator.token_url());
+        let urls = if is_passolution { &urls } else { "" };
         let address = self.proxy.as_ref().map_or("127.0.0.1:8080".to_owned(), |(_, address)| address.to_string());
         text.replace("https://api.example/v1", &self.simulator.origin())
             .replace("https://api.example", &self.simulator.origin())
             .replace("https://login.example/oauth/token", &self.simulator.token_url())
             .replace("/etc/bearer-proxy", &home.to_string())
             .replace("/var/lib/bearer-proxy", &home.to_string())
-            .replace("YOUR-CLIENT-ID", CLIENT_ID)
+            .replace("YOUR-CLIENT-ID", &format!("{CLIENT_ID}{urls}"))
             .replace("THE-ACCESS-TOKEN", &self.simulator.grant().access_token)
             .replace("127.0.0.1:8080/users", "127.0.0.1:8080/api/v2/version")
             .replace("127.0.0.1:8080", &address)
