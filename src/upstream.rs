@@ -1,4 +1,4 @@
-//! UPSTREAM: connections to the API, and the verdict on what may be sent again.
+//! UPSTREAM: the connections to the API, and the verdict on whether a failed request may be sent again.
 
 pub mod failure;
 pub mod pool;

@@ -1,4 +1,4 @@
-//! [`Authorized`] → upstream → response: the innermost service, with the limit on the wait for a response's head.
+//! [`Authorized`] → upstream → response: the innermost service. It limits the wait for the response head.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,32 +15,32 @@ use super::bearer::Authorized;
 use super::body::ClientBody;
 use super::replay::{Progress, ReplayBuffer};
 use crate::config::UpstreamConfig;
-use crate::upstream::pool::{Outcome, Pool, UpstreamBody};
+use crate::upstream::pool::{Pool, SendResult, UpstreamBody};
 
 /// Sends to the upstream.
 #[derive(Clone)]
 pub struct Forward {
     pool: Rc<Pool<RequestBody>>,
-    limits: Limits,
+    limits: TimeLimits,
 }
 
 #[derive(Clone, Copy)]
-struct Limits {
-    /// On the wait for a response's head.
+struct TimeLimits {
+    /// From the end of the request to the response head.
     response: Duration,
-    /// Between two pieces of the request's body.
+    /// Between two pieces of the request body.
     idle: Duration,
 }
 
 pin_project_lite::pin_project! {
-    /// An answer, within the limits.
-    struct InTime<A> {
+    /// A response within the time limits.
+    struct InTime<R> {
         #[pin]
-        answer: A,
+        response: R,
         #[pin]
         timer: Sleep,
-        limits: Limits,
-        kept: Option<Rc<ReplayBuffer<ClientBody>>>,
+        limits: TimeLimits,
+        buffer: Option<Rc<ReplayBuffer<ClientBody>>>,
     }
 }
 
@@ -48,7 +48,7 @@ pin_project_lite::pin_project! {
 
 impl Forward {
     pub fn new(pool: Rc<Pool<RequestBody>>, config: &UpstreamConfig) -> Self {
-        Self { pool, limits: Limits { response: config.response_timeout, idle: config.idle_timeout } }
+        Self { pool, limits: TimeLimits { response: config.response_timeout, idle: config.idle_timeout } }
     }
 }
 
@@ -62,40 +62,40 @@ impl Service<Authorized> for Forward {
     }
 
     fn call(&mut self, authorized: Authorized) -> Self::Future {
-        let (request, upgrade, kept) = authorized.into_parts();
+        let (request, upgrade, buffer) = authorized.into_parts();
         if upgrade {
             let pool = Rc::clone(&self.pool);
-            return Box::pin(InTime::new(async move { pool.send_upgrade(request).await }, self.limits, kept));
+            return Box::pin(InTime::new(async move { pool.send_upgrade(request).await }, self.limits, buffer));
         }
-        Box::pin(InTime::new(self.pool.send(request), self.limits, kept))
+        Box::pin(InTime::new(self.pool.send(request), self.limits, buffer))
     }
 }
 
 // === impl InTime ===
 
-impl<A> InTime<A> {
-    fn new(answer: A, limits: Limits, kept: Option<Rc<ReplayBuffer<ClientBody>>>) -> Self {
-        let Limits { response, idle } = limits;
-        // What is due is looked at only when the first deadline has passed, so that a request sets one timer.
-        let timer = sleep(if kept.is_some() { response.min(idle) } else { response });
-        Self { answer, timer, limits, kept }
+impl<R> InTime<R> {
+    fn new(response: R, limits: TimeLimits, buffer: Option<Rc<ReplayBuffer<ClientBody>>>) -> Self {
+        let TimeLimits { response: limit, idle } = limits;
+        // The limits are checked only when the earliest deadline passes, so that a request sets one timer.
+        let timer = sleep(if buffer.is_some() { limit.min(idle) } else { limit });
+        Self { response, timer, limits, buffer }
     }
 }
 
-impl<A> Future for InTime<A>
+impl<R> Future for InTime<R>
 where
-    A: Future<Output = Outcome<RequestBody>>,
+    R: Future<Output = SendResult<RequestBody>>,
 {
     type Output = Result<Response<UpstreamBody>, NoResponse>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Poll::Ready(answer) = this.answer.poll(cx) {
-            return Poll::Ready(answer.map_err(NoResponse::Failed));
+        if let Poll::Ready(sent) = this.response.poll(cx) {
+            return Poll::Ready(sent.map_err(NoResponse::Failed));
         }
         loop {
             ready!(this.timer.as_mut().poll(cx));
-            match this.limits.later(this.kept.as_deref()) {
+            match this.limits.later(this.buffer.as_deref()) {
                 Ok(later) => this.timer.as_mut().reset(later),
                 Err(attempted) => return Poll::Ready(Err(attempted)),
             }
@@ -103,15 +103,17 @@ where
     }
 }
 
-// === impl Limits ===
+// === impl TimeLimits ===
 
-impl Limits {
-    /// The limit on the response counts from the request's end. Before, the body's own limit counts: for the client while its next
-    /// piece is waited for (there the body watches itself), for the upstream while it takes nothing.
-    fn later(self, kept: Option<&ReplayBuffer<ClientBody>>) -> Result<Instant, NoResponse> {
+impl TimeLimits {
+    /// Returns the next deadline, or an error if one has passed.
+    ///
+    /// The limit on the response counts from the end of the request. Before that, the idle limit counts: against the client while its
+    /// next piece is awaited, which the body itself checks, and against the upstream while it reads nothing.
+    fn later(self, buffer: Option<&ReplayBuffer<ClientBody>>) -> Result<Instant, NoResponse> {
         let Self { response, idle } = self;
         let now = Instant::now();
-        let (due, outcome) = match kept.map(ReplayBuffer::progress) {
+        let (due, outcome) = match buffer.map(ReplayBuffer::progress) {
             None => (now, NoResponse::TimedOut(response)),
             Some(Progress::Ended(end)) => (end + response, NoResponse::TimedOut(response)),
             Some(Progress::Awaited) => return Ok(now + idle),

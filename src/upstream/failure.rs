@@ -1,7 +1,7 @@
-//! Why a request got no answer, told so that [`verdict`](super::verdict) can judge whether it may be sent again.
+//! Why a request got no response, in the terms by which [`verdict`](super::verdict) decides whether to send it again.
 //!
-//! hyper and h2 report many errors; what counts is what they prove: was anything written, has the upstream said that it
-//! did not process the request, has any byte of a response arrived.
+//! hyper and h2 report many errors. An error is classified by what it proves. Was anything written? Did the upstream say that it
+//! did not process the request? Did any byte of a response arrive?
 
 use std::error::Error;
 use std::{fmt, io};
@@ -13,14 +13,14 @@ use crate::outbound::{ConnectError, Protocol};
 /// A request that got no response head.
 pub struct SendFailure<B> {
     pub kind: FailureKind,
-    /// The request, whole, where nothing of it was written: always with `Connect` and `HandedBack`, else never. Its URI,
-    /// version and `Host` may have been changed to fit a connection; the pool does that again for the next.
+    /// The whole request, if nothing of it was written. It is present with `Connect` and `HandedBack`, and with no other kind.
+    /// The pool may have changed its URI, version and `Host` to fit a connection, and does so again for the next one.
     pub request: Option<Request<B>>,
-    /// The connection had carried an answer before: it may have died of idleness rather than of this request.
+    /// The connection had carried a response before, so it may have been closed for idleness, not because of this request.
     pub reused: bool,
-    /// `None`: there was no connection.
+    /// `None`: no connection was opened.
     pub protocol: Option<Protocol>,
-    /// What hyper or h2 said, for the log.
+    /// The error of hyper or h2, for the log.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -36,10 +36,10 @@ pub enum FailureKind {
     /// GOAWAY whose last stream identifier is below this request's (RFC 9113 §6.8).
     #[error("the upstream went away before it processed the request")]
     GoneAway,
-    /// HTTP_1_1_REQUIRED (RFC 9113 §7): the upstream wants the request over HTTP/1.1, and has not processed it.
+    /// HTTP_1_1_REQUIRED (RFC 9113 §7). The upstream did not process the request.
     #[error("the upstream requires HTTP/1.1 for this request")]
     Http1Required,
-    /// Closed, reset or unanswering, and no byte of a response had come.
+    /// The connection was closed, reset or silent, and no byte of a response had arrived.
     #[error("the connection was lost before any byte of the response")]
     Lost,
     #[error("the connection was lost within the response's head")]
@@ -52,13 +52,13 @@ pub enum FailureKind {
     Tls,
     #[error("the upstream's answer is not valid HTTP")]
     Protocol,
-    /// Of more bytes or fields than the library takes.
+    /// The head has more bytes or fields than the library accepts.
     #[error("the head of the upstream's answer is too large")]
     HeadTooLarge,
-    /// In a transfer coding other than `chunked` (RFC 9112 §7).
+    /// A transfer coding other than `chunked` (RFC 9112 §7).
     #[error("the upstream's answer has an unknown transfer coding")]
     Coding,
-    /// The request's own body failed or ended short: the downstream's doing.
+    /// The request body failed or ended too early. The client caused it.
     #[error("the request's body failed")]
     RequestBody,
 }
@@ -89,26 +89,26 @@ impl<B> SendFailure<B> {
         Box::new(Self { kind, request: Some(request), reused, protocol: Some(protocol), source: None })
     }
 
-    /// A response came, and is not fit to be passed on.
+    /// A response arrived that must not be passed on.
     pub(super) fn unfit(kind: FailureKind, reused: bool, protocol: Protocol) -> Box<Self> {
         Box::new(Self { kind, request: None, reused, protocol: Some(protocol), source: None })
     }
 
-    /// `heard`: a byte of the response was read.
+    /// `received`: a byte of the response was read.
     pub(super) fn from_hyper(
         mut error: hyper::client::conn::TrySendError<Request<B>>,
-        heard: bool,
+        received: bool,
         reused: bool,
         protocol: Protocol,
     ) -> Box<Self> {
         let request = error.take_message();
         let error = error.into_error();
-        let kind = if request.is_some() { FailureKind::HandedBack } else { FailureKind::classify(&error, heard) };
+        let kind = if request.is_some() { FailureKind::HandedBack } else { FailureKind::classify(&error, received) };
         Box::new(Self { kind, request, reused, protocol: Some(protocol), source: Some(error.into()) })
     }
 
     pub(super) fn from_h2(error: &h2::Error, reused: bool) -> Box<Self> {
-        // By its code: the text of a GOAWAY is the upstream's.
+        // Only the code: the upstream chooses the debug data of a GOAWAY.
         let source = match error.get_io() {
             Some(error) => Some(io::Error::from(error.kind()).into()),
             None => error.reason().map(|reason| h2::Error::from(reason).into()),
@@ -117,14 +117,13 @@ impl<B> SendFailure<B> {
         Box::new(Self { kind, request: None, reused, protocol: Some(Protocol::Http2), source })
     }
 
-    /// What the verdict wants to know. `replayable`: the caller has kept the whole body; `resent`: it was sent again
-    /// already.
+    /// The failure as the verdict judges it.
     pub fn event<'a>(&'a self, method: &'a Method, replayable: bool, resent: bool) -> Event<'a> {
         Event { failure: &self.kind, method, reused: self.reused, replayable, resent }
     }
 }
 
-// Not derived: the request holds the bearer token.
+// Not derived, because the request contains the bearer token.
 impl<B> fmt::Debug for SendFailure<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendFailure")
@@ -151,8 +150,8 @@ impl<B> Error for SendFailure<B> {
 // === impl FailureKind ===
 
 impl FailureKind {
-    fn classify(error: &hyper::Error, heard: bool) -> Self {
-        let lost = if heard { Self::Truncated } else { Self::Lost };
+    fn classify(error: &hyper::Error, received: bool) -> Self {
+        let lost = if received { Self::Truncated } else { Self::Lost };
         if error.is_incomplete_message() {
             return lost;
         }
@@ -170,13 +169,13 @@ impl FailureKind {
 
     fn classify_h2(error: &h2::Error) -> Self {
         if let Some(error) = error.get_io() {
-            // A head comes as one block or not at all: what had come of it was nothing that a caller saw.
+            // h2 delivers a head whole or not at all, so no caller saw a part of it.
             return Self::classify_io(error.kind(), Self::Lost);
         }
         match error.reason() {
             Some(h2::Reason::HTTP_1_1_REQUIRED) if error.is_remote() => Self::Http1Required,
-            // h2 gives a GOAWAY of the peer's to the streams above its last identifier alone; those at or below it end
-            // with their own answer, or with an I/O error.
+            // h2 reports a GOAWAY of the peer only on streams above its last identifier. The others end with a response or with
+            // an I/O error.
             Some(_) if error.is_go_away() && error.is_remote() => Self::GoneAway,
             Some(h2::Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => Self::Refused,
             Some(reason) if error.is_reset() && error.is_remote() => Self::Reset(reason.into()),
@@ -186,14 +185,14 @@ impl FailureKind {
 
     fn classify_io(kind: io::ErrorKind, lost: Self) -> Self {
         match kind {
-            // rustls reports what is not TLS, and alerts, as invalid data.
+            // rustls reports alerts, and bytes that are not TLS, as invalid data.
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Self::Tls,
             _ => lost,
         }
     }
 }
 
-/// The first `E` among the causes of `error`.
+/// Returns the first `E` among the causes of `error`.
 fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     std::iter::successors(error.source(), |cause| (*cause).source()).find_map(|cause| cause.downcast_ref())
 }

@@ -1,24 +1,26 @@
-//! The pool of connections to the one upstream, a worker each.
+//! The connections of one worker to one upstream.
 //!
-//! A worker is one thread, so nothing here locks, and what a request costs is what hyper's or h2's connection costs: a connection
-//! is taken from a list, and goes back to it from its own task, in the poll in which the response's last byte is read.
+//! A worker is one thread, so the pool needs no lock. A request takes a connection from a list, and the connection's own task returns
+//! it in the poll that reads the last byte of the response.
 //!
 //! # Differences from hyper-util's client
 //!
-//! - HTTP/2 requests spread over several connections. A request is never queued within one that has as many streams
-//!   open as the upstream allows: another connection is opened.
+//! - HTTP/2 requests spread over several connections. If a connection has as many open streams as the upstream allows, the pool
+//!   opens another one and does not queue the request.
 //! - A failure says whether the connection was reused, and what it proves about the request ([`SendFailure`]).
-//! - Connections have an age, so that DNS changes are followed. The successor is opened before the last one goes.
+//! - A connection has a maximum age, so that the pool follows DNS changes. The successor is opened before the last connection ends.
 //!
-//! # What the caller does
+//! # The caller
 //!
-//! It gives method, path and query, fields and body; the pool makes the request fit the connection's protocol: the URI's
-//! form, the version, `Host` or `:authority`. Time limits on the response are the caller's, who knows when the body has
-//! been sent: the future may be dropped at any time. That closes an HTTP/1 connection and resets an HTTP/2 stream.
+//! The caller supplies method, path and query, fields and body. The pool makes the request fit the protocol of the connection: the
+//! form of the URI, the version, and `Host` or `:authority`.
 //!
-//! # Where it runs
+//! The caller also limits the wait for the response, because it knows when the body was sent. It may drop the future at any time,
+//! which closes an HTTP/1 connection and resets an HTTP/2 stream.
 //!
-//! Within a `LocalSet` or a `LocalRuntime`: connections are tasks on the worker's own thread.
+//! # Runtime
+//!
+//! The pool needs a `LocalSet` or a `LocalRuntime`: connections are tasks on the worker's thread.
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -35,13 +37,13 @@ use super::failure::SendFailure;
 use crate::outbound::{Connector, Offer};
 
 use queue::Queue;
-use sweep::Limits;
+use reaper::ConnectionLimits;
 use target::Target;
 
+mod auth_indexing;
 mod body;
 mod connect;
 mod dials;
-mod field;
 mod frame;
 mod framing;
 mod h1;
@@ -50,8 +52,8 @@ mod keepalive;
 mod open_stream;
 mod opening;
 mod queue;
-mod sending;
-mod sweep;
+mod reaper;
+mod send;
 mod target;
 mod transport;
 mod upgrade;
@@ -62,63 +64,63 @@ mod window;
 /// all. RFC 9113 §6.5.2 recommends to allow no fewer.
 const MAX_STREAMS: usize = 100;
 
-/// Fields of a response's head over HTTP/1, as many as a request may have.
+/// How many fields a response head may have over HTTP/1: as many as a request.
 const MAX_HTTP1_FIELDS: usize = 1024;
 
 pub use body::{BodyError, UpstreamBody};
 pub use transport::OpenConnections;
 
-/// A request's body: a name for the bounds that hyper sets.
+/// The body of a request: a short name for the bounds that hyper requires.
 pub trait RequestBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static {}
 
 impl<B> RequestBody for B where B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static {}
 
-/// A response's head, or why there is none; its body goes on.
-pub type Outcome<B> = Result<Response<UpstreamBody>, Box<SendFailure<B>>>;
+/// A response head with the body that follows, or why there is none.
+pub type SendResult<B> = Result<Response<UpstreamBody>, Box<SendFailure<B>>>;
 
-/// Connections to one origin, of one worker. `B` is the body of the requests.
+/// `B` is the body of the requests.
 pub struct Pool<B: RequestBody> {
-    /// For tasks and connections: they hold the pool weakly, so that it ends with its worker.
+    /// Tasks and connections hold the pool weakly, so that it ends with its worker.
     this: Weak<Self>,
     connector: Connector,
     target: Target,
     http: UpstreamHttp,
-    limits: Limits,
+    limits: ConnectionLimits,
     connections: OpenConnections,
-    /// Idle HTTP/1 connections, the most recently used last: the others get a chance to go.
+    /// Idle HTTP/1 connections. The most recently used is the last, and is used first, so that the others can time out.
     idle: RefCell<Vec<Rc<h1::Conn<B>>>>,
     /// HTTP/2 connections that take new requests.
     shared: RefCell<Vec<Rc<h2::Conn<B>>>>,
     queue: Queue<B>,
-    /// How many connections there are, busy ones included.
+    /// How many connections there are, including busy ones.
     alive: Cell<usize>,
-    /// The time of the last sweep: precise enough for idle times, and no request reads the clock.
+    /// When the reaper last ran: precise enough for idle times, so that no request reads the clock.
     now: Cell<Instant>,
-    sweeping: Cell<bool>,
-    /// A task waits until another connection may be opened.
+    reaping: Cell<bool>,
+    /// A task waits until the pool may open another connection.
     pausing: Cell<bool>,
     draining: Cell<bool>,
-    /// The upstream requires HTTP/1.1, though it offers HTTP/2: until then no HTTP/2 connection is opened.
+    /// The upstream requires HTTP/1.1 although it offers HTTP/2. Until this time, the pool opens no HTTP/2 connection.
     http1_until: Cell<Option<Instant>>,
 }
 
 /// The right to send one request.
 enum Slot<B: RequestBody> {
-    Http1(h1::Lease<B>),
-    Http2(h2::Lease<B>),
+    Http1(h1::Permit<B>),
+    Http2(h2::Permit<B>),
 }
 
 // === impl Pool ===
 
 impl<B: RequestBody> Pool<B> {
     pub fn new(connector: Connector, config: &UpstreamConfig, connections: OpenConnections) -> Rc<Self> {
-        Self::with_limits(connector, config, Limits::new(config), connections)
+        Self::with_limits(connector, config, ConnectionLimits::new(config), connections)
     }
 
     fn with_limits(
         connector: Connector,
         config: &UpstreamConfig,
-        limits: Limits,
+        limits: ConnectionLimits,
         connections: OpenConnections,
     ) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
@@ -133,15 +135,15 @@ impl<B: RequestBody> Pool<B> {
             queue: Queue::new(config.http),
             alive: Cell::new(0),
             now: Cell::new(Instant::now()),
-            sweeping: Cell::new(false),
+            reaping: Cell::new(false),
             pausing: Cell::new(false),
             draining: Cell::new(false),
             http1_until: Cell::new(None),
         })
     }
 
-    /// Ends what is idle, lets finish what is in flight, and keeps no connection any more. A request that still comes
-    /// gets a connection of its own. For shutdown, and for a reload, which makes a new pool beside this one.
+    /// Closes idle connections, and the others after their requests. A later request gets a connection of its own. Used by a
+    /// shutdown, and by a reload, which makes a new pool.
     pub fn drain(&self) {
         self.draining.set(true);
         for conn in self.idle.take() {
@@ -152,18 +154,18 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    /// A connection that is there and has room.
+    /// An open connection that has room.
     fn checkout(&self) -> Option<Slot<B>> {
-        // The least loaded: what one connection's loss, window or order costs is shared by fewer.
+        // The least loaded one, so that a lost connection or a full window affects few requests.
         let shared = self.shared.borrow();
         if let Some(conn) = shared.iter().filter(|conn| conn.has_room()).min_by_key(|conn| conn.open()) {
-            return Some(Slot::Http2(conn.lease()));
+            return Some(Slot::Http2(conn.permit()));
         }
         drop(shared);
-        self.idle.borrow_mut().pop().map(|conn| Slot::Http1(h1::Lease::new(conn)))
+        self.idle.borrow_mut().pop().map(|conn| Slot::Http1(h1::Permit::new(conn)))
     }
 
-    /// Which protocols a connection of the pool may speak.
+    /// The protocols that a new connection offers.
     fn offer(&self) -> Offer {
         match self.http {
             UpstreamHttp::Auto if self.http1_until.get().is_some_and(|until| Instant::now() < until) => Offer::Http1,
@@ -173,7 +175,7 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    /// The upstream has said HTTP_1_1_REQUIRED (RFC 9113 §7). Whether HTTP/1.1 may be used.
+    /// The upstream sent HTTP_1_1_REQUIRED (RFC 9113 §7). Returns whether the pool may use HTTP/1.1.
     fn require_http1(&self) -> bool {
         if self.http != UpstreamHttp::Auto {
             return false;
@@ -188,13 +190,13 @@ impl<B: RequestBody> Pool<B> {
         true
     }
 
-    /// An HTTP/1 connection has nothing in flight any more, or is new.
+    /// An HTTP/1 connection is free or new.
     fn check_in(&self, conn: Rc<h1::Conn<B>>) {
         if !conn.is_usable() {
             return;
         }
         if let Some(waiting) = self.queue.next() {
-            waiting.grant(Slot::Http1(h1::Lease::new(conn)));
+            waiting.grant(Slot::Http1(h1::Permit::new(conn)));
             return;
         }
         if self.draining.get() || !self.limits.may_idle(&conn, self.now.get(), self.idle.borrow().len()) {
@@ -205,11 +207,11 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    /// An HTTP/2 connection has room: for those who wait, first come, first served.
+    /// An HTTP/2 connection has room: waiting requests get it, first come, first served.
     fn share(&self, conn: &Rc<h2::Conn<B>>) {
         while conn.has_room() {
             let Some(waiting) = self.queue.next() else { break };
-            waiting.grant(Slot::Http2(conn.lease()));
+            waiting.grant(Slot::Http2(conn.permit()));
         }
     }
 
@@ -223,14 +225,14 @@ impl<B: RequestBody> Pool<B> {
         self.forget(conn);
     }
 
-    /// Gives it no more requests.
+    /// The connection gets no more requests.
     fn forget(&self, conn: &Rc<h2::Conn<B>>) {
         self.shared.borrow_mut().retain(|other| !Rc::ptr_eq(other, conn));
     }
 }
 
 impl<B: RequestBody> Drop for Pool<B> {
-    // A connection's task holds the connection itself: without this it would stay open for as long as the worker.
+    // The task of a connection holds the connection. Without this, the connection would stay open until the worker ends.
     fn drop(&mut self) {
         self.drain();
     }

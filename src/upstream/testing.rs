@@ -1,4 +1,4 @@
-//! What the tests of `upstream` and `outbound` share: an origin on the loopback, and a certificate authority.
+//! A loopback origin and a certificate authority, for the tests of `upstream` and `outbound`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::config::{ClientCert, Origin, Outbound, UpstreamConfig, UpstreamHttp};
 
-/// Longer than any test should take; an await that never ends fails the test instead of hanging it.
+/// Longer than any test should take: an await that never ends fails the test and does not hang it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) fn origin(scheme: Scheme, host: &str, port: u16) -> Origin {
@@ -52,7 +52,7 @@ pub(crate) fn upstream_config(origin: Origin, http: UpstreamHttp) -> UpstreamCon
     }
 }
 
-/// A certificate authority of the test's own, with its files.
+/// A certificate authority of one test, with its files.
 pub(crate) struct Authority509 {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: TempDir,
@@ -78,7 +78,7 @@ impl Authority509 {
         self.dir.path()
     }
 
-    /// Trusts this authority.
+    /// An outbound configuration that trusts this authority.
     pub(crate) fn outbound(&self) -> Outbound {
         Outbound { ca_file: Some(self.path().join("ca.pem")), proxy: None }
     }
@@ -93,7 +93,7 @@ impl Authority509 {
         ClientCert { cert_file, key_file }
     }
 
-    /// A server for `name` that speaks `alpn`.
+    /// Accepts TLS for `name` and offers `alpn`.
     pub(crate) fn acceptor(&self, name: &str, alpn: &[&str]) -> TlsAcceptor {
         self.acceptor_with(CertificateParams::new(vec![name.into()]).unwrap(), alpn, false)
     }

@@ -1,8 +1,8 @@
-//! May this be sent again? A pure table (RFC 9110 §9.2.2).
+//! Whether a request may be sent again: a pure table (RFC 9110 §9.2.2).
 //!
-//! "A proxy MUST NOT automatically retry non-idempotent requests": what may have been processed is not sent again, but
-//! for a safe method whose connection was reused, since a connection that an upstream closes for idleness dies just when
-//! a request is on its way. On a fresh connection the same is the upstream's answer, and a repetition would loop.
+//! "A proxy MUST NOT automatically retry non-idempotent requests": a request that the upstream may have processed is not sent
+//! again. There is one exception: a safe method on a reused connection. An upstream may close an idle connection at the moment
+//! when a request is on its way. On a new connection, the same failure is the upstream's decision, and a retry would repeat it.
 
 use http::Method;
 
@@ -25,7 +25,7 @@ pub fn may_resend(event: Event<'_>) -> Verdict {
         FailureKind::HandedBack => true,
         FailureKind::Refused | FailureKind::GoneAway | FailureKind::Http1Required => event.replayable,
         FailureKind::Lost => event.reused && is_safe(event.method) && event.replayable,
-        // A part of an answer came, or one that no repetition mends, or the downstream is at fault.
+        // A part of a response arrived, or a retry would fail in the same way, or the client is at fault.
         FailureKind::Truncated
         | FailureKind::Reset(_)
         | FailureKind::Tls
@@ -37,7 +37,7 @@ pub fn may_resend(event: Event<'_>) -> Verdict {
     if allowed { Verdict::Resend } else { Verdict::GiveUp }
 }
 
-/// Nothing was sent, so that every method may be; the question is whether a second attempt is of any use.
+/// Nothing was sent, so every method may be sent again. The question is whether a second attempt can succeed.
 fn may_connect_again(error: &ConnectError) -> bool {
     match error {
         ConnectError::Dns(_)
@@ -45,7 +45,7 @@ fn may_connect_again(error: &ConnectError) -> bool {
         | ConnectError::Unreachable(_)
         | ConnectError::Tls(_)
         | ConnectError::Proxy(_) => true,
-        // It will not be trusted a moment later; and the time for connecting has been used up.
+        // A certificate does not become valid a moment later, and a timeout has used up the time for connecting.
         ConnectError::Certificate(_)
         | ConnectError::NotLoopback { .. }
         | ConnectError::Timeout(_)
@@ -53,7 +53,7 @@ fn may_connect_again(error: &ConnectError) -> bool {
     }
 }
 
-/// RFC 9110 §9.2.1. A method that is not known is not safe.
+/// RFC 9110 §9.2.1. An unknown method is not safe.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }

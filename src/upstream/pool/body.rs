@@ -1,4 +1,4 @@
-//! A response's body, which holds its stream's place on an HTTP/2 connection until it ends.
+//! The body of a response. On HTTP/2 it holds the place of its stream until it ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,30 +16,30 @@ use super::open_stream::OpenStream;
 pub struct UpstreamBody(Kind);
 
 enum Kind {
-    /// Here the connection itself knows when it is free again.
+    /// hyper's connection knows itself when it is free again.
     Http1(Incoming),
     Http2(Http2),
 }
 
 struct Http2 {
     stream: RecvStream,
-    /// Bytes that are still to come, where the head says how many there are.
+    /// How many bytes are missing, if the head announced the length.
     left: Option<u64>,
-    /// What may still come is trailers.
+    /// Only trailers may follow.
     data_ended: bool,
-    /// Nothing more comes. h2 says so too, but locks its connection for it, and several ask behind each piece.
+    /// Nothing follows. h2 knows it too, but locks its connection to answer, and callers ask several times per frame.
     ended: bool,
     place: Option<OpenStream>,
-    /// Ends what is still sent of the request.
+    /// Stops the rest of the request body.
     upload: Option<AbortHandle>,
 }
 
-/// A response that broke off.
+/// A response that ended too early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error(transparent)]
     Http1(#[from] hyper::Error),
-    /// By its code alone: the text of a GOAWAY is the upstream's.
+    /// Only the code is shown: the upstream chooses the debug data of a GOAWAY.
     #[error("the upstream reset its answer: {}", .0.description())]
     Reset(Reason),
     #[error("the connection to the upstream was lost within its answer")]
@@ -110,7 +110,8 @@ impl std::fmt::Debug for UpstreamBody {
 // === impl Http2 ===
 
 impl Http2 {
-    /// While bytes are missing h2 need not be asked: an answer that is shorter than it says is an error there (RFC 9113 §8.1.1).
+    /// While bytes are missing, h2 need not be asked: it reports a body that is shorter than announced as an error
+    /// (RFC 9113 §8.1.1).
     fn is_end_stream(&self) -> bool {
         let missing = !self.data_ended && self.left.is_some_and(|left| left > 0);
         self.ended || (!missing && self.stream.is_end_stream())
@@ -120,7 +121,7 @@ impl Http2 {
         if !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    // Handed on, it is the downstream's turn to say when it wants more.
+                    // hyper polls again when the client has room for more, so the window reopens now.
                     let _ = self.stream.flow_control().release_capacity(data.len());
                     if let Some(place) = &self.place {
                         place.took(data.len());
@@ -138,20 +139,21 @@ impl Http2 {
         })
     }
 
-    /// h2 tells a reset only where the end of the answer has not come. All the announced bytes have where it asks for the rest of
-    /// the request not to be sent (NO_ERROR, RFC 9113 §8.1), or is our own, for the request's sake.
+    /// A reset does not break a body whose announced bytes have all arrived. NO_ERROR asks us not to send the rest of the request
+    /// (RFC 9113 §8.1), and a local reset concerns the request. Without an announced length, only the end of the stream proves that
+    /// the body is whole.
     fn broken(&self, error: &h2::Error) -> Option<Result<Frame<Bytes>, BodyError>> {
-        let of_request = error.is_reset() && (error.reason() == Some(Reason::NO_ERROR) || !error.is_remote());
-        let whole = of_request && self.left == Some(0);
+        let concerns_request = error.is_reset() && (error.reason() == Some(Reason::NO_ERROR) || !error.is_remote());
+        let whole = concerns_request && self.left == Some(0);
         (!whole).then(|| Err(error.reason().map_or(BodyError::Lost, BodyError::Reset)))
     }
 }
 
 impl Drop for Http2 {
-    // Who takes no more of the answer has gone. Without this, a request that waits for its window would keep the stream open,
-    // and an upstream that waits for its answer to be taken would never make room.
+    // The client stopped reading the response. Otherwise an upload that waits for its window would keep the stream open, while the
+    // upstream waits for someone to read its response and never opens that window.
     fn drop(&mut self) {
-        // What has come, and nobody takes any more, waits for nobody.
+        // The bytes that arrived and that nobody will read no longer count as waiting.
         if let Some(place) = &self.place {
             place.took(self.stream.flow_control().used_capacity());
         }
@@ -161,7 +163,7 @@ impl Drop for Http2 {
     }
 }
 
-/// h2 has refused a length that is none; more than one is refused with the head.
+/// h2 refuses an invalid length, and `framing` refuses a repeated one.
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,7 +1,7 @@
-//! How many connections may be opened beyond the requests that are answered, of all workers together.
+//! Limits how many more connections than successful requests there may be, for all workers together.
 //!
-//! A client that cancels a request over HTTP/1 costs its connection. Without a bound, one client that cancels all the time has a new
-//! TLS connection opened for each of its requests.
+//! A client that cancels a request over HTTP/1 costs its connection. Without a bound, a client that keeps cancelling would cause
+//! one new TLS connection per request.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,46 +9,46 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// In any 5 s, so many connections exceed the answered requests: what can be saved, and what 5 s bring.
+/// In any 5 s, connections exceed responses by at most the full bucket and what 5 s add to it.
 #[cfg(test)]
-pub(super) const MOST_IN_5_S: i64 = SAVED + 5 * PER_SECOND;
-const SAVED: i64 = 44;
+pub(super) const MOST_IN_5_S: i64 = CAPACITY + 5 * PER_SECOND;
+const CAPACITY: i64 = 44;
 const PER_SECOND: i64 = 4;
 
-/// A bucket of tokens: opening a connection takes one, and a request that is answered gives one.
+/// A token bucket: opening a connection takes a token, and a response adds one.
 #[derive(Debug)]
 pub(super) struct Dials {
     tokens: AtomicI64,
-    /// Up to when the tokens that time brings have been added.
+    /// The time up to which the tokens that time brings have been added.
     filled: Mutex<Option<Instant>>,
 }
 
 // === impl Dials ===
 
 impl Dials {
-    /// A token, or how long it takes until time has brought one.
+    /// Takes a token. The error is the time until the next one.
     pub(super) fn take(&self, now: Instant) -> Result<(), Duration> {
         let wait = self.fill(now);
         let taken = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| (left > 0).then(|| left - 1));
         taken.map(drop).map_err(|_| wait)
     }
 
-    /// A request was answered, or no connection came of a token.
+    /// Adds a token: a response arrived, or a connection could not be opened.
     pub(super) fn give(&self) {
-        // With a full bucket, which is usual, workers only read what they share.
-        if self.tokens.load(Ordering::Relaxed) < SAVED {
+        // The bucket is usually full, and then workers only read it.
+        if self.tokens.load(Ordering::Relaxed) < CAPACITY {
             self.tokens.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Adds what time has brought. Gives back when it brings the next.
+    /// Adds the tokens that time has brought. Returns the time until the next one.
     fn fill(&self, now: Instant) -> Duration {
         let interval = Duration::from_secs(1) / u32::try_from(PER_SECOND).unwrap_or(1);
         let Ok(mut filled) = self.filled.lock() else { return interval };
         let since = *filled.get_or_insert(now);
         let elapsed = now.saturating_duration_since(since);
         let brought = u32::try_from(elapsed.as_nanos() / interval.as_nanos()).unwrap_or(u32::MAX);
-        (0..brought.min(u32::try_from(SAVED).unwrap_or(u32::MAX))).for_each(|_| self.give());
+        (0..brought.min(u32::try_from(CAPACITY).unwrap_or(u32::MAX))).for_each(|_| self.give());
         *filled = Some(since + interval.saturating_mul(brought));
         interval.saturating_sub(elapsed.saturating_sub(interval.saturating_mul(brought)))
     }
@@ -56,7 +56,7 @@ impl Dials {
 
 impl Default for Dials {
     fn default() -> Self {
-        Self { tokens: AtomicI64::new(SAVED), filled: Mutex::default() }
+        Self { tokens: AtomicI64::new(CAPACITY), filled: Mutex::default() }
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
         assert!((MOST_IN_5_S - 1..=MOST_IN_5_S).contains(&taken), "{taken}");
         const { assert!(MOST_IN_5_S <= 64) };
         assert!(dials.take(start + Duration::from_secs(3600)).is_ok(), "and an hour no more than the bucket holds");
-        assert_eq!(dials.tokens.load(Ordering::Relaxed), SAVED - 1);
+        assert_eq!(dials.tokens.load(Ordering::Relaxed), CAPACITY - 1);
     }
 
     #[test]

@@ -1,25 +1,25 @@
-//! Frames of HTTP/2 (RFC 9113 §4.1), as far as they are looked into below h2, on their way out and in.
+//! The parts of HTTP/2 frames (RFC 9113 §4.1) that the layers below h2 read and write.
 
 mod reader;
 
 pub(super) use self::reader::FrameReader;
 
-/// Bytes of a frame's head.
+/// The length of a frame header, in bytes.
 pub(super) const FRAME_HEAD: usize = 9;
 
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const CONTINUATION: u8 = 9;
 
-/// Of DATA and HEADERS.
+/// A flag of DATA and HEADERS.
 pub(super) const END_STREAM: u8 = 1;
-/// Of HEADERS and CONTINUATION.
+/// A flag of HEADERS and CONTINUATION.
 pub(super) const END_HEADERS: u8 = 4;
 
-/// The longest payload that every peer takes (RFC 9113 §4.2), and what we allow, since h2 announces no other.
+/// The longest payload that every peer accepts (RFC 9113 §4.2). h2 announces no other limit for us.
 pub(super) const MAX_FRAME: usize = 16_384;
 
-/// All of a frame's head but its length.
+/// A frame header without its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHead {
     pub kind: u8,
@@ -27,7 +27,7 @@ pub(super) struct FrameHead {
     pub stream: [u8; 4],
 }
 
-/// A frame's head, as far as it has come.
+/// A frame header of which a part has arrived.
 #[derive(Default)]
 pub(super) struct Incomplete {
     bytes: [u8; FRAME_HEAD],
@@ -37,7 +37,7 @@ pub(super) struct Incomplete {
 // === impl FrameHead ===
 
 impl FrameHead {
-    /// With its payload's length.
+    /// Also returns the length of the payload.
     pub(super) fn parse(bytes: [u8; FRAME_HEAD]) -> (Self, usize) {
         let [high, middle, low, kind, flags, a, b, c, d] = bytes;
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
@@ -63,7 +63,7 @@ impl FrameHead {
 // === impl Incomplete ===
 
 impl Incomplete {
-    /// Takes what it lacks off the front.
+    /// Takes the missing bytes from the front.
     pub(super) fn complete(&mut self, bytes: &mut &[u8]) -> Option<(FrameHead, usize)> {
         let empty = self.bytes.get_mut(self.filled..).unwrap_or_default();
         let piece = front(bytes, empty.len());
@@ -73,13 +73,13 @@ impl Incomplete {
         left.is_empty().then(|| FrameHead::parse(self.bytes))
     }
 
-    /// What has come.
+    /// The bytes that arrived.
     fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
 }
 
-/// Takes up to `count` bytes off the front.
+/// Takes up to `count` bytes from the front.
 pub(super) fn front<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
     let (front, rest) = bytes.split_at(count.min(bytes.len()));
     *bytes = rest;

@@ -1,5 +1,5 @@
-//! Responses that hyper's HTTP/1 client takes, and that an intermediary must not pass on: their framing is ambiguous, or would be
-//! lost on the way (RFC 9112 §6.1, §6.3).
+//! Refuses responses that hyper's HTTP/1 client accepts but a gateway must not pass on, because their framing is ambiguous or
+//! would be lost (RFC 9112 §6.1, §6.3).
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, StatusCode};
@@ -9,7 +9,7 @@ use crate::upstream::failure::FailureKind;
 /// `upgrade`: the request asked for another protocol.
 pub(super) fn check<B>(response: &Response<B>, upgrade: bool) -> Result<(), FailureKind> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade {
-        // RFC 9110 §15.2.2: a protocol switches only at the client's wish. What follows on the connection is not HTTP.
+        // RFC 9110 §15.2.2: only the client may ask for another protocol. What follows on the connection is not HTTP.
         return Err(FailureKind::Protocol);
     }
     check_head(response.headers())
@@ -22,12 +22,12 @@ fn check_head(headers: &HeaderMap) -> Result<(), FailureKind> {
         (None, None) => Ok(()),
         // Both: "might indicate an attempt to perform request smuggling or response splitting".
         (Some(_), Some(_)) => Err(FailureKind::Protocol),
-        // Repeated, even alike: a sender that does that is not to be trusted with framing.
+        // Repeated lengths, even if they are equal: the framing of such a sender cannot be trusted.
         (Some(length), None) if lengths.next().is_some() || length.as_bytes().contains(&b',') => {
             Err(FailureKind::Protocol)
         }
         (Some(_), None) => Ok(()),
-        // Another coding than `chunked` ends with this hop, and nobody here can undo it.
+        // A coding other than `chunked` ends at this hop, and this gateway cannot decode it.
         (None, Some(coding)) if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
             Err(FailureKind::Coding)
         }

@@ -22,42 +22,42 @@ use crate::upstream::failure::SendFailure;
 
 use super::framing;
 use super::target::Target;
-use super::transport::{Heard, Transport};
-use super::{MAX_HTTP1_FIELDS, Outcome, Pool, RequestBody, UpstreamBody};
+use super::transport::{Received, Transport};
+use super::{MAX_HTTP1_FIELDS, Pool, RequestBody, SendResult, UpstreamBody};
 
 pub(super) struct Conn<B: RequestBody> {
     pool: Weak<Pool<B>>,
-    /// Dropping it is how hyper's connection is told to end.
+    /// Dropping it ends hyper's connection.
     sender: RefCell<Option<SendRequest<B>>>,
-    /// The answer's head has come: the connection is free again once hyper has read the body.
-    answered: Cell<bool>,
-    /// A byte has come since the last request was sent.
-    heard: Arc<Heard>,
-    /// It has carried an answer.
+    /// The response head arrived: the connection is free as soon as hyper has read the body.
+    responded: Cell<bool>,
+    /// Whether a byte arrived since the last request was sent.
+    received: Arc<Received>,
+    /// The connection has carried a response.
     reused: Cell<bool>,
-    /// How long it may be idle.
+    /// How long the connection may be idle.
     idle_timeout: Cell<Duration>,
     idle_since: Cell<Instant>,
     retires_at: Instant,
 }
 
-/// The right to send one request. Dropped unused, it gives the connection back.
-pub(super) struct Lease<B: RequestBody>(Option<Rc<Conn<B>>>);
+/// The right to send one request. An unused one returns the connection when it is dropped.
+pub(super) struct Permit<B: RequestBody>(Option<Rc<Conn<B>>>);
 
-/// What hyper says of a request.
-type Answer<B> = Result<Response<Incoming>, TrySendError<Request<B>>>;
+/// hyper's result of a request.
+type Sent<B> = Result<Response<Incoming>, TrySendError<Request<B>>>;
 
-/// Begins to drive a new connection.
+/// Starts the task of a new connection.
 pub(super) async fn start<B: RequestBody>(pool: &Pool<B>, stream: Stream) -> hyper::Result<Rc<Conn<B>>> {
-    let heard = Arc::<Heard>::default();
-    let transport = Transport::new(stream, Protocol::Http1, &pool.connections, Arc::clone(&heard));
+    let received = Arc::<Received>::default();
+    let transport = Transport::new(stream, Protocol::Http1, &pool.connections, Arc::clone(&received));
     let (sender, connection) =
         http1::Builder::new().max_headers(MAX_HTTP1_FIELDS).handshake(TokioIo::new(transport)).await?;
     let conn = Rc::new(Conn {
         pool: pool.this.clone(),
         sender: RefCell::new(Some(sender)),
-        answered: Cell::new(false),
-        heard,
+        responded: Cell::new(false),
+        received,
         reused: Cell::new(false),
         idle_timeout: Cell::new(pool.limits.idle_timeout),
         idle_since: Cell::new(Instant::now()),
@@ -77,7 +77,7 @@ async fn drive<B: RequestBody>(conn: Rc<Conn<B>>, mut connection: http1::Connect
         polled
     })
     .await;
-    // A byte or an end of file on an idle connection ends it too: it is gone before a request can meet it.
+    // A byte or an end of file ends an idle connection too, so that no request uses it.
     if let Err(error) = outcome {
         debug!(%error, "an upstream connection (HTTP/1) ended");
     }
@@ -94,7 +94,7 @@ impl<B: RequestBody> Conn<B> {
         self.sender.borrow().as_ref().is_some_and(|sender| !sender.is_closed())
     }
 
-    /// Whether it may wait for another request.
+    /// Whether the connection may wait for another request.
     pub(super) fn may_idle(&self, now: Instant) -> bool {
         now < self.retires_at && !self.idle_timeout.get().is_zero()
     }
@@ -115,10 +115,10 @@ impl<B: RequestBody> Conn<B> {
         &self,
         target: &Target,
         mut request: Request<B>,
-    ) -> Result<impl Future<Output = Answer<B>> + use<B>, Box<SendFailure<B>>> {
+    ) -> Result<impl Future<Output = Sent<B>> + use<B>, Box<SendFailure<B>>> {
         match self.sender.borrow_mut().as_mut() {
             Some(sender) => {
-                self.heard.forget();
+                self.received.forget();
                 target.fit_http1(&mut request);
                 Ok(sender.try_send_request(request))
             }
@@ -126,37 +126,37 @@ impl<B: RequestBody> Conn<B> {
         }
     }
 
-    fn answer(self: &Rc<Self>, answer: Answer<B>, reused: bool) -> Outcome<B> {
-        match answer {
+    fn finish(self: &Rc<Self>, sent: Sent<B>, reused: bool) -> SendResult<B> {
+        match sent {
             Ok(response) => {
                 if let Err(kind) = framing::check(&response, false) {
                     self.close();
                     return Err(SendFailure::unfit(kind, reused, Protocol::Http1));
                 }
-                self.answered(response.headers());
+                self.responded(response.headers());
                 Ok(response.map(UpstreamBody::http1))
             }
             Err(error) => {
-                let heard = self.heard.anything();
-                Err(SendFailure::from_hyper(error, heard, reused, Protocol::Http1))
+                let received = self.received.anything();
+                Err(SendFailure::from_hyper(error, received, reused, Protocol::Http1))
             }
         }
     }
 
-    /// Called when the head has come, and after each poll of the connection; whichever sees both conditions first gives
-    /// the connection back. So no task and no wake-up is needed to wait for the body's end.
+    /// Called when the head arrives, and after each poll of the connection. The call that sees both conditions returns the
+    /// connection to the pool, so the end of the body needs neither a task nor a wake-up.
     fn check_in_if_free(self: &Rc<Self>) {
-        if self.answered.get()
+        if self.responded.get()
             && self.sender.borrow().as_ref().is_some_and(SendRequest::is_ready)
             && let Some(pool) = self.pool.upgrade()
         {
-            self.answered.set(false);
+            self.responded.set(false);
             pool.check_in(Rc::clone(self));
         }
     }
 
-    fn answered(self: &Rc<Self>, headers: &HeaderMap) {
-        self.answered.set(true);
+    fn responded(self: &Rc<Self>, headers: &HeaderMap) {
+        self.responded.set(true);
         if let Some(pool) = self.pool.upgrade() {
             pool.may_dial();
         }
@@ -169,8 +169,8 @@ impl<B: RequestBody> Conn<B> {
     }
 }
 
-/// When the upstream says that it will close an idle connection: `Keep-Alive: timeout=5` (RFC 2068 §19.7.1.1; Apache and
-/// Node send it, and 5 s is their default). Two seconds less, so that the request that would meet the end isn't sent.
+/// How long a connection may be idle by `Keep-Alive: timeout=5` (RFC 2068 §19.7.1.1; Apache and Node send it with a default of
+/// 5 s). Two seconds less, so that no request is sent while the upstream closes the connection.
 fn announced_timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(HeaderName::from_static("keep-alive"))?.to_str().ok()?;
     let seconds = value.split(',').find_map(|parameter| {
@@ -180,28 +180,28 @@ fn announced_timeout(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.saturating_sub(2)))
 }
 
-// === impl Lease ===
+// === impl Permit ===
 
-impl<B: RequestBody> Lease<B> {
+impl<B: RequestBody> Permit<B> {
     pub(super) fn new(conn: Rc<Conn<B>>) -> Self {
         Self(Some(conn))
     }
 
-    /// Sends at once; the future is of the answer.
-    pub(super) fn send(mut self, target: &Target, request: Request<B>) -> impl Future<Output = Outcome<B>> + use<B> {
-        // A lease is made with its connection, and this takes the lease.
+    /// Sends at once. The future waits for the response head.
+    pub(super) fn send(mut self, target: &Target, request: Request<B>) -> impl Future<Output = SendResult<B>> + use<B> {
+        // A permit always has a connection until this takes it.
         let Some(conn) = self.0.take() else {
             return Either::Left(ready(Err(SendFailure::handed_back(request, false, Protocol::Http1))));
         };
         let reused = conn.reused.get();
         match conn.send(target, request) {
-            Ok(answer) => Either::Right(answer.map(move |answer| conn.answer(answer, reused))),
+            Ok(sent) => Either::Right(sent.map(move |sent| conn.finish(sent, reused))),
             Err(failure) => Either::Left(ready(Err(failure))),
         }
     }
 }
 
-impl<B: RequestBody> Drop for Lease<B> {
+impl<B: RequestBody> Drop for Permit<B> {
     fn drop(&mut self) {
         if let Some(conn) = self.0.take()
             && let Some(pool) = conn.pool.upgrade()

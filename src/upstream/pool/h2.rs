@@ -1,10 +1,10 @@
 //! An HTTP/2 connection: as many requests at a time as the upstream allows.
 //!
-//! It is h2's own client: hyper's would put a queue, a task and two channels between a request and its stream, which the pool
-//! has no use for, since it sends no more than there is room for.
+//! It uses h2's client directly. hyper's client adds a queue, a task and two channels per request, which the pool does not need: it
+//! never sends more requests than there is room for.
 //!
-//! Until the upstream's SETTINGS have come, its limit is not known. Meanwhile one request goes out (waiting would cost
-//! each new connection a round trip); the others wait for the limit, since what exceeds it is refused.
+//! The upstream's limit is unknown until its SETTINGS arrive. Until then, one request is sent: to wait would cost each new
+//! connection a round trip. The others wait for the limit, because the upstream refuses requests above it.
 
 mod drive;
 
@@ -26,60 +26,60 @@ use tokio::time::Instant;
 use crate::outbound::Protocol;
 use crate::upstream::failure::{FailureKind, SendFailure};
 
-use super::field::StandIns;
+use super::auth_indexing::AuthIndexing;
 use super::framing;
 use super::keepalive::Times;
 use super::open_stream::{OpenStream, Streams};
 use super::opening::Opening;
 use super::target::Target;
-use super::transport::Heard;
+use super::transport::Received;
 use super::upload::{Upload, Uploaded};
-use super::{Outcome, Pool, RequestBody, UpstreamBody};
+use super::{Pool, RequestBody, SendResult, UpstreamBody};
 
 pub(super) use self::drive::start;
 
 pub(super) struct Conn<B: RequestBody> {
     pool: Weak<Pool<B>>,
-    /// Dropping it is how h2's connection is told to end, once its streams have.
+    /// Dropping it ends h2's connection after its last stream.
     sender: RefCell<Option<SendRequest<Bytes>>>,
-    fields: StandIns,
-    /// Streams in use, those included that are leased and not yet sent.
+    auth: AuthIndexing,
+    /// Streams in use, including those whose permit is not used yet.
     open: Cell<usize>,
     limit: Cell<usize>,
-    /// The upstream's SETTINGS have come.
+    /// The upstream's SETTINGS arrived.
     opened: Cell<bool>,
-    /// It takes no new requests, and ends with the last of its streams.
+    /// The connection takes no new requests, and ends with its last stream.
     retired: Cell<bool>,
-    /// It has carried an answer.
+    /// The connection has carried a response.
     reused: Cell<bool>,
-    heard: Arc<Heard>,
-    /// When the last byte came.
-    heard_at: Cell<Instant>,
+    received: Arc<Received>,
+    /// When the last byte arrived.
+    received_at: Cell<Instant>,
     keepalive: Times,
-    /// Bytes of answers that their readers have taken, or left for good.
+    /// Bytes of responses that clients have taken, or left for good.
     taken: Cell<u64>,
     idle_since: Cell<Instant>,
     retires_at: Instant,
-    /// How long the rest of a request may wait for its window once it is answered.
+    /// After the response head: how long the rest of a request may wait for its window.
     upload_stall: Duration,
 }
 
 /// The right to send one request.
-pub(super) struct Lease<B: RequestBody> {
+pub(super) struct Permit<B: RequestBody> {
     conn: Rc<Conn<B>>,
     stream: OpenStream,
 }
 
-/// A request that was sent, until the response's head.
-struct Exchange<B: RequestBody> {
+/// A request that was sent. It waits for the response head.
+struct Sent<B: RequestBody> {
     conn: Rc<Conn<B>>,
     reused: bool,
-    /// `None`: the answer has it.
+    /// `None`: the response holds it.
     place: Option<OpenStream>,
-    /// Of this request alone. `None`: it was answered.
+    /// The sender of this request alone. `None`: the response head arrived.
     sender: Option<SendRequest<Bytes>>,
     response: ResponseFuture,
-    /// `None`: the request has ended.
+    /// `None`: the request body ended.
     upload: Option<Upload<B>>,
 }
 
@@ -106,18 +106,18 @@ impl<B: RequestBody> Conn<B> {
         self.open.get() == 0 && now.duration_since(self.idle_since.get()) >= time
     }
 
-    pub(super) fn heard_at(&self) -> Instant {
-        self.heard_at.get()
+    pub(super) fn received_at(&self) -> Instant {
+        self.received_at.get()
     }
 
-    /// Bytes of answers that have come and wait for their readers.
+    /// Bytes of responses that arrived and wait for their clients.
     pub(super) fn waiting(&self) -> u64 {
-        self.heard.data().saturating_sub(self.taken.get())
+        self.received.data().saturating_sub(self.taken.get())
     }
 
-    /// Only when [`Self::has_room`].
-    pub(super) fn lease(self: &Rc<Self>) -> Lease<B> {
-        Lease { conn: Rc::clone(self), stream: self.take_place() }
+    /// To be called only if [`Self::has_room`].
+    pub(super) fn permit(self: &Rc<Self>) -> Permit<B> {
+        Permit { conn: Rc::clone(self), stream: self.take_place() }
     }
 
     fn take_place(self: &Rc<Self>) -> OpenStream {
@@ -125,7 +125,7 @@ impl<B: RequestBody> Conn<B> {
         OpenStream::new(Rc::<Self>::clone(self))
     }
 
-    /// Takes no more requests; ends when those in flight have.
+    /// Takes no more requests. The connection ends with the last request in flight.
     pub(super) fn retire(&self) {
         self.retired.set(true);
         if self.open.get() == 0 {
@@ -133,8 +133,8 @@ impl<B: RequestBody> Conn<B> {
         }
     }
 
-    /// A sender for one request. One that is kept would hold on to a request that waits for the upstream to allow it, so that
-    /// nobody could cancel it. `None`: no requests are taken any more, after a GOAWAY or since the connection has ended.
+    /// Returns a sender for one request. A shared sender would keep a request that waits for the upstream's limit, so that nobody
+    /// could cancel it. Returns `None` if the connection takes no more requests: after a GOAWAY, or after its end.
     fn sender(&self) -> Option<SendRequest<Bytes>> {
         let mut sender = self.sender.borrow().clone()?;
         matches!(readiness(&mut sender), Poll::Ready(Ok(()))).then_some(sender)
@@ -143,7 +143,7 @@ impl<B: RequestBody> Conn<B> {
     fn failure(self: &Rc<Self>, error: &h2::Error, reused: bool) -> Box<SendFailure<B>> {
         let mut failure = SendFailure::from_h2(error, reused);
         match failure.kind {
-            // Whoever meets a GOAWAY first tells the others, and does not come back.
+            // The first request that meets a GOAWAY removes the connection from the pool.
             FailureKind::GoneAway => self.leave(),
             FailureKind::Http1Required if !self.pool.upgrade().is_some_and(|pool| pool.require_http1()) => {
                 failure.kind = FailureKind::Reset(Reason::HTTP_1_1_REQUIRED.into());
@@ -153,7 +153,7 @@ impl<B: RequestBody> Conn<B> {
         failure
     }
 
-    /// Takes no more requests, and nobody looks for it any more.
+    /// Takes no more requests, and removes the connection from the pool.
     fn leave(self: &Rc<Self>) {
         self.retire();
         if let Some(pool) = self.pool.upgrade() {
@@ -169,7 +169,7 @@ impl<B: RequestBody> Conn<B> {
         }
     }
 
-    /// The limit is known: now it serves as many of those who wait, and takes over from those that are old.
+    /// The limit is known. The connection now serves waiting requests, and replaces old connections.
     fn has_opened(self: &Rc<Self>, opening: Opening<B>) {
         self.opened.set(true);
         if let Some(pool) = self.pool.upgrade() {
@@ -198,40 +198,40 @@ impl<B: RequestBody> Streams for Conn<B> {
     }
 }
 
-// === impl Lease ===
+// === impl Permit ===
 
-impl<B: RequestBody> Lease<B> {
-    /// Sends at once; the future is of the answer.
-    pub(super) fn send(self, target: &Target, mut request: Request<B>) -> impl Future<Output = Outcome<B>> + use<B> {
+impl<B: RequestBody> Permit<B> {
+    /// Sends at once. The future waits for the response head.
+    pub(super) fn send(self, target: &Target, mut request: Request<B>) -> impl Future<Output = SendResult<B>> + use<B> {
         let Self { conn, stream: place } = self;
         let reused = conn.reused.get();
         let Some(mut sender) = conn.sender() else {
             conn.leave();
-            // What has opened was no refusal of all requests, and another connection will do.
+            // An opened connection did not refuse all requests, so another connection will serve this one.
             let reused = reused || conn.is_opened();
             return Either::Left(ready(Err(SendFailure::handed_back(request, reused, Protocol::Http2))));
         };
         target.fit_http2(&mut request);
-        let taken = conn.fields.put(request.headers_mut());
+        let replaced = conn.auth.replace_token(request.headers_mut());
         let (head, body) = request.into_parts();
         let ends = body.is_end_stream();
         match sender.send_request(Request::from_parts(head, ()), ends) {
             Ok((response, stream)) => {
-                if let Some(taken) = taken {
-                    conn.fields.expect(response.stream_id().as_u32(), taken);
+                if let Some(replaced) = replaced {
+                    conn.auth.expect(response.stream_id().as_u32(), replaced);
                 }
                 let upload = (!ends).then(|| Upload::new(body, stream));
-                Either::Right(Exchange { conn, reused, place: Some(place), sender: Some(sender), response, upload })
+                Either::Right(Sent { conn, reused, place: Some(place), sender: Some(sender), response, upload })
             }
             Err(error) => Either::Left(ready(Err(conn.failure(&error, reused)))),
         }
     }
 }
 
-// === impl Exchange ===
+// === impl Sent ===
 
-impl<B: RequestBody> Future for Exchange<B> {
-    type Output = Outcome<B>;
+impl<B: RequestBody> Future for Sent<B> {
+    type Output = SendResult<B>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -256,23 +256,23 @@ impl<B: RequestBody> Future for Exchange<B> {
         if let Some(pool) = this.conn.pool.upgrade() {
             pool.may_dial();
         }
-        // An answer may come before the request has ended (RFC 9113 §8.1). The stream is in use until both have.
+        // A response may arrive before the request has ended (RFC 9113 §8.1). The stream is in use until both have ended.
         let upload = this.upload.take().map(|upload| {
             let upload = upload.detached(this.conn.upload_stall);
             let place = this.conn.take_place();
-            let sending = tokio::task::spawn_local(async move {
+            let task = tokio::task::spawn_local(async move {
                 upload.await;
                 drop(place);
             });
-            sending.abort_handle()
+            task.abort_handle()
         });
         Poll::Ready(Ok(UpstreamBody::http2(response, this.place.take(), upload)))
     }
 }
 
-impl<B: RequestBody> Drop for Exchange<B> {
-    // A request that was given up before the upstream allowed its stream stays in h2, to be sent and reset once it does: those who
-    // sent it were told that it had failed. An unopened stream ends unsent with its connection.
+impl<B: RequestBody> Drop for Sent<B> {
+    // h2 keeps a cancelled request whose stream the upstream has not allowed yet, and would later open and reset that stream. The
+    // caller already reported the request as failed, so the connection ends instead: it takes its unopened streams with it.
     fn drop(&mut self) {
         if self.sender.as_mut().is_some_and(|sender| readiness(sender).is_pending()) {
             self.conn.leave();
@@ -280,8 +280,8 @@ impl<B: RequestBody> Drop for Exchange<B> {
     }
 }
 
-/// Pending: the request that was sent with it waits for the upstream to allow its stream. An error: the connection has ended, or
-/// takes no more.
+/// Pending: the sender's request waits for the upstream to allow its stream. An error: the connection ended, or takes no more
+/// requests.
 fn readiness(sender: &mut SendRequest<Bytes>) -> Poll<Result<(), h2::Error>> {
     sender.poll_ready(&mut Context::from_waker(Waker::noop()))
 }

@@ -1,10 +1,10 @@
-//! Whether the peer of an HTTP/2 connection is still there: after silence it is asked by a PING (RFC 9113 §6.7).
+//! Detects an HTTP/2 connection that has lost its peer: after silence, it sends a PING (RFC 9113 §6.7).
 //!
-//! Only received bytes count as a sign of life. A request that was sent, or given up, proves nothing. So a connection that has lost
-//! its peer is given up at most [`Times::interval`] and [`Times::timeout`] after the first request that met the silence, whatever
-//! other clients do. A connection that waits for nothing sends no PING: it is closed before a NAT would forget it.
+//! Only received bytes prove that the peer is alive. A request that was sent or cancelled proves nothing. So a dead connection is
+//! closed at most [`Times::interval`] plus [`Times::timeout`] after its first unanswered request, whatever other clients do. A
+//! connection that expects nothing sends no PING: the pool closes it before a NAT forgets it.
 //!
-//! The first PING is sent at once. Its round trip sizes the connection's window.
+//! The first PING is sent at once. Its round-trip time sizes the connection's window.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,39 +17,38 @@ pub(super) struct Keepalive {
     ping: PingPong,
     watch: Watch,
     timer: Pin<Box<Sleep>>,
-    /// The timer is set, and never for later than the watch needs it: resetting it at each byte would cost more than one that fires
-    /// too soon.
+    /// The timer is set, and not too late. It may fire too early: that costs less than a reset with each byte.
     armed: bool,
-    /// When the first PING was sent, until its answer comes.
+    /// When the first PING was sent. `None`: it was answered, or not sent.
     first_sent: Option<Instant>,
-    /// Of the first PING, until it is taken.
+    /// The round-trip time of the first PING, until it is taken.
     round_trip: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// How long a peer may be silent while something is expected of it.
+    /// How long a peer may be silent while a request waits for it.
     pub(super) interval: Duration,
-    /// For the answer to a PING.
+    /// The time limit for the answer to a PING.
     pub(super) timeout: Duration,
 }
 
-/// The peer is gone.
+/// The peer is lost.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no answer to a PING within {0:?}")]
 pub(super) struct Silent(Duration);
 
-/// What is known of the peer. It decides without a clock and without a connection.
+/// The decision, without a clock and without a connection.
 #[derive(Debug)]
 struct Watch {
     times: Times,
-    /// When the last byte came.
-    heard: Instant,
-    /// A request was seen in flight after that.
+    /// When the last byte arrived.
+    received: Instant,
+    /// A request was in flight after that.
     expecting: bool,
-    /// A PING is out.
+    /// A PING is unanswered.
     asked: bool,
-    /// By when something has to come.
+    /// When a byte must have arrived.
     deadline: Option<Instant>,
 }
 
@@ -74,27 +73,27 @@ impl Default for Times {
 impl Keepalive {
     pub(super) fn new(mut ping: PingPong, times: Times) -> Self {
         let now = Instant::now();
-        // A PING that is refused: the connection is ending, and says so itself.
+        // h2 refuses a PING only while the connection ends, which its own poll reports.
         let first_sent = ping.send_ping(Ping::opaque()).is_ok().then_some(now);
-        let watch = Watch { times, heard: now, expecting: false, asked: first_sent.is_some(), deadline: None };
+        let watch = Watch { times, received: now, expecting: false, asked: first_sent.is_some(), deadline: None };
         let timer = Box::pin(sleep_until(now + times.interval));
         Self { ping, watch, timer, armed: false, first_sent, round_trip: None }
     }
 
-    /// How long the first answer took, once it has come.
+    /// Takes the first round-trip time, once it is known.
     pub(super) fn take_round_trip(&mut self) -> Option<Duration> {
         self.round_trip.take()
     }
 
-    /// When the last byte came.
-    pub(super) fn heard(&self) -> Instant {
-        self.watch.heard
+    /// When the last byte arrived.
+    pub(super) fn received_at(&self) -> Instant {
+        self.watch.received
     }
 
-    /// To be polled with the connection. `heard`: a byte has come since; `busy`: requests are in flight.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, heard: bool, busy: bool) -> Poll<Silent> {
-        if heard {
-            self.watch.hear(Instant::now());
+    /// To be polled with the connection. `received`: a byte arrived since the last poll. `busy`: requests are in flight.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, received: bool, busy: bool) -> Poll<Silent> {
+        if received {
+            self.watch.receive(Instant::now());
         }
         if self.watch.asked && self.ping.poll_pong(cx).is_ready() {
             self.watch.asked = false;
@@ -117,7 +116,7 @@ impl Keepalive {
                     self.armed = true;
                 }
                 Step::Ask if self.ping.send_ping(Ping::opaque()).is_ok() => self.watch.ask(now),
-                // The connection is ending, and says so itself.
+                // The connection is ending, which its own poll reports.
                 Step::Ask => return Poll::Pending,
                 Step::GiveUp => return Poll::Ready(Silent(self.watch.times.timeout)),
             }
@@ -128,8 +127,8 @@ impl Keepalive {
 // === impl Watch ===
 
 impl Watch {
-    fn hear(&mut self, now: Instant) {
-        self.heard = now;
+    fn receive(&mut self, now: Instant) {
+        self.received = now;
         self.expecting = false;
         self.deadline = None;
     }
@@ -146,7 +145,7 @@ impl Watch {
         if let Some(deadline) = self.deadline {
             return if deadline <= now { Step::GiveUp } else { Step::WaitUntil(deadline) };
         }
-        let due = self.heard + self.times.interval;
+        let due = self.received + self.times.interval;
         if now < due {
             return Step::WaitUntil(due);
         }
@@ -167,8 +166,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn watch(heard: Instant) -> Watch {
-        Watch { times: Times::default(), heard, expecting: false, asked: false, deadline: None }
+    fn watch(received: Instant) -> Watch {
+        Watch { times: Times::default(), received, expecting: false, asked: false, deadline: None }
     }
 
     #[test]
@@ -181,17 +180,17 @@ mod tests {
         assert_eq!(watch.next(at(100)), Step::Ask, "silent for long before the request");
         watch.ask(at(100));
         assert_eq!(watch.next(at(100)), Step::WaitUntil(at(110)));
-        watch.hear(at(105));
+        watch.receive(at(105));
         assert_eq!(watch.next(at(105)), Step::Rest);
         watch.expecting = true;
         assert_eq!(watch.next(at(106)), Step::WaitUntil(at(125)));
-        // The request has been given up, and nothing was heard: it still counts.
+        // The request was cancelled, but nothing was received since.
         assert_eq!(watch.next(at(125)), Step::WaitUntil(at(135)), "the PING before is still out");
         assert_eq!(watch.next(at(135)), Step::GiveUp);
     }
 
     proptest! {
-        /// Times in milliseconds. `requests`: when each begins after the one before, and how long its client waits.
+        /// Times in milliseconds. `requests`: when each begins after the previous one, and how long its client waits.
         #[test]
         fn a_lost_peer_is_given_up_within_30_s_of_the_first_request_whatever_clients_do(
             idle in 0_u64..120_000,

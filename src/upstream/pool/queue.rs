@@ -1,9 +1,12 @@
-//! Those who wait for a connection, and the connections that are being opened for them.
+//! The requests that wait for a connection, and how many connections are opened for them.
 //!
-//! A connection is opened by a task of its own: a request that is dropped does not take along what others wait for. As
-//! many are opened as those who wait need, and no more: one, while the protocol is not known (many requests at a cold
-//! start are no herd of connections); then one a request with HTTP/1, and one for as many requests as the upstream
-//! allowed last with HTTP/2. Who waits gets whatever comes free first.
+//! The pool opens as many connections as the waiting requests need:
+//!
+//! - while the protocol is unknown, one: many requests at a cold start must not open many connections
+//! - with HTTP/1, one per request
+//! - with HTTP/2, one for as many requests as the upstream allowed on the last connection
+//!
+//! A waiting request takes the connection that becomes free first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,7 +24,7 @@ pub(super) struct Queue<B: RequestBody> {
     waiting: RefCell<VecDeque<Waiting<B>>>,
     /// How many connections are being opened.
     opening: Cell<usize>,
-    /// How many of those who wait one more connection will serve.
+    /// How many waiting requests one more connection will serve.
     per_connection: Cell<usize>,
 }
 
@@ -32,7 +35,7 @@ pub(super) struct Waiting<B: RequestBody>(oneshot::Sender<Result<Slot<B>, Connec
 impl<B: RequestBody> Queue<B> {
     pub(super) fn new(http: UpstreamHttp) -> Self {
         let per_connection = match http {
-            // Not known before the first has come.
+            // Unknown until the first connection is open.
             UpstreamHttp::Auto => usize::MAX,
             UpstreamHttp::Http1 => 1,
             UpstreamHttp::Http2 => MAX_STREAMS,
@@ -42,18 +45,18 @@ impl<B: RequestBody> Queue<B> {
 
     fn push(&self, waiting: Waiting<B>) {
         let mut queue = self.waiting.borrow_mut();
-        // Those who have given up would be counted as in need of a connection.
+        // A cancelled request needs no connection.
         while queue.pop_front_if(|first| first.0.is_closed()).is_some() {}
         queue.push_back(waiting);
     }
 
-    /// The first who waits and is still there: what it is given will be taken.
+    /// The first waiting request that was not cancelled: it will take what it is given.
     pub(super) fn next(&self) -> Option<Waiting<B>> {
         let mut waiting = self.waiting.borrow_mut();
         std::iter::from_fn(|| waiting.pop_front()).find(|waiting| !waiting.0.is_closed())
     }
 
-    /// Fails those who wait and for whom no other connection is being opened.
+    /// Fails the waiting requests for which no other connection is being opened.
     pub(super) fn fail(&self, error: &ConnectError) {
         let Self { waiting, opening, per_connection } = self;
         let served = opening.get().saturating_mul(per_connection.get());
@@ -64,11 +67,11 @@ impl<B: RequestBody> Queue<B> {
         }
     }
 
-    /// How many connections those need who wait.
+    /// How many connections the waiting requests need.
     fn wanted(&self) -> usize {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len().div_ceil(self.per_connection.get()) > self.opening.get() {
-            // A connection for those who have given up would be opened for nobody.
+            // Cancelled requests need no connection.
             waiting.retain(|waiting| !waiting.0.is_closed());
         }
         waiting.len().div_ceil(self.per_connection.get())
@@ -96,7 +99,7 @@ impl<B: RequestBody> Queue<B> {
 
 impl<B: RequestBody> Waiting<B> {
     pub(super) fn grant(self, slot: Slot<B>) {
-        // A slot that is not taken after all gives itself back when it is dropped.
+        // An unused slot returns its connection when it is dropped.
         let _ = self.0.send(Ok(slot));
     }
 }
@@ -127,7 +130,7 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    /// A request was answered: another connection may be opened for those who wait.
+    /// A response arrived, so one more connection may be opened for the waiting requests.
     pub(super) fn may_dial(&self) {
         self.connections.dials().give();
         if self.pausing.get() {
@@ -135,7 +138,7 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    /// Tries again after this time.
+    /// Tries again later.
     fn pause(&self, wait: Duration) {
         if self.pausing.replace(true) {
             return;
@@ -150,7 +153,7 @@ impl<B: RequestBody> Pool<B> {
         });
     }
 
-    /// Whether the descriptors that are reserved for others stay free.
+    /// Whether one more connection leaves the descriptors free that are reserved for other uses.
     pub(super) fn may_open(&self) -> bool {
         self.connections.total() < self.limits.most_connections
     }

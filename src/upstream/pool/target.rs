@@ -1,4 +1,4 @@
-//! A request's form on the wire: HTTP/1.1 wants origin-form and `Host`, HTTP/2 scheme and `:authority`.
+//! The form of a request on the wire: HTTP/1.1 requires origin-form and `Host`, HTTP/2 requires scheme and `:authority`.
 
 use http::header::{CONTENT_LENGTH, Entry, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -7,7 +7,7 @@ use http_body::Body;
 
 use crate::config::Origin;
 
-/// The origin, in the forms in which requests carry it; cloned by reference count.
+/// The origin in the forms that requests carry. A clone is a reference.
 pub(super) struct Target {
     scheme: Scheme,
     authority: Authority,
@@ -19,7 +19,6 @@ pub(super) struct Target {
 impl Target {
     #[expect(clippy::expect_used, reason = "an authority is visible ASCII, checked when it was parsed")]
     pub(super) fn new(origin: &Origin) -> Self {
-        // An authority is visible ASCII, and so a valid field value.
         let host = HeaderValue::try_from(origin.authority.as_str()).expect("an authority is a valid field value");
         Self { scheme: origin.scheme.clone(), authority: origin.authority.clone(), host }
     }
@@ -37,8 +36,8 @@ impl Target {
         }
     }
 
-    /// RFC 9113 §8.3.1: the pseudo-fields are made of the URI, and `Host` would say the same again.
-    #[expect(clippy::expect_used, reason = "all three parts are set, which is all that can be wrong with them")]
+    /// RFC 9113 §8.3.1: h2 makes the pseudo-fields from the URI, and `Host` would repeat one of them.
+    #[expect(clippy::expect_used, reason = "a URI with all three parts is valid")]
     pub(super) fn fit_http2<B: Body>(&self, request: &mut Request<B>) {
         *request.version_mut() = Version::HTTP_2;
         let mut parts = http::uri::Parts::default();
@@ -52,7 +51,8 @@ impl Target {
     }
 }
 
-/// Says how long the body is, where that is known; and that there is none, where one is expected (RFC 9110 §8.6).
+/// Announces the length of the body if it is known. An empty body is announced only if the method usually has one
+/// (RFC 9110 §8.6).
 fn announce_length<B: Body>(request: &mut Request<B>) {
     let expected = !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT);
     if let Some(length) = request.body().size_hint().exact().filter(|length| expected || *length > 0)
@@ -62,8 +62,8 @@ fn announce_length<B: Body>(request: &mut Request<B>) {
     }
 }
 
-/// Whether hyper would leave the body out: that of a GET or HEAD whose length is not known, unless the head says that it is there.
-/// Such a body has no meaning, and is a part of the message all the same (RFC 9110 §9.3.1).
+/// Whether hyper would omit the body. It omits the body of a GET or HEAD without a known length, unless the head announces it. Such
+/// a body has no meaning, but is part of the message (RFC 9110 §9.3.1).
 fn has_unexpected_body<B: Body>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
         && !request.body().is_end_stream()
@@ -74,7 +74,7 @@ fn has_unexpected_body<B: Body>(request: &Request<B>) -> bool {
 fn path_of<B>(request: &mut Request<B>) -> PathAndQuery {
     let uri = std::mem::take(request.uri_mut());
     let target = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    // Of an absolute-form target with a query and no path (RFC 9112 §3.2.1): printed, it has one.
+    // An absolute-form target may have a query and no path (RFC 9112 §3.2.1). Its `Display` adds the path.
     if target.as_str().starts_with('?') {
         return PathAndQuery::try_from(target.to_string()).unwrap_or(target);
     }
@@ -146,7 +146,7 @@ mod tests {
             (Method::GET, None, true),
             (Method::HEAD, None, true),
             (Method::GET, Some("5"), false),
-            // Here hyper announces it by itself.
+            // hyper announces this one itself.
             (Method::POST, None, false),
         ] {
             let frames = futures_util::stream::pending::<Result<http_body::Frame<Bytes>, hyper::Error>>();

@@ -7,7 +7,7 @@ mod http1;
 mod http1_required;
 mod http2;
 mod keepalive;
-mod sending;
+mod send;
 mod server;
 mod window;
 
@@ -25,7 +25,7 @@ use crate::outbound::{Connector, Protocol};
 use crate::upstream::failure::SendFailure;
 use crate::upstream::testing::{Authority509, LIMIT, direct, http_origin, origin, upstream_config};
 
-use super::{OpenConnections, Outcome, Pool, RequestBody, UpstreamBody};
+use super::{OpenConnections, Pool, RequestBody, SendResult, UpstreamBody};
 
 use server::Server;
 
@@ -67,7 +67,7 @@ async fn text(response: Response<UpstreamBody>) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-fn failure<B>(outcome: Outcome<B>) -> Box<SendFailure<B>> {
+fn failure<B>(outcome: SendResult<B>) -> Box<SendFailure<B>> {
     match outcome {
         Ok(response) => panic!("an answer came: {}", response.status()),
         Err(failure) => failure,

@@ -1,4 +1,4 @@
-//! What lies under hyper's or h2's connection: the stream, noting when the peer is heard, counted for as long as it is open.
+//! The stream below hyper's or h2's connection. It records what the upstream sends, and is counted while it is open.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use crate::outbound::{Protocol, Stream};
 use super::dials::Dials;
 use super::frame::FrameReader;
 
-/// How many connections to the upstream are open, of all workers. A clone counts into the same.
+/// How many connections to the upstream are open, in all workers. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct OpenConnections(Arc<Counts>);
 
@@ -31,19 +31,19 @@ struct Open {
     protocol: Protocol,
 }
 
-/// What has come of the peer. Atomics, and `Send`, though a worker is one thread, since hyper wants an upgraded connection's
-/// transport to be.
+/// What the upstream has sent on this connection. A worker is one thread, but hyper requires the transport of an upgraded
+/// connection to be `Send`, so these are atomics.
 #[derive(Default)]
-pub(super) struct Heard {
+pub(super) struct Received {
     bytes: AtomicBool,
     data: AtomicU64,
 }
 
 pub(super) struct Transport {
     stream: Stream,
-    /// Of HTTP/2.
+    /// `None`: HTTP/1.
     frames: Option<FrameReader>,
-    heard: Arc<Heard>,
+    received: Arc<Received>,
     _open: Open,
 }
 
@@ -51,10 +51,10 @@ pub(super) struct Transport {
 
 impl OpenConnections {
     pub fn count(&self, protocol: Protocol) -> i64 {
-        self.0.of(protocol).load(Ordering::Relaxed)
+        self.0.open_of(protocol).load(Ordering::Relaxed)
     }
 
-    /// All of them, those that are being opened included.
+    /// All connections, including those that are being opened.
     pub(super) fn total(&self) -> usize {
         let Counts { http1, http2, opening, .. } = &*self.0;
         let total: i64 = [http1, http2, opening].map(|count| count.load(Ordering::Relaxed)).iter().sum();
@@ -74,13 +74,13 @@ impl OpenConnections {
     }
 
     fn open(&self, protocol: Protocol) -> Open {
-        self.0.of(protocol).fetch_add(1, Ordering::Relaxed);
+        self.0.open_of(protocol).fetch_add(1, Ordering::Relaxed);
         Open { connections: self.clone(), protocol }
     }
 }
 
 impl Counts {
-    fn of(&self, protocol: Protocol) -> &AtomicI64 {
+    fn open_of(&self, protocol: Protocol) -> &AtomicI64 {
         match protocol {
             Protocol::Http1 => &self.http1,
             Protocol::Http2 => &self.http2,
@@ -90,14 +90,14 @@ impl Counts {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.connections.0.of(self.protocol).fetch_sub(1, Ordering::Relaxed);
+        self.connections.0.open_of(self.protocol).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-// === impl Heard ===
+// === impl Received ===
 
-impl Heard {
-    /// Whether bytes of the peer have gone on from here since this was last said to be forgotten.
+impl Received {
+    /// Whether any byte arrived since the last [`Self::forget`].
     pub(super) fn anything(&self) -> bool {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -111,7 +111,7 @@ impl Heard {
         self.bytes.swap(false, Ordering::Relaxed)
     }
 
-    /// Bytes of DATA so far, over HTTP/2 and TLS.
+    /// Bytes of DATA so far. They are counted only on HTTP/2 over TLS.
     pub(super) fn data(&self) -> u64 {
         self.data.load(Ordering::Relaxed)
     }
@@ -120,9 +120,14 @@ impl Heard {
 // === impl Transport ===
 
 impl Transport {
-    pub(super) fn new(stream: Stream, protocol: Protocol, connections: &OpenConnections, heard: Arc<Heard>) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        protocol: Protocol,
+        connections: &OpenConnections,
+        received: Arc<Received>,
+    ) -> Self {
         let frames = (protocol == Protocol::Http2).then(FrameReader::new);
-        Self { stream, frames, heard, _open: connections.open(protocol) }
+        Self { stream, frames, received, _open: connections.open(protocol) }
     }
 }
 
@@ -132,13 +137,13 @@ impl AsyncRead for Transport {
         let before = buf.filled().len();
         let polled = match (&mut this.frames, &mut this.stream) {
             (Some(frames), Stream::Tls(tls)) => frames.poll_read(Pin::new(tls.as_mut()), cx, buf),
-            // Without TLS nothing is there to look into. It is spoken on the loopback alone.
+            // Without TLS there is no buffered record to look into. Only loopback connections have no TLS.
             (_, stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
-            this.heard.bytes.store(true, Ordering::Relaxed);
+            this.received.bytes.store(true, Ordering::Relaxed);
             if let Some(frames) = &this.frames {
-                this.heard.data.store(frames.data(), Ordering::Relaxed);
+                this.received.data.store(frames.data(), Ordering::Relaxed);
             }
         }
         polled

@@ -1,5 +1,5 @@
-//! A request that asks for another protocol (WebSocket, RFC 9110 §7.8): over HTTP/1.1, on a connection of its own, which
-//! never comes back to the pool.
+//! Sends a request that asks for another protocol (WebSocket, RFC 9110 §7.8): over HTTP/1.1, on a connection of its own that
+//! never returns to the pool.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use crate::outbound::{ConnectError, Offer, Protocol};
 use crate::upstream::failure::SendFailure;
 
 use super::framing;
-use super::transport::{Heard, Transport};
-use super::{MAX_HTTP1_FIELDS, Outcome, Pool, RequestBody, UpstreamBody};
+use super::transport::{Received, Transport};
+use super::{MAX_HTTP1_FIELDS, Pool, RequestBody, SendResult, UpstreamBody};
 
 impl<B: RequestBody> Pool<B> {
-    /// As [`Pool::send`], but on a connection of its own, which is opened once this is polled, and with `hyper::upgrade::on(response)`
-    /// afterwards. The caller sets `Connection` and `Upgrade`.
-    pub async fn send_upgrade(&self, mut request: Request<B>) -> Outcome<B> {
+    /// Like [`Pool::send`], but on a connection of its own, which is opened when the future is first polled. The caller sets
+    /// `Connection` and `Upgrade`, and then calls `hyper::upgrade::on(response)`.
+    pub async fn send_upgrade(&self, mut request: Request<B>) -> SendResult<B> {
         let stream = match self.connector.connect(Offer::Http1).await {
             Ok((stream, _)) => stream,
             Err(error) => return Err(SendFailure::connect(error, request)),
         };
-        let heard = Arc::<Heard>::default();
-        let transport = Transport::new(stream, Protocol::Http1, &self.connections, Arc::clone(&heard));
+        let received = Arc::<Received>::default();
+        let transport = Transport::new(stream, Protocol::Http1, &self.connections, Arc::clone(&received));
         let (mut sender, connection) =
             match http1::Builder::new().max_headers(MAX_HTTP1_FIELDS).handshake(TokioIo::new(transport)).await {
                 Ok(made) => made,
@@ -44,7 +44,7 @@ impl<B: RequestBody> Pool<B> {
                 Ok(()) => Ok(response.map(UpstreamBody::http1)),
                 Err(kind) => Err(SendFailure::unfit(kind, false, Protocol::Http1)),
             },
-            Err(error) => Err(SendFailure::from_hyper(error, heard.anything(), false, Protocol::Http1)),
+            Err(error) => Err(SendFailure::from_hyper(error, received.anything(), false, Protocol::Http1)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A request's body on its way onto an HTTP/2 stream.
+//! Sends a request body on an HTTP/2 stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,13 +10,13 @@ use tokio::time::{Sleep, sleep};
 
 use super::RequestBody;
 
-/// Sends the body; a future of how that ended.
+/// Sends the body. The future returns how that ended.
 pub(super) struct Upload<B> {
     body: B,
     stream: SendStream<Bytes>,
-    /// Taken from the body, and not yet from the window.
+    /// A piece of the body that waits for the window.
     piece: Option<Piece>,
-    /// How long the upstream may leave its window shut, once nobody else looks.
+    /// How long the upstream may keep its window closed. `None`: the wait for the response head has limits of its own.
     limit: Option<Duration>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -29,7 +29,7 @@ struct Piece {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Uploaded {
     Whole,
-    /// The stream takes nothing more: its response, or its error, says why.
+    /// The stream takes no more data. Its response or its error says why.
     Closed,
     /// The body failed; the stream was reset.
     Failed,
@@ -42,7 +42,7 @@ impl<B: RequestBody> Upload<B> {
         Self { body, stream, piece: None, limit: None, stalled: None }
     }
 
-    /// Goes on by itself: the response has come, and with it the end of the limits on the wait for it.
+    /// Continues after the response head, when the limits on the wait for it no longer apply.
     pub(super) fn detached(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
@@ -66,7 +66,7 @@ impl<B: RequestBody> Upload<B> {
         Poll::Ready(true)
     }
 
-    /// Whether the body goes on.
+    /// Returns `None` if more data may follow.
     fn send(&mut self, Piece { data, last }: Piece) -> Option<Uploaded> {
         match self.stream.send_data(data, last) {
             Ok(()) => last.then_some(Uploaded::Whole),
@@ -81,7 +81,7 @@ impl<B: RequestBody> Future for Upload<B> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Uploaded> {
         let this = self.get_mut();
         loop {
-            // To be woken by a reset, too.
+            // This also registers for a wake-up by a reset.
             if this.stream.poll_reset(cx).is_ready() {
                 return Poll::Ready(Uploaded::Closed);
             }
@@ -117,8 +117,8 @@ impl<B: RequestBody> Future for Upload<B> {
                             return Poll::Ready(ended);
                         }
                     } else {
-                        // Only now, and only a byte: what is reserved is taken from all streams of the connection, and a body
-                        // may keep its next piece for long. h2 asks for as much as it has been given.
+                        // Only now, and only one byte: reserved capacity is taken from all streams of the connection, and a
+                        // body may wait long for its next piece. h2 sends as much as it is given.
                         this.stream.reserve_capacity(1);
                         this.piece = Some(piece);
                     }

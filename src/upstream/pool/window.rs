@@ -1,23 +1,29 @@
-//! How much of its answers an upstream may send ahead on one HTTP/2 connection (RFC 9113 §5.2): what fills the path to it, and
-//! what waits for its readers.
+//! The flow-control window of an HTTP/2 connection (RFC 9113 §5.2): the bandwidth-delay product, plus the bytes that wait for
+//! clients.
 //!
-//! More than fills the path comes no sooner. The answers only take turns in smaller pieces, which wake us more often, and wait in
-//! memory until they have left the caches.
+//! **Gain**: 0.88 to 0.91 of the CPU time per response of 64 KiB, and 0.92 to 0.94 at 1 MiB, compared with a fixed window of 50 MiB
+//! (2a543ac, AMD EPYC, medians of three runs). A window beyond the bandwidth-delay product makes no response faster. The upstream then
+//! sends its responses in turns and in smaller pieces, which cause more wake-ups, and wait until they have left the CPU caches.
 //!
-//! What waits for its readers is not counted: else one that stalls would stop all others.
+//! **Cost**: one PING per connection, to measure its round-trip time.
+//!
+//! **Relies on** h2: `set_target_window_size` may change the window at any time, and `data_frame_budget` replaces a budget that depends
+//! on the window. `tests/window.rs` fails if that changes.
+//!
+//! Bytes that wait for a client do not use up the window. Otherwise one stalled client would stop all others.
 
 use std::time::Duration;
 
-/// Bytes that fill the shortest path.
+/// The window of a connection with the shortest round trip, in bytes.
 const LEAST: u64 = 1024 * 1024;
 
-/// Bytes a second that any path is filled with: 4 Gbit/s.
+/// The assumed bandwidth in bytes per second: 4 Gbit/s.
 const RATE: u64 = 512 * 1024 * 1024;
 
 pub(super) struct Window {
-    /// Bytes that fill the path.
+    /// The bandwidth-delay product in bytes.
     path: u32,
-    /// As it was set last.
+    /// The last size that was set.
     set: u32,
     most: u32,
 }
@@ -25,9 +31,9 @@ pub(super) struct Window {
 // === impl Window ===
 
 impl Window {
-    /// As of the shortest path. `most`: room for every stream's window.
+    /// Assumes the shortest round trip. `most`: room for the windows of all streams.
     pub(super) fn new(most: u32) -> Self {
-        let path = filling(Duration::ZERO, most);
+        let path = window_for(Duration::ZERO, most);
         Self { path, set: path, most }
     }
 
@@ -35,22 +41,21 @@ impl Window {
         self.set
     }
 
-    /// How long the way there and back takes.
+    /// The round-trip time is known.
     pub(super) fn measured(&mut self, round_trip: Duration) {
-        self.path = filling(round_trip, self.most);
+        self.path = window_for(round_trip, self.most);
     }
 
-    /// What it is to be set to, if that differs enough to be worth a lock and a frame. `waiting`: bytes that wait for their
-    /// readers.
+    /// The size to set, if it differs enough to be worth a lock and a frame. `waiting`: bytes that wait for clients.
     pub(super) fn wanted(&self, waiting: u64) -> Option<u32> {
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         let size = self.path.saturating_add(waiting).min(self.most);
         let differs = size.abs_diff(self.set) >= self.path / 4;
-        // The last step is as short as it has to be: without it not every stream's window would have room.
+        // The step to the maximum may be short. Without it, the windows of all streams would not fit.
         (differs || (size == self.most && self.set < size)).then_some(size)
     }
 
-    /// [`Self::wanted`], which is set from now on.
+    /// Returns [`Self::wanted`], and records it as set.
     pub(super) fn adjust(&mut self, waiting: u64) -> Option<u32> {
         let size = self.wanted(waiting)?;
         self.set = size;
@@ -58,7 +63,7 @@ impl Window {
     }
 }
 
-fn filling(round_trip: Duration, most: u32) -> u32 {
+fn window_for(round_trip: Duration, most: u32) -> u32 {
     let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
     let bytes = LEAST.saturating_add((RATE / 1_000_000).saturating_mul(micros));
     u32::try_from(bytes).unwrap_or(u32::MAX).min(most)

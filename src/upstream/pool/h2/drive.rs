@@ -1,4 +1,4 @@
-//! A connection's task: opens it, polls it to its end, and keeps its window.
+//! The task of an HTTP/2 connection: opens it, polls it until it ends, and adjusts its window.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -15,57 +15,57 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::outbound::{ConnectError, Protocol, Stream};
-use crate::upstream::pool::field::{FieldWriter, Flush, StandIns};
+use crate::upstream::pool::auth_indexing::{AuthIndexing, Flush, RestoringWriter};
 use crate::upstream::pool::keepalive::Keepalive;
 use crate::upstream::pool::opening::Opening;
-use crate::upstream::pool::transport::{Heard, Transport};
+use crate::upstream::pool::transport::{Received, Transport};
 use crate::upstream::pool::window::Window;
 use crate::upstream::pool::{MAX_STREAMS, Pool, RequestBody};
 
 use super::Conn;
 
-/// What may come of one response before its reader has taken it. It bounds memory, and the throughput: a window a round
-/// trip (25 MiB/s at 20 ms).
+/// How much of one response may arrive before its client takes it. It bounds memory, and also the throughput: one window per
+/// round trip (25 MiB/s at 20 ms).
 const STREAM_WINDOW: u32 = 512 * 1024;
 
-/// Of a connection, at most: room for every stream's window.
+/// The largest window of a connection has room for the windows of all streams.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
 const _: () = assert!(MAX_STREAMS == 100, "the connection's window has room for every stream's");
 
-/// What h2 puts up with of answers in small frames: each that no reader has taken yet is charged with what it is shorter than 256
-/// bytes. By default it is half of the connection's present window, with which a line-by-line answer to one slow client would end
-/// the connection for all.
+/// h2's budget for small DATA frames: each frame under 256 bytes that no client has taken yet costs the difference. h2's default
+/// is half of the connection's present window. With that, a response in short lines to one slow client would end the connection for
+/// all.
 const SMALL_FRAMES: usize = CONNECTION_WINDOW as usize / 2;
 
-/// As much as is taken of a request's fields (`guard.max_header_size`); hyper's default is 16 KiB.
+/// The same limit as for the head of a request (`guard.max_header_size`). hyper's default is 16 KiB.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
-/// What is held of one request's body until the upstream's window has room for it.
+/// How much of one request body waits for the upstream's window.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// What comes for a stream that was given up counts as the upstream's error, unless h2 remembers it: so many, each for a second. By
-/// its default of 50, clients that left would end the connection of those that did not.
+/// h2 counts a frame of a cancelled stream as the upstream's error, unless it still remembers the stream. It remembers this many
+/// streams, each for a second. With h2's default of 50, clients that leave would end the connection of the others.
 const RESETS_REMEMBERED: usize = 1024;
 
-/// Streams that may be reset for the upstream's errors until the connection is given up. Each may be some hundred bytes, if the
-/// upstream does not read.
+/// How many streams may be reset because of the upstream's errors before h2 ends the connection. Each costs some hundred bytes if
+/// the upstream does not read.
 const MAX_ERROR_RESETS: usize = 64 * 1024;
 
-/// SETTINGS must be the first frame (RFC 9113 §3.4); an upstream that takes longer is used one request at a time.
+/// SETTINGS must be the first frame (RFC 9113 §3.4). An upstream that takes longer gets one request at a time.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Begins to drive a new connection. `opening` lasts until the upstream's limit is known.
+/// Starts the task of a new connection. `opening` lasts until the upstream's limit is known.
 pub(in crate::upstream::pool) async fn start<B: RequestBody>(
     pool: &Pool<B>,
     stream: Stream,
     opening: Opening<B>,
 ) -> Option<Rc<Conn<B>>> {
-    let heard = Arc::<Heard>::default();
-    // Without TLS what comes is not counted.
+    let received = Arc::<Received>::default();
+    // Without TLS, received bytes are not counted.
     let window = matches!(stream, Stream::Tls(_)).then(|| Window::new(CONNECTION_WINDOW));
-    let transport = Transport::new(stream, Protocol::Http2, &pool.connections, Arc::clone(&heard));
-    let fields = StandIns::default();
-    let (writer, flush) = FieldWriter::new(transport, fields.clone());
+    let transport = Transport::new(stream, Protocol::Http2, &pool.connections, Arc::clone(&received));
+    let auth = AuthIndexing::default();
+    let (writer, flush) = RestoringWriter::new(transport, auth.clone());
     let made = Builder::new()
         .initial_max_send_streams(1)
         .initial_window_size(STREAM_WINDOW)
@@ -88,15 +88,15 @@ pub(in crate::upstream::pool) async fn start<B: RequestBody>(
     let conn = Rc::new(Conn {
         pool: pool.this.clone(),
         sender: RefCell::new(Some(sender)),
-        fields,
+        auth,
         open: Cell::new(0),
         limit: Cell::new(1),
         opened: Cell::new(false),
         retired: Cell::new(false),
         reused: Cell::new(false),
-        heard,
+        received,
         taken: Cell::new(0),
-        heard_at: Cell::new(Instant::now()),
+        received_at: Cell::new(Instant::now()),
         keepalive: pool.limits.keepalive,
         idle_since: Cell::new(Instant::now()),
         retires_at: pool.limits.retires_at(Instant::now()),
@@ -109,7 +109,7 @@ pub(in crate::upstream::pool) async fn start<B: RequestBody>(
 
 async fn drive<B: RequestBody>(
     conn: Rc<Conn<B>>,
-    mut connection: Connection<FieldWriter<Transport>, Bytes>,
+    mut connection: Connection<RestoringWriter<Transport>, Bytes>,
     flush: Flush<Transport>,
     mut window: Option<Window>,
     opening: Opening<B>,
@@ -118,11 +118,11 @@ async fn drive<B: RequestBody>(
     let mut keepalive = connection.ping_pong().map(|ping| Keepalive::new(ping, conn.keepalive));
     let mut settings = pin!(sleep(SETTINGS_TIMEOUT));
     poll_fn(|cx| {
-        // Those whom the last poll has woken have had their turn. What they have left waits for them.
+        // The clients that the last poll woke have taken what they wanted. The rest counts as waiting.
         if let Some(size) = window.as_mut().and_then(|window| window.adjust(conn.waiting())) {
             connection.set_target_window_size(size);
         }
-        let before = conn.heard.data();
+        let before = conn.received.data();
         loop {
             if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
                 if let Err(error) = outcome {
@@ -140,28 +140,28 @@ async fn drive<B: RequestBody>(
                 break;
             }
         }
-        let come = conn.heard.data();
+        let arrived = conn.received.data();
         if conn.open() == 0 {
-            // What comes behind a reset was counted, and nobody takes it.
-            conn.taken.set(come);
+            // Bytes that arrive after a reset are counted, but nobody takes them.
+            conn.taken.set(arrived);
         }
-        // If they leave it, an upstream that has used up the window says nothing more, and this would not be polled again.
-        if come > before && window.as_ref().is_some_and(|window| window.wanted(conn.waiting()).is_some()) {
+        // An upstream that has used up the window sends nothing, so nothing would wake this task to open the window.
+        if arrived > before && window.as_ref().is_some_and(|window| window.wanted(conn.waiting()).is_some()) {
             cx.waker().wake_by_ref();
         }
-        let heard = conn.heard.take();
-        // At least one: an upstream that allows none (it is overloaded) gets one request, which waits for its turn.
+        let received = conn.received.take();
+        // At least one: if an overloaded upstream allows none, one request waits in h2.
         conn.allow(connection.max_concurrent_send_streams().clamp(1, MAX_STREAMS));
-        // The first bytes are its SETTINGS, which were applied in the same poll.
-        if let Some(done) = opening.take_if(|_| heard || settings.as_mut().poll(cx).is_ready()) {
+        // The first bytes are SETTINGS, which the same poll applied.
+        if let Some(done) = opening.take_if(|_| received || settings.as_mut().poll(cx).is_ready()) {
             conn.has_opened(done);
         }
         let Some(keepalive) = &mut keepalive else { return Poll::Pending };
-        let silent = keepalive.poll(cx, heard, conn.open() > 0);
-        conn.heard_at.set(keepalive.heard());
+        let silent = keepalive.poll(cx, received, conn.open() > 0);
+        conn.received_at.set(keepalive.received_at());
         if let Some((round_trip, window)) = keepalive.take_round_trip().zip(window.as_mut()) {
             window.measured(round_trip);
-            // The next poll sets it.
+            // The next poll sets the new size.
             cx.waker().wake_by_ref();
         }
         let silent = ready!(silent);
@@ -172,7 +172,7 @@ async fn drive<B: RequestBody>(
         Poll::Ready(())
     })
     .await;
-    // What is in flight ends with this drop.
+    // This drop ends the requests in flight.
     drop(connection);
     conn.retire();
     if let Some(pool) = conn.pool.upgrade() {

@@ -46,7 +46,7 @@ async fn torment(server: Server, http: UpstreamHttp, seed: u64) {
     assert!(pool.queue.next().is_none());
     until(|| !pool.queue.is_opening()).await;
     pool.drain();
-    until(|| open_connections(&open) == 0 && pool.alive.get() == 0 && !pool.sweeping.get()).await;
+    until(|| open_connections(&open) == 0 && pool.alive.get() == 0 && !pool.reaping.get()).await;
 }
 
 #[tokio::test(flavor = "local")]

@@ -11,7 +11,7 @@ use crate::upstream::failure::FailureKind;
 use super::server::{Exchange, Raw, serve_http2, tls_server};
 use super::*;
 
-async fn outcomes(pool: &Rc<Pool<Empty<Bytes>>>, requests: usize) -> Vec<Outcome<Empty<Bytes>>> {
+async fn outcomes(pool: &Rc<Pool<Empty<Bytes>>>, requests: usize) -> Vec<SendResult<Empty<Bytes>>> {
     let mut all = JoinSet::new();
     for _ in 0..requests {
         let pool = Rc::clone(pool);

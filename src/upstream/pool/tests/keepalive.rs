@@ -2,7 +2,7 @@
 
 use crate::upstream::failure::FailureKind;
 use crate::upstream::pool::keepalive::Times;
-use crate::upstream::pool::sweep::Limits;
+use crate::upstream::pool::reaper::ConnectionLimits;
 
 use super::http2::HTTP2;
 use super::server::{Frames, HEADERS};
@@ -27,7 +27,7 @@ fn pool_with(server: &Server, keepalive: Times) -> Rc<Pool<Empty<Bytes>>> {
     let origin = http_origin(server.address);
     let config = upstream_config(origin.clone(), HTTP2);
     let connector = Connector::new(origin, &direct(), None, LIMIT).unwrap();
-    let mut limits = Limits::new(&config);
+    let mut limits = ConnectionLimits::new(&config);
     limits.keepalive = keepalive;
     Pool::with_limits(connector, &config, limits, OpenConnections::default())
 }

@@ -19,24 +19,24 @@ use super::*;
 
 type Sender = SendRequest<Bytes>;
 
-/// h2's client above the writer, and a server of hyper's that answers with the `authorization` that it has read, and with the
-/// number of fields, and of bytes in the body. `buffer`: as much as a write takes.
-async fn connected(buffer: usize) -> (Sender, StandIns) {
+/// h2's client above the writer, and a hyper server that returns the `authorization` that it read, the number of fields, and the
+/// length of the body. `buffer`: how much one write takes.
+async fn connected(buffer: usize) -> (Sender, AuthIndexing) {
     let (near, far) = tokio::io::duplex(buffer);
     serve(far);
     over(near).await
 }
 
-async fn over<T: AsyncRead + AsyncWrite + Unpin + 'static>(io: T) -> (Sender, StandIns) {
-    let fields = StandIns::default();
-    let (writer, flush) = FieldWriter::new(io, fields.clone());
+async fn over<T: AsyncRead + AsyncWrite + Unpin + 'static>(io: T) -> (Sender, AuthIndexing) {
+    let fields = AuthIndexing::default();
+    let (writer, flush) = RestoringWriter::new(io, fields.clone());
     let (sender, connection) =
         h2::client::Builder::new().max_header_list_size(256 * 1024).handshake(writer).await.unwrap();
     tokio::task::spawn_local(drive(connection, flush));
     (sender, fields)
 }
 
-async fn drive<T>(mut connection: Connection<FieldWriter<T>, Bytes>, flush: Flush<T>)
+async fn drive<T>(mut connection: Connection<RestoringWriter<T>, Bytes>, flush: Flush<T>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -79,16 +79,16 @@ fn request(value: &str, others: &[(String, String)]) -> Request<()> {
     request
 }
 
-async fn check(sender: &mut Sender, fields: &StandIns, value: &str, others: &[(String, String)], body: usize) {
+async fn check(sender: &mut Sender, fields: &AuthIndexing, value: &str, others: &[(String, String)], body: usize) {
     let mut request = request(value, others);
     let count = request.headers().len();
-    let taken = fields.put(request.headers_mut());
-    assert_eq!(taken.is_some(), value.len() >= WORTHWHILE);
+    let replaced = fields.replace_token(request.headers_mut());
+    assert_eq!(replaced.is_some(), value.len() >= WORTHWHILE);
     let kept = request.headers().get(AUTHORIZATION).is_some_and(|field| field == value);
     assert_eq!(kept, value.len() < WORTHWHILE);
     let (response, mut stream) = sender.clone().ready().await.unwrap().send_request(request, body == 0).unwrap();
-    if let Some(taken) = taken {
-        fields.expect(response.stream_id().as_u32(), taken);
+    if let Some(replaced) = replaced {
+        fields.expect(response.stream_id().as_u32(), replaced);
     }
     if body > 0 {
         stream.send_data(Bytes::from(vec![b'x'; body]), true).unwrap();
@@ -108,7 +108,7 @@ async fn the_upstream_reads_the_value_whatever_its_length() {
     LocalSet::new()
         .run_until(async {
             let (mut sender, fields) = connected(64 * 1024).await;
-            // Around each step of an integer's encoding, of a frame, and of two frames.
+            // Around each step in the encoding of an integer, and around one and two frames.
             for length in
                 [20, 63, 64, 126, 127, 128, 254, 255, 256, 937, 16_250, 16_383, 16_384, 16_385, 33_000, 70_000]
             {
@@ -191,9 +191,9 @@ async fn trailers_and_large_bodies_pass_as_they_are() {
             let mut trailers = HeaderMap::new();
             trailers.insert("x-sum", HeaderValue::from_static("1"));
             let mut request = request(&token('t', 900), &[]);
-            let taken = fields.put(request.headers_mut()).unwrap();
+            let replaced = fields.replace_token(request.headers_mut()).unwrap();
             let (response, mut stream) = sender.send_request(request, false).unwrap();
-            fields.expect(response.stream_id().as_u32(), taken);
+            fields.expect(response.stream_id().as_u32(), replaced);
             stream.send_data(Bytes::from(sent.clone()), false).unwrap();
             stream.send_trailers(trailers.clone()).unwrap();
             let _ = response.await;
@@ -255,7 +255,7 @@ async fn requests_that_come_together_are_one_write() {
                 async move { check(&mut sender, &fields, &token('t', 900), &[], 2000).await }
             });
             futures_util::future::join_all(requests).await;
-            // And one for what h2 has to say to the answers.
+            // One more for the frames that h2 sends about the responses.
             assert!(written.calls.get() - before <= 2, "{} writes", written.calls.get() - before);
         })
         .await;
@@ -264,29 +264,29 @@ async fn requests_that_come_together_are_one_write() {
 #[test]
 fn a_short_value_is_left_to_h2() {
     let mut headers = HeaderMap::new();
-    assert!(StandIns::default().put(&mut headers).is_none());
+    assert!(AuthIndexing::default().replace_token(&mut headers).is_none());
     headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer short"));
-    assert!(StandIns::default().put(&mut headers).is_none());
+    assert!(AuthIndexing::default().replace_token(&mut headers).is_none());
     assert_eq!(headers[AUTHORIZATION], "Bearer short");
 }
 
-/// Other fields of a block: entries of the static table.
+/// Other fields of a block: indexes of the static table.
 const BEFORE: &[u8] = &[0x82, 0x84];
 const AFTER: &[u8] = &[0x86];
 
-/// What comes back when a block that h2 has written so goes by.
-fn resolved(fields: &StandIns, coding: &[u8], strings: &[&[u8]]) -> Vec<u8> {
+/// The restored block, if h2 writes the field like this.
+fn resolved(fields: &AuthIndexing, coding: &[u8], strings: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
-    fields.resolve(1, &[BEFORE, coding, &strings.concat(), AFTER].concat(), &mut out).unwrap();
+    fields.restore(1, &[BEFORE, coding, &strings.concat(), AFTER].concat(), &mut out).unwrap();
     out
 }
 
 #[test]
 fn a_value_that_a_table_has_no_room_for_is_marked_as_never_to_be_indexed() {
     for (length, entry) in [(900, true), (2003, true), (2004, false), (9000, false)] {
-        let (fields, mut headers) = (StandIns::default(), HeaderMap::new());
+        let (fields, mut headers) = (AuthIndexing::default(), HeaderMap::new());
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&token('t', length)).unwrap());
-        fields.put(&mut headers).unwrap();
+        fields.replace_token(&mut headers).unwrap();
         assert_eq!(headers.contains_key(AUTHORIZATION), !entry, "{length}");
         assert_eq!(headers.len(), 1);
         let (name, value) = headers.iter().next().unwrap();
@@ -305,7 +305,7 @@ fn a_value_that_a_table_has_no_room_for_is_marked_as_never_to_be_indexed() {
     }
 }
 
-/// As h2 writes a string of these characters.
+/// A string of these characters as h2 writes it.
 fn huffman(text: &str) -> Vec<u8> {
     let bits: String = text.chars().map(|char| format!("{:05b}", "012aceio".find(char).unwrap())).collect();
     let bytes: Vec<u8> = bits
@@ -348,8 +348,8 @@ async fn the_value_goes_out_once_a_connection() {
         .await;
 }
 
-/// Lengths of all kinds, so that some fill the table to the byte: if one table counted a byte less than the other, it would at last
-/// mean an entry that is gone.
+/// Many lengths, so that some fill the table to the byte. If one table counted a byte less than the other, an index would finally
+/// name an entry that is gone.
 #[tokio::test]
 async fn what_others_drive_out_of_the_table_is_sent_again() {
     LocalSet::new()
@@ -369,14 +369,14 @@ async fn what_others_drive_out_of_the_table_is_sent_again() {
         .await;
 }
 
-/// Between a server and its client: the server's first SETTINGS say, too, how large its table is.
+/// Relays between a server and its client, and adds the size of the table to the server's first SETTINGS.
 async fn with_table(size: u8, mut server: DuplexStream, mut client: DuplexStream) {
     let mut head = [0; 9];
     server.read_exact(&mut head).await.unwrap();
     assert_eq!((head[3], head[4]), (4, 0), "not SETTINGS");
     head[2] += 6;
     client.write_all(&[&head[..], &[0, 1, 0, 0, 0, size]].concat()).await.unwrap();
-    // Until either has gone.
+    // Until one of them ends.
     let _ = tokio::io::copy_bidirectional(&mut server, &mut client).await;
 }
 

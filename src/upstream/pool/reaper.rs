@@ -1,7 +1,7 @@
-//! The end of connections that are idle or old.
+//! Ends connections that are idle or old.
 //!
-//! One timer a pool looks after all of them, and only while there are any: a timer for each would have to be set with
-//! each request.
+//! One timer per pool watches all connections, and runs only while there are any. A timer per connection would be reset with each
+//! request.
 
 use std::hash::{BuildHasher, RandomState};
 use std::rc::{Rc, Weak};
@@ -15,34 +15,34 @@ use crate::descriptors;
 use super::keepalive::Times;
 use super::{Pool, RequestBody, h1, h2};
 
-/// Below the idle times that are met most: 60 s (AWS load balancers) and 75 s (nginx). An upstream that closes sooner is
-/// seen closing, and one that announces its time is believed (`Keep-Alive`); what is left is the race itself.
+/// Below the most common idle timeouts: 60 s (AWS load balancers) and 75 s (nginx). If an upstream closes earlier, the connection
+/// notices, and an announced `Keep-Alive` timeout is respected. Only the race itself remains.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
-/// After a burst, the connections beyond this are closed at once.
+/// More idle connections than this, after a burst, are closed at once.
 const MAX_IDLE: usize = 256;
 
-/// An old connection that has been idle this long gets no successor.
+/// An old connection that has been idle for this long gets no successor.
 const UNWANTED: Duration = Duration::from_secs(10);
 
-/// How long connections live.
-pub(super) struct Limits {
+/// How long connections live, and how many there are.
+pub(super) struct ConnectionLimits {
     pub(super) idle_timeout: Duration,
     pub(super) upload_stall: Duration,
     pub(super) keepalive: Times,
-    /// How long a request waits for a connection that can't be opened yet.
+    /// How long a request waits for a connection that cannot be opened yet.
     pub(super) patience: Duration,
-    /// Of all workers together.
+    /// For all workers together.
     pub(super) most_connections: usize,
     age: Duration,
     unwanted: Duration,
-    /// Between two sweeps.
+    /// The time between two runs of the reaper.
     interval: Duration,
 }
 
-// === impl Limits ===
+// === impl ConnectionLimits ===
 
-impl Limits {
+impl ConnectionLimits {
     pub(super) fn new(config: &UpstreamConfig) -> Self {
         let age = config.connection_age;
         let idle_timeout = IDLE_TIMEOUT.min(age);
@@ -51,7 +51,7 @@ impl Limits {
             idle_timeout,
             upload_stall: config.idle_timeout,
             keepalive: Times::default(),
-            // The opening itself has the other half.
+            // To open a connection takes up to this time once more.
             patience: config.connect_timeout,
             most_connections: descriptors::for_connections(),
             age,
@@ -60,7 +60,7 @@ impl Limits {
         }
     }
 
-    /// Up to a tenth sooner, so that connections that were opened together do not all end together.
+    /// Up to a tenth earlier than the age, so that connections that were opened together do not end together.
     pub(super) fn retires_at(&self, now: Instant) -> Instant {
         let [a, b, ..] = RandomState::new().hash_one(0u8).to_ne_bytes();
         let random = u16::from_ne_bytes([a, b]);
@@ -75,16 +75,16 @@ impl Limits {
 // === impl Pool ===
 
 impl<B: RequestBody> Pool<B> {
-    /// There is one connection more. The pool's clock is right while there is one.
+    /// Counts one more connection. The pool's clock runs while there are any.
     pub(super) fn connection_began(&self) {
         self.alive.set(self.alive.get() + 1);
-        if !self.sweeping.replace(true) {
+        if !self.reaping.replace(true) {
             self.now.set(Instant::now());
-            tokio::task::spawn_local(sweep(self.this.clone(), self.limits.interval));
+            tokio::task::spawn_local(reap(self.this.clone(), self.limits.interval));
         }
     }
 
-    fn sweep(&self) {
+    fn reap(&self) {
         let now = Instant::now();
         self.now.set(now);
         self.idle.borrow_mut().retain(|conn| {
@@ -95,8 +95,8 @@ impl<B: RequestBody> Pool<B> {
             stays
         });
         self.retire_shared(now);
-        // In use and old: its successor is opened first, so that no request waits for it. If that fails, an old
-        // connection that works is better than none.
+        // The successor of an old connection in use is opened first, so that no request waits for it. If that fails, the old
+        // connection stays.
         if self.shared.borrow().iter().any(|conn| conn.is_due(now))
             && !self.queue.is_opening()
             && self.may_open()
@@ -106,19 +106,19 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    /// A connection has lost its peer. What took it away often takes others along: those that have been silent for so long get no more
+    /// A connection has lost its peer. Others often have the same fate, so those that have been silent for this time get no more
     /// requests.
     pub(super) fn distrust_silent(&self, time: Duration) {
         self.shared.borrow_mut().retain(|conn| {
-            let heard = conn.heard_at().elapsed() < time;
-            if !heard {
+            let alive = conn.received_at().elapsed() < time;
+            if !alive {
                 conn.retire();
             }
-            heard
+            alive
         });
     }
 
-    /// A new connection takes requests.
+    /// A new connection takes requests from now on.
     pub(super) fn took_over(&self, conn: &Rc<h2::Conn<B>>) {
         if self.draining.get() {
             conn.retire();
@@ -128,7 +128,7 @@ impl<B: RequestBody> Pool<B> {
         }
     }
 
-    /// Retires what is idle, and what is old where a younger one is there to take over.
+    /// Retires idle connections, and old ones if a younger one can replace them.
     fn retire_shared(&self, now: Instant) {
         let mut shared = self.shared.borrow_mut();
         let has_successor =
@@ -144,13 +144,13 @@ impl<B: RequestBody> Pool<B> {
     }
 }
 
-async fn sweep<B: RequestBody>(pool: Weak<Pool<B>>, interval: Duration) {
+async fn reap<B: RequestBody>(pool: Weak<Pool<B>>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
         let Some(pool) = pool.upgrade() else { return };
-        pool.sweep();
+        pool.reap();
         if pool.alive.get() == 0 {
-            pool.sweeping.set(false);
+            pool.reaping.set(false);
             return;
         }
     }

@@ -1,14 +1,14 @@
-//! Reads which entries of the dynamic table a header block makes and uses (RFC 7541 §6), without its names and values.
+//! Reads which entries of the dynamic table a header block adds and uses (RFC 7541 §6). It skips names and values.
 
-/// The number of an entry: how many entries had been made when it had.
+/// The number of an entry, counted from the first one that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry(u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
-    /// A literal that begins at this byte, and stays in the table.
-    Made { at: usize, entry: Entry },
-    /// Name and value of an entry.
+    /// A literal that begins at this byte, and is added to the table.
+    Added { at: usize, entry: Entry },
+    /// An index: name and value of an entry.
     Used(Entry),
 }
 
@@ -16,11 +16,11 @@ pub(super) enum Field {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// The static table has one entry less (RFC 7541 appendix A).
+/// The static table has 61 entries (RFC 7541 appendix A).
 const FIRST_DYNAMIC: usize = 62;
 
-/// `made`: how many entries have been made so far.
-pub(super) fn read(block: &[u8], made: &mut u64, mut seen: impl FnMut(Field)) -> Result<(), Malformed> {
+/// `added`: how many entries were added so far.
+pub(super) fn read(block: &[u8], added: &mut u64, mut seen: impl FnMut(Field)) -> Result<(), Malformed> {
     let mut rest = block;
     while let Some(first) = rest.first().copied() {
         let at = block.len() - rest.len();
@@ -28,13 +28,13 @@ pub(super) fn read(block: &[u8], made: &mut u64, mut seen: impl FnMut(Field)) ->
         if first & 0x80 != 0 {
             let index = integer(&mut rest, 7)?;
             let age = index.checked_sub(FIRST_DYNAMIC).and_then(|age| u64::try_from(age).ok());
-            if let Some(number) = age.and_then(|age| made.checked_sub(age)) {
+            if let Some(number) = age.and_then(|age| added.checked_sub(age)) {
                 seen(Field::Used(Entry(number)));
             }
         } else if first & 0x40 != 0 {
             literal(&mut rest, 6)?;
-            *made += 1;
-            seen(Field::Made { at, entry: Entry(*made) });
+            *added += 1;
+            seen(Field::Added { at, entry: Entry(*added) });
         } else if first & 0x20 != 0 {
             integer(&mut rest, 5)?;
         } else {
@@ -51,21 +51,21 @@ fn literal(rest: &mut &[u8], prefix: u32) -> Result<(), Malformed> {
     string(rest)
 }
 
-/// Passes over a string (RFC 7541 §5.2), Huffman-coded or not.
+/// Skips a string (RFC 7541 §5.2), Huffman-coded or not.
 fn string(rest: &mut &[u8]) -> Result<(), Malformed> {
     let length = integer(rest, 7)?;
     *rest = rest.get(length..).ok_or(Malformed)?;
     Ok(())
 }
 
-/// An integer with so many bits of prefix (RFC 7541 §5.1).
+/// Reads an integer with a prefix of this many bits (RFC 7541 §5.1).
 fn integer(rest: &mut &[u8], prefix: u32) -> Result<usize, Malformed> {
     let full = (1 << prefix) - 1;
     let mut value = usize::from(next(rest)?) & full;
     if value < full {
         return Ok(value);
     }
-    // As much as a length or an index can need.
+    // Enough bits for every length and index.
     for shift in [0, 7, 14, 21] {
         let byte = usize::from(next(rest)?);
         value += (byte & 0x7f) << shift;
@@ -86,24 +86,27 @@ fn next(rest: &mut &[u8]) -> Result<u8, Malformed> {
 mod tests {
     use super::*;
 
-    fn fields(block: &[u8], made: &mut u64) -> Result<Vec<Field>, Malformed> {
+    fn fields(block: &[u8], added: &mut u64) -> Result<Vec<Field>, Malformed> {
         let mut fields = Vec::new();
-        read(block, made, |field| fields.push(field)).map(|()| fields)
+        read(block, added, |field| fields.push(field)).map(|()| fields)
     }
 
     #[test]
     fn entries_are_numbered_as_both_tables_have_them() {
-        let mut made = 0;
+        let mut added = 0;
         // `:method: GET` of the static table, then `a: b` twice, as new entries, the second with the static name `cookie` (32).
         let block = [0x82, 0x40, 1, b'a', 1, b'b', 0x40 | 32, 1, b'b'];
         let (first, second) = (Entry(1), Entry(2));
-        let expected = [Field::Made { at: 1, entry: first }, Field::Made { at: 6, entry: second }];
-        assert_eq!(fields(&block, &mut made), Ok(expected.to_vec()));
+        let expected = [Field::Added { at: 1, entry: first }, Field::Added { at: 6, entry: second }];
+        assert_eq!(fields(&block, &mut added), Ok(expected.to_vec()));
         // The newest is 62. What is not indexed, and a size update, change nothing.
         let block = [0x20, 0x00, 1, b'a', 1, b'c', 0x1f, 8, 1, b'x', 0x80 | 62, 0x80 | 63, 0x80 | 64];
-        assert_eq!(fields(&block, &mut made), Ok(vec![Field::Used(second), Field::Used(first), Field::Used(Entry(0))]));
+        assert_eq!(
+            fields(&block, &mut added),
+            Ok(vec![Field::Used(second), Field::Used(first), Field::Used(Entry(0))])
+        );
         let block = [0x40, 1, b'd', 0, 0x80 | 63];
-        assert_eq!(fields(&block, &mut made), Ok(vec![Field::Made { at: 0, entry: Entry(3) }, Field::Used(second)]));
+        assert_eq!(fields(&block, &mut added), Ok(vec![Field::Added { at: 0, entry: Entry(3) }, Field::Used(second)]));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A block that does not restore what was taken out of its request is not sent, however h2 has written it.
+//! A block that does not restore the token of its request is not sent, whatever form h2 wrote.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,18 +8,18 @@ use super::*;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// With a switch of the test's own.
-fn stand_ins() -> StandIns {
-    StandIns::with_switch(Box::leak(Box::new(AtomicBool::new(false))))
+/// With a switch of its own.
+fn auth_indexing() -> AuthIndexing {
+    AuthIndexing::with_switch(Box::leak(Box::new(AtomicBool::new(false))))
 }
 
-/// A request's only field, as it is given to h2.
-fn taken(fields: &StandIns, value: &str) -> (Taken, HeaderName, HeaderValue) {
+/// The only field of a request, as h2 gets it.
+fn replaced(fields: &AuthIndexing, value: &str) -> (Replaced, HeaderName, HeaderValue) {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
-    let taken = fields.put(&mut headers).unwrap();
+    let replaced = fields.replace_token(&mut headers).unwrap();
     let (name, value) = headers.iter().next().unwrap();
-    (taken, name.clone(), value.clone())
+    (replaced, name.clone(), value.clone())
 }
 
 /// RFC 7541 §5.1.
@@ -38,7 +38,7 @@ fn integer(first: u8, prefix: u32, value: usize) -> Vec<u8> {
     bytes
 }
 
-/// A string that is not Huffman-coded.
+/// A string without Huffman coding.
 fn plain(text: &str) -> Vec<u8> {
     [integer(0, 7, text.len()), text.as_bytes().to_vec()].concat()
 }
@@ -47,10 +47,10 @@ fn field(coding: u8, name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[coding][..], name, value].concat()
 }
 
-/// How the block of a request with this stand-in comes out.
-fn resolved(fields: &StandIns, stream: u32, block: &[u8]) -> Option<Vec<u8>> {
+/// The block after restoring. `None`: it was refused.
+fn resolved(fields: &AuthIndexing, stream: u32, block: &[u8]) -> Option<Vec<u8>> {
     let mut out = b"before".to_vec();
-    let resolved = fields.resolve(stream, block, &mut out);
+    let resolved = fields.restore(stream, block, &mut out);
     assert_eq!(resolved.is_err(), out == b"before", "what is refused is not written");
     resolved.is_ok().then_some(out)
 }
@@ -79,10 +79,10 @@ fn a_stand_in_that_is_written_in_another_way_is_refused() {
         }),
     ];
     for (how, restored, coded) in rows {
-        let fields = stand_ins();
-        let (taken, name, stand_in) = taken(&fields, &value);
-        fields.expect(1, taken);
-        let block = coded(name.as_str(), stand_in.to_str().unwrap());
+        let fields = auth_indexing();
+        let (replaced, name, placeholder) = replaced(&fields, &value);
+        fields.expect(1, replaced);
+        let block = coded(name.as_str(), placeholder.to_str().unwrap());
         match resolved(&fields, 1, &block) {
             Some(out) => assert!(*restored && String::from_utf8_lossy(&out).contains(&value), "{how}"),
             None => assert!(!restored, "{how}"),
@@ -104,11 +104,11 @@ fn a_short_stand_in_that_is_written_in_another_way_is_refused() {
         ("with its name", false, |value| field(0x00, &plain("authorization"), &huffman(value))),
     ];
     for (how, restored, coded) in rows {
-        let fields = stand_ins();
-        let (taken, name, stand_in) = taken(&fields, &value);
+        let fields = auth_indexing();
+        let (replaced, name, placeholder) = replaced(&fields, &value);
         assert_eq!(name, AUTHORIZATION);
-        fields.expect(1, taken);
-        match resolved(&fields, 1, &coded(stand_in.to_str().unwrap())) {
+        fields.expect(1, replaced);
+        match resolved(&fields, 1, &coded(placeholder.to_str().unwrap())) {
             Some(out) => assert!(*restored && String::from_utf8_lossy(&out).contains(&value), "{how}"),
             None => assert!(!restored, "{how}"),
         }
@@ -117,44 +117,44 @@ fn a_short_stand_in_that_is_written_in_another_way_is_refused() {
 
 #[test]
 fn an_index_restores_only_the_value_that_was_taken() {
-    let fields = stand_ins();
+    let fields = auth_indexing();
     let block = |name: &HeaderName, value: &HeaderValue| {
         field(0x40, &huffman(name.as_str()), &huffman(value.to_str().unwrap()))
     };
-    let (first, name, value) = taken(&fields, &token('a', 900));
+    let (first, name, value) = replaced(&fields, &token('a', 900));
     fields.expect(1, first);
     resolved(&fields, 1, &block(&name, &value)).unwrap();
-    let (second, name, value) = taken(&fields, &token('b', 900));
+    let (second, name, value) = replaced(&fields, &token('b', 900));
     fields.expect(3, second);
-    // With another entry behind it: now the first is 64, the second 63.
+    // With another entry after it: now the first is 64 and the second 63.
     resolved(&fields, 3, &[block(&name, &value), vec![0x40, 1, b'x', 1, b'y']].concat()).unwrap();
     fields.expect(5, first);
     assert_eq!(resolved(&fields, 5, &[0x82, 0x80 | 64]).unwrap(), b"before\x82\xc0");
     fields.expect(7, second);
-    // The third stream was given up, and its block never came; trailers restore nothing.
+    // Stream 7 was cancelled, and its block never came. Trailers restore nothing.
     fields.expect(9, second);
     resolved(&fields, 9, &[0x80 | 63]).unwrap();
     resolved(&fields, 9, &[0x40, 1, b'z', 0]).unwrap();
     fields.expect(11, second);
     resolved(&fields, 11, &[0x80 | 64]).unwrap();
-    // The other generation's.
+    // The token of the other generation.
     fields.expect(13, second);
     assert_eq!(resolved(&fields, 13, &[0x80 | 65]), None);
 }
 
 #[tokio::test]
 async fn a_block_without_its_token_ends_the_connection_before_a_byte_of_it() {
-    let fields = stand_ins();
-    let (taken, name, stand_in) = taken(&fields, &token('t', 900));
-    fields.expect(1, taken);
+    let fields = auth_indexing();
+    let (replaced, name, placeholder) = replaced(&fields, &token('t', 900));
+    fields.expect(1, replaced);
     let (near, mut far) = tokio::io::duplex(64 * 1024);
-    let (mut writer, flush) = FieldWriter::new(near, fields.clone());
+    let (mut writer, flush) = RestoringWriter::new(near, fields.clone());
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     writer.write_all(&[PREFACE, &settings].concat()).await.unwrap();
-    let block = field(0x40, &plain(name.as_str()), &plain(stand_in.to_str().unwrap()));
+    let block = field(0x40, &plain(name.as_str()), &plain(placeholder.to_str().unwrap()));
     let length = u8::try_from(block.len() >> 8).unwrap();
     let head = [0, length, u8::try_from(block.len() & 0xff).unwrap(), 1, 5, 0, 0, 0, 1];
-    // In two pieces: the block is judged when it is whole.
+    // In two pieces: only a whole block can be judged.
     writer.write_all(&[&head[..], &block[..10]].concat()).await.unwrap();
     let error = writer.write_all(&block[10..]).await.unwrap_err();
     assert!(error.get_ref().is_some_and(|error| error.is::<NotRestored>()), "{error}");
@@ -167,7 +167,7 @@ async fn a_block_without_its_token_ends_the_connection_before_a_byte_of_it() {
     // From now on h2 gets the value itself, on every connection.
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, HeaderValue::from_str(&token('t', 900)).unwrap());
-    let other = StandIns::with_switch(fields.off);
-    assert!(fields.put(&mut headers).is_none() && other.put(&mut headers).is_none());
+    let other = AuthIndexing::with_switch(fields.off);
+    assert!(fields.replace_token(&mut headers).is_none() && other.replace_token(&mut headers).is_none());
     assert_eq!(headers[AUTHORIZATION], token('t', 900));
 }

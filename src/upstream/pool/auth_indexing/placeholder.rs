@@ -1,71 +1,71 @@
-//! What stands for a value above h2, how h2 writes it, and what is sent instead.
+//! The placeholders of a value, how h2 writes them, and what is sent in their place.
 
 use aws_lc_rs::rand;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use memchr::memmem;
 
-/// One value, and both kinds of its stand-ins.
+/// One value and its two placeholders.
 ///
-/// They have 48 and 96 random bits: no client can write one into a field of its own.
-pub(super) struct StandIn {
+/// The name of the indexed one has 48 random bits, and the values have 96, so no client can guess and send one.
+pub(super) struct Placeholder {
     value: HeaderValue,
-    /// `None`: the tables have no room for it.
+    /// `None`: the value is too large for the tables.
     pub(super) indexed: Option<Indexed>,
-    /// A short value of `authorization`.
+    /// A short value for `authorization`.
     pub(super) literal: HeaderValue,
-    /// `authorization` with it, as h2 writes that.
+    /// `authorization` with the short value, as h2 writes it.
     written: Vec<u8>,
-    /// The value as it is sent: a string that is not Huffman-coded.
+    /// The real value as it is sent: a string without Huffman coding.
     text: Vec<u8>,
 }
 
-/// A field of the size of `authorization` with the value.
+/// A field of the same size as `authorization` with the real value.
 pub(super) struct Indexed {
     pub(super) name: HeaderName,
     pub(super) value: HeaderValue,
-    /// Both as h2 writes them, behind their coding.
+    /// Name and value as h2 writes them, after the first byte.
     written: Vec<u8>,
 }
 
-/// A header block with a stand-in in it.
+/// A header block that contains a placeholder.
 pub(super) struct Found<'a> {
     pub(super) before: &'a [u8],
-    /// What the field's name is, and who may index it.
+    /// The representation of the field, and the index of its name.
     pub(super) coding: &'static [u8],
     pub(super) text: &'a [u8],
     pub(super) after: &'a [u8],
-    /// It was the stand-in that h2 indexes.
+    /// It is the placeholder that h2 indexes.
     pub(super) of_indexed: bool,
 }
 
-/// The size of an entry that is not to drive too many others out of a table of 4,096 bytes, which is what tables have by default,
-/// and the most that h2 uses (RFC 7541 §4.1: name, value and 32).
+/// A larger entry would evict too many others from a table of 4,096 bytes, the default size and the most that h2 uses. The size of an
+/// entry is the length of name and value plus 32 (RFC 7541 §4.1).
 const MAX_ENTRY: usize = 2048;
 const OVERHEAD: usize = 32;
 
-/// Characters that Huffman codes in 5 bits each, 00000 to 00111 (RFC 7541 appendix B): 3 random bits each.
+/// Characters whose Huffman code has 5 bits, from 00000 to 00111 (RFC 7541 appendix B). Each has 3 random bits.
 const ALPHABET: [u8; 8] = *b"012aceio";
-/// Of the name and of the value. The name's code ends with a byte.
+/// Characters in the name and in the value. The code of the name fills whole bytes.
 const NAME: usize = 16;
 const VALUE: usize = 32;
 
-/// A literal that is to be indexed, and one that is not, each with its name behind it (RFC 7541 §6.2.1, §6.2.2).
+/// A literal with and without indexing, each followed by its name (RFC 7541 §6.2.1, §6.2.2).
 const INDEXED_NEW_NAME: u8 = 0x40;
 const NEW_NAME: u8 = 0;
-/// The same of `authorization`, which is 23 in the static table (appendix A); and the one that no hop may index (§6.2.3). With 4
-/// bits of prefix it is 15, and 8 more.
+/// The same for `authorization`, which has the index 23 in the static table (appendix A), and the form that no hop may index
+/// (§6.2.3). A prefix of 4 bits holds 15 of the 23.
 const INDEXED: [u8; 1] = [0x40 | 23];
 const NOT_INDEXED: [u8; 2] = [0x0f, 23 - 15];
 const NEVER_INDEXED: [u8; 2] = [0x1f, 23 - 15];
 
-/// The first bit of a string's length: it is Huffman-coded (RFC 7541 §5.2).
+/// The first bit of the length of a string: whether it is Huffman-coded (RFC 7541 §5.2).
 const HUFFMAN: u8 = 0x80;
 const PLAIN: u8 = 0;
 
-// === impl StandIn ===
+// === impl Placeholder ===
 
-impl StandIn {
-    /// `None`: the system has no randomness to give, and h2 writes the value itself.
+impl Placeholder {
+    /// Returns `None` if the system has no randomness. h2 then writes the value itself.
     pub(super) fn new(value: &HeaderValue) -> Option<Self> {
         let mut random = [0; NAME + VALUE];
         rand::fill(&mut random).ok()?;
@@ -89,8 +89,8 @@ impl StandIn {
         self.value == *value
     }
 
-    /// Its place in a header block. Mostly a block is an index, and shorter than any stand-in. `indexes`: only a value that has no
-    /// indexed stand-in was given the short one.
+    /// Finds a placeholder in a header block. Most blocks have only an index, and are shorter than any placeholder. `indexes`: only a
+    /// value without an indexed placeholder uses the short one.
     pub(super) fn found_in<'a>(&'a self, block: &'a [u8], indexes: bool) -> Option<Found<'a>> {
         let found = |(before, after), coding, of_indexed| Found { before, coding, text: &self.text, after, of_indexed };
         if let Some(indexed) = &self.indexed
@@ -99,7 +99,7 @@ impl StandIn {
         {
             match *coding {
                 INDEXED_NEW_NAME => return Some(found((before, after), INDEXED.as_slice(), true)),
-                // The upstream's table is smaller than the field.
+                // The table of the upstream is smaller than the field.
                 NEW_NAME => return Some(found((before, after), NEVER_INDEXED.as_slice(), true)),
                 _ => {}
             }
@@ -114,7 +114,7 @@ impl StandIn {
 // === impl Indexed ===
 
 impl Indexed {
-    /// `size`: of name and value together.
+    /// `size`: of the name plus the value.
     fn new(name: &[u8], digits: &[u8], size: usize) -> Option<Self> {
         let filling = std::iter::repeat(0);
         let value: Vec<u8> = digits.iter().copied().chain(filling).take(size.checked_sub(name.len())?).collect();
@@ -128,7 +128,7 @@ impl Indexed {
     }
 }
 
-/// What is before and behind.
+/// Returns what is before and after `written`.
 fn split<'a>(block: &'a [u8], written: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     if block.len() < written.len() {
         return None;
@@ -141,7 +141,7 @@ fn characters(digits: &[u8]) -> Vec<u8> {
     digits.iter().filter_map(|digit| ALPHABET.get(usize::from(*digit)).copied()).collect()
 }
 
-/// A string, Huffman-coded, behind its length (RFC 7541 §5.2). What is left of the last byte is filled with ones.
+/// A Huffman-coded string after its length (RFC 7541 §5.2). Ones fill the rest of the last byte.
 fn coded(digits: &[u8]) -> Vec<u8> {
     let mut string = Vec::new();
     push_length(&mut string, HUFFMAN, (digits.len() * 5).div_ceil(8));
@@ -155,7 +155,7 @@ fn coded(digits: &[u8]) -> Vec<u8> {
     string
 }
 
-/// A string's length: an integer with a prefix of 7 bits (RFC 7541 §5.1, §5.2).
+/// The length of a string: an integer with a prefix of 7 bits (RFC 7541 §5.1, §5.2).
 fn push_length(out: &mut Vec<u8>, coding: u8, length: usize) {
     const PREFIX: usize = 127;
     let low = |value: usize| u8::try_from(value & 0x7f).unwrap_or_default();
