@@ -1,6 +1,6 @@
-//! The running program: both journeys started, joined, and ended in order.
+//! The running program: starts both journeys, joins them, and ends them in order.
 //!
-//! The calling runtime is the control plane (refresher, store, admin); the data plane is the server's worker threads.
+//! The calling runtime is the control plane (refresher, store, admin). The worker threads of `downstream` are the data plane.
 
 pub mod reload;
 
@@ -24,7 +24,7 @@ use crate::supervise::{Died, Task, first_death};
 use crate::token::grant::{Grant, GrantError};
 use crate::token::refresher::{Ending, Tokens};
 
-/// Serving, until [`Gateway::drain`].
+/// Serves requests until [`Gateway::drain`].
 pub struct Gateway {
     config: Arc<Config>,
     effective: Effective,
@@ -35,13 +35,13 @@ pub struct Gateway {
     admin: Arc<Admin>,
     grant: Grant,
     metrics: Metrics,
-    /// Those of the control plane.
+    /// The listeners of the control plane.
     listeners: JoinSet<Result<(), Died>>,
     stop_admin: watch::Sender<bool>,
     drain: watch::Receiver<bool>,
 }
 
-/// Why it can't go on serving.
+/// Why it stops serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     DrainAsked,
@@ -66,7 +66,7 @@ pub enum StartError {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Binds everything, then starts. From here on clients are answered, though they may have to wait for a first token.
+    /// Binds everything, then starts. Clients are served from then on, but may have to wait for a first token.
     pub async fn start(loaded: Loaded, clock: Clock) -> Result<Self, StartError> {
         let Loaded { config, effective, .. } = loaded;
         let config = Arc::new(config);
@@ -120,7 +120,7 @@ impl Gateway {
         })
     }
 
-    /// Where clients connect, with the ports that the system chose.
+    /// The addresses for clients, with the ports that the system chose.
     pub fn addresses(&self) -> &[ListenAddress] {
         &self.addresses
     }
@@ -133,7 +133,7 @@ impl Gateway {
         self.grant.tokens()
     }
 
-    /// Returns when somebody asked for the drain by `POST /drain`, or when a task could not be started again.
+    /// Returns after a `POST /drain`, or when a task could not be restarted.
     pub async fn ended(&mut self) -> End {
         let asked = async {
             if self.drain.wait_for(|drain| *drain).await.is_err() {
@@ -148,8 +148,8 @@ impl Gateway {
         }
     }
 
-    /// Ends in order: not ready, `shutdown.delay`, requests in flight, a refresh in flight and its storing, the admin listener.
-    /// `at_once`: what is in flight of requests is cut as soon as this is ready. A refresh in flight, and its storing, never is.
+    /// Ends in order: not ready, `shutdown.delay`, requests in flight, a refresh in flight and its commit, the admin listener. When
+    /// `at_once` completes, it cuts the requests in flight. It never cuts a refresh in flight.
     pub async fn drain(self, at_once: impl Future<Output = ()>) -> Ending {
         let shutdown = &self.config.shutdown;
         tracing::info!(delay = ?shutdown.delay, grace = ?shutdown.grace, "draining");

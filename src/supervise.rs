@@ -1,7 +1,7 @@
-//! Tasks that the process can't do without: one that dies is noticed at once, counted, and started again.
+//! Restarts the tasks that the process needs when they die, and counts the restarts.
 //!
-//! What a task holds lives outside it, so that its next start goes on from there. A task that dies again and again can't be
-//! helped by another start: the process then drains and ends with exit code 70.
+//! The state of a task lives outside it, so that the next start continues from there. If a task dies again and again, the process
+//! drains and exits with code 70.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use prometheus::IntCounterVec;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// The tasks that are counted in `bearer_proxy_task_restarts_total`.
+/// The values of the label `task` of `bearer_proxy_task_restarts_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     Accept,
     Admin,
     Probes,
-    /// Renews the token, or reads the one of the `static` grant.
+    /// Renews the token, or reads it from the file of the `static` grant.
     Refresher,
     Reload,
-    /// One refresh. What it was answered outlives it, and its next start is the next refresh.
+    /// One refresh. Its outcome lives outside it, and the next refresh is its next start.
     Rotation,
-    /// One read or write of the store beside refreshes; the next one is its next start.
+    /// One read or write of the store outside a refresh. The next one is its next start.
     StoreSync,
     Worker,
 }
@@ -30,34 +30,34 @@ pub enum Task {
 #[derive(Clone, Debug, Default)]
 pub struct Restarts(Option<IntCounterVec>);
 
-/// A component failed and could not be started again.
+/// A task failed and could not be restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {} failed and could not be started again; the process ends. The error before this line says what happened", .0.name())]
 pub struct Died(pub Task);
 
-/// What follows the death of a task.
+/// What follows when a task dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     StartAfter(Duration),
     GiveUp,
 }
 
-/// When a task died, within [`WINDOW`]; the oldest first.
+/// When a task died, within [`WINDOW`]. The oldest is the first.
 #[derive(Debug, Default)]
 pub struct Deaths(VecDeque<Instant>);
 
 const WINDOW: Duration = Duration::from_secs(60);
-/// So many deaths within the window can be chance.
+/// This many deaths within the window may be chance.
 const MOST: usize = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Between two starts of a task that may not be given up.
+/// The pause between two starts of a task that must not be given up.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Runs a task until it ends by itself, and starts it again each time it dies. `holds`: it has what would be lost with the
-/// process, so that it is never given up.
+/// Runs a task until it returns, and restarts it each time it dies. `holds`: the task holds something that the end of the process
+/// would lose, so it is never given up.
 ///
 /// # Errors
-/// It died too often.
+/// The task died too often.
 pub async fn supervise<F, T>(
     task: Task,
     restarts: &Restarts,
@@ -77,10 +77,10 @@ where
     }
 }
 
-/// The same for a task that stays on its thread.
+/// [`supervise`] for a task that stays on its thread.
 ///
 /// # Errors
-/// It died too often.
+/// The task died too often.
 pub async fn supervise_local<F>(task: Task, restarts: &Restarts, mut start: impl FnMut() -> F) -> Result<(), Died>
 where
     F: Future<Output = ()> + 'static,
@@ -141,7 +141,7 @@ impl Restarts {
 // === impl Deaths ===
 
 impl Deaths {
-    /// The task died now. The first start follows at once.
+    /// Records a death, and decides what follows. The first restart is immediate.
     pub fn another(&mut self, now: Instant, holds: bool) -> Next {
         self.0.retain(|death| now.saturating_duration_since(*death) < WINDOW);
         let before = self.0.len();
@@ -199,7 +199,7 @@ mod tests {
         let start = Instant::now();
         let mut deaths = Deaths::default();
         let millis = |millis| Next::StartAfter(Duration::from_millis(millis));
-        // Second of the death, whether something would be lost, what follows.
+        // (second of the death, whether the task holds something, what follows)
         let rows = [
             (0, false, millis(0)),
             (70, false, millis(0)),

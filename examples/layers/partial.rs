@@ -53,7 +53,7 @@ impl Parts {
         let direct = self.direct();
         service_fn(move |request| {
             let direct = direct.clone();
-            async { Ok::<_, Infallible>(direct.send(ClientIncoming::of(request)).await) }
+            async { Ok::<_, Infallible>(direct.send(ClientIncoming::wrap(request)).await) }
         })
     }
 

@@ -1,4 +1,4 @@
-//! Hot reload: what is valid takes effect without dropping a request; what is not is refused whole, and the old stays.
+//! Reload: a valid configuration takes effect without dropping a request. An invalid one is rejected as a whole.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use crate::token::grant::GrantSettings;
 
 use super::{Gateway, StartError};
 
-/// Tells when one of the configuration's files has changed.
+/// Notices when a file of the configuration changes.
 ///
-/// By looking, not by notification: a file that is swapped by a symbolic link (as Kubernetes does), one that does not exist yet,
-/// and one on a network file system are all seen alike.
+/// It polls, because notification misses a swapped symbolic link (Kubernetes), a file that does not exist yet, and a network file
+/// system.
 pub struct Watch {
     files: Vec<Watched>,
 }
 
-/// A change takes effect within 5 s (interface document §2), the second look included.
+/// A change takes effect within 5 s, which includes a second poll.
 const EVERY: Duration = Duration::from_secs(1);
 
 // === impl Watch ===
 
 impl Watch {
-    /// The files as they looked before they were read: a change since then is not missed.
+    /// The files as they were before they were read, so that no later change is missed.
     pub fn new(files: Vec<Watched>) -> Self {
         Self { files }
     }
 
-    /// Returns when something has changed, and has stayed as it is for one more look: a file may be written in pieces.
+    /// Returns when something has changed, and one more poll saw no further change: a file may be written in pieces.
     pub async fn changed(&mut self) {
         let mut changing = false;
         loop {
@@ -50,7 +50,7 @@ impl Watch {
     }
 
     fn look_again(&mut self) -> bool {
-        // Each of them is looked at.
+        // No short circuit: every file must record its present state.
         self.files.iter_mut().fold(false, |changed, file| file.has_changed() | changed)
     }
 }
@@ -58,8 +58,8 @@ impl Watch {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Reads the configuration again and lets it take effect. Says in the log what became of it; returns what to watch from now
-    /// on. A panic on the way ends this reload, and not the program.
+    /// Reads the configuration again, applies it, and logs the outcome. Returns the files to watch from now on. A panic ends only this
+    /// reload.
     pub fn reload(&mut self, sources: &Sources, logs: &Logs) -> Option<Watch> {
         let metrics = self.metrics.clone();
         catch_unwind(AssertUnwindSafe(|| self.read_again(sources, logs))).map(Some).unwrap_or_else(|_| {
@@ -83,13 +83,13 @@ impl Gateway {
             }
             Err(errors) => tracing::error!(%errors, "the changed configuration is invalid: the old one stays"),
         }
-        // Also of one that was refused: a file that is missing may appear.
+        // Also after a rejection: a missing file may appear.
         Watch::new(files)
     }
 
     fn apply(&mut self, loaded: Loaded, logs: &Logs) -> Result<(), StartError> {
         let Loaded { mut config, effective, .. } = loaded;
-        // All that can fail comes first, so that nothing takes effect by halves.
+        // Everything that can fail comes first, so that nothing takes effect in part.
         let upstream = Upstream::new(&config, &self.metrics)?;
         let tls = config.tls.as_ref().map(tls::Tls::load).transpose().map_err(BindError::from)?;
         let grant = GrantSettings::new(&config)?;
@@ -123,9 +123,8 @@ impl Gateway {
     }
 }
 
-/// Listeners stay as they were bound until the next start, and so does what the configuration asks of them for the address's
-/// sake: one that is open now must not lose its key or its accepted hosts because the next one will not need them. Gives back the
-/// keys that were kept so.
+/// Listeners keep their address until the next start, so they keep the protection that this address requires: an open listener must
+/// not lose its key or its accepted hosts because the next address needs none. Returns the keys that keep their old value.
 fn keep_bound(config: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut kept = Vec::new();
     if config.listen != running.listen {
@@ -171,7 +170,7 @@ mod tests {
         std::fs::write(&file, format!("[oauth]\nclient_id = '7'\nclient_secret_file = '{}'\n", secret.display()))
             .unwrap();
         let sources = Sources::new(Some(file), std::iter::empty::<(&str, &str)>());
-        // The secret's file does not exist yet, then holds one secret, and then another of the same size.
+        // The file of the secret does not exist at first. Then it has two secrets of the same size, one after the other.
         for text in ["first.", "second"] {
             let Read { files, .. } = Config::read(&sources);
             std::fs::write(&secret, text).unwrap();

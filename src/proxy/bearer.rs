@@ -2,12 +2,12 @@
 //! once.
 //!
 //! ```text
-//! answer      refused?   newer generation?   body kept?   then
-//! any other   no         –                   –            passed on; the token is good
-//! 401 …       yes        there already       whole        replayed with it, nothing refreshed
-//! 401 …       yes        no                  whole        joins the refresh or causes one; replayed with its outcome
-//! 401 …       yes        –                   not whole    passed on; the refresh begins for the next ones
-//! 401 …       again      –                   –            passed on as it came
+//! response    refused?   newer generation?   body kept?   result
+//! any other   no         –                   –            passed on; the token is accepted
+//! 401 …       yes        exists already      whole        replayed with it, without a refresh
+//! 401 …       yes        no                  whole        joins the refresh or causes one; replayed with the new token
+//! 401 …       yes        –                   not whole    passed on; the refresh begins for later requests
+//! 401 …       again      –                   –            passed on unchanged
 //! ```
 
 use std::future::ready;
@@ -47,13 +47,13 @@ use crate::upstream::pool::UpstreamBody;
 
 mod judgement;
 
-/// A request that carries exactly one credential: ours. Only this module makes one, and only such a one is sent upstream.
+/// A request that carries exactly one credential: the live token. Only this module makes one, and only this type is sent upstream.
 pub struct Authorized {
     request: Request<RequestBody>,
-    /// It asks for another protocol, which needs a connection of its own.
+    /// The request asks for another protocol, which needs a connection of its own.
     upgrade: bool,
-    /// The body's state, for who wants to know whether the client has sent it all.
-    kept: Option<Rc<ReplayBuffer<ClientBody>>>,
+    /// `forward` reads the progress of the body from it.
+    buffer: Option<Rc<ReplayBuffer<ClientBody>>>,
 }
 
 /// Authorizes the requests of one route, in one worker.
@@ -82,7 +82,7 @@ pub struct Bearer<S> {
     authorizer: Rc<Authorizer>,
 }
 
-/// A request's head, kept for a second attempt. A list, since building the map again is rare and copying it is not.
+/// The head of a request, kept for a second attempt. A list is cheaper to copy than a map, and the map is rarely built again.
 struct Head {
     method: Method,
     uri: http::Uri,
@@ -92,11 +92,11 @@ struct Head {
 /// A request before its first attempt.
 struct Prepared {
     head: Head,
-    /// The head's own, for the first attempt.
+    /// The original map, for the first attempt.
     headers: Option<HeaderMap>,
-    /// Until the token is there.
+    /// The body, until there is a token.
     incoming: Option<ClientIncoming>,
-    /// Its body is too large to be kept.
+    /// The body is too large to be kept.
     large: bool,
     place: Option<Place>,
     wish: Option<UpgradeWish>,
@@ -108,12 +108,12 @@ struct Prepared {
 impl Authorized {
     fn new(mut request: Request<RequestBody>, token: &LiveToken) -> Self {
         request.headers_mut().insert(AUTHORIZATION, token.header.clone());
-        Self { request, upgrade: false, kept: None }
+        Self { request, upgrade: false, buffer: None }
     }
 
-    /// The request, whether it asks for another protocol, and its body's state.
+    /// The request, whether it asks for another protocol, and its replay buffer.
     pub fn into_parts(self) -> (Request<RequestBody>, bool, Option<Rc<ReplayBuffer<ClientBody>>>) {
-        (self.request, self.upgrade, self.kept)
+        (self.request, self.upgrade, self.buffer)
     }
 }
 
@@ -158,15 +158,15 @@ impl Authorizer {
             return (RequestBody::Empty, None);
         };
         let body = ClientBody::new(incoming, self.idle_timeout, self.max_body_size, self.min_body_rate);
-        let (kept, attempt) = if large {
+        let (buffer, attempt) = if large {
             ReplayBuffer::streamed(body, &self.budget)
         } else {
             ReplayBuffer::new(body, self.replay_limit, &self.budget)
         };
-        (RequestBody::Attempt(attempt), Some(Rc::new(kept)))
+        (RequestBody::Attempt(attempt), Some(Rc::new(buffer)))
     }
 
-    /// What needs neither a token nor the upstream.
+    /// The steps that need neither a token nor the upstream.
     fn prepare(&self, admitted: Admitted) -> Result<Prepared, Failure> {
         let (mut request, place) = admitted.into_parts();
         let version = request.version();
@@ -180,7 +180,7 @@ impl Authorizer {
         Ok(Prepared { head, headers: Some(parts.headers), incoming: Some(incoming), large, place, wish, downstream })
     }
 
-    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps its arguments and a copy of them")]
+    #[expect(clippy::manual_async_fn, reason = "the future of an `async fn` stores its arguments twice")]
     fn exchange<S>(
         self: Rc<Self>,
         mut upstream: S,
@@ -189,42 +189,42 @@ impl Authorizer {
     where
         S: Service<Authorized, Response = Response<UpstreamBody>, Error = NoResponse>,
     {
-        // What is rare is awaited in a box: what this future has room for is memory that every request in flight touches.
+        // Rare waits are boxed: every request in flight touches the memory that this future reserves.
         async move {
             let mut token = match self.tokens.at_hand(prepared.large) {
                 Some(token) => token,
                 None => Box::pin(self.wait_for_token(&mut prepared)).await?,
             };
-            let (mut body, kept) = self.keep(prepared.incoming.take(), prepared.large);
+            let (mut body, buffer) = self.keep(prepared.incoming.take(), prepared.large);
             let mut history = History::default();
             loop {
-                let attempt = self.authorize(&mut prepared, std::mem::take(&mut body), &token, &kept);
+                let attempt = self.authorize(&mut prepared, std::mem::take(&mut body), &token, &buffer);
                 let began = Instant::now();
                 let outcome = upstream.call(attempt).await;
                 let method = &prepared.head.method;
-                // In two steps, so that no judgement with room for an answer lives while a token is waited for.
-                let refused = match self.judge(outcome, began, &token, kept.as_deref(), &mut history, method)? {
-                    Judgement::PassOn(response) => return Ok(self.pass_on(response, kept.as_deref(), &mut prepared)),
+                // In two steps, so that no judgement with room for a response is stored while the request waits for a token.
+                let refused = match self.judge(outcome, began, &token, buffer.as_deref(), &mut history, method)? {
+                    Judgement::PassOn(response) => return Ok(self.pass_on(response, buffer.as_deref(), &mut prepared)),
                     Judgement::Resend => None,
                     Judgement::Refused(response) => Some(response),
                 };
                 let replay = match refused {
                     None => ReplayReason::Connection,
-                    Some(response) => match Box::pin(self.newer_token(&token, kept.as_deref())).await? {
-                        None => return Ok(self.pass_on(*response, kept.as_deref(), &mut prepared)),
+                    Some(response) => match Box::pin(self.newer_token(&token, buffer.as_deref())).await? {
+                        None => return Ok(self.pass_on(*response, buffer.as_deref(), &mut prepared)),
                         Some(newer) => {
                             token = newer;
-                            // Its connection can be used again.
+                            // So that the connection can be used again.
                             read_rest(response.into_body());
                             ReplayReason::TokenRefused
                         }
                     },
                 };
-                body = match &kept {
+                body = match &buffer {
                     None => RequestBody::Empty,
-                    Some(kept) => match kept.replay() {
+                    Some(buffer) => match buffer.replay() {
                         Some(attempt) => RequestBody::Attempt(attempt),
-                        // Judged to be whole a moment ago, in this same task.
+                        // This task found it whole a moment ago.
                         None => return Err(Failure::Broken(super::error::Broken::Incomplete)),
                     },
                 };
@@ -238,14 +238,14 @@ impl Authorizer {
         prepared: &mut Prepared,
         body: RequestBody,
         token: &LiveToken,
-        kept: &Option<Rc<ReplayBuffer<ClientBody>>>,
+        buffer: &Option<Rc<ReplayBuffer<ClientBody>>>,
     ) -> Authorized {
         let mut request = Request::new(body);
         *request.method_mut() = prepared.head.method.clone();
         *request.uri_mut() = prepared.head.uri.clone();
         *request.headers_mut() = prepared.headers.take().unwrap_or_else(|| prepared.head.headers());
         let mut authorized = Authorized::new(request, token);
-        authorized.kept = kept.clone();
+        authorized.buffer = buffer.clone();
         if let Some(UpgradeWish(protocol)) = &prepared.wish {
             authorized.upgrade = true;
             let headers = authorized.request.headers_mut();
@@ -258,12 +258,12 @@ impl Authorizer {
     fn pass_on(
         &self,
         response: Response<UpstreamBody>,
-        kept: Option<&ReplayBuffer<ClientBody>>,
+        buffer: Option<&ReplayBuffer<ClientBody>>,
         prepared: &mut Prepared,
     ) -> Response<Body> {
-        // The client may still be sending.
-        if let Some(kept) = kept {
-            kept.release();
+        // The client may still be sending its body.
+        if let Some(buffer) = buffer {
+            buffer.release();
         }
         let (place, downstream) = (prepared.place.take(), prepared.downstream.take());
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS
@@ -273,11 +273,11 @@ impl Authorizer {
         }
         let (mut parts, incoming) = response.into_parts();
         self.hygiene.response(&mut parts.headers);
-        // Each hop has its own version (RFC 9110 §2.5): said to be 1.0, it would be framed as 1.0.
+        // Each hop has its own version (RFC 9110 §2.5). hyper would frame a response of version 1.0 as HTTP/1.0.
         parts.version = Version::HTTP_11;
         let reason = parts.extensions.remove::<ReasonPhrase>();
         parts.extensions.clear();
-        // There only where it is not the usual one of its status.
+        // hyper sets it only if it is not the status's usual reason.
         if let Some(reason) = reason {
             parts.extensions.insert(reason);
         }

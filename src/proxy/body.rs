@@ -1,8 +1,8 @@
-//! The two bodies of an exchange, each with its idle limit.
+//! The two bodies of an exchange, each with an idle limit.
 //!
-//! [`ClientBody`] is what the client sends: a stop longer than `upstream.idle_timeout` is the client's fault (408), more bytes than
-//! `guard.max_body_size` as well (413). [`Body`] is what the client gets: the upstream's body, or a document of our own. A body
-//! that ends in an error is cut towards the other side too, never ended as if whole.
+//! The client sends a [`ClientBody`]. A pause longer than `upstream.idle_timeout` is the client's fault (408), and so are more bytes
+//! than `guard.max_body_size` (413). The client gets a [`Body`]: the upstream's body, or a document of the proxy. A body that ends in
+//! an error is cut on the other side too, and never ends as if it were complete.
 
 use std::error::Error;
 use std::io;
@@ -21,14 +21,14 @@ use super::incoming::ClientIncoming;
 use super::pace::Pace;
 use crate::upstream::pool::UpstreamBody;
 
-/// The error type of bodies, as hyper takes it.
+/// The error type of bodies that hyper accepts.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the client sends.
+/// The body that the client sends.
 pub struct ClientBody {
     incoming: ClientIncoming,
     idle: Idle,
-    /// Bytes that may still come.
+    /// How many more bytes are allowed.
     left: Option<u64>,
     pace: Option<Pace>,
     fault: Option<ClientFault>,
@@ -49,10 +49,10 @@ pub enum ClientFault {
     Malformed,
 }
 
-/// What the client gets.
+/// The body that the client gets.
 pub struct Body {
     kind: Kind,
-    /// Ends with the body: counts and logs the exchange, gives its place back.
+    /// Ends with the body: that counts and logs the exchange, and frees its place.
     exchange: Option<Box<Exchange>>,
     place: Option<Place>,
 }
@@ -69,33 +69,33 @@ struct Streamed {
     next: Next,
 }
 
-/// What the client gets next of the upstream's body.
+/// What follows in the upstream's body.
 enum Next {
     Piece,
-    /// Once a body fails, hyper forgets what it has queued, the head included; where a body waits, it writes that. So an error is
-    /// told in the poll behind the one that met it.
+    /// An error, which is returned one poll later. When a body fails, hyper drops what it has queued, even the head. When a body is
+    /// pending, hyper writes its queue.
     Cut(BoxError),
-    /// Nothing follows trailers.
+    /// Trailers are always the last.
     Nothing,
 }
 
-/// The upstream's body stopped for too long.
+/// The pause between two pieces of the upstream's body was too long.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the upstream's body stopped for longer than {0:?}")]
 pub struct UpstreamStalled(Duration);
 
-/// A limit on the time between two pieces. The timer exists only while a piece is waited for.
+/// A limit on the time between two pieces. The timer exists only after a first wait.
 struct Idle {
     limit: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Whether `sleep` counts for the piece that is waited for now.
+    /// Whether `sleep` is set for the present wait.
     armed: bool,
 }
 
 // === impl ClientBody ===
 
 impl ClientBody {
-    /// `limit`: bytes; `min_rate`: bytes per second.
+    /// `limit`: in bytes. `min_rate`: in bytes per second.
     pub fn new(incoming: ClientIncoming, idle: Duration, limit: Option<u64>, min_rate: Option<u64>) -> Self {
         Self { incoming, idle: Idle::new(idle), left: limit, pace: min_rate.map(Pace::new), fault: None }
     }
@@ -142,7 +142,7 @@ impl http_body::Body for ClientBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => this.failed(ClientFault::of(&error)),
+            Poll::Ready(Some(Err(error))) => this.failed(ClientFault::new(&error)),
             Poll::Ready(None) => Poll::Ready(None),
         }
     }
@@ -159,8 +159,8 @@ impl http_body::Body for ClientBody {
 // === impl ClientFault ===
 
 impl ClientFault {
-    /// hyper tells a connection's end from chunks that are none by the kind of the error beneath.
-    fn of(error: &hyper::Error) -> Self {
+    /// hyper distinguishes the end of a connection from a malformed chunk only by the kind of the error below.
+    fn new(error: &hyper::Error) -> Self {
         let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
         match causes.find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind) {
             Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Self::Malformed,
@@ -185,13 +185,13 @@ impl Body {
         Self { kind: Kind::Upstream(streamed), exchange: None, place: None }
     }
 
-    /// Ties the exchange's end to the body's.
+    /// The exchange ends with the body.
     pub(super) fn ending(mut self, exchange: Box<Exchange>) -> Self {
         self.exchange = Some(exchange);
         self
     }
 
-    /// Keeps the exchange's place among the requests in flight until the body ends.
+    /// The place among the requests in flight is freed with the end of the body.
     pub(super) fn holding(mut self, place: Option<Place>) -> Self {
         self.place = place;
         self
@@ -218,7 +218,7 @@ impl http_body::Body for Body {
         match &polled {
             Poll::Ready(None) => this.ended(false),
             Poll::Ready(Some(Err(_))) => this.ended(true),
-            // hyper asks no further once a body says that it has ended.
+            // hyper does not poll again after a body says that it has ended.
             Poll::Ready(Some(Ok(_))) if this.is_end_stream() => this.ended(false),
             _ => {}
         }
@@ -242,7 +242,7 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        // Once the announced bytes have come, hyper drops a body without asking for its end.
+        // hyper drops a body without polling for its end once the announced bytes have arrived.
         let whole = self.is_end_stream() || matches!(&self.kind, Kind::Upstream(streamed) if streamed.has_all_bytes());
         self.ended(!whole);
     }
@@ -299,12 +299,12 @@ impl Idle {
         Self { limit, sleep: None, armed: false }
     }
 
-    /// A piece came.
+    /// A piece arrived.
     fn moved(&mut self) {
         self.armed = false;
     }
 
-    /// To be asked only while no piece is there: whether that has lasted too long.
+    /// To be called only while there is no piece. Returns whether the pause is too long.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> bool {
         let sleep = match &mut self.sleep {
             Some(sleep) => sleep,

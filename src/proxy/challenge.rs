@@ -1,4 +1,4 @@
-//! The challenges of a response (RFC 9110 §11.6.1), read as far as a refusal needs it: scheme and `error`.
+//! The challenges of a response (RFC 9110 §11.6.1). Only the scheme and `error` are read, which is what a refusal depends on.
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
@@ -7,11 +7,11 @@ use http::header::WWW_AUTHENTICATE;
 #[derive(Debug)]
 pub(super) struct Challenge {
     scheme: String,
-    /// Of the parameter `error` (RFC 6750 §3).
+    /// The parameter `error` (RFC 6750 §3).
     error: Option<String>,
 }
 
-/// All challenges of a response, from all its fields.
+/// All challenges, from all `WWW-Authenticate` fields.
 pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     let mut challenges: Vec<Challenge> = Vec::new();
     for value in headers.get_all(WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok()) {
@@ -39,7 +39,7 @@ pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     challenges
 }
 
-/// The parts between commas that are outside of quotes.
+/// Splits at the commas outside quotes.
 fn items(value: &str) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = value.split(move |c| {
@@ -67,7 +67,7 @@ impl Challenge {
         self.scheme.eq_ignore_ascii_case("bearer") && self.error.as_deref() == Some(error)
     }
 
-    /// Whether it asks for credentials that no token is.
+    /// Whether it asks for other credentials than a token.
     pub(super) fn asks_for_other_credentials(&self) -> bool {
         ["basic", "digest", "ntlm", "negotiate"].iter().any(|scheme| self.scheme.eq_ignore_ascii_case(scheme))
     }

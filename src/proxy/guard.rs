@@ -1,7 +1,7 @@
-//! Who and what may pass: `Request` → [`Admitted`].
+//! Decides which requests may pass: `Request` → [`Admitted`].
 //!
-//! In this order: framing, host, cross-site, loop, client key, allow-list, limits. Only this module makes an [`Admitted`], so that a
-//! request that was not guarded can't be forwarded.
+//! The checks, in order: framing, host, cross-site, loop, client key, allow-list, limits. Only this module makes an [`Admitted`], so a
+//! request without these checks cannot be forwarded.
 
 mod cross_site;
 mod framing;
@@ -28,28 +28,27 @@ use super::in_flight::Place;
 use super::incoming::ClientIncoming;
 use crate::config::{Config, GuardConfig, ListenAddress, plain_path};
 
-/// A request that may be forwarded, still with the client's own fields.
+/// A request that may be forwarded. It still has all fields that the client sent.
 pub struct Admitted {
     request: Request<ClientIncoming>,
     place: Option<Place>,
 }
 
-/// The rules, made once from the configuration.
+/// The rules of the configuration.
 #[derive(Debug)]
 pub struct Rules {
     guard: GuardConfig,
     via: String,
-    /// Whether the scheme of an absolute-form target has to be `https`.
+    /// Whether the scheme of an absolute-form target must be `https`.
     tls: bool,
-    /// Whether `upstream.url` has a path, which a request must not leave.
+    /// Whether `upstream.url` has a path that a request must not leave.
     has_prefix: bool,
 }
 
-/// Adds the guard.
 #[derive(Clone)]
 pub struct GuardLayer(pub Rc<Rules>);
 
-/// Passes what the rules admit.
+/// Passes the requests that the rules admit.
 #[derive(Clone)]
 pub struct Guard<S> {
     inner: S,
@@ -59,7 +58,7 @@ pub struct Guard<S> {
 // === impl Admitted ===
 
 impl Admitted {
-    /// Takes a place among the requests in flight, for as long as its exchange lasts.
+    /// The exchange holds this place among the requests in flight until it ends.
     pub(super) fn hold(&mut self, place: Place) {
         self.place = Some(place);
     }
@@ -82,7 +81,7 @@ impl Rules {
         }
     }
 
-    /// The verdict on a request's head. `size`: the bytes that its body is known to have at least.
+    /// Judges the head of a request. `size`: the minimum size of its body, in bytes.
     fn judge<B>(&self, request: &Request<B>, size: u64) -> Result<(), Failure> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         if matches!(*method, Method::CONNECT | Method::TRACE) {
@@ -118,7 +117,7 @@ impl Rules {
         }
     }
 
-    /// HTTP/2 clients may say `https` behind a TLS terminator, or `http` in clear: both name this listener there.
+    /// Without TLS, HTTP/2 clients may send `http`, or `https` behind a TLS terminator. Both mean this listener.
     fn accepts_scheme(&self, scheme: &str) -> bool {
         scheme.eq_ignore_ascii_case("https") || (scheme.eq_ignore_ascii_case("http") && !self.tls)
     }
@@ -140,13 +139,13 @@ impl Rules {
         headers
             .get_all(VIA)
             .iter()
-            // Bytes: a comment may hold any, and must not hide the hops beside it.
+            // Bytes, not text: a comment with any bytes must not hide the other hops.
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .filter_map(|hop| hop.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(1))
             .any(|name| name.eq_ignore_ascii_case(self.via.as_bytes()))
     }
 
-    /// A page can't send a key unless the upstream lets it, by its answer to a preflight.
+    /// A page can send a key only if the upstream's response to a preflight allows it, so a valid key is proof enough.
     fn check_cross_site(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
         let host = match uri.authority() {
             Some(authority) => Some(authority.as_str()),
@@ -168,7 +167,7 @@ impl Rules {
 
     /// Whether the client presents one of the keys.
     fn has_key(&self, headers: &HeaderMap) -> bool {
-        // An empty key is none: its digest would admit everybody.
+        // An empty key counts as no key: with its digest configured, it would admit everybody.
         let is_key = |key: &&[u8]| !key.is_empty();
         let key = headers.get("x-proxy-key").map(|value| value.as_bytes().trim_ascii()).filter(is_key).or_else(|| {
             let value = headers.get(AUTHORIZATION)?.as_bytes();
@@ -177,7 +176,7 @@ impl Rules {
         });
         let Some(key) = key else { return false };
         let presented = digest(&SHA256, key);
-        // Every digest is compared, each in constant time: the time tells nothing of which one was near.
+        // Every digest is compared, each in constant time, so that the time reveals nothing about the keys.
         self.guard
             .client_keys
             .iter()
@@ -198,7 +197,7 @@ impl Rules {
     }
 }
 
-/// Bytes of the head as HTTP/1.1 writes it, whichever version it came in.
+/// The size of the head in the format of HTTP/1.1, for every version.
 fn head_size<B>(request: &Request<B>) -> usize {
     let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
     let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
@@ -213,7 +212,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Without brackets and case.
+/// Compares without brackets and case.
 fn same_host(a: &str, b: &str) -> bool {
     fn bare(host: &str) -> &str {
         host.trim_start_matches('[').trim_end_matches(']')
@@ -233,7 +232,7 @@ impl<S> Layer<S> for GuardLayer {
 
 impl<S, R: 'static> Service<Request<Incoming>> for Guard<S>
 where
-    // A box in any case: room for a refusal beside it would be memory that every request in flight touches.
+    // Always a box: room for a refusal next to it would be memory that every request in flight touches.
     S: Service<Admitted, Response = R, Error = Failure, Future = LocalBoxFuture<Result<R, Failure>>>,
 {
     type Response = R;
@@ -245,7 +244,7 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let request = ClientIncoming::of(request);
+        let request = ClientIncoming::wrap(request);
         let size = request.body().size_hint().lower();
         match self.rules.judge(&request, size) {
             Ok(()) => self.inner.call(Admitted { request, place: None }),

@@ -1,7 +1,7 @@
-//! Header hygiene, both directions: what ends at this gateway, and what it adds.
+//! Header hygiene in both directions: which fields end at this gateway, and which ones it adds.
 //!
-//! A gateway is an origin server to its clients (RFC 9110 §3.7): their `Authorization` is for it, not for the upstream, and is
-//! replaced, never appended to.
+//! A gateway is an origin server to its clients (RFC 9110 §3.7). Their `Authorization` is meant for the gateway, not for the upstream,
+//! so it is replaced, never extended.
 
 use http::header::{
     ACCEPT, ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
@@ -12,20 +12,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use super::location::Locations;
 use crate::config::{Config, UpstreamConfig};
 
-/// What is done to each request's head, made once from the configuration.
+/// The rules for the heads of requests and responses.
 #[derive(Clone, Debug)]
 pub struct Hygiene {
-    /// The gateway's name, received by HTTP/1.0, 1.1 and 2.
+    /// The value of `Via` for requests received over HTTP/1.0, 1.1 and 2.
     via: [HeaderValue; 3],
     set: Vec<(HeaderName, HeaderValue)>,
     default_accept: Option<HeaderValue>,
     pass_cookies: bool,
-    /// With `guard.allow`: an upstream that obeyed such a field would see another method or path than the guard did.
+    /// Set with `guard.allow`: an upstream that obeys such a field would use another method or path than the guard checked.
     strip_overrides: bool,
     locations: Locations,
 }
 
-/// Protocol switch that a client asks for (RFC 9110 §7.8).
+/// The protocol that a client asks to switch to (RFC 9110 §7.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpgradeWish(pub HeaderValue);
 
@@ -34,11 +34,11 @@ const PROXY_CONNECTION: &str = "proxy-connection";
 const X_PROXY_KEY: &str = "x-proxy-key";
 const X_REAL_IP: &str = "x-real-ip";
 const X_FORWARDED: &str = "x-forwarded-";
-/// Other fields that say who the client is. CGI programs also take `Proxy` for the variable `HTTP_PROXY`.
+/// Other fields that name the client. CGI programs also read `Proxy` as the variable `HTTP_PROXY`.
 const CLIENTS: [&str; 3] = ["cf-connecting-ip", "proxy", "true-client-ip"];
-/// To be written with `-` alone.
+/// Fields of which a spelling with `_` is removed.
 const FRAMING: [&str; 3] = ["content-length", "proxy-authorization", "transfer-encoding"];
-/// By which a server could take another method or path than the request line's.
+/// Fields from which a server could take another method or path than the request line has.
 const OVERRIDES: [&str; 15] = [
     "x-envoy-original-method",
     "x-envoy-original-path",
@@ -62,7 +62,7 @@ const OVERRIDES: [&str; 15] = [
 impl Hygiene {
     pub fn new(config: &Config, upstream: &UpstreamConfig) -> Self {
         let via = |version: &str| {
-            // A pseudonym is a token (checked when the configuration was read), so the value is always valid.
+            // The configuration accepts only a token as the pseudonym, so the value is always valid.
             HeaderValue::try_from(format!("{version} {}", config.via))
                 .unwrap_or(HeaderValue::from_static("1.1 gateway"))
         };
@@ -76,11 +76,11 @@ impl Hygiene {
         }
     }
 
-    /// Makes a client's fields into those of the forwarded request, but for `Host` and `Authorization`. Returns the protocol that
-    /// the client wants to switch to, if it may.
+    /// Turns the client's fields into those of the forwarded request, except `Host` and `Authorization`. Returns the protocol that
+    /// the client may switch to.
     pub fn request(&self, headers: &mut HeaderMap, version: Version) -> Option<UpgradeWish> {
         let upgrade = (version == Version::HTTP_11 && named_in(headers, &CONNECTION, "upgrade"))
-            .then(|| UpgradeWish::of(headers))
+            .then(|| UpgradeWish::from_headers(headers))
             .flatten();
         let trailers = named_in(headers, &TE, "trailers");
         remove_named_by_connection(headers);
@@ -108,17 +108,17 @@ impl Hygiene {
         upgrade
     }
 
-    /// Makes the upstream's fields into those of the forwarded response.
+    /// Turns the upstream's fields into those of the forwarded response.
     pub fn response(&self, headers: &mut HeaderMap) {
         remove_named_by_connection(headers);
         remove_where(headers, |name| {
-            // Another address of the upstream, for who is connected to it.
+            // Alt-Svc names another address of the upstream, which would bypass the gateway.
             is_hop_by_hop(name) || *name == ALT_SVC || (*name == SET_COOKIE && !self.pass_cookies)
         });
         self.locations.rewrite(headers);
     }
 
-    /// Whether a request's field is for this gateway, or could pass for a credential or an identity upstream.
+    /// Whether a request field addresses this gateway, or could look like a credential or an identity to the upstream.
     fn ends_here(&self, name: &HeaderName) -> bool {
         if is_hop_by_hop(name) || *name == AUTHORIZATION || *name == HOST || *name == FORWARDED || *name == TE {
             return true;
@@ -127,7 +127,7 @@ impl Hygiene {
             return !self.pass_cookies;
         }
         let name = name.as_str();
-        // CGI and its heirs (PHP) read `_` as `-`.
+        // CGI, and PHP after it, make no difference between `_` and `-`.
         if name.contains('_') {
             let dashed = name.replace('_', "-");
             return FRAMING.contains(&dashed.as_str()) || self.is_clients(&dashed);
@@ -140,7 +140,7 @@ impl Hygiene {
     }
 }
 
-/// Who the client is, or what it may.
+/// Whether the field says who the client is, or what it may do.
 fn is_clients(name: &str) -> bool {
     match name.as_bytes() {
         [b'x', b'-', ..] => name == X_PROXY_KEY || name == X_REAL_IP || name.starts_with(X_FORWARDED),
@@ -151,11 +151,11 @@ fn is_clients(name: &str) -> bool {
 // === impl UpgradeWish ===
 
 impl UpgradeWish {
-    /// `None` too where HTTP itself would run in the tunnel (`h2c`): its requests would pass no guard and carry no token of ours.
-    fn of(headers: &HeaderMap) -> Option<Self> {
+    /// Also returns `None` if HTTP itself would run in the tunnel (`h2c`): its requests would pass no guard and carry no token.
+    fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(UPGRADE).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-        // It is passed on as it stands: an upstream must not find more in it than was looked at.
+        // The value is forwarded unchanged, so it must not contain more than was checked.
         line.to_str().ok()?;
         let is_http = |protocol: &str| {
             let name = protocol.split('/').next().unwrap_or_default().trim();
@@ -166,8 +166,8 @@ impl UpgradeWish {
     }
 }
 
-/// Makes a body's trailers, either way, into those that are forwarded. What frames a message, routes it or says who sent it is not
-/// for trailers (RFC 9110 §6.5.1): a server that merges them would take it all the same.
+/// Removes trailers that must not be forwarded, in either direction. Fields that frame or route a message, or name its sender, are not
+/// allowed in trailers (RFC 9110 §6.5.1), but a server that merges trailers would obey them.
 pub fn trailers(trailers: &mut HeaderMap) {
     remove_where(trailers, |name| {
         let credential = *name == AUTHORIZATION || *name == COOKIE || *name == SET_COOKIE || *name == FORWARDED;
@@ -177,14 +177,14 @@ pub fn trailers(trailers: &mut HeaderMap) {
     });
 }
 
-/// Whether a value begins or ends with whitespace. HTTP/1 has it around a value, and HTTP/2 in it, where it is malformed
+/// Whether a value begins or ends with whitespace. In HTTP/1 that is not part of the value. In HTTP/2 it is, and is malformed
 /// (RFC 9113 §8.2.1).
 pub fn has_padding(headers: &HeaderMap) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     headers.values().map(HeaderValue::as_bytes).any(|value| is_blank(value.first()) || is_blank(value.last()))
 }
 
-/// RFC 9110 §7.6.1. `Trailer` is not among them: hyper's HTTP/1 encoder sends the trailer fields that it names and no others.
+/// RFC 9110 §7.6.1. `Trailer` stays, because hyper's HTTP/1 encoder sends only the trailer fields that it names.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == TRANSFER_ENCODING
@@ -196,14 +196,14 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    // Mostly there are one or two: looked for by one pass, instead of a dozen look-ups by name.
+    // Few fields are unwanted. One pass finds them with less work than a dozen look-ups by name.
     while let Some(name) = headers.keys().find(|name| unwanted(name)).cloned() {
         headers.remove(name);
     }
 }
 
-/// Drops the fields that `Connection` names. Those that frame the message or that hyper reads stay: a client must not be able to
-/// take them away by naming them.
+/// Removes the fields that `Connection` names. Fields that frame the message or that hyper reads stay: a client must not be able to
+/// remove them.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     if !headers.contains_key(CONNECTION) {
         return;
@@ -218,7 +218,7 @@ fn remove_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// This gateway meets `Expect: 100-continue` itself. The upstream would answer it a second time, or with 417.
+/// hyper answers `Expect: 100-continue` itself. The upstream would answer it a second time, or with 417.
 fn remove_met_expectation(headers: &mut HeaderMap) {
     let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if headers.contains_key(EXPECT) && headers.get_all(EXPECT).iter().all(is_met) {
@@ -226,14 +226,14 @@ fn remove_met_expectation(headers: &mut HeaderMap) {
     }
 }
 
-/// HTTP/2 clients may send a cookie's parts as fields of their own; elsewhere it is one (RFC 9113 §8.2.3).
+/// HTTP/2 clients may split `Cookie` into several fields, which must be joined for other protocols (RFC 9113 §8.2.3).
 fn join_crumbs(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(COOKIE).iter();
     if crumbs.nth(1).is_none() {
         return;
     }
     let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    // Field values joined by valid bytes are one again.
+    // Valid values that are joined by valid bytes are valid.
     if let Ok(mut cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         cookie.set_sensitive(true);
         headers.insert(COOKIE, cookie);
@@ -249,14 +249,14 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     headers
         .get_all(name)
         .into_iter()
-        // Bytes: a member that is no token must not hide those beside it.
+        // Bytes, not text: a member that is not a token must not hide the others.
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(|member| member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
         .filter_map(|member| std::str::from_utf8(member).ok())
         .filter(|member| !member.is_empty())
 }
 
-/// No `Accept`, or exactly `*/*`: what Laravel does not take for a wish for JSON.
+/// No `Accept`, or exactly `*/*`: for these, Laravel does not respond with JSON.
 fn accepts_anything(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(ACCEPT).iter();
     match (values.next(), values.next()) {

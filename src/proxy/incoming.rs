@@ -1,9 +1,9 @@
-//! What the client sends, as hyper gives it, and what becomes of the rest once the request is answered.
+//! The body of a client's request as hyper delivers it, and what happens to the rest of it after the response.
 //!
-//! An HTTP/2 client may be answered before it has sent everything. To drop the rest resets its stream, with NO_ERROR (RFC 9113 §8.1),
-//! and what is on its way by then comes to a stream that is closed. h2 remembers 50 such streams, each for a second. What comes for
-//! others counts against the connection, and ends it behind the 256th, with all other requests on it. So a rest that is short, and
-//! comes soon, is read and thrown away; a drain waits for it, as for any stream.
+//! An HTTP/2 client may get a response before it has sent everything. To drop the rest resets the stream with NO_ERROR
+//! (RFC 9113 §8.1). The frames that are on their way then arrive on a closed stream. h2 remembers 50 such streams, each for a second.
+//! Frames of other streams count against the connection, and the 256th ends it with all its requests. So a short rest that arrives
+//! soon is read and dropped. A drain waits for it, as for any stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,26 +18,26 @@ use hyper::body::Incoming;
 
 /// The body of a client's request.
 pub struct ClientIncoming {
-    /// `None`: it is being dropped.
+    /// `None`: this value is being dropped, or the rest is being discarded.
     incoming: Option<Incoming>,
     is_http2: bool,
-    /// HTTP/1: its rest is so short that it is read before a refusal, which else would end the connection.
+    /// HTTP/1 only: the body is short enough to read its rest before a refusal, so that the connection survives.
     is_short: bool,
 }
 
-/// What is read of a body that nobody wants any more: to read on costs less than a new connection, up to here.
+/// How much of an unwanted body is read, in bytes: up to this size, that costs less than a new connection.
 const SHORT: u64 = 64 * 1024;
 const SOON: Duration = Duration::from_secs(1);
 
-/// How long a refusal waits for the rest of a short body. It was sent with its head, or right behind it.
+/// How long a refusal waits for the rest of a short body, which usually arrives with its head.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
 // === impl ClientIncoming ===
 
 impl ClientIncoming {
-    pub fn of(request: Request<Incoming>) -> Request<Self> {
+    pub fn wrap(request: Request<Incoming>) -> Request<Self> {
         let is_http2 = request.version() == Version::HTTP_2;
-        // Who expects 100 (Continue) does not send it.
+        // A client that expects 100 (Continue) does not send its body yet.
         let may_come = !is_http2 && !request.headers().contains_key(EXPECT);
         request.map(|incoming| {
             let is_short = may_come && !incoming.is_end_stream() && incoming.size_hint().lower() <= SHORT;
@@ -49,8 +49,8 @@ impl ClientIncoming {
         self.is_http2
     }
 
-    /// Takes the rest of a body whose request is refused, so that an HTTP/1 connection can go on. Of what is long, or does not come
-    /// at once, nothing is waited for: the answer then says that the connection ends.
+    /// Reads the rest of the body of a refused request, so that an HTTP/1 connection can continue. It does not wait for a long body,
+    /// or for one that does not arrive at once. hyper then ends the connection with the response.
     pub async fn discard(mut self) {
         if self.is_short
             && let Some(incoming) = self.incoming.take()
@@ -82,7 +82,7 @@ impl Body for ClientIncoming {
 
 impl Drop for ClientIncoming {
     fn drop(&mut self) {
-        // In a task, and so on a worker: where its runtime is shut down, a new task is dropped at once.
+        // Only within a task, which means on a worker: a runtime that shuts down drops a new task at once.
         if self.is_http2
             && tokio::task::try_id().is_some()
             && let Some(incoming) = self.incoming.take()
@@ -92,16 +92,15 @@ impl Drop for ClientIncoming {
     }
 }
 
-/// Reads what is left of a body, if it is short and comes soon. On a worker alone.
+/// Reads the rest of a body in a task, if it is short and arrives soon. To be called on a worker.
 pub fn read_rest<B: Body<Data = Bytes> + Unpin + 'static>(body: B) {
     if body.is_end_stream() || body.size_hint().lower() > SHORT {
         return;
     }
-    // Too slow is too long as well.
     tokio::task::spawn_local(tokio::time::timeout(SOON, discard(body)));
 }
 
-/// Reads to the end, or as much as is short.
+/// Reads until the end, or until more than [`SHORT`] bytes have arrived.
 async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
     let mut left = SHORT;
     while let Some(Ok(frame)) = body.frame().await {

@@ -1,6 +1,6 @@
-//! `Location` and `Content-Location` that name the upstream become references through this gateway.
+//! Rewrites `Location` and `Content-Location` that name the upstream into references through this gateway.
 //!
-//! A client that followed them as they are would go past the gateway, without a token.
+//! A client that followed the original value would bypass the gateway and have no token.
 
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, HeaderValue};
@@ -8,14 +8,14 @@ use http::{HeaderMap, HeaderValue};
 use super::guard::prefix_escape::has_dot_segment;
 use crate::config::Origin;
 
-/// What the upstream calls itself.
+/// The origin and the path prefix of the upstream.
 #[derive(Clone, Debug)]
 pub(super) struct Locations {
     host: String,
     port: u16,
-    /// Whether a reference without a port means the upstream.
+    /// Whether a reference without a port names the upstream.
     is_default_port: bool,
-    /// Empty, or a path without a `/` at its end.
+    /// Empty, or a path that does not end with `/`.
     prefix: String,
 }
 
@@ -44,14 +44,14 @@ impl Locations {
         }
     }
 
-    /// The path behind the prefix, with query and fragment. `None`: the value stays as it is.
+    /// Returns the path after the prefix, with query and fragment. Returns `None` if the value stays unchanged.
     pub(super) fn reference(&self, value: &[u8]) -> Option<Vec<u8>> {
-        // Browsers drop blanks and control characters, and take `\` for `/`.
+        // Browsers drop spaces and control characters, and read `\` as `/`.
         if value.iter().any(|byte| *byte <= b' ' || *byte == 0x7f || *byte == b'\\') {
             return None;
         }
         if self.prefix.is_empty() && value.starts_with(b"/") && !value.starts_with(b"//") {
-            // It means the same here.
+            // Without a prefix, the path is the same on this gateway.
             return None;
         }
         let target = self.below_host(value)?;
@@ -61,13 +61,13 @@ impl Locations {
         let below = path.strip_prefix(self.prefix.as_bytes())?;
         let below = match below {
             b"" => b"/",
-            // The host's own file could be meant, or another one's: `//host` is a reference to another host.
+            // `//host` would be a reference to another host.
             [b'/', b'/', ..] => return None,
             [b'/', ..] => below,
             // `/v10` is not below `/v1`.
             _ => return None,
         };
-        // It leaves the prefix, or `/..//host`, which some clients resolve to `//host`.
+        // A dot segment can leave the prefix. Some clients also resolve `/..//host` to `//host`.
         let could_leave = !self.prefix.is_empty() || path.windows(2).any(|pair| pair == b"//");
         if could_leave && std::str::from_utf8(path).is_ok_and(has_dot_segment) {
             return None;
@@ -75,8 +75,8 @@ impl Locations {
         Some([below, rest].concat())
     }
 
-    /// What follows the upstream's host. `None`: another host, or a reference that is relative to the request's path, which is the
-    /// same below the prefix.
+    /// Returns what follows the upstream's host. Returns `None` for another host, and for a reference that is relative to the path of
+    /// the request, which needs no rewriting.
     fn below_host<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
         let colon = value.iter().position(|byte| matches!(byte, b':' | b'/' | b'?' | b'#'));
         let (scheme, rest) = match colon.filter(|colon| value.get(*colon) == Some(&b':')) {
@@ -94,7 +94,7 @@ impl Locations {
         self.is_named(std::str::from_utf8(authority).ok()?, scheme).then_some(target)
     }
 
-    /// `default`: the default port of the reference's scheme; it has the upstream's if it names none.
+    /// `default`: the default port of the reference's scheme. `None`: the reference has no scheme, so the upstream's applies.
     fn is_named(&self, authority: &str, default: Option<u16>) -> bool {
         let (host, port) = match authority.rfind(':') {
             Some(colon) if !authority[colon..].contains(']') => (&authority[..colon], &authority[colon + 1..]),
@@ -110,7 +110,7 @@ impl Locations {
         };
         let is_port = match port {
             Some(port) if port == self.port => true,
-            // `http:` instead of `https:` is the same server, too.
+            // `http:` instead of `https:` means the same server.
             Some(port) => self.is_default_port && Some(port) == default,
             None => self.is_default_port,
         };
@@ -128,9 +128,8 @@ fn default_port(scheme: &[u8]) -> Option<u16> {
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl Locations {
-    /// Of an upstream's origin.
     #[allow(clippy::panic, reason = "for tests")]
-    pub(super) fn of(origin: &str, prefix: &str) -> Self {
+    pub(super) fn from_text(origin: &str, prefix: &str) -> Self {
         let uri: http::Uri = origin.parse().unwrap_or_else(|_| panic!("{origin}"));
         let parts = uri.into_parts();
         match (parts.scheme, parts.authority) {
@@ -147,7 +146,7 @@ mod tests {
     use super::Locations;
 
     fn reference(origin: &str, prefix: &str, value: &str) -> Option<String> {
-        let reference = Locations::of(origin, prefix).reference(value.as_bytes());
+        let reference = Locations::from_text(origin, prefix).reference(value.as_bytes());
         reference.map(|reference| String::from_utf8(reference).unwrap())
     }
 
@@ -245,7 +244,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a client makes of a rewritten value, with the gateway as its base, is what it would have made of the value itself.
+        /// A client that resolves the rewritten value against the gateway asks for the path that the original value named.
         #[test]
         fn a_reference_is_a_path_on_this_host(
             origin in prop::sample::select(vec!["https://api.example", "http://127.0.0.1:9000"]),
@@ -268,7 +267,7 @@ mod tests {
 
         #[test]
         fn any_value_is_read(value in prop::collection::vec(any::<u8>(), 0..60)) {
-            Locations::of("https://api.example", "/v1").reference(&value);
+            Locations::from_text("https://api.example", "/v1").reference(&value);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The minimum rate of a request body (`guard.min_body_rate`).
 //!
-//! Only the time in which the client's next piece is awaited counts: an upstream that reads slowly is not the client's fault.
+//! Only the time counts in which the proxy waits for the client. A slow upstream is not the client's fault.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A body may be slow for this long.
+/// The rate is not checked for this long.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How fast one body has come so far.
+/// The average rate of one body.
 pub struct Pace {
-    /// Bytes per second, not 0.
+    /// Bytes per second. Not 0.
     min: u64,
     received: u64,
     waited: Duration,
-    /// Since when the next piece is awaited.
+    /// When the present wait for a piece began.
     since: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -29,13 +29,13 @@ impl Pace {
         Self { min, received: 0, waited: Duration::ZERO, since: None, sleep: None }
     }
 
-    /// A piece has come.
+    /// A piece arrived.
     pub fn moved(&mut self, bytes: usize) {
         self.received += bytes as u64;
         self.waited += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
     }
 
-    /// No piece is there: whether the body is too slow by now.
+    /// To be called while there is no piece. Returns whether the body is too slow.
     pub fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
         let deadline = since + allowed(self.received, self.min).saturating_sub(self.waited);
@@ -47,7 +47,7 @@ impl Pace {
     }
 }
 
-/// How long a client may take for so many bytes.
+/// How long a client may take for this many bytes.
 fn allowed(received: u64, min: u64) -> Duration {
     GRACE.max(Duration::from_millis(received.saturating_mul(1000) / min.max(1)))
 }
@@ -65,7 +65,7 @@ mod tests {
         }
     }
 
-    /// After how many seconds a client is too slow that sends so many bytes a second, for a part of which the upstream is waited for.
+    /// Returns after how many seconds a client is too slow. It sends `bytes` per second, and the upstream causes a part of each wait.
     async fn ends_after(bytes: usize) -> u64 {
         let mut pace = Pace::new(100);
         let began = Instant::now();

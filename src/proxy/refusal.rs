@@ -1,4 +1,4 @@
-//! Whether an answer says that the token was refused. A pure decision, by the profile's patterns.
+//! Whether a response refuses the token: a pure decision, by the patterns of the profile.
 
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use super::challenge::{Challenge, challenges};
 use crate::config::{RefusalPattern, RefusalSign};
 
-/// What counts as a refused token (`upstream.refusal`).
+/// The responses that refuse the token (`upstream.refusal`).
 #[derive(Clone, Debug)]
 pub struct Refusals(Vec<RefusalPattern>);
 
@@ -18,7 +18,7 @@ impl Refusals {
     }
 
     pub fn is_refusal(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        // Nearly every answer is a success: nothing below is looked at.
+        // Most responses are a success, which needs no further check.
         !status.is_success() && self.0.iter().any(|pattern| matches(pattern, status, headers))
     }
 }
@@ -39,14 +39,14 @@ fn matches(pattern: &RefusalPattern, status: StatusCode, headers: &HeaderMap) ->
     }
 }
 
-/// Whether a 401 may be about the token. Most servers say nothing more, and then it is.
+/// Whether a 401 may concern the token. It does if it has no challenge, as with most servers.
 fn may_be_the_token(challenges: &[Challenge]) -> bool {
     let has = |error| challenges.iter().any(|challenge| challenge.is_bearer_error(error));
     if has("invalid_token") {
         return true;
     }
     let other_credentials = !challenges.is_empty() && challenges.iter().all(Challenge::asks_for_other_credentials);
-    // A new token has the same scope, and the same request is malformed again.
+    // A new token would have the same scope, and the request would still be malformed.
     !(other_credentials || has("insufficient_scope") || has("invalid_request"))
 }
 

@@ -1,12 +1,12 @@
-//! A request body that can be sent twice: capped, zero-copy, with trailers, and never gathered before it is sent.
+//! A request body that can be sent twice: capped, zero-copy, with trailers, and never collected before it is sent.
 //!
-//! What the client sends streams to the upstream as it comes; each piece is also kept, by reference, as long as the whole body
-//! so far fits `upstream.replay_limit` and the process's `upstream.replay_budget`. A piece over either drops what was kept, and
-//! the body goes on as a plain stream: the cap forfeits the replay, not the request.
+//! The body streams to the upstream as it arrives. Each piece is also kept by reference, while the body so far fits
+//! `upstream.replay_limit` and `upstream.replay_budget`. A piece that exceeds either one drops the kept pieces, and the body continues
+//! as a plain stream: a large body forfeits the replay, not the request.
 //!
-//! An attempt holds the body by a **revocable** right: where the upstream answers before the client has sent everything, the
-//! first attempt may still be reading it. [`ReplayBuffer::replay`] revokes that attempt, whose next poll is an error that makes hyper end
-//! it, and the new attempt repeats what was kept and goes on reading where the old one stopped.
+//! The upstream may respond before the client has sent everything, while the first attempt is still reading the body. So an attempt
+//! can be **revoked**. [`ReplayBuffer::replay`] revokes the present attempt, whose next poll returns an error that makes hyper end it.
+//! The new attempt repeats the kept pieces, and continues where the old one stopped.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -20,20 +20,20 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-/// Bytes kept for replays by the whole process.
+/// How many more bytes may be kept for replays (`upstream.replay_budget`). Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget {
     left: Arc<AtomicUsize>,
 }
 
-/// The right to replay a body. [`ReplayBuffer::attempt`] was made with it.
+/// The pieces of a body, for a replay.
 pub struct ReplayBuffer<B> {
-    shared: Rc<RefCell<Shared<B>>>,
+    shared: Rc<RefCell<State<B>>>,
 }
 
-/// One attempt's reading of the body.
+/// The body as one attempt reads it.
 pub struct AttemptBody<B> {
-    shared: Rc<RefCell<Shared<B>>>,
+    shared: Rc<RefCell<State<B>>>,
     number: u32,
     /// How many of the kept pieces this attempt has sent.
     sent: usize,
@@ -42,46 +42,46 @@ pub struct AttemptBody<B> {
     trailers_sent: bool,
 }
 
-/// Why a body ended before its end.
+/// Why a body ended too early.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError<E> {
-    /// A newer attempt has taken the body over.
+    /// A newer attempt reads the body now.
     #[error("this attempt was given up for a replay")]
     Revoked,
     #[error(transparent)]
     Source(E),
 }
 
-/// Whose turn it is with the client's body.
+/// Who must act next for the body to continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The client's: its next piece is waited for.
+    /// The client: it owes the next piece.
     Awaited,
-    /// The upstream's: it was given a piece then, and has not asked for the next.
+    /// The upstream: it got a piece at this time, and has not asked for the next.
     Given(Instant),
-    /// It has ended.
+    /// Nobody: the body ended at this time.
     Ended(Instant),
 }
 
-/// What polling a body gives.
+/// The result of polling a body.
 type Polled<E> = Poll<Option<Result<Frame<Bytes>, AttemptError<E>>>>;
 
-struct Shared<B> {
+struct State<B> {
     rest: B,
     pieces: Pieces,
     end: End,
     progress: Progress,
-    /// Its length was known before it came.
+    /// The length of the body was announced.
     sized: bool,
     /// The number of the attempt that may read.
     reader: u32,
-    /// Of the attempt that read last: a revoked attempt is woken so that it notices.
+    /// The waker of the present attempt: a revoked attempt must wake to notice.
     waker: Option<Waker>,
     limit: usize,
     budget: Budget,
 }
 
-/// A body that is not kept whole can't be taken for one that is.
+/// Makes it impossible to replay a body of which a part is missing.
 enum Pieces {
     Whole { list: Vec<Bytes>, bytes: usize },
     Dropped,
@@ -90,7 +90,7 @@ enum Pieces {
 enum End {
     NotYet,
     Reached(Option<HeaderMap>),
-    /// It ended in an error: what was kept is not the whole.
+    /// The body ended in an error, so the kept pieces are not all.
     Failed,
 }
 
@@ -113,9 +113,9 @@ impl Budget {
 // === impl ReplayBuffer ===
 
 impl<B: Body<Data = Bytes> + Unpin> ReplayBuffer<B> {
-    /// The body's first attempt, and the right to another. `limit`: bytes.
+    /// Also returns the body of the first attempt. `limit`: in bytes.
     pub fn new(body: B, limit: usize, budget: &Budget) -> (Self, AttemptBody<B>) {
-        let shared = Shared {
+        let state = State {
             sized: body.size_hint().exact().is_some(),
             rest: body,
             pieces: Pieces::Whole { list: Vec::new(), bytes: 0 },
@@ -126,19 +126,19 @@ impl<B: Body<Data = Bytes> + Unpin> ReplayBuffer<B> {
             limit,
             budget: budget.clone(),
         };
-        let kept = Self { shared: Rc::new(RefCell::new(shared)) };
+        let kept = Self { shared: Rc::new(RefCell::new(state)) };
         let attempt = kept.attempt(0);
         (kept, attempt)
     }
 
-    /// A body that is streamed and not kept: one attempt is all that can be had.
+    /// A body that is streamed and not kept: it cannot be replayed.
     pub fn streamed(body: B, budget: &Budget) -> (Self, AttemptBody<B>) {
         let (kept, attempt) = Self::new(body, 0, budget);
         kept.shared.borrow_mut().drop_pieces();
         (kept, attempt)
     }
 
-    /// Whether all that was read so far is kept.
+    /// Whether everything that was read so far is kept.
     pub fn is_whole(&self) -> bool {
         let shared = self.shared.borrow();
         matches!((&shared.pieces, &shared.end), (Pieces::Whole { .. }, End::NotYet | End::Reached(..)))
@@ -148,7 +148,7 @@ impl<B: Body<Data = Bytes> + Unpin> ReplayBuffer<B> {
         self.shared.borrow().progress
     }
 
-    /// Revokes the present attempt and begins another with the first byte; `None` where not everything was kept.
+    /// Revokes the present attempt, and begins another one with the first byte. Returns `None` if not everything was kept.
     pub fn replay(&self) -> Option<AttemptBody<B>> {
         if !self.is_whole() {
             return None;
@@ -164,7 +164,7 @@ impl<B: Body<Data = Bytes> + Unpin> ReplayBuffer<B> {
         Some(self.attempt(number))
     }
 
-    /// There will be no replay: what is there goes with the next piece that comes, and nothing more is kept.
+    /// There will be no replay. The next piece drops the kept ones, and nothing more is kept.
     pub fn release(&self) {
         self.shared.borrow_mut().limit = 0;
     }
@@ -173,7 +173,7 @@ impl<B: Body<Data = Bytes> + Unpin> ReplayBuffer<B> {
         AttemptBody { shared: Rc::clone(&self.shared), number, sent: 0, sent_bytes: 0, trailers_sent: false }
     }
 
-    /// Lets `look` see the client's body itself.
+    /// Passes the client's body to `look`.
     pub fn with_source<T>(&self, look: impl FnOnce(&B) -> T) -> T {
         look(&self.shared.borrow().rest)
     }
@@ -217,8 +217,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AttemptBody<B> {
             End::Reached(..) | End::Failed => SizeHint::with_exact(0),
         };
         let mut hint = SizeHint::new();
-        // Framed as it was before: a replay that knew its length would have no place for trailers.
-        // The upper bound first: a lower bound over the present upper one is a panic.
+        // A replay is framed like the first attempt: with a known length there would be no place for trailers.
+        // The upper bound is set first, because a lower bound above the present upper one panics.
         if shared.sized
             && let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(unsent))
         {
@@ -230,7 +230,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AttemptBody<B> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> AttemptBody<B> {
-    fn poll_shared(&mut self, shared: &mut Shared<B>, cx: &mut Context<'_>) -> Polled<B::Error> {
+    fn poll_shared(&mut self, shared: &mut State<B>, cx: &mut Context<'_>) -> Polled<B::Error> {
         if let Pieces::Whole { list, .. } = &shared.pieces
             && let Some(piece) = list.get(self.sent)
         {
@@ -244,7 +244,7 @@ impl<B: Body<Data = Bytes> + Unpin> AttemptBody<B> {
                 return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
             }
             End::Reached(..) => return Poll::Ready(None),
-            // Never an end: what was cut would pass for whole.
+            // An error, not an end: a body that was cut must not look complete.
             End::Failed => return Poll::Ready(Some(Err(AttemptError::Revoked))),
             End::NotYet => {}
         }
@@ -277,7 +277,7 @@ impl<B: Body<Data = Bytes> + Unpin> AttemptBody<B> {
                     shared.end = End::Reached(Some(trailers.clone()));
                     self.trailers_sent = true;
                 } else {
-                    // A kind of frame that is not known here passes, and can't be repeated.
+                    // An unknown kind of frame passes, and cannot be repeated.
                     shared.drop_pieces();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -285,8 +285,8 @@ impl<B: Body<Data = Bytes> + Unpin> AttemptBody<B> {
         }
     }
 
-    /// Whether nothing more comes.
-    fn has_ended(&self, shared: &Shared<B>) -> bool {
+    /// Whether this attempt has sent everything.
+    fn has_ended(&self, shared: &State<B>) -> bool {
         let unsent = matches!(&shared.pieces, Pieces::Whole { list, .. } if self.sent < list.len());
         match &shared.end {
             _ if unsent => false,
@@ -297,10 +297,10 @@ impl<B: Body<Data = Bytes> + Unpin> AttemptBody<B> {
     }
 }
 
-// === impl Shared ===
+// === impl State ===
 
-impl<B> Shared<B> {
-    /// Keeps a piece, or drops everything where it does not fit. Returns whether it was kept.
+impl<B> State<B> {
+    /// Keeps a piece. Drops everything if it does not fit. Returns whether the piece was kept.
     fn keep(&mut self, data: &Bytes) -> bool {
         let Pieces::Whole { list, bytes } = &mut self.pieces else { return false };
         if data.len() <= self.limit.saturating_sub(*bytes) && self.budget.take(data.len()) {
@@ -319,7 +319,7 @@ impl<B> Shared<B> {
     }
 }
 
-impl<B> Drop for Shared<B> {
+impl<B> Drop for State<B> {
     fn drop(&mut self) {
         self.drop_pieces();
     }

@@ -1,9 +1,9 @@
-//! The path of `upstream.url`, put before the request's own.
+//! Prepends the path of `upstream.url` to the path of a request.
 
 use http::Uri;
 use http::uri::PathAndQuery;
 
-/// Empty, or a path without a `/` at its end.
+/// Empty, or a path that does not end with `/`.
 #[derive(Clone, Debug)]
 pub struct Prefix(String);
 
@@ -14,7 +14,7 @@ impl Prefix {
         Self(prefix.to_owned())
     }
 
-    /// Path and query stay as they are, byte for byte, behind the prefix. `None`: too long together.
+    /// Keeps path and query byte for byte. Returns `None` if the result is too long.
     pub fn before(&self, uri: Uri) -> Option<Uri> {
         if self.0.is_empty() {
             return Some(uri);

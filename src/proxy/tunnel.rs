@@ -1,4 +1,5 @@
-//! A switched protocol (RFC 9110 §7.8; WebSocket): bytes both ways until one side ends or both are idle for too long.
+//! A tunnel after a protocol switch (RFC 9110 §7.8; WebSocket): copies bytes both ways until both sides end, one fails, or both are
+//! idle for too long.
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use super::headers::Hygiene;
 use super::in_flight::Place;
 use crate::upstream::pool::UpstreamBody;
 
-/// Bytes read at a time, each way.
+/// The size of the buffer for each direction, in bytes.
 const PIECE: usize = 16 * 1024;
 
-/// Answers 101 to the client and joins the two connections once both have switched.
+/// Returns the 101 for the client, and joins the two connections when both have switched.
 pub fn switch(
     mut response: Response<UpstreamBody>,
     downstream: OnUpgrade,
@@ -50,10 +51,10 @@ pub fn switch(
 async fn join(downstream: Upgraded, upstream: Upgraded, idle: Duration) {
     let (client_read, client_write) = tokio::io::split(TokioIo::new(downstream));
     let (server_read, server_write) = tokio::io::split(TokioIo::new(upstream));
-    // One side may be silent for long while the other talks: the limit is on both together.
+    // The limit applies to both directions together: one side may be silent while the other one sends.
     let moved = std::cell::Cell::new(Instant::now());
     let both = async {
-        // Ended both ways, or broken one way: then the other has nobody to talk to.
+        // Ends when both directions have ended, or one has failed.
         let _ = tokio::try_join!(carry(client_read, server_write, &moved), carry(server_read, client_write, &moved));
     };
     let silence = async {

@@ -1,4 +1,4 @@
-//! What follows an attempt: its answer is passed on, or the request is sent again, with a newer token or on another connection.
+//! What follows an attempt: its response is passed on, or the request is sent again, with a newer token or on another connection.
 
 use std::sync::Arc;
 
@@ -18,18 +18,18 @@ use crate::upstream::pool::UpstreamBody;
 /// What follows an attempt.
 pub(super) enum Judgement {
     PassOn(Response<UpstreamBody>),
-    /// Its connection failed it, and it may be sent again.
+    /// The connection failed, and the request may be sent again.
     Resend,
-    /// The token was refused, for the first time. Boxed, since it is kept while another token is waited for.
+    /// The token was refused for the first time. Boxed, because it is stored while the request waits for another token.
     Refused(Box<Response<UpstreamBody>>),
 }
 
 /// What has happened to a request so far.
 #[derive(Default)]
 pub(super) struct History {
-    /// A first refusal was met.
+    /// The upstream refused the token once.
     refused: bool,
-    /// It was sent again for its connection's sake.
+    /// The request was sent again because its connection failed.
     resent: bool,
     pub(super) replayed: Option<ReplayReason>,
 }
@@ -37,20 +37,20 @@ pub(super) struct History {
 // === impl Authorizer ===
 
 impl Authorizer {
-    /// Takes note of an attempt's outcome, and says what follows.
+    /// Records the outcome of an attempt, and decides what follows.
     pub(super) fn judge(
         &self,
         outcome: Result<Response<UpstreamBody>, NoResponse>,
         began: Instant,
         token: &LiveToken,
-        kept: Option<&ReplayBuffer<ClientBody>>,
+        buffer: Option<&ReplayBuffer<ClientBody>>,
         history: &mut History,
         method: &Method,
     ) -> Result<Judgement, Failure> {
         let response = match outcome {
             Ok(response) => response,
             Err(attempted) => {
-                self.may_resend(method, attempted, kept, history)?;
+                self.may_resend(method, attempted, buffer, history)?;
                 return Ok(Judgement::Resend);
             }
         };
@@ -73,20 +73,20 @@ impl Authorizer {
         Ok(Judgement::PassOn(response))
     }
 
-    /// After a first refusal: the token to replay with. `None`: there is no replay, and the refusal is passed on.
+    /// After a first refusal, returns the token for the replay. Returns `None` if the refusal is passed on instead.
     pub(super) async fn newer_token(
         &self,
         token: &LiveToken,
-        kept: Option<&ReplayBuffer<ClientBody>>,
+        buffer: Option<&ReplayBuffer<ClientBody>>,
     ) -> Result<Option<Arc<LiveToken>>, Failure> {
-        if !kept.is_none_or(ReplayBuffer::is_whole) {
+        if !buffer.is_none_or(ReplayBuffer::is_whole) {
             self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
             self.tokens.refused_unreplayable(token);
             return Ok(None);
         }
         match self.tokens.refused(token).await {
-            // What the client went on sending meanwhile may have grown too large to keep.
-            Ok(Refusal::Replay(newer)) if kept.is_none_or(ReplayBuffer::is_whole) => Ok(Some(newer)),
+            // Meanwhile, the body that the client is sending may have become too large to keep.
+            Ok(Refusal::Replay(newer)) if buffer.is_none_or(ReplayBuffer::is_whole) => Ok(Some(newer)),
             Ok(Refusal::Replay(_)) => {
                 self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
                 Ok(None)
@@ -106,10 +106,10 @@ impl Authorizer {
         &self,
         method: &Method,
         attempted: NoResponse,
-        kept: Option<&ReplayBuffer<ClientBody>>,
+        buffer: Option<&ReplayBuffer<ClientBody>>,
         history: &mut History,
     ) -> Result<(), Failure> {
-        if let Some(fault) = kept.and_then(|kept| kept.with_source(ClientBody::fault)) {
+        if let Some(fault) = buffer.and_then(|buffer| buffer.with_source(ClientBody::fault)) {
             return Err(match fault {
                 ClientFault::Stalled => Failure::RequestTimeout(self.idle_timeout),
                 ClientFault::TooSlow => Failure::BodyTooSlow(self.min_body_rate.unwrap_or_default()),
@@ -118,7 +118,7 @@ impl Authorizer {
                 ClientFault::Malformed => Failure::BadRequest("the request's body is malformed"),
             });
         }
-        let whole = kept.is_none_or(ReplayBuffer::is_whole);
+        let whole = buffer.is_none_or(ReplayBuffer::is_whole);
         if !attempted.may_resend(method, whole, history.resent) {
             if let Some(reason) = history.replayed {
                 self.metrics.replay(reason, ReplayOutcome::Failed);

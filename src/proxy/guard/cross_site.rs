@@ -1,8 +1,8 @@
-//! Requests that a browser sends for a page of another site (cross-site request forgery, WebSocket hijacking).
+//! Detects requests that a browser sends for a page of another site (cross-site request forgery, WebSocket hijacking).
 //!
-//! Such a page needs no answer to do harm: a POST without a preflight, or a WebSocket, reaches whatever the browser can reach, which
-//! includes the loopback. Browsers say for whom they ask, and no script can change these fields. A request without them comes
-//! from a program, or from a browser that is too old; neither can be told from the other.
+//! Such a page can do harm without reading a response. A POST without a preflight, or a WebSocket, reaches everything that the browser
+//! can reach, including loopback. Browsers name the page's site in fields that no script can change. A request without these fields
+//! comes from a program or from an old browser, which cannot be distinguished.
 
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,9 +11,9 @@ use crate::config::PageOrigin;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whether it is one. `host`: the host and port that the request asks for. `admitted`: `guard.origins`.
+/// `host`: the host and port of the request's target. `admitted`: `guard.origins`.
 ///
-/// `Sec-Fetch-Site` decides where the browser sends it. It does so for origins that it trusts: HTTPS and the loopback.
+/// `Sec-Fetch-Site` decides if it is present. Browsers send it only to origins that they trust: HTTPS and loopback.
 pub(super) fn is_cross_site(headers: &HeaderMap, host: Option<&str>, admitted: &[PageOrigin]) -> bool {
     let (sites, origins) = (headers.get_all(SEC_FETCH_SITE), headers.get_all(ORIGIN));
     let (has_site, has_origin) = (sites.iter().next().is_some(), origins.iter().next().is_some());

@@ -1,7 +1,8 @@
-//! Heads that hyper accepts, and that another server could read in another way: refused before anything else is looked at.
+//! Refuses heads that hyper accepts but another server could read differently, before any other check.
 //!
-//! What hyper mends, the server has watched for ([`Ambiguity`]). What hyper itself refuses (conflicting `Content-Length`, a last coding other than `chunked`, `Transfer-Encoding` in HTTP/1.0,
-//! folded lines, blanks before a colon, control characters) never comes here.
+//! hyper repairs some ambiguities silently. `downstream` detects those in the raw bytes and reports them as an [`Ambiguity`]. hyper
+//! itself refuses others: conflicting `Content-Length`, a last coding other than `chunked`, `Transfer-Encoding` in HTTP/1.0, folded
+//! lines, whitespace before a colon, and control characters.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
@@ -29,7 +30,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
         return Err("Host is not a host and an optional port");
     }
     if authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        // RFC 9110 §4.2.4: a sign of a forged target.
+        // RFC 9110 §4.2.4 recommends to treat it as an error, because it is used to disguise a target.
         return Err("the request target holds user information");
     }
     match request.version() {
@@ -39,8 +40,8 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
 }
 
-/// RFC 9112 §6.1: another coding ends with this hop, and nobody here can undo it; repeated, `chunked` is read once by some servers
-/// and twice by others.
+/// RFC 9112 §6.1. A coding other than `chunked` ends at this hop, and this gateway cannot decode it. A repeated `chunked` is decoded
+/// once by some servers and twice by others.
 fn check_coding(headers: &HeaderMap) -> Result<(), &'static str> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -56,14 +57,14 @@ fn check_http2(
     authority: Option<&Authority>,
     host: Option<&[u8]>,
 ) -> Result<(), &'static str> {
-    // RFC 9113 §8.3.1. The library makes an absolute-form target of `?x`, which may be without a path in HTTP/1.1.
+    // RFC 9113 §8.3.1. h2 makes an absolute-form target from `?x`, which needs no path in HTTP/1.1.
     if path.is_some_and(|path| !path.as_str().starts_with('/')) {
         return Err(":path does not begin with a slash");
     }
     if has_padding(headers) {
         return Err("a field's value begins or ends with whitespace");
     }
-    // RFC 9113 §8.1.1: h2 compares the first with the body; an HTTP/1 server might read another.
+    // RFC 9113 §8.1.1: h2 compares the first one with the body, but an HTTP/1 server might read another one.
     if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err("more than one Content-Length");
     }
@@ -77,7 +78,7 @@ fn check_http2(
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2), empty where the target has no authority.
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2). It is empty if the target has no authority.
 fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value.iter().rposition(|byte| *byte == b':') {
         Some(colon) if !value[colon..].contains(&b']') => (&value[..colon], &value[colon + 1..]),

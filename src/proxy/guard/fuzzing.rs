@@ -1,6 +1,6 @@
-//! What the allow-list admits is what a rule covers, however an upstream reads the path.
+//! The allow-list admits exactly the paths that a rule covers, however an upstream reads them.
 //!
-//! An input is a method and a path, and a rule a line:
+//! An input is a method and a path, then one rule per line:
 //!
 //! ```text
 //! GET /api/v2/countries
@@ -37,7 +37,7 @@ pub fn path(data: &[u8]) {
     let admitted = rules(&allow).check_allowed(&method, path, None).is_ok();
     assert_eq!(admitted, read.as_ref().is_some_and(covered), "{method} {path:?} by {texts:?}");
 
-    // A rule without wildcards covers the path that it writes, if that is one that all read alike.
+    // A rule without wildcards covers the path that it spells, if all servers read that path alike.
     for text in texts {
         let Some((_, written)) = text.split_once(' ').filter(|(_, path)| path.starts_with('/') && !path.contains('*'))
         else {
@@ -68,7 +68,7 @@ fn rules(allow: &[AllowRule]) -> Rules {
     Rules { guard, via: "gw".to_owned(), tls: false, has_prefix: false }
 }
 
-/// Servers decode once, twice or not at all, take `\` for `/`, and cut parameters off a segment: the path is the same to all.
+/// Servers decode once, twice or not at all, read `\` as `/`, and remove parameters. The path must mean the same to all of them.
 fn is_read_alike(path: &str, read: &str) {
     let once = decoded(path.as_bytes());
     assert_eq!(once, read.as_bytes(), "{path:?}");
@@ -86,7 +86,7 @@ fn is_read_alike(path: &str, read: &str) {
     }
 }
 
-/// As a lenient server does: what is no encoding stays.
+/// Decodes like a lenient server: bytes that are no valid encoding stay unchanged.
 fn decoded(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut at = 0;
@@ -107,7 +107,7 @@ fn decoded(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The definition, from the end: whether the last segments are covered by the last parts of the pattern.
+/// The definition, evaluated from the end: whether the last parts of the pattern cover the last segments.
 fn covers(pattern: &PathPattern, path: &str) -> bool {
     let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     let mut after = vec![false; segments.len()];

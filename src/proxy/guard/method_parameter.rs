@@ -1,9 +1,9 @@
-//! `_method` in the query, by which Laravel, Symfony and others turn a POST into another method.
+//! Detects `_method` in the query, with which Laravel, Symfony and others turn a POST into another method.
 
-/// Whether a server could find a parameter `_method` in it.
+/// Whether a server could find a parameter `_method` in the query.
 ///
-/// PHP decodes a name, skips blanks before it, takes `.` and blanks for `_`, and cuts it off at `[` and at NUL. Parameters are
-/// separated by `&`, and by `;` where that is so configured.
+/// PHP decodes a name, skips spaces before it, reads `.` and spaces as `_`, and cuts the name at `[` and at NUL. `&` separates
+/// parameters, and `;` may be configured as a separator too.
 pub(super) fn is_in(query: &str) -> bool {
     query.split(['&', ';']).any(|parameter| {
         let name = parameter.split('=').next().unwrap_or_default();
@@ -19,7 +19,7 @@ fn is_method(name: &[u8]) -> bool {
     name.iter().copied().map(known).eq(*b"_method")
 }
 
-/// `+` is a blank; what is no encoding stays.
+/// `+` is a space. Bytes that are no valid encoding stay unchanged.
 fn decode(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -1,19 +1,19 @@
-//! Paths that could leave the path of `upstream.url`, to which they are appended.
+//! Detects paths that could leave the path of `upstream.url`, to which they are appended.
 //!
-//! The proxy sends the path as it came. Whether `/api/v2/../admin` is `/api/admin` is decided by the servers behind it, each by
-//! its own reading: some decode first, some twice, some take `\` for `/` or cut off parameters. A path is refused if any of
-//! these readings has a dot segment.
+//! The proxy forwards the path unchanged. The servers behind it decide whether `/api/v2/../admin` means `/api/admin`, and they differ:
+//! some decode first, some decode twice, some read `\` as `/`, some remove parameters. A path is refused if it has a dot segment in
+//! any of these readings.
 
 use std::borrow::Cow;
 
-/// What ends a segment's name for some servers: a parameter, a query or a fragment that was encoded, a C string.
+/// Characters that end the name of a segment for some servers: a parameter, an encoded query or fragment, a C string.
 const ENDS: &[u8] = b";?#\0";
 
-/// Decoding stops here, although a path could be encoded more often; a path that is still encoded then is refused.
+/// A path that is encoded more often than this is refused.
 const MAX_DECODINGS: usize = 8;
 
-/// Characters that servers turn into `.`, `/` or `\`: UTF-8 that is longer than it may be, and what is the same character under
-/// Unicode's compatibility (NFKC) or Windows' "best fit".
+/// Characters that servers convert to `.`, `/` or `\`: overlong UTF-8, and characters that are equal under Unicode compatibility
+/// (NFKC) or Windows "best fit".
 const LOOKALIKES: &[(&[u8], &[u8])] = &[
     (b"\xc0\xae", b"."),
     (b"\xe0\x80\xae", b"."),
@@ -33,7 +33,7 @@ const LOOKALIKES: &[(&[u8], &[u8])] = &[
     ("\u{ff3c}".as_bytes(), b"/"),
 ];
 
-/// Whether a server could read a dot segment in it.
+/// Whether a server could read a dot segment in the path.
 pub(in crate::proxy) fn has_dot_segment(path: &str) -> bool {
     let mut reading = Cow::Borrowed(path.as_bytes());
     for _ in 0..MAX_DECODINGS {
@@ -48,7 +48,7 @@ pub(in crate::proxy) fn has_dot_segment(path: &str) -> bool {
     true
 }
 
-/// `.` or `..`, for a server that ignores blanks and control characters.
+/// Whether it is `.` or `..` for a server that ignores spaces and control characters.
 fn is_dots(segment: &[u8]) -> bool {
     let name = segment.split(|byte| ENDS.contains(byte)).next().unwrap_or_default();
     let mut dots = 0;
@@ -62,7 +62,7 @@ fn is_dots(segment: &[u8]) -> bool {
     matches!(dots, 1 | 2)
 }
 
-/// Decodes once; what is no encoding stays. `None`: there is nothing to decode.
+/// Decodes once. Bytes that are no valid encoding stay unchanged. Returns `None` if there is nothing to decode.
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if text.iter().all(|byte| byte.is_ascii() && *byte != b'%') {
         return None;
@@ -94,7 +94,7 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
     changed.then_some(decoded)
 }
 
-/// What follows a `%`: two digits, or `u` and four (IIS). Returns the bytes, and what comes behind.
+/// Decodes what follows a `%`: two digits, or `u` and four digits (IIS). Returns the bytes and the rest.
 fn escaped(text: &[u8]) -> Option<(Cow<'static, [u8]>, &[u8])> {
     let number =
         |digits: &[u8]| digits.iter().try_fold(0, |number, digit| Some(number * 16 + char::from(*digit).to_digit(16)?));
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// Each character as some spelling of it, encoded up to three times.
+    /// A spelling of the text, with each character encoded up to three times.
     fn spelt(text: &'static str) -> impl Strategy<Value = String> {
         let one = |byte: u8| {
             (0..4usize, any::<bool>()).prop_map(move |(depth, upper)| {

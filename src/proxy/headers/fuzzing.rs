@@ -1,6 +1,6 @@
-//! What hygiene leaves of any fields is what a rule for each single line leaves of them.
+//! Header hygiene keeps exactly the fields that a rule for each single line keeps.
 //!
-//! An input is a message whose first line says whose fields they are, and under which rules:
+//! An input is a message. Its first line says whose fields they are, and which rules apply:
 //!
 //! ```text
 //! request 1.1 cookies overrides accept
@@ -8,7 +8,7 @@
 //! X-Internal: 1
 //! ```
 //!
-//! Fields of different names have no order among them (RFC 9110 §5.3), and `HeaderMap` keeps none: lines of one name have.
+//! Only lines of the same name have an order (RFC 9110 §5.3), which `HeaderMap` keeps.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::fuzzing::Message;
 /// The values of each name, in the order of their lines.
 type Lines = BTreeMap<String, Vec<Vec<u8>>>;
 
-/// What no request, response or trailer carries on (RFC 9110 §7.6.1).
+/// Fields that no request, response or trailer forwards (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [&str; 7] = [
     "connection",
     "keep-alive",
@@ -30,7 +30,7 @@ const HOP_BY_HOP: [&str; 7] = [
     "transfer-encoding",
     "upgrade",
 ];
-/// What is for the gateway, or says who the client is.
+/// Fields that address the gateway, or name the client.
 const CLIENTS: [&str; 7] =
     ["authorization", "forwarded", "host", "proxy-authorization", "te", "x-proxy-key", "x-real-ip"];
 const OVERRIDES: [&str; 15] = [
@@ -60,7 +60,7 @@ pub fn headers(data: &[u8]) {
         default_accept: has("accept").then_some(HeaderValue::from_static("application/json")),
         pass_cookies: has("cookies"),
         strip_overrides: has("overrides"),
-        locations: Locations::of("https://api.example", "/v1"),
+        locations: Locations::from_text("https://api.example", "/v1"),
     };
     let given = lines(&headers);
     let mut kept = headers;

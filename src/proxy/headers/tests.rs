@@ -7,7 +7,7 @@ fn hygiene() -> Hygiene {
         default_accept: Some(HeaderValue::from_static("application/json, */*;q=0.8")),
         pass_cookies: false,
         strip_overrides: true,
-        locations: Locations::of("https://api.example", "/v1"),
+        locations: Locations::from_text("https://api.example", "/v1"),
     }
 }
 
