@@ -111,7 +111,7 @@ async fn start_again(task: Task, restarts: &Restarts, deaths: &mut Deaths, holds
     match deaths.another(Instant::now(), holds) {
         Next::StartAfter(pause) => {
             restarts.count(task);
-            tracing::error!(task = task.name(), ?pause, "a task died; it is started again");
+            tracing::error!(task = task.name(), ?pause, "a task died: restarting it");
             tokio::time::sleep(pause).await;
             Ok(())
         }

@@ -64,7 +64,7 @@ impl Gateway {
         let metrics = self.metrics.clone();
         catch_unwind(AssertUnwindSafe(|| self.read_again(sources, logs))).map(Some).unwrap_or_else(|_| {
             metrics.task_restart(Task::Reload);
-            tracing::error!("the reload died: change a file, or send SIGHUP, to reload again");
+            tracing::error!("the reload panicked: change a file or send SIGHUP to reload again");
             None
         })
     }
@@ -78,7 +78,7 @@ impl Gateway {
                     tracing::warn!("{warning}");
                 }
                 if let Err(error) = self.apply(loaded, logs) {
-                    tracing::error!(%error, "the changed configuration can't be used: the old one stays");
+                    tracing::error!(%error, "the changed configuration cannot be applied: the old one stays");
                 }
             }
             Err(errors) => tracing::error!(%errors, "the changed configuration is invalid: the old one stays"),

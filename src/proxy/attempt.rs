@@ -79,7 +79,7 @@ impl From<NoResponse> for Failure {
             NoResponse::Stalled(limit) => return Self::WriteTimeout(limit),
             NoResponse::Failed(failure) => failure,
         };
-        tracing::debug!(kind = %failure.kind, reused = failure.reused, source = ?failure.source, "no answer from the upstream");
+        tracing::debug!(kind = %failure.kind, reused = failure.reused, source = ?failure.source, "no response from the upstream");
         match failure.kind {
             FailureKind::Connect(error) => Self::Unreachable(error),
             FailureKind::Protocol | FailureKind::Tls | FailureKind::Reset(_) | FailureKind::Http1Required => {

@@ -37,15 +37,15 @@ pub struct ClientBody {
 /// How a client failed to send its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientFault {
-    #[error("the client's body stalled")]
+    #[error("the request body stalled")]
     Stalled,
-    #[error("the client's body is too slow")]
+    #[error("the request body is too slow")]
     TooSlow,
-    #[error("the client's body is too large")]
+    #[error("the request body is too large")]
     TooLarge,
-    #[error("the client's body broke off")]
+    #[error("the request body ended too early")]
     Broken,
-    #[error("the client's body is malformed")]
+    #[error("the request body is malformed")]
     Malformed,
 }
 
@@ -81,7 +81,7 @@ enum Next {
 
 /// The pause between two pieces of the upstream's body was too long.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the upstream's body stopped for longer than {0:?}")]
+#[error("the upstream sent nothing of the response body for {0:?} (upstream.idle_timeout)")]
 pub struct UpstreamStalled(Duration);
 
 /// A limit on the time between two pieces. The timer exists only after a first wait.

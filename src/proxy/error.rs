@@ -10,7 +10,7 @@ use http::StatusCode;
 use crate::outbound::ConnectError;
 use crate::token::refresher::Unavailable;
 
-/// Why the proxy answers for itself.
+/// Why the proxy sends a response of its own.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error("{0}")]
@@ -19,15 +19,17 @@ pub enum Failure {
     ClientKeyRequired,
     #[error("{0}")]
     NotAllowed(&'static str),
-    #[error("a browser sent this for a page of another site: name its origin in guard.origins, or send a client key")]
+    #[error(
+        "a browser sent this request for a page of another site: name its origin in guard.origins, or send a client key"
+    )]
     CrossSite,
-    #[error("the request's body stopped for longer than {0:?}")]
+    #[error("the client sent nothing of the request body for {0:?} (upstream.idle_timeout)")]
     RequestTimeout(Duration),
-    #[error("the request's body is slower than guard.min_body_rate ({0} bytes per second)")]
+    #[error("the request body is slower than guard.min_body_rate ({0} bytes per second)")]
     BodyTooSlow(u64),
-    #[error("the request's body is larger than guard.max_body_size ({0} bytes)")]
+    #[error("the request body is larger than guard.max_body_size ({0} bytes)")]
     BodyTooLarge(u64),
-    #[error("the request's head is larger than guard.max_header_size ({0} bytes)")]
+    #[error("the request head is larger than guard.max_header_size ({0} bytes)")]
     HeadersTooLarge(usize),
     #[error(
         "the request names a host that is not on guard.hosts: use the address that the gateway is reached at, or add the name to guard.hosts"
@@ -35,45 +37,45 @@ pub enum Failure {
     Misdirected,
     #[error("CONNECT and TRACE are not supported: set the gateway as the base URL of the client, not as its proxy")]
     MethodNotSupported,
-    #[error("the upstream can't be reached: {0}")]
+    #[error("the upstream cannot be reached: {0}")]
     Unreachable(ConnectError),
-    #[error("the upstream's answer broke off: {0}")]
+    #[error("the upstream sent no valid response: {0}")]
     Broken(Broken),
     #[error("{0}")]
     TokenUnavailable(Unavailable),
     #[error(
-        "all places of upstream.max_in_flight are taken, by {requests} requests and {tunnels} tunnels (WebSockets)"
+        "upstream.max_in_flight is reached, by {requests} requests and {tunnels} tunnels (WebSockets): retry later, or raise it"
     )]
     Overloaded { requests: usize, tunnels: usize },
     #[error("this gateway is shutting down")]
     Draining,
-    #[error("the upstream did not answer within {0:?}")]
+    #[error("the upstream sent no response head within {0:?} (upstream.response_timeout)")]
     ResponseTimeout(Duration),
-    #[error("the upstream took nothing of the request's body for longer than {0:?}")]
+    #[error("the upstream read nothing of the request body for {0:?} (upstream.idle_timeout)")]
     WriteTimeout(Duration),
-    #[error("the request has come back to the gateway that sent it (Via)")]
+    #[error("the request passed this gateway before (Via): upstream.url must not lead back to the gateway")]
     Loop,
-    #[error("the request's body ended before its end")]
+    #[error("the request body ended too early")]
     ClientGone,
 }
 
-/// How an upstream's answer broke off before its head was complete.
+/// Why there is no valid response head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    #[error("the connection ended")]
+    #[error("the connection ended before the response head was complete")]
     Incomplete,
     #[error("it is not valid HTTP")]
     Protocol,
-    #[error("its head is too large, or has more than 1024 fields")]
+    #[error("its head is too large or has more than 1024 fields")]
     HeadTooLarge,
-    #[error("it is in an unknown transfer coding")]
+    #[error("it has a transfer coding other than chunked")]
     Coding,
 }
 
 // === impl Failure ===
 
 impl Failure {
-    /// The last word of `urn:bearer-proxy:…`.
+    /// The last part of `urn:bearer-proxy:…`.
     pub fn kind(&self) -> &'static str {
         self.row().1
     }
@@ -82,7 +84,7 @@ impl Failure {
         self.row().0
     }
 
-    /// Status, problem type, and error of RFC 9209 §2.3.
+    /// Status, problem type, and the error of RFC 9209 §2.3.
     pub(super) fn row(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad-request", "http_request_error"),
@@ -100,7 +102,7 @@ impl Failure {
             Self::MethodNotSupported => (StatusCode::NOT_IMPLEMENTED, "method-not-supported", "http_request_denied"),
             Self::Unreachable(error) => match error {
                 ConnectError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "connection_timeout"),
-                // The client's to try again: neither the upstream nor the way to it is at fault.
+                // The client may retry: neither the upstream nor the network is at fault.
                 ConnectError::NoDescriptor => {
                     (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "connection_limit_reached")
                 }
@@ -134,13 +136,13 @@ impl Failure {
             Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),
             Self::WriteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "connection_write_timeout"),
             Self::Loop => (StatusCode::LOOP_DETECTED, "loop", "proxy_loop_detected"),
-            // Read only by who has ended its side alone; nginx's 499 would be an unregistered status.
+            // Only a client that has closed just its sending side can read it. nginx's 499 is not a registered status.
             Self::ClientGone => (StatusCode::BAD_REQUEST, "bad-request", "http_request_error"),
         }
     }
 
-    /// Whether an HTTP/1 connection ends with the answer: who frames one message wrongly is not believed about the next
-    /// (RFC 9112 §6.3, §11.2), of a body that is too large nobody reads the rest, and a client without a key must not hold one of
+    /// Whether an HTTP/1 connection ends with the response. After wrong framing, the next message cannot be trusted either
+    /// (RFC 9112 §6.3, §11.2). Nobody reads the rest of a body that is too large. A client without a key must not hold one of
     /// `guard.max_connections`.
     pub fn ends_connection(&self) -> bool {
         matches!(self, Self::BadRequest(_) | Self::BodyTooLarge(_) | Self::ClientKeyRequired)

@@ -89,10 +89,10 @@ impl Rules {
         }
         let path = uri.path();
         if path == "*" {
-            return Err(Failure::BadRequest("OPTIONS * has no meaning for an upstream's resource"));
+            return Err(Failure::BadRequest("OPTIONS * is not supported: name a path"));
         }
         if !path.starts_with('/') {
-            return Err(Failure::BadRequest("the request target is not a path"));
+            return Err(Failure::BadRequest("the request target does not begin with a slash"));
         }
         if uri.scheme_str().is_some_and(|scheme| !self.accepts_scheme(scheme)) {
             return Err(Failure::BadRequest("the request target has another scheme than this listener"));
@@ -193,7 +193,7 @@ impl Rules {
                 .iter()
                 .any(|rule| rule.method.as_ref().is_none_or(|allowed| allowed == method) && rule.path.matches(&path))
         });
-        if allowed { Ok(()) } else { Err(Failure::NotAllowed("this method and path are not on guard.allow")) }
+        if allowed { Ok(()) } else { Err(Failure::NotAllowed("no rule of guard.allow admits this method and path")) }
     }
 }
 

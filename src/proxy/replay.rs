@@ -46,7 +46,7 @@ pub struct AttemptBody<B> {
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError<E> {
     /// A newer attempt reads the body now.
-    #[error("this attempt was given up for a replay")]
+    #[error("a replay replaced this attempt")]
     Revoked,
     #[error(transparent)]
     Source(E),

@@ -42,7 +42,7 @@ pub enum FailureKind {
     /// The connection was closed, reset or silent, and no byte of a response had arrived.
     #[error("the connection was lost before any byte of the response")]
     Lost,
-    #[error("the connection was lost within the response's head")]
+    #[error("the connection was lost within the response head")]
     Truncated,
     /// Any other error code of HTTP/2 (RFC 9113 §7).
     #[error("the upstream reset the stream with error code {0}")]
@@ -50,16 +50,16 @@ pub enum FailureKind {
     /// After the handshake: an alert, or bytes that are not TLS.
     #[error("TLS failed after the handshake")]
     Tls,
-    #[error("the upstream's answer is not valid HTTP")]
+    #[error("the response is not valid HTTP")]
     Protocol,
     /// The head has more bytes or fields than the library accepts.
-    #[error("the head of the upstream's answer is too large")]
+    #[error("the response head is too large")]
     HeadTooLarge,
     /// A transfer coding other than `chunked` (RFC 9112 §7).
-    #[error("the upstream's answer has an unknown transfer coding")]
+    #[error("the response has a transfer coding other than chunked")]
     Coding,
     /// The request body failed or ended too early. The client caused it.
-    #[error("the request's body failed")]
+    #[error("the request body failed")]
     RequestBody,
 }
 

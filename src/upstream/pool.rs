@@ -181,7 +181,7 @@ impl<B: RequestBody> Pool<B> {
             return false;
         }
         if self.offer() == Offer::Both {
-            tracing::info!("the upstream offers HTTP/2 but requires HTTP/1.1, which is used from now on");
+            tracing::info!("the upstream offers HTTP/2 but requires HTTP/1.1: using HTTP/1.1");
             self.http1_until.set(Some(self.limits.retires_at(Instant::now())));
         }
         for conn in self.shared.take() {

@@ -115,7 +115,7 @@ impl Authorizer {
                 ClientFault::TooSlow => Failure::BodyTooSlow(self.min_body_rate.unwrap_or_default()),
                 ClientFault::TooLarge => Failure::BodyTooLarge(self.max_body_size.unwrap_or_default()),
                 ClientFault::Broken => Failure::ClientGone,
-                ClientFault::Malformed => Failure::BadRequest("the request's body is malformed"),
+                ClientFault::Malformed => Failure::BadRequest("the request body is malformed"),
             });
         }
         let whole = buffer.is_none_or(ReplayBuffer::is_whole);

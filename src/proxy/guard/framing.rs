@@ -14,28 +14,28 @@ use crate::proxy::headers::has_padding;
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     match request.extensions().get() {
         None => {}
-        Some(Ambiguity::LengthAndCoding) => return Err("both Content-Length and Transfer-Encoding"),
-        Some(Ambiguity::Lengths) => return Err("more than one Content-Length"),
+        Some(Ambiguity::LengthAndCoding) => return Err("the request has both Content-Length and Transfer-Encoding"),
+        Some(Ambiguity::Lengths) => return Err("the request has more than one Content-Length"),
         Some(Ambiguity::Fragment) => return Err("the request target has a fragment"),
-        Some(Ambiguity::Target) => return Err("the request target has a character that has to be percent-encoded"),
+        Some(Ambiguity::Target) => return Err("the request target has a character that must be percent-encoded"),
     }
     let (headers, authority) = (request.headers(), request.uri().authority());
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().map(http::HeaderValue::as_bytes);
     if hosts.next().is_some() {
         // RFC 9112 §3.2.
-        return Err("more than one Host");
+        return Err("the request has more than one Host");
     }
     if !host.is_none_or(is_host) {
-        return Err("Host is not a host and an optional port");
+        return Err("Host is not a host with an optional port");
     }
     if authority.is_some_and(|authority| authority.as_str().contains('@')) {
         // RFC 9110 §4.2.4 recommends to treat it as an error, because it is used to disguise a target.
-        return Err("the request target holds user information");
+        return Err("the request target contains user information");
     }
     match request.version() {
         Version::HTTP_2 => check_http2(request.uri().path_and_query(), headers, authority, host),
-        Version::HTTP_11 if host.is_none() => Err("no Host"),
+        Version::HTTP_11 if host.is_none() => Err("the request has no Host"),
         _ => check_coding(headers),
     }
 }
@@ -62,15 +62,15 @@ fn check_http2(
         return Err(":path does not begin with a slash");
     }
     if has_padding(headers) {
-        return Err("a field's value begins or ends with whitespace");
+        return Err("the value of a field begins or ends with whitespace");
     }
     // RFC 9113 §8.1.1: h2 compares the first one with the body, but an HTTP/1 server might read another one.
     if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
-        return Err("more than one Content-Length");
+        return Err("the request has more than one Content-Length");
     }
     // RFC 9113 §8.3.1.
     match (authority, host) {
-        (None, None) => Err("neither :authority nor Host"),
+        (None, None) => Err("the request has neither :authority nor Host"),
         (Some(authority), Some(host)) if !authority.as_str().as_bytes().eq_ignore_ascii_case(host) => {
             Err(":authority and Host differ")
         }

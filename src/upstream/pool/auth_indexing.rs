@@ -65,7 +65,7 @@ pub(super) struct Replaced(usize);
 
 /// The block of a request whose `authorization` was replaced, and which does not restore it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the header block of a request would go out without its authorization")]
+#[error("h2 wrote the header block of a request in a form that loses its authorization")]
 struct NotRestored;
 
 #[derive(Default)]
@@ -129,14 +129,14 @@ impl AuthIndexing {
 
     /// Appends the block of a stream to `out`, with the value in the place of its placeholder. Appends nothing on an error.
     fn restore(&self, stream: u32, block: &[u8], out: &mut Vec<u8>) -> Result<(), NotRestored> {
-        let resolved = self.known.borrow_mut().restore(stream, block, out);
-        if resolved.is_err() && !self.off.swap(true, Ordering::Relaxed) {
+        let restored = self.known.borrow_mut().restore(stream, block, out);
+        if restored.is_err() && !self.off.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "an HTTP/2 header block did not restore the token: its connection is ended before the block is sent, and tokens are \
-                 sent in full from now on; please report this version"
+                "an HTTP/2 header block lost its token and was not sent: its connection ends, and tokens are sent in full from now \
+                 on; please report this version"
             );
         }
-        resolved
+        restored
     }
 }
 

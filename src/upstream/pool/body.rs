@@ -40,9 +40,9 @@ pub enum BodyError {
     #[error(transparent)]
     Http1(#[from] hyper::Error),
     /// Only the code is shown: the upstream chooses the debug data of a GOAWAY.
-    #[error("the upstream reset its answer: {}", .0.description())]
+    #[error("the upstream reset its response: {}", .0.description())]
     Reset(Reason),
-    #[error("the connection to the upstream was lost within its answer")]
+    #[error("the connection to the upstream was lost within the response")]
     Lost,
 }
 

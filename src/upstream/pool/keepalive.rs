@@ -35,7 +35,7 @@ pub(super) struct Times {
 
 /// The peer is lost.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no answer to a PING within {0:?}")]
+#[error("no PING response within {0:?}")]
 pub(super) struct Silent(Duration);
 
 /// The decision, without a clock and without a connection.

@@ -165,7 +165,7 @@ async fn drive<B: RequestBody>(
             cx.waker().wake_by_ref();
         }
         let silent = ready!(silent);
-        debug!(error = %silent, "an upstream connection (HTTP/2) is given up");
+        debug!(error = %silent, "an upstream connection (HTTP/2) lost its peer");
         if let Some(pool) = conn.pool.upgrade() {
             pool.distrust_silent(conn.keepalive.interval);
         }
