@@ -25,7 +25,7 @@ fn rules(change: impl FnOnce(&mut GuardConfig)) -> Rules {
 
 /// The problem type, or `ok`.
 fn verdict(rules: &Rules, method: Method, uri: &str, lines: &[(&str, &str)], size: u64) -> &'static str {
-    // HTTP/1.0 asks for no `Host`.
+    // HTTP/1.0 requires no `Host`.
     let mut request = Request::builder().version(Version::HTTP_10).method(method).uri(uri).body(()).unwrap();
     for (name, value) in lines {
         request.headers_mut().append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
@@ -257,7 +257,7 @@ fn an_ipv6_host_is_the_same_with_and_without_brackets() {
     }
 }
 
-/// What is never ready, and must not be called.
+/// A service that is never ready, and must not be called.
 struct Full;
 
 impl Service<Admitted> for Full {

@@ -205,7 +205,7 @@ fn an_expectation_that_is_met_here_ends_here() {
         (&["100-continue"][..], &[][..]),
         (&["100-Continue"], &[]),
         (&["100-continue", "100-continue"], &[]),
-        // What this gateway does not understand is for the upstream to refuse.
+        // The upstream refuses expectations that this gateway does not understand.
         (&["a=b"], &["a=b"]),
         (&["100-continue, a"], &["100-continue, a"]),
         (&["100-continue", "a"], &["100-continue", "a"]),

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-/// A body fed by the test.
+/// A body that the test feeds.
 struct Fed {
     frames: mpsc::UnboundedReceiver<Frame<Bytes>>,
     exact: Option<u64>,
@@ -323,7 +323,7 @@ async fn a_released_body_goes_on_and_is_not_kept() {
     piece(&mut test.first).await;
     let mut replay = test.kept.replay().unwrap();
     test.kept.release();
-    // What the replay has not sent yet is still there.
+    // The pieces that the replay has not sent yet are still kept.
     assert_eq!(piece(&mut replay).await.unwrap(), "ab");
     assert_eq!(piece(&mut replay).await.unwrap(), "cd");
     assert_eq!(test.budget.left.load(Ordering::Relaxed), 1 << 20);
@@ -342,7 +342,7 @@ async fn a_length_that_was_not_known_is_not_known_to_a_replay() {
 }
 
 proptest! {
-    /// Whatever the chunks, the cap and the moment of refusal: a replay that is granted sends the client's bytes, each once.
+    /// For all chunks, caps and moments of a refusal: a replay sends each of the client's bytes once.
     #[test]
     fn bytes_sent_are_bytes_received(
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..12),
@@ -370,7 +370,7 @@ proptest! {
             match kept.replay() {
                 Some(next) => attempt = next,
                 None => {
-                    // The cap was crossed: the present attempt alone may go on.
+                    // Over the cap, only the present attempt may continue.
                     prop_assert!(whole.len() > limit);
                     return Ok(());
                 }

@@ -1,4 +1,4 @@
-//! Against servers that the test writes byte by byte (HTTP/1) or frame by frame (h2), on real sockets.
+//! Tests on real sockets, against servers that a test controls byte by byte (HTTP/1) or frame by frame (HTTP/2).
 
 mod chaos;
 mod cold;
@@ -6,6 +6,7 @@ mod early;
 mod http1;
 mod http1_required;
 mod http2;
+mod http2_errors;
 mod keepalive;
 mod send;
 mod server;
@@ -29,7 +30,7 @@ use super::{OpenConnections, Pool, RequestBody, SendResult, UpstreamBody};
 
 use server::Server;
 
-/// A pool for a plain-text server, and its count of open connections.
+/// A pool for a server without TLS, and its count of open connections.
 fn pool<B: RequestBody>(server: &Server, http: UpstreamHttp) -> (Rc<Pool<B>>, OpenConnections) {
     pool_with_age(server, http, Duration::from_secs(300))
 }
@@ -43,7 +44,7 @@ fn pool_with_age<B: RequestBody>(server: &Server, http: UpstreamHttp, age: Durat
     (Pool::new(connector, &config, open.clone()), open)
 }
 
-/// A pool for a TLS server on `localhost`, where ALPN decides.
+/// A pool for a TLS server on `localhost`. ALPN decides the protocol.
 fn tls_pool<B: RequestBody>(server: &Server, authority: &Authority509) -> (Rc<Pool<B>>, OpenConnections) {
     let origin = origin(Scheme::HTTPS, "localhost", server.address.port());
     let config = upstream_config(origin.clone(), UpstreamHttp::Auto);
@@ -56,7 +57,7 @@ fn get(path: &str) -> Request<Empty<Bytes>> {
     Request::get(path).body(Empty::new()).unwrap()
 }
 
-/// Sends, reads the whole body, and gives it as text.
+/// Sends a request, and returns the whole body as text.
 async fn fetch(pool: &Rc<Pool<Empty<Bytes>>>, path: &str) -> String {
     let response = within(pool.send(get(path))).await.unwrap();
     text(response).await
@@ -74,7 +75,7 @@ fn failure<B>(outcome: SendResult<B>) -> Box<SendFailure<B>> {
     }
 }
 
-/// Fails instead of hanging.
+/// Fails and does not hang.
 async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(LIMIT, future).await.expect("it takes too long")
 }
@@ -93,7 +94,7 @@ fn open_connections(open: &OpenConnections) -> i64 {
     open.count(Protocol::Http1) + open.count(Protocol::Http2)
 }
 
-/// Opens for all who wait when it is told to.
+/// Releases all waiting tasks when it opens.
 #[derive(Clone, Default)]
 struct Gate(Rc<(Cell<bool>, tokio::sync::Notify)>);
 

@@ -123,7 +123,7 @@ fn an_unsafe_method_is_sent_again_only_when_provably_unprocessed() {
 #[test]
 fn a_body_that_is_gone_is_never_sent_again() {
     every_event(|event| {
-        // With these two the request itself came back, unread.
+        // These two return the unread request itself.
         let in_hand = matches!(event.failure, FailureKind::Connect(_) | FailureKind::HandedBack);
         if may_resend(event) == Verdict::Resend {
             assert!(in_hand || event.replayable, "{event:?}");

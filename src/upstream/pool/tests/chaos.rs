@@ -1,11 +1,11 @@
-//! Whatever happens to requests and connections, every request ends, and nothing is left behind.
+//! Every request ends, and no connection is left over, whatever happens to requests and connections.
 
 use tokio::task::JoinSet;
 
 use super::server::{Frames, HEADERS, Raw};
 use super::*;
 
-/// A sequence of numbers that looks random and is the same in each run.
+/// Pseudo-random numbers that are the same in each run.
 #[derive(Clone)]
 struct Numbers(Rc<Cell<u64>>);
 
@@ -15,7 +15,7 @@ impl Numbers {
     }
 
     fn below(&self, limit: u64) -> u64 {
-        // Knuth's MMIX; the high bits are the good ones.
+        // Knuth's MMIX generator. Its high bits are the random ones.
         let next = self.0.get().wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         self.0.set(next);
         (next >> 33) % limit
@@ -35,7 +35,7 @@ async fn torment(server: Server, http: UpstreamHttp, seed: u64) {
                 Ok(Ok(response)) if numbers.below(4) > 0 => {
                     let _ = response.into_body().collect().await;
                 }
-                // Dropped: the body, the failure, or the request while it was on its way.
+                // This drops the body, the failure, or the request in flight.
                 Ok(_) => {}
                 Err(_) => assert!(patience < Duration::from_secs(1), "a request got no outcome (seed {seed})"),
             }

@@ -1,4 +1,4 @@
-//! Many requests at once, and no connection yet.
+//! Many requests at once, before the first connection is open.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -119,7 +119,7 @@ async fn who_waits_for_a_new_connection_takes_what_comes_free_first() {
             let (acceptor, gate) = (acceptor.clone(), server_gate.clone());
             async move {
                 if number > 0 {
-                    // A handshake that never comes.
+                    // A handshake that never happens.
                     return std::future::pending().await;
                 }
                 let stream = acceptor.accept(tcp).await.unwrap();
@@ -159,7 +159,7 @@ async fn who_waits_for_a_new_connection_takes_what_comes_free_first() {
 #[tokio::test(flavor = "local")]
 async fn those_who_gave_up_waiting_are_given_no_connections() {
     let authority = Authority509::new();
-    // Accepts, and never shakes hands.
+    // It accepts, but never completes a handshake.
     let server = Server::start(|tcp, _| async move {
         let _tcp = tcp;
         std::future::pending().await
@@ -181,7 +181,7 @@ async fn a_tls_alert_after_the_handshake_is_told_as_such() {
     for alpn in ["h2", "http/1.1"] {
         let authority = Authority509::new();
         let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
-        // In TLS 1.3 the lack of a client certificate is refused after the client's handshake is over.
+        // With TLS 1.3, the server refuses a missing client certificate after the client has finished its handshake.
         let acceptor = authority.acceptor_with(params, &[alpn], true);
         let server = Server::start(move |tcp, _| {
             let acceptor = acceptor.clone();
@@ -214,7 +214,7 @@ async fn a_connection_that_comes_for_a_request_that_is_gone_is_kept_for_the_next
         let mut sending = Box::pin(pool.send(get("/")));
         assert!(poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx).is_pending())).await);
         until(|| open_connections(&open) == 1 && !pool.queue.is_opening()).await;
-        // Given to a request that is never polled again.
+        // The connection goes to a request that is never polled again.
         assert!(pool.checkout().is_none(), "{alpn}");
         drop(sending);
         assert_eq!(fetch(&pool, "/").await, "ok");
@@ -257,7 +257,7 @@ fn a_worker_may_end_at_any_moment() {
             until(|| open_connections(&open) == 1 && pool.checkout().is_none()).await;
             (sending, server)
         });
-        // What holds a connection may be dropped with the runtime, or after it, where nothing can be spawned.
+        // The holder of a connection may be dropped with the runtime, or after it, when no task can be spawned.
         drop(server);
         drop(runtime);
         drop(sending);

@@ -1,4 +1,4 @@
-//! HTTP/2 where one half of an exchange ends before the other, or before its own end.
+//! HTTP/2 exchanges in which one half ends before the other, or too early.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use super::server::{Frames, HEADERS, RST_STREAM};
 use super::*;
 use crate::upstream::failure::FailureKind;
 
-/// NO_ERROR asks for the rest of the request not to be sent; it makes no part of an answer a whole one.
+/// NO_ERROR asks the client not to send the rest of the request. It does not make a partial response complete.
 #[tokio::test(flavor = "local")]
 async fn an_answer_that_is_reset_before_its_length_has_broken_off() {
     for (digits, data, code, whole) in [
@@ -19,7 +19,7 @@ async fn an_answer_that_is_reset_before_its_length_has_broken_off() {
         (b"5", b"abc", 0, false),
         (b"5", b"abcde", 8, false),
         (b"", b"abc", 8, false),
-        // h2 would have told the end, had it come.
+        // h2 would have reported the end if it had arrived.
         (b"", b"abc", 0, false),
     ] {
         let server = Server::start(move |stream, _| async move {
@@ -40,13 +40,13 @@ async fn an_answer_that_is_reset_before_its_length_has_broken_off() {
     }
 }
 
-/// In pieces, and more than the window that an upstream has at first.
+/// In pieces, and more than an upstream's first window.
 fn large_post() -> Request<impl RequestBody> {
     let pieces = std::iter::repeat_n(Bytes::from(vec![b'x'; 20_000]), 20).map(|piece| Ok(Frame::data(piece)));
     Request::post("/").body(StreamBody::new(stream::iter(pieces.collect::<Vec<Result<_, Infallible>>>()))).unwrap()
 }
 
-/// An upstream that answers early, with these lengths, and takes no more of the request's body than its first window.
+/// An upstream that responds early with these lengths, and reads only its first window of the request body.
 async fn answers_early(digits: &'static [u8], reset: Gate) -> Server {
     Server::start(move |stream, _| {
         let reset = reset.clone();
@@ -69,7 +69,7 @@ async fn who_takes_no_more_of_an_early_answer_sends_no_more_either() {
     let server = answers_early(b"5", reset.clone()).await;
     let (pool, _) = pool(&server, HTTP2);
     let response = within(pool.send(large_post())).await.unwrap();
-    // The answer's place, and that of what is still sent.
+    // One place for the response, and one for the upload.
     assert_eq!(pool.shared.borrow()[0].open(), 2);
     drop(response);
     within(reset.wait()).await;
@@ -86,7 +86,7 @@ async fn an_early_answer_that_is_not_passed_on_ends_the_request_too() {
     until(|| pool.shared.borrow()[0].open() == 0).await;
 }
 
-/// Its client was told that it had failed.
+/// The client already got an error for it.
 #[tokio::test(flavor = "local")]
 async fn a_request_given_up_before_its_stream_was_allowed_is_never_sent() {
     let given_up = Gate::default();

@@ -73,7 +73,7 @@ async fn a_request_that_meets_the_upstreams_close_goes_elsewhere_or_says_that_th
     })
     .await;
     let (pool, _) = pool(&server, HTTP1);
-    // No wait in between: the close and the next request cross.
+    // Without a wait, so that the close and the next request cross.
     for _ in 0..20 {
         match within(pool.send(get("/"))).await {
             Ok(response) => assert_eq!(text(response).await, "once"),
@@ -94,7 +94,7 @@ async fn a_byte_on_an_idle_connection_ends_it() {
             raw.answer("", if number == 0 { "first" } else { "second" }).await;
             if number == 0 {
                 gate.wait().await;
-                // An answer that nobody asked for: it must not become the next request's.
+                // An unsolicited response must not become the response to the next request.
                 raw.answer("", "stray").await;
                 raw.closed().await;
             } else {
@@ -110,7 +110,7 @@ async fn a_byte_on_an_idle_connection_ends_it() {
     assert_eq!(fetch(&pool, "/").await, "second");
 }
 
-/// What becomes of the n-th request on a connection whose server does this.
+/// How the n-th request on a connection fails if the server does this.
 async fn classify(requests: usize, last_words: &'static str) -> (FailureKind, bool) {
     let server = Server::start(move |stream, _| async move {
         let mut raw = Raw(stream);
@@ -293,7 +293,7 @@ async fn a_drained_pool_closes_what_is_idle_and_finishes_what_is_in_flight() {
     gate.open();
     assert_eq!(in_flight.await.unwrap(), "ok");
     until(|| open_connections(&open) == 0).await;
-    // A late replay still gets through, and leaves nothing behind.
+    // A late replay is still sent, and leaves no connection open.
     assert_eq!(fetch(&pool, "/").await, "ok");
     until(|| open_connections(&open) == 0).await;
 }
@@ -318,7 +318,7 @@ async fn an_upgraded_connection_becomes_a_tunnel_and_is_not_pooled() {
         let _ = tokio::io::copy(&mut reader, &mut writer).await;
     })
     .await;
-    // An upstream that else speaks HTTP/2.
+    // An upstream that otherwise speaks HTTP/2.
     let (pool, open) = pool::<Empty<Bytes>>(&server, UpstreamHttp::Http2);
     let request = Request::get("/").header("connection", "upgrade").header("upgrade", "echo").body(Empty::new());
     let response = within(pool.send_upgrade(request.unwrap())).await.unwrap();
@@ -360,7 +360,7 @@ async fn a_body_is_sent_with_its_length() {
     assert_eq!(text(within(pool.send(request)).await.unwrap()).await, "body");
 }
 
-/// A cancelled request costs its connection. Those that follow get no new one each.
+/// A cancelled request costs its connection, but the pool does not open a new one for each of the next requests.
 #[tokio::test(flavor = "local")]
 async fn cancelled_requests_do_not_open_connections_without_end() {
     let server = Server::start(|stream, _| async move {
@@ -378,7 +378,7 @@ async fn cancelled_requests_do_not_open_connections_without_end() {
     for round in 0..600 {
         let sent: Vec<_> = (0..4).map(|_| Box::pin(pool.send(get("/silent")))).collect();
         for mut sending in sent {
-            // Until the request is on its way, or waits for a connection.
+            // Until the request is sent, or waits for a connection.
             let _ = tokio::time::timeout(Duration::from_millis(1), &mut sending).await;
         }
         if round % 100 == 99 {

@@ -1,4 +1,4 @@
-//! Upstreams that offer HTTP/2 by ALPN and answer a request on it by HTTP_1_1_REQUIRED (RFC 9113 §7).
+//! Upstreams that offer HTTP/2 by ALPN, and respond to a request on it with HTTP_1_1_REQUIRED (RFC 9113 §7).
 
 use crate::outbound::Offer;
 use crate::upstream::failure::FailureKind;
@@ -8,7 +8,7 @@ use super::*;
 
 const REQUIRED: u8 = 0xd;
 
-/// `goaway`: it says so of the connection instead of the stream.
+/// `goaway`: the code concerns the connection, not the stream.
 async fn server(authority: &Authority509, goaway: bool) -> Server {
     tls_server(authority, &["h2", "http/1.1"], move |stream, _| async move {
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {

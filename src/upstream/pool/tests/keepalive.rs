@@ -1,4 +1,4 @@
-//! Connections whose peer has vanished: bytes go out and nothing comes back.
+//! Connections that have lost their peer: bytes go out and nothing comes back.
 
 use crate::upstream::failure::FailureKind;
 use crate::upstream::pool::keepalive::Times;
@@ -8,7 +8,7 @@ use super::http2::HTTP2;
 use super::server::{Frames, HEADERS};
 use super::*;
 
-/// Answers one request on the first connection, and swallows whatever else comes on it.
+/// Responds to one request on the first connection, and ignores everything after it.
 async fn swallows_the_first() -> Server {
     Server::start(|stream, number| async move {
         let mut frames = Frames(stream);
@@ -39,7 +39,7 @@ async fn clients_that_give_up_do_not_keep_a_dead_connection_alive() {
     let pool = pool_with(&server, times);
     assert_eq!(fetch(&pool, "/").await, "");
     within(async {
-        // None of them waits for as long as the interval, and none is in flight for long.
+        // None of them waits for as long as the interval.
         while tokio::time::timeout(Duration::from_millis(20), pool.send(get("/"))).await.is_err() {
             tokio::time::sleep(Duration::from_millis(130)).await;
         }
@@ -66,7 +66,7 @@ async fn a_dead_connection_takes_silent_ones_along() {
     .await;
     let times = Times { interval: Duration::from_millis(200), timeout: Duration::from_millis(100) };
     let pool = pool_with(&server, times);
-    // Two connections, since each takes one request at a time.
+    // Two connections, because each takes one request at a time.
     let first = within(pool.send(get("/"))).await.unwrap();
     drop(first);
     until(|| pool.shared.borrow().iter().all(|conn| conn.is_opened() && conn.open() == 0)).await;

@@ -1,4 +1,4 @@
-//! A request on its way: what it holds, and how often it may be handed back.
+//! How much memory a request in flight holds, and how often it may be handed back.
 
 use crate::upstream::failure::FailureKind;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const HTTP1: UpstreamHttp = UpstreamHttp::Http1;
 
-/// What it holds is memory that every request in flight touches: room for another request beside its answer would double it.
+/// Every request in flight touches this memory. Room for another request next to the response would double it.
 #[tokio::test(flavor = "local")]
 async fn a_request_on_its_way_holds_little_memory() {
     let server = Server::echo_paths().await;
@@ -16,7 +16,7 @@ async fn a_request_on_its_way_holds_little_memory() {
     within(sent).await.unwrap();
 }
 
-/// What is handed back unsent goes to another connection three times; then the caller hears of it.
+/// A request that is handed back goes to another connection up to three times. After that, the caller gets the failure.
 #[tokio::test(flavor = "local")]
 async fn a_request_is_handed_back_three_times_at_most() {
     for (dead, served) in [(3, true), (4, false)] {
@@ -31,7 +31,7 @@ async fn a_request_is_handed_back_three_times_at_most() {
             text(response).await;
         }
         assert_eq!(pool.idle.borrow().len(), dead);
-        // Nobody has noticed yet.
+        // The pool has not noticed yet.
         pool.idle.borrow().iter().for_each(|conn| conn.close());
         match within(pool.send(get("/"))).await {
             Ok(response) => assert!(served && text(response).await == "here"),

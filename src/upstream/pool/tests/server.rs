@@ -1,4 +1,4 @@
-//! Servers that do just what a test says, and count their connections.
+//! Servers that a test scripts, and that count their connections.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ const GOAWAY: u8 = 7;
 pub(super) struct Raw<S = TcpStream>(pub(super) S);
 
 impl Server {
-    /// A server whose answers stop half-way until the gate opens.
+    /// A server whose responses stop half-way until the gate opens.
     pub(super) async fn halfway() -> (Self, Gate) {
         let gate = Gate::default();
         let server_gate = gate.clone();
@@ -53,7 +53,7 @@ impl Server {
         (server, gate)
     }
 
-    /// Gives each connection, with its number from 0 on, to `serve`.
+    /// Passes each connection and its number, from 0, to `serve`.
     pub(super) async fn start<F>(serve: impl Fn(TcpStream, usize) -> F + 'static) -> Self
     where
         F: Future<Output = ()> + 'static,
@@ -75,7 +75,7 @@ impl Server {
         Self { address, accepted, tasks }
     }
 
-    /// A raw HTTP/1 server that answers every request with 200 and its path.
+    /// A raw HTTP/1 server that responds to every request with 200 and its path.
     pub(super) async fn echo_paths() -> Self {
         Self::start(|stream, _| async move {
             let mut raw = Raw(stream);
@@ -87,7 +87,7 @@ impl Server {
         .await
     }
 
-    /// An HTTP/2 server that allows `limit` streams and answers each request by `answer`.
+    /// An HTTP/2 server that allows `limit` streams, and responds to each request with `answer`.
     pub(super) async fn http2<F>(limit: u32, answer: impl Fn(Exchange) -> F + Clone + 'static) -> Self
     where
         F: Future<Output = ()> + 'static,
@@ -101,7 +101,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    // A task that has failed is the test's failure, but for the clean-up of one that has failed already.
+    // A failed task fails the test, unless the test is already failing.
     fn drop(&mut self) {
         for task in self.tasks.borrow_mut().drain(..) {
             task.abort();
@@ -110,7 +110,7 @@ impl Drop for Server {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
-    /// The head of the next request; `None` at the end of the connection.
+    /// The head of the next request. `None`: the connection ended.
     pub(super) async fn head(&mut self) -> Option<String> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -120,12 +120,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 
     pub(super) async fn write(&mut self, text: &str) {
-        // The peer may be gone, which is what some tests are about.
+        // In some tests the peer is gone.
         let _ = self.0.write_all(text.as_bytes()).await;
         let _ = self.0.flush().await;
     }
 
-    /// 200 with a body; `fields` are whole lines.
+    /// Sends 200 with a body. `fields` are complete lines.
     pub(super) async fn answer(&mut self, fields: &str, body: &str) {
         self.write(&format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())).await;
     }
@@ -139,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
-    /// Reads the preface, sends SETTINGS that limit nothing.
+    /// Reads the preface, and sends SETTINGS without limits.
     pub(super) async fn begin(&mut self) {
         self.preface().await;
         self.write(SETTINGS, 0, 0, &[]).await;
@@ -151,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     }
 
-    /// The next frame's type, stream and payload; `None` at the end of the connection.
+    /// Type, stream and payload of the next frame. `None`: the connection ended.
     pub(super) async fn next(&mut self) -> Option<(u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).await.ok()?;
@@ -180,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         let _ = self.0.flush().await;
     }
 
-    /// That the peer's SETTINGS have come: its windows count from then on.
+    /// Acknowledges the peer's SETTINGS: its windows count from then on.
     pub(super) async fn acknowledge(&mut self) {
         self.write(SETTINGS, 1, 0, &[]).await;
     }
@@ -190,12 +190,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         self.write(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, streams]).await;
     }
 
-    /// 200 without a body: END_STREAM and END_HEADERS, and `:status: 200` of HPACK's static table.
+    /// Sends 200 without a body: END_STREAM and END_HEADERS, and `:status: 200` from the static table of HPACK.
     pub(super) async fn answer(&mut self, stream: u32) {
         self.write(HEADERS, 0x1 | 0x4, stream, &[0x88]).await;
     }
 
-    /// 200 with as many `content-length` as digits, literally and not indexed (28 in HPACK's static table).
+    /// Sends 200 with one `content-length` per digit, as literals without indexing (28 in the static table of HPACK).
     pub(super) async fn announce(&mut self, stream: u32, digits: &[u8]) {
         let fields = digits.iter().flat_map(|digit| [0x0f, 28 - 15, 1, *digit]);
         let block: Vec<u8> = std::iter::once(0x88).chain(fields).collect();
@@ -215,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     }
 }
 
-/// A TLS server, before its protocol.
+/// The TLS handshake of a server.
 pub(super) async fn tls_server<F>(
     authority: &Authority509,
     alpn: &[&str],
@@ -236,7 +236,7 @@ where
     .await
 }
 
-/// A request at an HTTP/2 server.
+/// A request that an HTTP/2 server received.
 pub(super) struct Exchange {
     /// The number of its connection.
     pub(super) connection: usize,

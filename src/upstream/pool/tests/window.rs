@@ -9,7 +9,7 @@ async fn answers(pool: &Rc<Pool<Empty<Bytes>>>, count: usize) -> Vec<Response<Up
     within(join_all((0..count).map(|_| pool.send(get("/"))))).await.into_iter().map(Result::unwrap).collect()
 }
 
-/// Each answer is longer than a stream's window.
+/// Each response is longer than the window of a stream.
 async fn large_answers(authority: &Authority509) -> Server {
     tls_server(authority, &["h2"], |stream, number| {
         serve_http2(stream, number, 100, |exchange: Exchange| async move { exchange.answer(&"x".repeat(LENGTH)) })
@@ -29,7 +29,7 @@ async fn readers_that_stall_stop_no_other() {
 async fn readers_that_stall_stop_no_other_without_tls() {
     let server = Server::http2(100, |exchange| async move { exchange.answer(&"x".repeat(LENGTH)) }).await;
     let (pool, _) = pool(&server, UpstreamHttp::Http2);
-    // The upstream has used up what it was allowed at the beginning.
+    // The upstream has used up its first window.
     for _ in 0..60 {
         assert_eq!(fetch(&pool, "/").await.len(), LENGTH);
     }
@@ -37,7 +37,7 @@ async fn readers_that_stall_stop_no_other_without_tls() {
 }
 
 async fn no_other_is_stopped(pool: &Rc<Pool<Empty<Bytes>>>, server: &Server) {
-    // Twenty hold ten times what fills the path.
+    // Twenty responses hold ten times the first window.
     let mut stalled = answers(pool, 21).await;
     assert_eq!(text(stalled.remove(20)).await.len(), LENGTH);
     for _ in 0..3 {
@@ -63,7 +63,7 @@ async fn what_was_given_up_takes_no_room_for_good() {
     assert_eq!((shared.len(), server.accepted()), (1, 1));
 }
 
-/// An answer that comes line by line, and waits for a slow client.
+/// A response in short lines that waits for a slow client.
 #[tokio::test(flavor = "local")]
 async fn small_pieces_that_wait_end_no_connection() {
     const LINES: usize = 6000;

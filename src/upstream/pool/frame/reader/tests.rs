@@ -18,7 +18,7 @@ struct Frame {
 }
 
 fn frame(kind: u8, flags: u8, stream: u8, length: usize) -> Frame {
-    // Bytes that tell where they belong.
+    // Bytes that show where they belong.
     let payload = (0..length).map(|at| u8::try_from(at * 7 % 251).unwrap() ^ stream).collect();
     Frame { kind, flags, stream, payload }
 }
@@ -35,14 +35,14 @@ fn wire(frames: &[Frame]) -> Vec<u8> {
     frames.iter().flat_map(one).collect()
 }
 
-/// What TLS has decrypted, a record at a time. `end` comes after the last.
+/// Decrypted records, one at a time, and then `end`.
 struct Records {
     records: VecDeque<Vec<u8>>,
     end: fn() -> Poll<io::Result<()>>,
 }
 
 impl Records {
-    /// Records of these lengths, in turn.
+    /// The lengths of the records, in a cycle.
     fn new(bytes: &[u8], lengths: &[usize]) -> Self {
         let (mut rest, mut lengths) = (bytes, lengths.iter().cycle());
         let mut records = VecDeque::new();
@@ -77,14 +77,14 @@ impl AsyncBufRead for Records {
     }
 }
 
-/// What reads as h2 does: into a buffer of `room` bytes, or as many as the present frame takes; each frame takes its part of the
-/// buffer with it.
+/// Reads like h2: into a buffer of `room` bytes, or of the length of the present frame. Each frame takes its part of the buffer with
+/// it.
 struct Codec {
     room: usize,
     capacity: usize,
     held: Vec<u8>,
     frames: Vec<Frame>,
-    /// Bytes that had to go to another buffer.
+    /// How many bytes were copied to another buffer.
     moved: usize,
 }
 
@@ -93,7 +93,7 @@ impl Codec {
         Self { room, capacity: room, held: Vec::new(), frames: Vec::new(), moved: 0 }
     }
 
-    /// Until the input ends or has no more.
+    /// Reads until the input ends or is pending.
     fn read(&mut self, reader: &mut FrameReader, records: &mut Records) -> Poll<io::Result<()>> {
         loop {
             let mut place = vec![0; self.capacity - self.held.len()];
@@ -169,14 +169,14 @@ fn data_of_one_stream_that_is_there_together_is_told_as_one_frame() {
     for frames in as_they_are {
         assert_eq!(read(frames, &[1 << 20]), *frames);
     }
-    // Each alone in its record: nothing waits for what has not begun.
+    // Each frame has a record of its own, and none waits for a later one.
     let frames = [data(1, 91), data(1, 91), data(1, 91)];
     assert_eq!(read(&frames, &[100]), frames);
 }
 
 #[test]
 fn a_frame_without_a_payload_waits_for_nothing() {
-    // In the first, h2's buffer is full with the frame before; in the second, it has room for less than a head.
+    // In the first case, the previous frame fills h2's buffer. In the second, the buffer has no room for a whole header.
     for (room, before) in [(8192, 16_384), (20, 3)] {
         let frames = [data(1, before), frame(SETTINGS, 1, 0, 0)];
         let (mut codec, mut records) = (Codec::new(room), Records::new(&wire(&frames), &[1 << 20]));
@@ -196,7 +196,7 @@ fn of_what_would_be_too_long_the_rest_is_another_frame() {
 
 #[test]
 fn a_large_answer_comes_in_a_frame_a_record_and_h2_moves_no_more_than_heads() {
-    // As nginx sends it: frames of 8 KiB, across records of 16 KiB.
+    // Like nginx: frames of 8 KiB, across records of 16 KiB.
     let frames = vec![data(1, 8192); 128];
     let mut codec = Codec::new(8192);
     let mut records = Records::new(&wire(&frames), &[16_384]);
@@ -207,7 +207,7 @@ fn a_large_answer_comes_in_a_frame_a_record_and_h2_moves_no_more_than_heads() {
     assert!(codec.moved <= count * FRAME_HEAD, "{} bytes", codec.moved);
 }
 
-/// How many frames these bytes hold as a whole, what there is of payloads, and whether they end with a frame.
+/// Returns the number of complete frames, the payload bytes, and whether the input ends with a complete frame.
 fn within(mut bytes: &[u8]) -> (usize, usize, bool) {
     let (mut frames, mut payload) = (0, 0);
     while let Some((head, behind)) = bytes.split_first_chunk::<FRAME_HEAD>() {
@@ -221,12 +221,12 @@ fn within(mut bytes: &[u8]) -> (usize, usize, bool) {
 
 #[test]
 fn an_end_and_an_error_come_after_what_was_read() {
-    // The first fills h2's buffer to its last byte.
+    // The first frame fills h2's buffer to the last byte.
     for frames in [[data(1, 16_384), data(1, 5)], [data(1, 10), data(1, 10)], [data(1, 10), data(3, 10)]] {
         let whole = wire(&frames);
         for cut in (0..whole.len()).filter(|cut| *cut < 40 || cut + 40 > whole.len()) {
             let cut_off = whole.get(..cut).unwrap();
-            // As one record, and as two, with the second in the middle of what is told as one.
+            // As one record, and as two that divide a joined frame.
             let read = |end| {
                 let length = if cut % 2 == 0 { 1 << 20 } else { cut / 2 + 1 };
                 let (mut codec, mut records) = (Codec::new(8192), Records::new(cut_off, &[length]));
@@ -236,7 +236,7 @@ fn an_end_and_an_error_come_after_what_was_read() {
                 (ended, taken + codec.held.len().saturating_sub(FRAME_HEAD), codec.held.is_empty())
             };
             let (_, payload, is_whole) = within(cut_off);
-            // An end within a frame is h2's to complain of.
+            // h2 reports an end within a frame.
             let (ended, taken, clean) = read(|| Poll::Ready(Ok(())));
             assert!(matches!(ended, Poll::Ready(Ok(()))));
             assert_eq!((taken, clean), (payload, is_whole), "{cut}");
@@ -247,7 +247,7 @@ fn an_end_and_an_error_come_after_what_was_read() {
     }
 }
 
-/// With all that may be one frame as one, however long.
+/// Joins all frames that may be joined, whatever their length.
 fn joined(frames: &[Frame]) -> Vec<Frame> {
     let mut joined: Vec<Frame> = Vec::new();
     for frame in frames {
@@ -272,8 +272,7 @@ fn any_frame() -> impl Strategy<Value = Frame> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
-    /// However it is cut, and into whatever room: the same frames, but for what is told as one; and nothing that has come as a
-    /// whole waits for more.
+    /// For all records and buffers, h2 reads the same frames, except for joined ones. No complete frame waits for more input.
     #[test]
     fn h2_reads_what_was_sent(
         frames in prop::collection::vec(any_frame(), 0..30),
