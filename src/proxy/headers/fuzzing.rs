@@ -122,7 +122,7 @@ fn only(given: &Lines, passes: impl Fn(&str) -> bool) -> Lines {
 fn request(given: &Lines, hygiene: &Hygiene, version: Version) -> Lines {
     let named_by_connection = named_by_connection(given);
     let mut kept = only(given, |name| {
-        // CGI makes one name of `x-real-ip` and `x_real_ip`.
+        // CGI reads one name from `x-real-ip` and `x_real_ip`.
         let read = name.replace('_', "-");
         let clients = CLIENTS.contains(&name) || is_clients(&read);
         let framing = name.contains('_')
@@ -169,7 +169,7 @@ fn response(given: &Lines, hygiene: &Hygiene) -> Lines {
             || named_by_connection.iter().any(|named| named == name)
             || (name == "set-cookie" && !hygiene.pass_cookies))
     });
-    // Its own tests say what is rewritten.
+    // The tests of `location` check the rewriting itself.
     for name in ["location", "content-location"] {
         for value in kept.get_mut(name).into_iter().flatten() {
             if let Some(reference) = hygiene.locations.reference(value) {
@@ -180,7 +180,7 @@ fn response(given: &Lines, hygiene: &Hygiene) -> Lines {
     kept
 }
 
-/// What frames a message, routes it or says who sent it (RFC 9110 §6.5.1).
+/// Fields that frame or route a message, or name its sender (RFC 9110 §6.5.1).
 fn is_forbidden_in_trailers(name: &str) -> bool {
     let read = name.replace('_', "-");
     let others = ["alt-svc", "content-length", "cookie", "expect", "set-cookie", "trailer", "via"];
@@ -197,14 +197,14 @@ fn is_clients(name: &str) -> bool {
     others.contains(&name) || name.starts_with("x-forwarded-")
 }
 
-/// The fields that `Connection` names: not its own options, nor what frames the message.
+/// The fields that `Connection` names, without its own options and the fields that frame the message.
 fn named_by_connection(given: &Lines) -> Vec<String> {
     let mut named = named(given, "connection");
     named.retain(|name| !["close", "keep-alive", "upgrade", "content-length", "trailer"].contains(&name.as_str()));
     named
 }
 
-/// The members of a list, in small letters, without parameters. What is no name of a field names none.
+/// The members of a list, in lower case and without parameters. Members that are not field names are omitted.
 fn named(given: &Lines, field: &str) -> Vec<String> {
     let mut names = Vec::new();
     for value in given.get(field).into_iter().flatten() {

@@ -99,7 +99,7 @@ mod tests {
         let (first, second) = (Entry(1), Entry(2));
         let expected = [Field::Added { at: 1, entry: first }, Field::Added { at: 6, entry: second }];
         assert_eq!(fields(&block, &mut added), Ok(expected.to_vec()));
-        // The newest is 62. What is not indexed, and a size update, change nothing.
+        // The newest entry is 62. Literals without indexing and size updates add no entry.
         let block = [0x20, 0x00, 1, b'a', 1, b'c', 0x1f, 8, 1, b'x', 0x80 | 62, 0x80 | 63, 0x80 | 64];
         assert_eq!(
             fields(&block, &mut added),

@@ -1,7 +1,7 @@
-//! hyper with TLS and the header, and nothing else: what every proxy that is built on hyper pays at least.
+//! hyper with TLS and the header, and nothing else: the minimum that every proxy on hyper costs.
 //!
-//! There is no pool: an HTTP/1.1 connection to the origin belongs to one client connection; an HTTP/2 one is shared by a
-//! hundred of them.
+//! There is no pool. An HTTP/1.1 connection to the origin belongs to one client connection. A hundred client connections share an
+//! HTTP/2 connection.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -35,10 +35,10 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::Outcome;
 
-/// Client connections that share one HTTP/2 connection to the origin: fewer than the streams that origins allow.
+/// How many client connections share one HTTP/2 connection to the origin: fewer than the streams that origins allow.
 const SHARERS: usize = 100;
 
-/// What is needed to reach the origin.
+/// How to reach the origin.
 #[derive(Clone)]
 pub struct Bare {
     listen: SocketAddr,
@@ -49,13 +49,13 @@ pub struct Bare {
     http2: bool,
 }
 
-/// One thread's connections to the origin.
+/// The connections of one thread to the origin.
 struct Origin {
     bare: Bare,
     shared: Mutex<Vec<Shared>>,
 }
 
-/// One client connection's way to the origin.
+/// Sends the requests of one client connection to the origin.
 pub struct Client {
     origin: Rc<Origin>,
     sender: Rc<RefCell<Option<Sender>>>,
@@ -66,7 +66,7 @@ enum Sender {
     Two(Shared),
 }
 
-/// An HTTP/2 connection; `users` counts who has it.
+/// An HTTP/2 connection. The references to `users` count its client connections.
 #[derive(Clone)]
 struct Shared {
     sender: http2::SendRequest<Incoming>,
@@ -80,12 +80,16 @@ struct Local;
 
 impl Bare {
     pub fn new(config: &Config) -> Outcome<Self> {
-        let [ListenAddress::Tcp(listen)] = config.listen[..] else { return Err("one TCP address is wanted".into()) };
+        let [ListenAddress::Tcp(listen)] = config.listen[..] else {
+            return Err("invalid listen: expected one TCP address".into());
+        };
         let GrantConfig::Static { access_token: SecretSource::File(token) } = &config.oauth.grant else {
-            return Err("oauth.access_token_file is wanted".into());
+            return Err("oauth.access_token_file is missing".into());
         };
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(config.outbound.ca_file.as_ref().ok_or("no ca_file")?)? {
+        for certificate in
+            CertificateDer::pem_file_iter(config.outbound.ca_file.as_ref().ok_or("outbound.ca_file is missing")?)?
+        {
             roots.add(certificate?)?;
         }
         let http2 = config.upstream.http != UpstreamHttp::Http1;
@@ -105,7 +109,7 @@ impl Bare {
         })
     }
 
-    /// Serves for ever, on this thread.
+    /// Serves for ever on this thread.
     pub fn serve(self) -> Outcome<()> {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())?;
         runtime.block_on(async move {
@@ -160,7 +164,7 @@ impl Origin {
             tokio::task::spawn_local(connection);
             return Ok(Sender::One(sender));
         }
-        // Held while one is opened: those who come at the same time share it.
+        // Locked while a connection is opened, so that simultaneous clients share it.
         let mut open = self.shared.lock().await;
         let free = |shared: &&Shared| Rc::strong_count(&shared.users) <= SHARERS && !shared.sender.is_closed();
         if let Some(shared) = open.iter().find(free) {
@@ -200,7 +204,7 @@ impl Client {
     }
 }
 
-/// A clone is for another client connection.
+/// A clone serves another client connection.
 impl Clone for Client {
     fn clone(&self) -> Self {
         Self { origin: Rc::clone(&self.origin), sender: Rc::default() }

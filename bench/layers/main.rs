@@ -1,14 +1,14 @@
-//! The price of each layer: a proxy built up to a chosen height. `bench/layers.py` runs it at each and compares.
+//! The cost of each layer: a proxy with all layers up to a chosen one. `bench/layers.py` runs each of them and compares.
 //!
 //! ```text
 //! layers HEIGHT --config FILE
 //!
 //! hyper     hyper's server and client, TLS and the header: no pool, no limit, no timer, no count
-//! server    + this program's listener, connection deadlines, drain, events that gather
+//! server    + this program's listener, connection deadlines, drain, event batching
 //! pool      + its pool of upstream connections
-//! guard     + what a request must meet
-//! bearer    + header hygiene, the live token, refusals, the body kept for a replay, idle limits of bodies
-//! forward   + the limit on the wait for a response
+//! guard     + the checks of a request
+//! bearer    + header hygiene, the live token, refusals, the replay buffer, idle limits of bodies
+//! forward   + the time limit for the response head
 //! limit     + the bound on requests in flight
 //! observe   + metrics and the log of requests: the whole stack, as `serve` runs it
 //! ```
@@ -35,7 +35,7 @@ mod partial;
 use bare::Bare;
 use partial::Parts;
 
-/// As in the program itself: the comparison is of what is above it.
+/// The same allocator as in the program, so that only the layers differ.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -59,7 +59,7 @@ fn main() -> Outcome<()> {
 async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
     let metrics = Metrics::new();
     if !matches!(config.oauth.grant, GrantConfig::Static { .. }) {
-        return Err("the layers are measured with the static grant".into());
+        return Err("invalid oauth.grant: the layers need the static grant".into());
     }
     let grant = Grant::start(&config, Clock::system(), &metrics).await?;
     let route = Route { upstream: Arc::new(Upstream::new(&config, &metrics)?), tokens: grant.tokens().clone() };
@@ -80,7 +80,10 @@ async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
             let setup = Arc::new(arc_swap::ArcSwap::from_pointee(parts().into_setup()));
             run(&config, move |_| proxy::worker(Arc::clone(&setup), &metrics)).await
         }
-        _ => Err(format!("there is no layer {height}").into()),
+        _ => Err(format!(
+            "invalid layer \"{height}\": expected one of hyper, server, pool, guard, bearer, forward, limit, observe"
+        )
+        .into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The proxy's stack without its upper layers. Below and above them stands the least that works.
+//! The proxy's stack without its upper layers. Minimal services replace the layers that are missing.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -25,13 +25,13 @@ use tower::{ServiceBuilder, service_fn};
 
 use super::bare::bad_gateway;
 
-/// What the layers are made of, as `proxy::worker` makes them.
+/// Makes layers in the same way as `proxy::worker`.
 pub struct Parts {
     setup: Setup,
     metrics: Metrics,
 }
 
-/// The pool alone, as a service would use it that is content with any token.
+/// The pool alone, with a fixed token.
 #[derive(Clone)]
 struct Direct {
     pool: Rc<Pool<ClientIncoming>>,
@@ -61,7 +61,7 @@ impl Parts {
         let direct = self.direct();
         let guarded = ServiceBuilder::new().layer(self.guard_layer()).service_fn(move |admitted: Admitted| {
             let direct = direct.clone();
-            // In a box, as the layer below the guard answers.
+            // In a box, like the future of the layer below the guard.
             async { Ok(direct.send(admitted.into_parts().0).await) }.boxed_local()
         });
         answered(guarded, |_| bad_gateway())
@@ -111,7 +111,7 @@ impl Parts {
     }
 }
 
-/// In the place of `observe`: every request gets an answer.
+/// Replaces `observe`: every request gets a response.
 fn answered<S, B>(mut stack: S, answer: fn(Failure) -> Response<B>) -> impl Service
 where
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Failure> + Clone + 'static,
