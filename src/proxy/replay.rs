@@ -101,7 +101,7 @@ impl Budget {
         Self { left: Arc::new(AtomicUsize::new(bytes)) }
     }
 
-    fn take(&self, bytes: usize) -> bool {
+    pub(super) fn take(&self, bytes: usize) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 

@@ -58,3 +58,32 @@ impl Upstream {
         Pool::new(self.connector.clone(), &self.config, self.connections.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn upstream(max_in_flight: &str, replay_budget: &str) -> Upstream {
+        let variables = [
+            ("BEARER_PROXY_OAUTH__GRANT", "static"),
+            ("BEARER_PROXY_OAUTH__ACCESS_TOKEN", "token"),
+            ("BEARER_PROXY_UPSTREAM__URL", "http://127.0.0.1:9"),
+            ("BEARER_PROXY_UPSTREAM__MAX_IN_FLIGHT", max_in_flight),
+            ("BEARER_PROXY_UPSTREAM__REPLAY_BUDGET", replay_budget),
+        ];
+        let config = Config::load(&Sources::new(None, variables)).unwrap().config;
+        Upstream::new(&config, &Metrics::new()).unwrap()
+    }
+
+    #[test]
+    fn requests_before_a_reload_count_against_a_bound_that_stays_the_same() {
+        let old = upstream("1", "1KiB");
+        let _place = old.in_flight.at_once().unwrap();
+        assert!(old.budget.take(1024));
+        let same = upstream("1", "1KiB").succeeding(&old);
+        assert!(same.in_flight.at_once().is_err() && !same.budget.take(1));
+        let other = upstream("2", "2KiB").succeeding(&old);
+        assert!(other.in_flight.at_once().is_ok() && other.budget.take(1));
+    }
+}
