@@ -9,12 +9,48 @@ use std::path::{Path, PathBuf};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use url::{Host, Url};
 
-use super::error::Malformed;
-use super::{ListenAddress, NoProxy, Origin, OutboundProxy, RedirectUri};
+use super::ip::ip_literal;
+use super::malformed::Malformed;
+use super::no_proxy::NoProxy;
 use crate::secret::Secret;
 
 /// The room for a path in `sockaddr_un`, without the NUL at its end (unix(7)).
 const UNIX_PATH_MAX: usize = 107;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// An HTTP proxy that is asked to `CONNECT` (RFC 9110 §9.3.6).
+#[derive(Clone, Debug)]
+pub struct OutboundProxy {
+    /// A name or an address, an IPv6 one without brackets.
+    pub host: String,
+    pub port: u16,
+    /// `user:password` of the proxy's URL.
+    pub credentials: Option<Secret>,
+    /// What is reached without it.
+    pub no_proxy: NoProxy,
+}
+
+/// Scheme, host and port: where a credential may go. `https`, or `http` to a loopback address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub scheme: Scheme,
+    /// As it is written in `Host` and `:authority`: without the default port of the scheme.
+    pub authority: Authority,
+}
+
+/// A redirect URI as it was registered.
+///
+/// Servers compare it as text (RFC 9700 §2.1), and [`Url`] changes the text: `https://example.com` gets a `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectUri {
+    text: String,
+    url: Url,
+}
 
 /// An `https` URL, or an `http` one to a loopback address; without user name, password and fragment.
 pub(super) fn secure_url(text: &str) -> Result<Url, Malformed> {
@@ -98,11 +134,6 @@ pub(super) fn loopback_hosts(listen: &[ListenAddress]) -> Vec<String> {
         }
     }
     hosts
-}
-
-/// An IP address as it stands in an authority, or without its brackets.
-pub fn ip_literal(host: &str) -> Option<IpAddr> {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
 fn bracketed(ip: IpAddr) -> String {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::error::Place;
-use super::keys::{KEYS, Key, Kind};
+use super::key::{Key, Kind};
+use super::keys::KEYS;
 use super::reader::Reader;
 use super::settings::{Raw, Setting};
 
@@ -51,7 +52,7 @@ pub struct Change {
 // === impl Effective ===
 
 impl Effective {
-    pub(super) fn of(reader: &Reader) -> Self {
+    pub(super) fn new(reader: &Reader) -> Self {
         let settings = KEYS.iter().filter_map(|key| Some((key, reader.setting(key.name)?)));
         Self(settings.flat_map(|(key, setting)| entries(key, setting, reader)).collect())
     }
@@ -80,7 +81,7 @@ impl Effective {
 
 fn entries(key: &'static Key, setting: &Setting, reader: &Reader) -> Vec<Entry> {
     let one = |shown, parts: &[&[u8]]| {
-        vec![Entry { key, header: None, shown, place: setting.place.clone(), fingerprint: Fingerprint::of(parts) }]
+        vec![Entry { key, header: None, shown, place: setting.place.clone(), fingerprint: Fingerprint::new(parts) }]
     };
     match &setting.raw {
         Raw::Text(text) => one(shown_text(key, text), &[text.as_bytes()]),
@@ -104,7 +105,7 @@ fn entries(key: &'static Key, setting: &Setting, reader: &Reader) -> Vec<Entry> 
                     header: Some(header.name.clone()),
                     shown: if is_public { Shown::Text(value.to_owned()) } else { Shown::Masked },
                     place: header.place.clone(),
-                    fingerprint: Fingerprint::of(&[value.as_bytes()]),
+                    fingerprint: Fingerprint::new(&[value.as_bytes()]),
                 }
             })
             .collect(),
@@ -124,7 +125,7 @@ fn shown_text(key: &Key, text: &str) -> Shown {
 
 impl Fingerprint {
     /// Each part goes in with its length, so that no two lists give the same bytes.
-    fn of(parts: &[&[u8]]) -> Self {
+    fn new(parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
         for part in parts {
             context.update(&part.len().to_be_bytes());

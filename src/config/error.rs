@@ -1,11 +1,10 @@
 //! What is wrong with a configuration, and where. No text here holds a secret's value: who makes one decides what is echoed.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::Profile;
-use super::keys::{Form, Key};
+use super::key::{Form, Key};
+use super::profile::Profile;
 use crate::files::mode_if_world_readable;
 
 /// Where a value was given.
@@ -54,11 +53,6 @@ pub struct Warning {
     pub place: Place,
     pub what: String,
 }
-
-/// Why a text is not what a key takes. Reads on from the text ("`5` has no unit") and does not hold it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Malformed(pub Cow<'static, str>);
 
 /// A text that stays on its line: a path may hold a line break.
 pub(super) fn one_line(text: impl fmt::Display) -> String {
@@ -123,19 +117,5 @@ impl fmt::Display for Place {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.key, self.place, self.what)
-    }
-}
-
-// === impl Malformed ===
-
-impl From<&'static str> for Malformed {
-    fn from(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
-    }
-}
-
-impl From<super::PatternError> for Malformed {
-    fn from(error: super::PatternError) -> Self {
-        Self(Cow::Owned(error.to_string()))
     }
 }

@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderName, HeaderValue};
 
-use super::error::Malformed;
+use super::malformed::Malformed;
 
 /// Fields of one connection (RFC 9110 §7.6.1), of the message's framing and target, and the one that the proxy itself makes.
 const RESERVED: [HeaderName; 13] = [

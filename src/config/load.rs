@@ -6,13 +6,17 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::effective::Effective;
 use super::environment::Environment;
 use super::error::{Errors, Place, Warning};
-use super::keys::{Form, KEYS, Preset};
+use super::key::{Form, Preset};
+use super::keys::{self, KEYS};
+use super::profile::Profile;
 use super::reader::Reader;
+use super::sections::Config;
 use super::settings::{Raw, Settings};
 use super::watched::Watched;
-use super::{Config, Effective, Profile, file, sections};
+use super::{file, variables};
 
 /// What a configuration is read from. Without `Debug`: the environment holds secrets.
 #[derive(Clone, Default)]
@@ -74,23 +78,23 @@ impl Config {
         };
         let incomplete = from_file.is_none();
         let mut given = from_file.unwrap_or_default();
-        given.merge(environment.settings(&mut errors));
+        given.merge(variables::settings(&environment, &mut errors));
 
         let profile = profile(&given);
         let mut settings = defaults();
-        settings.merge(of_profile(profile.unwrap_or(Profile::Passolution)));
+        settings.merge(profile_defaults(profile.unwrap_or_default()));
         settings.merge(given);
 
         // Under a profile that is not known, what is missing is not known either.
-        let mut reader = Reader::new(settings, incomplete || profile.is_none(), errors);
+        let mut reader = Reader::new(KEYS, settings, incomplete || profile.is_none(), errors);
         reader.choice("profile", Profile::from_name);
         reader.warnings = warnings;
         reader.files.extend(watched);
-        let config = sections::config(&mut reader, profile.unwrap_or(Profile::Passolution), &environment);
+        let config = Config::from_settings(&mut reader, profile.unwrap_or_default(), &environment);
         let files = reader.files.clone();
         let loaded = match config {
             Some(config) if reader.errors.is_empty() => {
-                let effective = Effective::of(&reader);
+                let effective = Effective::new(&reader);
                 Ok(Loaded { config, warnings: reader.warnings, effective, files: reader.files })
             }
             _ => Err(Errors(reader.errors)),
@@ -102,7 +106,7 @@ impl Config {
 /// `None`: named, but not one of ours.
 fn profile(given: &Settings) -> Option<Profile> {
     match given.get("profile").map(|setting| &setting.raw) {
-        None => Some(Profile::Passolution),
+        None => Some(Profile::default()),
         Some(Raw::Text(name)) => Profile::from_name(name),
         Some(_) => None,
     }
@@ -118,9 +122,9 @@ fn defaults() -> Settings {
     settings
 }
 
-fn of_profile(profile: Profile) -> Settings {
+fn profile_defaults(profile: Profile) -> Settings {
     let mut settings = Settings::default();
-    for (name, text) in profile.defaults().values {
+    for (name, text) in profile.values() {
         put(&mut settings, name, text, Place::Profile(profile));
     }
     settings
@@ -128,7 +132,7 @@ fn of_profile(profile: Profile) -> Settings {
 
 /// Tests hold that every row of our own tables has the shape of its key.
 fn put(settings: &mut Settings, name: &str, text: &str, place: Place) {
-    if let Some((key, Form::Value)) = super::keys::find(name)
+    if let Some((key, Form::Value)) = keys::find(name)
         && let Ok(Some(raw)) = Raw::from_text(key, Form::Value, text, &place)
     {
         settings.set(key, place, raw);

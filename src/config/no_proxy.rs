@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use url::Host;
 
-use super::ip_literal;
+use super::ip::ip_literal;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoProxy(Vec<Entry>);

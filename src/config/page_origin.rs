@@ -1,6 +1,6 @@
 //! The origin of a web page, as a browser names it in `Origin` (RFC 6454 §6.2).
 
-use super::error::Malformed;
+use super::malformed::Malformed;
 
 /// Scheme, host and port; the port of a known scheme is filled in. In lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]

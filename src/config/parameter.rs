@@ -1,6 +1,6 @@
 //! Additional parameters of token requests and of the authorization request.
 
-use super::error::Malformed;
+use super::malformed::Malformed;
 
 /// The parameters that the proxy sets itself, or that only a response has. A second one with such a name would make a
 /// request that servers read differently (RFC 6749 §3.2: a parameter must not be included more than once).

@@ -1,94 +1,180 @@
-//! What differs between authorization servers, as data. A new server is a new row, never a branch.
+//! The differences between authorization servers, as data. A new server is a new row, never a branch.
 
-use super::Profile;
+use std::fmt;
 
-/// The defaults of one profile, and what it asks for beyond them.
-pub(super) struct Defaults {
-    /// Keys and values, as they would stand in the environment.
-    pub values: &'static [(&'static str, &'static str)],
+use super::key::{Key, Kind, Preset};
+
+/// One provider's servers.
+#[derive(Clone, Copy)]
+pub struct Profile(&'static Row);
+
+struct Row {
+    name: &'static str,
+    /// Keys and values, as they would be written in the environment.
+    values: &'static [(&'static str, &'static str)],
     /// Every client of this server has a secret.
-    pub needs_client_secret: bool,
-    /// The redirect URI is the client's own: there is none that fits all.
-    pub needs_redirect_uri: bool,
-    /// A header that `oauth.headers` must have, and that `upstream.headers` takes over.
-    pub tenant_header: Option<&'static str>,
+    needs_client_secret: bool,
+    /// The redirect URI is the client's own: no default fits all.
+    needs_redirect_uri: bool,
+    /// A header that `oauth.headers` must have, and that the proxy copies to `upstream.headers`.
+    tenant_header: Option<&'static str>,
 }
 
-/// Laravel Passport, by its documents and its answers.
-const PASSOLUTION: Defaults = Defaults {
-    values: &[
-        ("upstream.url", "https://api.passolution.eu"),
-        // A guest who does not ask for JSON is sent to the login page instead of getting a 401.
-        ("upstream.refusal", "401,302 **/login,303 **/login"),
-        ("upstream.default_accept", "application/json, */*;q=0.8"),
-        ("oauth.authorize_url", "https://web.passolution.eu/oauth/authorize"),
-        ("oauth.token_url", "https://web.passolution.eu/oauth/token"),
-        ("oauth.redirect_uri", "http://127.0.0.1/callback"),
-        ("oauth.scope", "*"),
-        ("oauth.token_format", "json"),
-        ("oauth.client_auth", "body"),
-        // league/oauth2-server 8 checks one that is sent, and refuses the client.
-        ("oauth.send_redirect_uri_on_refresh", "false"),
-        // It keeps no family to revoke: a spent token presented again loses nothing.
-        ("oauth.ambiguous_retry", "until_clear"),
-    ],
-    needs_client_secret: true,
-    needs_redirect_uri: false,
-    tenant_header: None,
+/// The first one is the default.
+const PROFILES: &[Row] = &[
+    // Laravel Passport, by its documents and its answers.
+    Row {
+        name: "passolution",
+        values: &[
+            ("upstream.url", "https://api.passolution.eu"),
+            // A guest who does not ask for JSON is sent to the login page instead of getting a 401.
+            ("upstream.refusal", "401,302 **/login,303 **/login"),
+            ("upstream.default_accept", "application/json, */*;q=0.8"),
+            ("oauth.authorize_url", "https://web.passolution.eu/oauth/authorize"),
+            ("oauth.token_url", "https://web.passolution.eu/oauth/token"),
+            ("oauth.redirect_uri", "http://127.0.0.1/callback"),
+            ("oauth.scope", "*"),
+            ("oauth.token_format", "json"),
+            ("oauth.client_auth", "body"),
+            // league/oauth2-server 8 compares a redirect URI that is sent, and refuses the client.
+            ("oauth.send_redirect_uri_on_refresh", "false"),
+            // It keeps no family to revoke: to present a spent token again loses nothing.
+            ("oauth.ambiguous_retry", "until_clear"),
+            ("check.path", "/api/v2/account/subscription"),
+        ],
+        needs_client_secret: true,
+        needs_redirect_uri: false,
+        tenant_header: None,
+    },
+    // Momentus (Ungerboeck) Priava, by its document "Access and Refresh Token API".
+    Row {
+        name: "priava",
+        values: &[
+            ("upstream.url", "https://api.priava.com"),
+            ("upstream.refusal", "401"),
+            // Inferred: the document has only the path.
+            ("oauth.token_url", "https://api.priava.com/api/rest/oauth/token"),
+            ("oauth.token_format", "form"),
+            ("oauth.client_auth", "body"),
+            ("oauth.send_redirect_uri_on_refresh", "true"),
+            ("oauth.ambiguous_retry", "once"),
+        ],
+        needs_client_secret: true,
+        needs_redirect_uri: true,
+        tenant_header: Some("TenantRegion"),
+    },
+    // A server that keeps to RFC 6749.
+    Row {
+        name: "custom",
+        values: &[
+            ("upstream.refusal", "401"),
+            ("oauth.redirect_uri", "http://127.0.0.1/callback"),
+            ("oauth.token_format", "form"),
+            ("oauth.client_auth", "body"),
+            ("oauth.send_redirect_uri_on_refresh", "false"),
+            ("oauth.ambiguous_retry", "once"),
+        ],
+        needs_client_secret: false,
+        needs_redirect_uri: false,
+        tenant_header: None,
+    },
+];
+
+/// What the key `profile` accepts.
+pub(super) const NAMES: &[&str] = &{
+    let mut names = [""; PROFILES.len()];
+    let mut at = 0;
+    while at < PROFILES.len() {
+        names[at] = PROFILES[at].name;
+        at += 1;
+    }
+    names
 };
 
-/// Momentus (Ungerboeck) Priava, by its document "Access and Refresh Token API".
-const PRIAVA: Defaults = Defaults {
-    values: &[
-        ("upstream.url", "https://api.priava.com"),
-        ("upstream.refusal", "401"),
-        // The document has the path alone: a guess.
-        ("oauth.token_url", "https://api.priava.com/api/rest/oauth/token"),
-        ("oauth.token_format", "form"),
-        ("oauth.client_auth", "body"),
-        ("oauth.send_redirect_uri_on_refresh", "true"),
-        ("oauth.ambiguous_retry", "once"),
-    ],
-    needs_client_secret: true,
-    needs_redirect_uri: true,
-    tenant_header: Some("TenantRegion"),
-};
-
-/// A server that keeps to RFC 6749.
-const CUSTOM: Defaults = Defaults {
-    values: &[
-        ("upstream.refusal", "401"),
-        ("oauth.redirect_uri", "http://127.0.0.1/callback"),
-        ("oauth.token_format", "form"),
-        ("oauth.client_auth", "body"),
-        ("oauth.send_redirect_uri_on_refresh", "false"),
-        ("oauth.ambiguous_retry", "once"),
-    ],
-    needs_client_secret: false,
-    needs_redirect_uri: false,
-    tenant_header: None,
-};
+/// What the profiles set, as a table in Markdown: a column for each profile, a row for each key whose default is the profile's.
+pub(super) fn markdown(keys: &[Key]) -> String {
+    let row = |first: String, rest: &mut dyn Iterator<Item = String>| {
+        format!("| {first} | {} |\n", rest.collect::<Vec<_>>().join(" | "))
+    };
+    let mut text = row("key".into(), &mut NAMES.iter().map(|name| format!("`{name}`")));
+    text += &format!("|{}\n", "---|".repeat(NAMES.len() + 1));
+    for key in keys.iter().filter(|key| matches!(key.preset, Preset::Profile)) {
+        text += &row(format!("`{}`", key.name), &mut PROFILES.iter().map(|profile| profile.cell(key)));
+    }
+    text
+}
 
 // === impl Profile ===
 
 impl Profile {
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Passolution => "passolution",
-            Self::Priava => "priava",
-            Self::Custom => "custom",
-        }
+        self.0.name
     }
 
     pub(super) fn from_name(name: &str) -> Option<Self> {
-        [Self::Passolution, Self::Priava, Self::Custom].into_iter().find(|profile| profile.name() == name)
+        Self::all().find(|profile| profile.name() == name)
     }
 
-    pub(super) fn defaults(self) -> &'static Defaults {
-        match self {
-            Self::Passolution => &PASSOLUTION,
-            Self::Priava => &PRIAVA,
-            Self::Custom => &CUSTOM,
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        PROFILES.iter().map(Self)
+    }
+
+    pub(super) fn values(self) -> &'static [(&'static str, &'static str)] {
+        self.0.values
+    }
+
+    pub(super) fn needs_client_secret(self) -> bool {
+        self.0.needs_client_secret
+    }
+
+    pub(super) fn needs_redirect_uri(self) -> bool {
+        self.0.needs_redirect_uri
+    }
+
+    pub(super) fn tenant_header(self) -> Option<&'static str> {
+        self.0.tenant_header
+    }
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self(&PROFILES[0])
+    }
+}
+
+impl PartialEq for Profile {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Profile {}
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Profile").field(&self.name()).finish()
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// The value of a key, for the documentation.
+    fn cell(&self, key: &Key) -> String {
+        if let Some((_, value)) = self.values.iter().find(|(name, _)| *name == key.name) {
+            let items: Vec<_> = match key.kind {
+                Kind::List(_) => value.split(',').map(|item| format!("`{item}`")).collect(),
+                _ => vec![format!("`{value}`")],
+            };
+            return items.join(", ");
+        }
+        match (key.name, self.tenant_header) {
+            ("oauth.headers", Some(header)) => format!("`{header}` required"),
+            ("upstream.headers", Some(header)) => format!("`{header}`, copied from `oauth.headers`"),
+            ("upstream.url", _) => "required".into(),
+            ("oauth.token_url", _) => "required, except for `static`".into(),
+            ("oauth.redirect_uri", _) if self.needs_redirect_uri => "required".into(),
+            _ => "–".into(),
         }
     }
 }

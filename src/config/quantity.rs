@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
-use super::Margin;
-use super::error::Malformed;
+use super::malformed::Malformed;
 
 /// Of one unit, from small to large.
 const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZES: [(&str, u64); 4] = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+/// How long before its expiry a token is refreshed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Margin {
+    /// Of the lifetime: 0.0 to 1.0.
+    Share(f64),
+    Fixed(Duration),
+}
 
 pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Malformed> {
     let duration =

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use http::header::HeaderMap;
 
-use super::error::{ConfigError, Malformed, Place, Warning, world_readable};
+use super::error::{ConfigError, Place, Warning, world_readable};
 use super::header;
-use super::keys::{self, Form, Key, Kind};
+use super::key::{Key, Kind};
+use super::malformed::Malformed;
 use super::parameter;
 use super::quantity;
 use super::settings::{Header, Raw, Setting, Settings, shown_name};
@@ -20,6 +21,7 @@ mod secret;
 
 /// The settings on their way to a [`Config`](super::Config). A getter's `None` is an unset value, or a wrong one that is noted.
 pub(super) struct Reader {
+    keys: &'static [Key],
     settings: Settings,
     /// A layer is missing, so that an unset key may only be unread.
     incomplete: bool,
@@ -34,8 +36,31 @@ pub(super) struct Reader {
 // === impl Reader ===
 
 impl Reader {
-    pub(super) fn new(settings: Settings, incomplete: bool, errors: Vec<ConfigError>) -> Self {
-        Self { settings, incomplete, errors, warnings: Vec::new(), files: Vec::new(), contents: BTreeMap::new() }
+    pub(super) fn new(keys: &'static [Key], settings: Settings, incomplete: bool, errors: Vec<ConfigError>) -> Self {
+        Self { keys, settings, incomplete, errors, warnings: Vec::new(), files: Vec::new(), contents: BTreeMap::new() }
+    }
+
+    pub(super) fn keys(&self) -> &'static [Key] {
+        self.keys
+    }
+
+    /// A key that the program itself names.
+    pub(super) fn key(&self, name: &str) -> &'static Key {
+        match self.keys.iter().find(|key| key.name == name) {
+            Some(key) => key,
+            None => unreachable!("{name} is a key of a section"),
+        }
+    }
+
+    /// Why a key has no effect with the chosen grant and store. `None`: it has one.
+    pub(super) fn no_use(&self, key: &Key) -> Option<String> {
+        let is_missing = |among: &[&str], chosen: &str| !among.is_empty() && !among.contains(&chosen);
+        let grant = self.text("oauth.grant").unwrap_or_default();
+        if is_missing(key.grants, grant) {
+            return Some(format!("has no use under the grant `{grant}`"));
+        }
+        let store = self.text("store.kind").unwrap_or_default();
+        is_missing(key.stores, store).then(|| format!("has no use under the store `{store}`"))
     }
 
     pub(super) fn setting(&self, key: &str) -> Option<&Setting> {
@@ -68,27 +93,53 @@ impl Reader {
         self.accept(name, None, parsed)
     }
 
+    pub(super) fn parse_if_set<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
+    ) -> Option<Option<T>> {
+        self.if_set(name, |reader| reader.parse(name, parse))
+    }
+
+    pub(super) fn parse_or<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
+        unset: T,
+    ) -> Option<T> {
+        self.parse_if_set(name, parse).map(|value| value.unwrap_or(unset))
+    }
+
+    /// A value that a function of its section reads.
+    pub(super) fn by<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
+    ) -> Option<T> {
+        read(self, name)
+    }
+
     pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
         self.parse(name, quantity::flag)
     }
 
     pub(super) fn count(&mut self, name: &'static str) -> Option<u64> {
-        let Kind::Count { min, max } = known(name).kind else { return None };
+        let Kind::Count { min, max } = self.key(name).kind else { return None };
         self.parse(name, |text| quantity::count(text, min, max))
     }
 
     pub(super) fn size(&mut self, name: &'static str) -> Option<u64> {
-        let Kind::Size { min, max } = known(name).kind else { return None };
+        let Kind::Size { min, max } = self.key(name).kind else { return None };
         self.parse(name, |text| quantity::size(text, min, max))
     }
 
     pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {
-        let Kind::Duration { min, max } = known(name).kind else { return None };
+        let Kind::Duration { min, max } = self.key(name).kind else { return None };
         self.parse(name, |text| quantity::duration(text, min, max))
     }
 
     pub(super) fn choice<T>(&mut self, name: &'static str, from_name: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let Kind::Choice(names) = known(name).kind else { return None };
+        let Kind::Choice(names) = self.key(name).kind else { return None };
         let chosen = |text: &str| names.contains(&text).then(|| from_name(text)).flatten();
         self.parse(name, |text| chosen(text).ok_or("is none of them".into()))
     }
@@ -126,6 +177,23 @@ impl Reader {
         parsed.into_iter().collect()
     }
 
+    pub(super) fn list_if_set<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Malformed>,
+    ) -> Option<Option<Vec<T>>> {
+        // A wrong list is not an unset one: that would open a guard.
+        self.if_set(name, |reader| reader.list(name, parse))
+    }
+
+    pub(super) fn list_or_empty<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Malformed>,
+    ) -> Option<Vec<T>> {
+        self.list_if_set(name, parse).map(Option::unwrap_or_default)
+    }
+
     /// Unset is an empty map.
     pub(super) fn headers(&mut self, name: &'static str) -> Option<HeaderMap> {
         let Some(Setting { raw: Raw::Headers(headers), .. }) = self.settings.get(name) else {
@@ -150,7 +218,7 @@ impl Reader {
                 key,
                 place,
                 what: malformed.to_string(),
-                accepted: known(name).kind.accepts(),
+                accepted: self.key(name).kind.accepts(),
             });
         }
         all_well.then_some(map)
@@ -170,7 +238,7 @@ impl Reader {
         let all_well = failures.is_empty();
         for (parameter, place, malformed) in failures {
             let key = format!("{name}.{}", shown_name(&parameter));
-            let accepted = known(name).kind.accepts();
+            let accepted = self.key(name).kind.accepts();
             self.errors.push(ConfigError::Value { key, place, what: malformed.to_string(), accepted });
         }
         all_well.then_some(parameters)
@@ -179,7 +247,8 @@ impl Reader {
     /// Fills in what depends on other keys or on the machine.
     pub(super) fn preset(&mut self, name: &'static str, place: Place, raw: Raw) {
         if !self.is_set(name) {
-            self.settings.set(known(name), place, raw);
+            let key = self.key(name);
+            self.settings.set(key, place, raw);
         }
     }
 
@@ -200,7 +269,8 @@ impl Reader {
             let copy = Header { name: header.to_owned(), value: found.value.clone(), place: place.clone() };
             let mut all = headers(to).to_vec();
             all.push(copy);
-            self.settings.set(known(to), place, Raw::Headers(all));
+            let key = self.key(to);
+            self.settings.set(key, place, Raw::Headers(all));
         }
         true
     }
@@ -208,7 +278,7 @@ impl Reader {
     /// Notes that a key must be set. Not where a layer could not be read: it may be there.
     pub(super) fn missing(&mut self, name: &'static str, why: &'static str) {
         if !self.incomplete && !self.errors.iter().any(|error| error.is_about(name)) {
-            let key = known(name);
+            let key = self.key(name);
             let secret = key.kind.is_secret();
             self.errors.push(ConfigError::Missing { key: key.name, why, variable: key.variable(), secret });
         }
@@ -246,10 +316,15 @@ impl Reader {
         }
     }
 
+    /// `Some(None)` for an unset key.
+    fn if_set<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.is_set(name) { read(self).map(Some) } else { Some(None) }
+    }
+
     fn accept<T>(&mut self, name: &'static str, item: Option<&str>, parsed: Result<T, Malformed>) -> Option<T> {
         parsed
             .map_err(|malformed| {
-                let kind = &known(name).kind;
+                let kind = &self.key(name).kind;
                 let what = match item.or(self.text(name)) {
                     Some(text) if kind.may_be_shown() => format!("`{}` {malformed}", shown_name(text)),
                     _ => malformed.to_string(),
@@ -258,13 +333,5 @@ impl Reader {
                 self.errors.push(ConfigError::Value { key, place, what, accepted: kind.accepts() });
             })
             .ok()
-    }
-}
-
-/// A key that the program itself names.
-fn known(name: &'static str) -> &'static Key {
-    match keys::find(name) {
-        Some((key, Form::Value)) => key,
-        _ => unreachable!("{name} stands in the table of keys"),
     }
 }

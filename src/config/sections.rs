@@ -1,53 +1,199 @@
-//! Settings to [`Config`], a file for each part of the program that runs on it, and the rules between the parts.
+//! The configuration, a file for each section, and the rules between the sections.
 
-mod downstream;
+mod admin;
+mod check;
+mod guard;
+mod log;
 mod oauth;
+mod otlp;
+mod outbound;
+mod refresh;
+mod runtime;
+mod shutdown;
 mod store;
+mod tls;
 mod upstream;
 
+pub use admin::AdminConfig;
+pub use check::CheckConfig;
+pub use guard::GuardConfig;
+pub use log::{LogConfig, LogFormat, LogRequests};
+pub use oauth::{AmbiguousRetry, ClientAuth, GrantConfig, LoginConfig, OauthConfig, TokenEndpoint, TokenFormat};
+pub use outbound::Outbound;
+pub use refresh::RefreshConfig;
+pub use runtime::RuntimeConfig;
+pub use shutdown::ShutdownConfig;
+pub use store::{StoreConfig, StoreKey, StoreKindConfig};
+pub use tls::ServerTls;
+pub use upstream::{ClientCert, UpstreamConfig, UpstreamHttp};
+
+use super::address::ListenAddress;
 use super::environment::Environment;
-use super::error::{Malformed, Place};
-use super::keys::KEYS;
+use super::error::{Place, one_line};
+use super::key::{Key, choice, text, text_or_list};
+use super::malformed::Malformed;
+use super::profile::{self, Profile};
 use super::reader::Reader;
+use super::section::section;
 use super::settings::Raw;
-use super::{Config, LogConfig, LogFormat, LogRequests, Profile, ShutdownConfig};
 
-/// `None`: the reader has noted why.
-pub(super) fn config(reader: &mut Reader, profile: Profile, environment: &Environment) -> Option<Config> {
-    tenant_header(reader, profile);
-    let downstream = downstream::read(reader);
-    let outbound = upstream::outbound(reader, environment);
-    let upstream = upstream::read(reader);
-    let oauth = oauth::read(reader, profile);
-    let refresh = oauth::refresh(reader);
-    let store = store::read(reader, environment);
-    let shutdown = shutdown(reader);
-    let log = log(reader);
-    tracing_endpoint(reader);
-    unused(reader, profile);
+/// The keys of all sections, in the order in which they are printed. TOML requires the keys without a section first.
+pub(super) const SECTIONS: &[&[Key]] = &[
+    General::KEYS,
+    ServerTls::KEYS,
+    Outbound::KEYS,
+    UpstreamConfig::KEYS,
+    oauth::OauthKeys::KEYS,
+    RefreshConfig::KEYS,
+    StoreConfig::KEYS,
+    GuardConfig::KEYS,
+    ShutdownConfig::KEYS,
+    admin::AdminConfig::KEYS,
+    admin::Probes::KEYS,
+    CheckConfig::KEYS,
+    LogConfig::KEYS,
+    otlp::Otlp::KEYS,
+    RuntimeConfig::KEYS,
+];
 
-    let downstream = downstream?;
-    let upstream = upstream?;
-    if downstream.listen.iter().any(|listen| upstream.origin.is_served_by(listen)) {
-        reader.reject("upstream.url", "is this proxy's own `listen`: every request would come back to it");
+/// Everything that the program runs on, valid as a whole.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub profile: Profile,
+    pub listen: Vec<ListenAddress>,
+    /// Mode of unix sockets among `listen`.
+    pub listen_mode: u32,
+    /// This gateway's pseudonym in `Via` (RFC 9110 §7.6.3): a token, valid as part of a field value.
+    pub via: String,
+    pub tls: Option<ServerTls>,
+    pub outbound: Outbound,
+    pub upstream: UpstreamConfig,
+    pub oauth: OauthConfig,
+    pub refresh: RefreshConfig,
+    pub store: StoreConfig,
+    pub guard: GuardConfig,
+    pub shutdown: ShutdownConfig,
+    pub admin: Option<AdminConfig>,
+    pub probes: Option<ListenAddress>,
+    pub check: CheckConfig,
+    pub log: LogConfig,
+    pub runtime: RuntimeConfig,
+}
+
+section! {
+    struct General in "" {
+        /// Mode of the unix sockets in `listen`. By default, their owner and group may connect.
+        listen_mode: u32 = text("an octal mode from `0` to `0777`, in quotes in the file").default("0660").restart() => parse(mode);
+        /// Name of this gateway in `Via`. A request that comes back with it is a loop (508).
+        via: String = text("a token (RFC 9110 §5.6.2) of at most 128 characters").default("bearer-proxy") => parse(pseudonym);
     }
-    Some(Config {
-        profile,
-        listen: downstream.listen,
-        listen_mode: downstream.listen_mode,
-        via: downstream.via,
-        tls: downstream.tls,
-        outbound: outbound?,
-        upstream,
-        oauth: oauth?,
-        refresh: refresh?,
-        store: store?,
-        guard: downstream.guard,
-        shutdown: shutdown?,
-        admin: downstream.admin,
-        probes: downstream.probes,
-        log: log?,
-    })
+    keys {
+        /// Defaults of `[upstream]`, `[oauth]` and `[check]` for the servers of one provider.
+        profile = choice(profile::NAMES).default("passolution");
+        /// Address for internal clients, one or a list. Accepts HTTP/1.1 and HTTP/2. The default is loopback, so that no other machine
+        /// can use the grant.
+        listen = text_or_list("one or a list of `IP:port`, `[::1]:port` or `unix:/path.sock`").default("127.0.0.1:8080").restart();
+    }
+}
+
+// === impl Config ===
+
+impl Config {
+    /// `None`: the reader has noted why.
+    pub(super) fn from_settings(reader: &mut Reader, profile: Profile, environment: &Environment) -> Option<Self> {
+        tenant_header(reader, profile);
+        let listen = reader.list("listen", ListenAddress::parse);
+        let general = General::read(reader);
+        let tls = tls::read(reader);
+        let admin = admin::read(reader);
+        let probes = admin::Probes::read(reader);
+        let guard = guard::read(reader, listen.as_deref());
+        let outbound = outbound::read(reader, environment);
+        let upstream = upstream::read(reader);
+        let oauth = oauth::read(reader, profile);
+        let refresh = refresh::read(reader);
+        let store = store::read(reader, environment);
+        let shutdown = ShutdownConfig::read(reader);
+        let check = CheckConfig::read(reader);
+        let log = LogConfig::read(reader);
+        let runtime = RuntimeConfig::read(reader);
+        otlp::read(reader);
+        unused(reader, profile);
+
+        let (listen, probes) = (listen?, probes?.listen);
+        collisions(reader, &listen, admin.as_ref().map(|admin| &admin.listen), probes.as_ref());
+        let upstream = upstream?;
+        if listen.iter().any(|listen| upstream.origin.is_served_by(listen)) {
+            reader.reject("upstream.url", "is this proxy's own `listen`: every request would come back to it");
+        }
+        let (General { listen_mode, via }, guard) = (general?, guard?);
+        open_door(reader, &listen, tls.as_ref(), &guard);
+        Some(Self {
+            profile,
+            listen,
+            listen_mode,
+            via,
+            tls,
+            outbound: outbound?,
+            upstream,
+            oauth: oauth?,
+            refresh: refresh?,
+            store: store?,
+            guard,
+            shutdown: shutdown?,
+            admin,
+            probes,
+            check: check?,
+            log: log?,
+            runtime: runtime?,
+        })
+    }
+}
+
+fn open_door(reader: &mut Reader, listen: &[ListenAddress], tls: Option<&ServerTls>, guard: &GuardConfig) {
+    let is_open = listen.iter().any(|address| !address.is_loopback());
+    let has_client_ca = tls.is_some_and(|tls| tls.client_ca_file.is_some());
+    if is_open && guard.hosts.is_none() && guard.client_keys.is_empty() && !has_client_ca {
+        let mend = "set guard.client_keys, tls.client_ca_file or guard.hosts";
+        reader.warn("listen", format!("whoever reaches this listener can use the grant: {mend}"));
+    }
+}
+
+fn collisions(
+    reader: &mut Reader,
+    listen: &[ListenAddress],
+    admin: Option<&ListenAddress>,
+    probes: Option<&ListenAddress>,
+) {
+    let mut all: Vec<(&'static str, &ListenAddress)> = listen.iter().map(|address| ("listen", address)).collect();
+    all.extend(admin.map(|address| ("admin.listen", address)));
+    all.extend(probes.map(|address| ("probes.listen", address)));
+    for (at, (name, address)) in all.iter().enumerate() {
+        if let Some((other, taken)) = all[..at].iter().find(|(_, taken)| taken.collides(address)) {
+            let (address, taken) = (one_line(address), one_line(taken));
+            reader.reject(
+                name,
+                format!("`{address}` can't be had beside `{taken}` of {other}; choose another port or path"),
+            );
+        }
+    }
+}
+
+fn or_off(text: &str) -> Result<Option<ListenAddress>, Malformed> {
+    if text == "off" { Ok(None) } else { ListenAddress::parse(text).map(Some) }
+}
+
+fn mode(text: &str) -> Result<u32, Malformed> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
+    mode.ok_or("is no such mode".into())
+}
+
+/// A token, since it also stands in `Via` (RFC 9110 §7.6.3).
+fn pseudonym(text: &str) -> Result<String, Malformed> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_valid = (1..=128).contains(&text.len()) && text.bytes().all(is_token);
+    if is_valid { Ok(text.to_owned()) } else { Err("is no such token".into()) }
 }
 
 /// RFC 6749, appendix A: client ids, client secrets and refresh tokens are printable ASCII.
@@ -67,52 +213,26 @@ fn plain(text: &str) -> Result<String, Malformed> {
 }
 
 fn tenant_header(reader: &mut Reader, profile: Profile) {
-    let Some(header) = profile.defaults().tenant_header else { return };
+    let Some(header) = profile.tenant_header() else { return };
     if !reader.copy_header(header, "oauth.headers", "upstream.headers", Place::Profile(profile)) {
         reader
             .missing("oauth.headers", "this profile needs the header `TenantRegion` there, the region of the account");
     }
 }
 
-fn shutdown(reader: &mut Reader) -> Option<ShutdownConfig> {
-    let delay = reader.duration("shutdown.delay");
-    let grace = reader.duration("shutdown.grace");
-    Some(ShutdownConfig { delay: delay?, grace: grace? })
-}
-
-fn log(reader: &mut Reader) -> Option<LogConfig> {
-    let format = match reader.is_set("log.format") {
-        true => reader.choice("log.format", LogFormat::from_name),
-        false => Some(LogFormat::Auto),
-    };
-    let level = reader.choice("log.level", |name| name.parse().ok());
-    let requests = reader.choice("log.requests", LogRequests::from_name);
-    Some(LogConfig { format: format?, level: level?, requests: requests? })
-}
-
-fn tracing_endpoint(reader: &mut Reader) {
-    if reader.parse("otlp.endpoint", super::address::collector).is_some() {
-        reader.warn("otlp.endpoint", "this version does not send traces; the key has no effect");
-    }
-}
-
-/// A key that somebody set and that does nothing is mostly a misunderstanding.
+/// A key that somebody set and that has no effect is usually a misunderstanding.
 fn unused(reader: &mut Reader, profile: Profile) {
-    let grant = reader.text("oauth.grant").unwrap_or_default().to_owned();
-    let store = reader.text("store.kind").unwrap_or_default().to_owned();
-    for key in KEYS {
+    for key in reader.keys() {
         let is_given = reader
             .setting(key.name)
             .is_some_and(|setting| matches!(setting.place, Place::File { .. } | Place::Environment(_)));
         // Under such a profile the upstream takes a header over from there.
-        let is_copied = key.name == "oauth.headers" && profile.defaults().tenant_header.is_some();
-        if !is_given || is_copied {
-            continue;
-        }
-        if !key.grants.is_empty() && !key.grants.contains(&grant.as_str()) {
-            reader.warn(key.name, format!("has no use under the grant `{grant}`"));
-        } else if !key.stores.is_empty() && !key.stores.contains(&store.as_str()) {
-            reader.warn(key.name, format!("has no use under the store `{store}`"));
+        let is_copied = key.name == "oauth.headers" && profile.tenant_header().is_some();
+        if let Some(reason) = reader.no_use(key)
+            && is_given
+            && !is_copied
+        {
+            reader.warn(key.name, reason);
         }
     }
 }
@@ -120,29 +240,4 @@ fn unused(reader: &mut Reader, profile: Profile) {
 /// A value that was computed.
 fn computed(text: &str) -> Raw {
     Raw::Text(text.to_owned())
-}
-
-// === impl LogFormat ===
-
-impl LogFormat {
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "text" => Some(Self::Text),
-            "json" => Some(Self::Json),
-            _ => None,
-        }
-    }
-}
-
-// === impl LogRequests ===
-
-impl LogRequests {
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "none" => Some(Self::None),
-            "errors" => Some(Self::Errors),
-            "all" => Some(Self::All),
-            _ => None,
-        }
-    }
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeValue};
 
 use super::error::{ConfigError, Place};
-use super::keys::{Form, Key, Kind};
+use super::key::{Form, Key, Kind};
 use crate::secret::Secret;
 
 /// One layer, or several merged. Holds no empty value: that is an unset one, or an error ([`Key::unset_means`]).
@@ -91,7 +91,7 @@ impl Settings {
 impl Raw {
     /// As a variable or the key table has it: lists by commas, tables as inline TOML. `None`: empty.
     pub(super) fn from_text(key: &Key, form: Form, text: &str, place: &Place) -> Result<Option<Self>, WrongShape> {
-        if text.is_empty() {
+        if text.is_empty() && !key.may_be_empty {
             return Ok(None);
         }
         Ok(match (&key.kind, form) {
@@ -119,7 +119,7 @@ impl Raw {
         place: impl Fn(usize) -> Place,
     ) -> Result<Option<Self>, WrongShape> {
         // An empty text is an unset value whatever the key's shape.
-        if value.as_str() == Some("") {
+        if value.as_str() == Some("") && !key.may_be_empty {
             return Ok(None);
         }
         if form == Form::File {

@@ -1,4 +1,4 @@
-//! The server as its owner sees it: bind, start, change, drain.
+//! The server: bind, start, change, drain.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,27 +22,28 @@ use super::worker::{self, WorkerHandle};
 use crate::config::{Config, ListenAddress};
 use crate::supervise::{Restarts, Task};
 
-/// Bound to its addresses, and not yet serving.
+/// A server that is bound to its addresses and does not serve yet.
 pub struct Server {
     listeners: Vec<Listener>,
     settings: Arc<Settings>,
     connections: Connections,
     restarts: Restarts,
+    pub(super) event_batching: bool,
 }
 
-/// Serving, until [`Running::drain`]. Dropped, it stops at once.
+/// A server that serves until [`Running::drain`]. If it is dropped, it stops at once.
 pub struct Running {
     settings: Arc<Settings>,
     connections: Connections,
     acceptor: oneshot::Sender<accept::Close>,
     workers: Vec<WorkerHandle>,
-    /// A worker's thread, or the accept loop, has died for good.
+    /// The thread of a worker, or the accept loop, has died for good.
     died: mpsc::UnboundedReceiver<Task>,
-    /// Ends when the last worker's thread does.
+    /// Ends with the thread of the last worker.
     ended: mpsc::Receiver<Infallible>,
 }
 
-/// Why there is no server.
+/// Why the server could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error(transparent)]
@@ -51,7 +52,7 @@ pub enum BindError {
     Tls(#[from] TlsError),
 }
 
-/// A worker's thread or runtime could not be made.
+/// The thread or the runtime of a worker could not be created.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start worker {index}: {error}; allow this process more threads and file descriptors")]
 pub struct StartError {
@@ -62,12 +63,13 @@ pub struct StartError {
 // === impl Server ===
 
 impl Server {
-    /// Binds every address of `listen` and loads the certificates. Clients can connect from here on; they wait in the accept
-    /// queue until [`Server::start`].
+    /// Binds every address of `listen` and loads the certificates. From now on, clients can connect. They wait in the accept queue until
+    /// [`Server::start`].
     pub fn bind(config: &Config) -> Result<Self, BindError> {
-        // Certificates first: a wrong one should not have cost an old instance its unix socket.
+        // Certificates first: a wrong one must not cost a running instance its unix socket.
         let tls = config.tls.as_ref().map(Tls::load).transpose()?;
-        Self::bind_with(&config.listen, config.listen_mode, tls, Limits::new(config))
+        let server = Self::bind_with(&config.listen, config.listen_mode, tls, Limits::new(config))?;
+        Ok(Self { event_batching: config.runtime.event_batching, ..server })
     }
 
     pub(super) fn bind_with(
@@ -83,32 +85,32 @@ impl Server {
             tls_changed: Arc::default(),
         };
         let (settings, connections, restarts) = (Arc::new(settings), Connections::default(), Restarts::default());
-        Ok(Self { listeners, settings, connections, restarts })
+        Ok(Self { listeners, settings, connections, restarts, event_batching: true })
     }
 
-    /// Where it listens, with the port that the system chose for port 0.
+    /// The addresses, with the port that the system chose for port 0.
     pub fn local_addresses(&self) -> Vec<ListenAddress> {
         self.listeners.iter().map(|listener| listener.address().clone()).collect()
     }
 
-    /// Where restarts of its tasks are counted.
+    /// Counts restarts of tasks here.
     pub fn counted_by(self, restarts: Restarts) -> Self {
         Self { restarts, ..self }
     }
 
-    /// How many connections there are, now and later.
+    /// The number of connections, now and later.
     pub fn connections(&self) -> Connections {
         self.connections.clone()
     }
 
-    /// Starts the workers and accepts. `make` is called once in each worker's thread, inside its runtime, and all have
-    /// returned when this does.
+    /// Starts the workers and accepts. `make` is called once in the thread of each worker, inside its runtime. All calls have returned
+    /// when this function returns.
     pub fn start<S: Service>(
         self,
         workers: NonZeroUsize,
         make: impl Fn(&WorkerContext) -> S + Send + Sync + 'static,
     ) -> Result<Running, StartError> {
-        let Self { listeners, settings, connections, restarts } = self;
+        let Self { listeners, settings, connections, restarts, event_batching } = self;
         let make = Arc::new(make);
         let balancer = Balancer::new(connections.clone(), workers);
         let (alive, ended) = mpsc::channel(1);
@@ -124,6 +126,7 @@ impl Server {
             let thread = worker::Thread {
                 context,
                 make: make.clone(),
+                event_batching,
                 settings: settings.clone(),
                 commands,
                 accept: accept.take(),
@@ -150,15 +153,15 @@ impl Server {
 // === impl Running ===
 
 impl Running {
-    /// From now on for new connections; those that are there keep the limits that they began with.
+    /// Changes the limits of new connections. Open connections keep the limits with which they began.
     pub fn set_limits(&self, limits: Limits) {
         self.settings.limits.store(Arc::new(limits));
-        // More connections may be allowed now.
+        // More connections may now be allowed.
         self.connections.wake();
     }
 
-    /// From now on for new connections. An open connection takes no new request if its client certificate is no longer accepted.
-    /// Without effect on a server that was bound without TLS: that needs a restart.
+    /// Changes the certificates for new connections. An open connection takes no new request if its client certificate is no longer
+    /// accepted. A server that was bound without TLS ignores this call: it needs a restart.
     pub fn set_tls(&self, tls: Tls) {
         if let Some(current) = &self.settings.tls {
             current.store(Arc::new(tls));
@@ -170,7 +173,7 @@ impl Running {
         self.connections.clone()
     }
 
-    /// Returns when a worker's thread, or the accept loop, has died and can't be started again.
+    /// Returns when the thread of a worker, or the accept loop, has died and cannot be restarted.
     pub async fn died(&mut self) -> Task {
         match self.died.recv().await {
             Some(task) => task,
@@ -178,21 +181,21 @@ impl Running {
         }
     }
 
-    /// Ends the server: closes the listeners, lets what is in flight finish for as long as `grace`, and cuts the rest. All
-    /// threads have ended when this returns.
+    /// Ends the server: closes the listeners, lets requests in flight finish within `grace`, and cuts the rest. All threads have ended
+    /// when this function returns.
     ///
-    /// HTTP/1 responses that are still to come carry `Connection: close`; HTTP/2 connections get a GOAWAY. An idle HTTP/1
-    /// connection is closed at once, unless it was answered within the last half second: its next request may be on its way.
+    /// Later HTTP/1 responses carry `Connection: close`. HTTP/2 connections get a GOAWAY. An idle HTTP/1 connection is closed at once,
+    /// unless it was answered within the last half second: its next request may be on its way.
     pub async fn drain(self, grace: Duration) -> Drained {
         self.drain_or_cut(grace, std::future::pending()).await
     }
 
-    /// Drains, and cuts the requests in flight as soon as `cut` is ready.
+    /// Drains, and cuts the requests in flight when `cut` is ready.
     pub async fn drain_or_cut(self, grace: Duration, cut: impl Future<Output = ()>) -> Drained {
         let Self { connections, acceptor, workers, mut ended, .. } = self;
         let (close, closed) = oneshot::channel();
         if acceptor.send(close).is_ok() {
-            // From here on the number of connections only falls.
+            // From now on, the number of connections only falls.
             let _ = closed.await;
         }
         let aborted = tokio::select! {

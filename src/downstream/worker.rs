@@ -1,4 +1,4 @@
-//! A worker: one thread, with a runtime of its own.
+//! A worker: one thread with its own runtime.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,30 +21,32 @@ use super::settings::Settings;
 use crate::fault;
 use crate::supervise::{Died, Restarts, Task, supervise_local};
 
-/// A worker from outside.
+/// A worker, for the server.
 pub(super) struct WorkerHandle {
     pub(super) commands: UnboundedSender<Command>,
     pub(super) thread: JoinHandle<()>,
 }
 
-/// What a worker's thread is started with.
+/// What the thread of a worker needs to start.
 pub(super) struct Thread<F> {
     pub(super) context: WorkerContext,
     pub(super) make: Arc<F>,
+    /// `runtime.event_batching`
+    pub(super) event_batching: bool,
     pub(super) settings: Arc<Settings>,
     pub(super) commands: UnboundedReceiver<Command>,
-    /// In one worker, the accept loop.
+    /// The accept loop, in one worker.
     pub(super) accept: Option<Acceptor>,
-    /// Told once, when the service is made.
+    /// Gets one message when the service is made.
     pub(super) started: SyncSender<io::Result<()>>,
-    /// Told when the thread, or the accept loop, has died for good.
+    /// Gets a message when the thread or the accept loop has died for good.
     pub(super) died: UnboundedSender<Task>,
     pub(super) restarts: Restarts,
-    /// Held until the thread's end.
+    /// Held until the end of the thread.
     pub(super) alive: Sender<Infallible>,
 }
 
-/// Tells of a thread that panics: its connections and its runtime are gone with it.
+/// Reports a panic of the thread: its connections and its runtime are lost.
 struct LastWord(UnboundedSender<Task>);
 
 impl Drop for LastWord {
@@ -62,10 +64,21 @@ impl<F> Thread<F> {
     where
         F: Fn(&WorkerContext) -> S,
     {
-        let Self { context, make, settings, mut commands, accept, started, died, restarts, alive } = self;
+        let Self {
+            context,
+            make,
+            event_batching: batches,
+            settings,
+            mut commands,
+            accept,
+            started,
+            died,
+            restarts,
+            alive,
+        } = self;
         let _last_word = LastWord(died.clone());
         let event_batching = Arc::default();
-        let runtime = match runtime(&event_batching) {
+        let runtime = match runtime(batches.then_some(&event_batching)) {
             Ok(runtime) => runtime,
             Err(error) => return drop(started.send(Err(error))),
         };
@@ -108,14 +121,16 @@ impl<F> Thread<F> {
                 }
             }
         });
-        // Drops what is still in flight, and does not wait for blocking tasks: a name that is being resolved, for one.
+        // Drops the requests in flight, and does not wait for blocking tasks, such as a DNS lookup.
         runtime.shutdown_background();
         drop(alive);
     }
 }
 
-fn runtime(event_batching: &Arc<EventBatching>) -> io::Result<LocalRuntime> {
+fn runtime(event_batching: Option<&Arc<EventBatching>>) -> io::Result<LocalRuntime> {
     let mut builder = Builder::new_current_thread();
-    event_batching.install(&mut builder);
+    if let Some(event_batching) = event_batching {
+        event_batching.install(&mut builder);
+    }
     builder.enable_io().enable_time().build_local(LocalOptions::default())
 }

@@ -2,6 +2,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::config::error::Place;
+use crate::config::key::Preset;
+use crate::config::profile::Profile;
 use crate::config::settings::Raw;
 
 #[test]
@@ -40,18 +42,16 @@ fn no_key_is_taken_for_a_variable_of_kubernetes() {
 
 #[test]
 fn every_row_of_our_own_tables_has_the_shape_of_its_key() {
-    use crate::config::Profile;
-    let of_profile = |profile: Profile| profile.defaults().values.iter().copied();
+    let rows = || Profile::all().flat_map(|profile| profile.values().iter().copied());
     let defaults = KEYS.iter().filter_map(|key| match key.preset {
         Preset::Value(text) => Some((key.name, text)),
         _ => None,
     });
-    let profiles = [Profile::Passolution, Profile::Priava, Profile::Custom].into_iter().flat_map(of_profile);
-    for (name, text) in defaults.chain(profiles) {
+    for (name, text) in defaults.chain(rows()) {
         let (key, form) = find(name).unwrap();
         assert!(matches!(Raw::from_text(key, form, text, &Place::Default), Ok(Some(_))), "{name}");
     }
-    for (name, _) in [Profile::Passolution, Profile::Priava, Profile::Custom].into_iter().flat_map(of_profile) {
+    for (name, _) in rows() {
         assert!(matches!(find(name).unwrap().0.preset, Preset::Profile), "{name} says that the profile has it");
     }
 }
@@ -76,9 +76,27 @@ fn the_markdown_has_a_row_a_key() {
     let text = keys_markdown();
     assert_eq!(text.lines().count(), KEYS.len() + 2);
     assert!(text.contains(
-        "\n| `upstream.connect_timeout` | `5s` | a duration from 10ms to 10m |  | DNS, TCP and TLS together |\n"
+        "\n| `upstream.connect_timeout` | `5s` | a duration from 10ms to 10m |  | Time limit for DNS, TCP and TLS together. |\n"
     ));
     assert!(text.contains("\n| `admin.key` (or `_file`) | – |"));
     let cells = |line: &str| line.replace("\\|", "").matches('|').count();
     assert!(text.lines().all(|line| cells(line) == 6), "{text}");
+}
+
+#[test]
+fn a_profile_has_a_column_and_a_key_of_its_a_row() {
+    let text = profiles_markdown();
+    let rows = KEYS.iter().filter(|key| matches!(key.preset, Preset::Profile)).count();
+    assert_eq!(text.lines().count(), rows + 2);
+    for line in [
+        "| key | `passolution` | `priava` | `custom` |",
+        "|---|---|---|---|",
+        "| `upstream.url` | `https://api.passolution.eu` | `https://api.priava.com` | required |",
+        "| `upstream.refusal` | `401`, `302 **/login`, `303 **/login` | `401` | `401` |",
+        "| `upstream.headers` | – | `TenantRegion`, copied from `oauth.headers` | – |",
+        "| `oauth.redirect_uri` | `http://127.0.0.1/callback` | required | `http://127.0.0.1/callback` |",
+        "| `check.path` | `/api/v2/account/subscription` | – | – |",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
 }

@@ -2,23 +2,27 @@
 
 use std::path::PathBuf;
 
-use super::{Reader, known};
-use crate::config::SecretSource;
-use crate::config::Watched;
-use crate::config::error::{Malformed, one_line};
+use super::Reader;
+use crate::config::error::one_line;
+use crate::config::malformed::Malformed;
+use crate::config::secret_source::SecretSource;
 use crate::config::settings::Raw;
+use crate::config::watched::Watched;
 use crate::files;
 use crate::secret::Secret;
 
 // === impl Reader ===
 
 impl Reader {
-    /// A secret's text, wherever it was given.
+    /// A secret's text, wherever it was given. A secret that has no use is not read, and its file neither.
     pub(in crate::config) fn secret(
         &mut self,
         name: &'static str,
         check: impl FnOnce(&str) -> Result<(), Malformed>,
     ) -> Option<Secret> {
+        if self.no_use(self.key(name)).is_some() {
+            return None;
+        }
         let secret = match &self.settings.get(name)?.raw {
             Raw::Secret(secret) => secret.clone(),
             Raw::SecretFile(path) => {
@@ -32,8 +36,28 @@ impl Reader {
         Some(secret)
     }
 
+    pub(in crate::config) fn secret_if_set(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&str) -> Result<(), Malformed>,
+    ) -> Option<Option<Secret>> {
+        self.if_used(name, |reader| reader.secret(name, check))
+    }
+
+    pub(in crate::config) fn secret_source_if_set(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&str) -> Result<(), Malformed>,
+    ) -> Option<Option<SecretSource>> {
+        self.if_used(name, |reader| reader.secret_source(name, check))
+    }
+
+    fn if_used<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.no_use(self.key(name)).is_some() { Some(None) } else { self.if_set(name, read) }
+    }
+
     /// A secret that is read again later, if it is in a file. It must be readable now, too.
-    pub(in crate::config) fn secret_source(
+    fn secret_source(
         &mut self,
         name: &'static str,
         check: impl FnOnce(&str) -> Result<(), Malformed>,
@@ -81,7 +105,7 @@ impl Reader {
                     return None;
                 }
                 let secret = Secret::new(text);
-                self.contents.insert(known(name).name, secret.clone());
+                self.contents.insert(self.key(name).name, secret.clone());
                 Some(secret)
             }
             Err(error) => {

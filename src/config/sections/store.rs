@@ -1,32 +1,74 @@
-//! Where the grant is kept.
+//! Where the grant is stored.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::{computed, plain};
 use crate::config::environment::Environment;
-use crate::config::error::{Malformed, Place};
+use crate::config::error::Place;
+use crate::config::key::{choice, secret, secrets, text};
+use crate::config::malformed::Malformed;
 use crate::config::reader::Reader;
-use crate::config::{StoreConfig, StoreKey, StoreKindConfig};
+use crate::config::section::{choice, section};
+use crate::config::value::Value;
+use crate::secret::Secret;
+
+use super::{computed, plain};
 
 const DEFAULT_DIRECTORY: &str = "/var/lib/bearer-proxy";
 const FILE_NAME: &str = "grant.json";
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum StoreKind {
-    File,
-    Kubernetes,
-    Memory,
-    Postgres,
+section! {
+    #[derive(Clone, Debug)]
+    pub struct StoreConfig in "store." {
+        /// Encryption at rest. The first key encrypts, starting with the next write; all keys decrypt.
+        keys: Vec<StoreKey> = secrets("a list of 32-byte keys in base64").stores(&["file", "postgres", "kubernetes"]).restart().never_empty("the grant is stored in plaintext")
+            => secrets(key);
+    }
+    with {
+        kind: StoreKindConfig;
+    }
+    keys {
+        /// Where the grant is stored. `memory` is not possible with `refresh_token`, `kubernetes` not in this version.
+        kind = choice(StoreKind::NAMES).computed("`file`; `memory` for the other grants").restart();
+        /// File store: path of the grant file. Its directory must exist.
+        path = text("a path").computed("`$STATE_DIRECTORY/grant.json`, else `/var/lib/bearer-proxy/grant.json`").stores(&["file"]).restart();
+        /// PostgreSQL store: connection URL.
+        url = secret("a `postgres://` or `postgresql://` URL").stores(&["postgres"]).restart();
+        /// PostgreSQL store: name of the grant.
+        name = text("1 to 128 letters, digits, `.`, `_` and `-`").computed("`default`; `bearer-proxy` for `kubernetes`").stores(&["postgres", "kubernetes"]).restart();
+        /// Kubernetes store: namespace.
+        namespace = text("a namespace's name").computed("the pod's own").stores(&["kubernetes"]).restart();
+    }
 }
+
+choice! {
+    enum StoreKind {
+        File = "file",
+        Postgres = "postgres",
+        Kubernetes = "kubernetes",
+        Memory = "memory",
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum StoreKindConfig {
+    File { path: PathBuf },
+    Postgres { url: Secret, name: String },
+    Memory,
+}
+
+/// 32 bytes that encrypt the stored grant.
+#[derive(Clone)]
+pub struct StoreKey(pub Zeroizing<[u8; 32]>);
 
 pub(super) fn read(reader: &mut Reader, environment: &Environment) -> Option<StoreConfig> {
     let grant_rotates = reader.text("oauth.grant") == Some("refresh_token");
     reader.preset("store.kind", Place::Default, computed(if grant_rotates { "file" } else { "memory" }));
-    let kind = reader.choice("store.kind", StoreKind::from_name);
+    let kind = StoreKind::read(reader, "store.kind");
     if kind == Some(StoreKind::File) {
         let (path, place) = default_path(environment);
         reader.preset("store.path", place, computed(&path.to_string_lossy()));
@@ -36,8 +78,8 @@ pub(super) fn read(reader: &mut Reader, environment: &Environment) -> Option<Sto
     }
     let path = reader.parse("store.path", file_path);
     let store_name = reader.parse("store.name", name);
-    let keys = reader.secrets("store.keys", key);
-    let kind = match kind? {
+    let url = reader.secret("store.url", connection_url);
+    let kind = kind.and_then(|kind| match kind {
         StoreKind::File => Some(StoreKindConfig::File { path: path? }),
         StoreKind::Kubernetes => {
             reader
@@ -58,14 +100,13 @@ pub(super) fn read(reader: &mut Reader, environment: &Environment) -> Option<Sto
             if !reader.is_set("store.url") {
                 reader.missing("store.url", "the connection URL of the store `postgres`");
             }
-            let url = reader.secret("store.url", connection_url);
             Some(StoreKindConfig::Postgres { url: url?, name: store_name? })
         }
-    };
-    Some(StoreConfig { kind: kind?, keys: keys? })
+    });
+    StoreConfig::read(reader, kind)
 }
 
-/// systemd gives the unit's state directory in a variable, with several of them separated by colons (systemd.exec(5)).
+/// systemd names the unit's state directories in a variable, separated by colons (systemd.exec(5)).
 fn default_path(environment: &Environment) -> (PathBuf, Place) {
     let variable = "STATE_DIRECTORY";
     let given = environment.get(variable).and_then(|value| value.to_str()).and_then(|value| value.split(':').next());
@@ -99,16 +140,10 @@ fn key(text: &str) -> Result<StoreKey, Malformed> {
     Ok(StoreKey(Zeroizing::new(key)))
 }
 
-// === impl StoreKind ===
+// === impl StoreKey ===
 
-impl StoreKind {
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "file" => Some(Self::File),
-            "kubernetes" => Some(Self::Kubernetes),
-            "memory" => Some(Self::Memory),
-            "postgres" => Some(Self::Postgres),
-            _ => None,
-        }
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreKey(***)")
     }
 }

@@ -1,100 +1,89 @@
-//! What faces the upstream, and how connections leave.
+//! The API.
 
-use super::computed;
-use crate::config::environment::Environment;
-use crate::config::error::Place;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::config::address::{self, Origin};
+use crate::config::header;
+use crate::config::key::{DAY, GIB, MIN, MS, choice, count, duration, file, headers, list, size, text, url};
+use crate::config::pattern::RefusalPattern;
 use crate::config::reader::Reader;
-use crate::config::{
-    ClientCert, NoProxy, Outbound, OutboundProxy, RefusalPattern, UpstreamConfig, UpstreamHttp, address, header,
-};
+use crate::config::section::{choice, section};
 
-/// curl reads the small letters first, others the capitals; few set both.
-const PROXY_VARIABLES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
-const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
-
-pub(super) fn outbound(reader: &mut Reader, environment: &Environment) -> Option<Outbound> {
-    for name in PROXY_VARIABLES {
-        if let Some(url) = environment.get(name).map(|value| value.to_string_lossy()) {
-            reader.preset("outbound.proxy", Place::Environment(name.to_owned()), computed(&url));
-        }
+section! {
+    #[derive(Clone, Debug)]
+    pub struct UpstreamConfig in "upstream." {
+        /// Headers that the proxy sets on every forwarded request. They replace the client's.
+        headers: HeaderMap = headers().by_profile();
+        /// HTTP version to the upstream. `auto` negotiates it by ALPN.
+        http: UpstreamHttp = choice(UpstreamHttp::NAMES).default("auto");
+        /// Responses that count as a refused token: they cause a refresh and a replay. `401` does not match if the Bearer error is
+        /// `insufficient_scope` or `invalid_request`, or if all challenges are Basic, Digest, NTLM or Negotiate.
+        refusal: Vec<RefusalPattern> = list("a list of a status from 300 to 599, alone, with a path pattern of `Location`, or with the error of a Bearer challenge: `401`, `302 **/login`, `403 invalid_token`").by_profile()
+            => list(|text| Ok(RefusalPattern::parse(text)?));
+        /// `Accept` value if the client sends none, or exactly `*/*`. Laravel answers a refusal in JSON only if the request asks for JSON.
+        default_accept: Option<HeaderValue> = text("a header's value").by_profile() => parse_if_set(header::value);
+        /// Time limit for DNS, TCP and TLS together.
+        connect_timeout: Duration = duration(10 * MS, 10 * MIN).default("5s");
+        /// Time limit from the end of the request to the response head.
+        response_timeout: Duration = duration(10 * MS, DAY).default("60s");
+        /// Maximum time between two pieces of body data, in either direction. Also applies to an upgraded connection, and to a client
+        /// that does not read.
+        idle_timeout: Duration = duration(10 * MS, DAY).default("60s");
+        /// Age at which the proxy retires a connection, so that it follows DNS changes.
+        connection_age: Duration = duration(10 * MS, DAY).default("5m");
+        /// Maximum number of requests forwarded at once. Bounds memory, and the backlog of a stalled upstream.
+        max_in_flight: usize = count(1, 1_000_000).default("1024");
+        /// How long the next request waits for its turn before it gets 503: absorbs bursts and rejects overload. At most
+        /// `upstream.max_in_flight` requests wait; further ones get 503 at once.
+        queue_timeout: Duration = duration(0, 10 * MIN).default("1s");
+        /// Maximum size of a request body kept for a replay. A larger body is streamed and not replayed.
+        replay_limit: usize = size(0, GIB).default("256KiB");
+        /// Maximum total size of all bodies kept for replay. Bounds memory.
+        replay_budget: usize = size(0, 64 * GIB).default("64MiB");
     }
-    let ca_file = reader.file("outbound.ca_file");
-    let proxy = match reader.is_set("outbound.proxy") {
-        true => reader.parse("outbound.proxy", address::outbound_proxy)?,
-        false => None,
-    };
-    let Some(proxy) = proxy else { return Some(Outbound { ca_file, proxy: None }) };
-    let exceptions = NO_PROXY_VARIABLES.iter().find_map(|name| Some((*name, environment.get(name)?)));
-    let no_proxy = exceptions.map(|(name, list)| no_proxy(reader, name, &list.to_string_lossy())).unwrap_or_default();
-    Some(Outbound { ca_file, proxy: Some(OutboundProxy { no_proxy, ..proxy }) })
+    with {
+        origin: Origin;
+        /// Precedes the request's path; empty, or begins with `/` and does not end with one.
+        path_prefix: String;
+        client_cert: Option<ClientCert>;
+    }
+    keys {
+        /// Origin of the API, with an optional path prefix that precedes the request's path.
+        url = url("an `https` URL, or an `http` one to a loopback address, without user name, password, query and fragment").by_profile();
+        /// Client certificate chain (PEM) for the upstream.
+        cert_file = file();
+        /// Private key (PEM) of `upstream.cert_file`.
+        key_file = file();
+    }
 }
 
-fn no_proxy(reader: &mut Reader, variable: &str, list: &str) -> NoProxy {
-    let (no_proxy, unknown) = NoProxy::parse(list);
-    if unknown > 0 {
-        let place = Place::Environment(variable.to_owned());
-        let entries = if unknown == 1 { "1 entry that is" } else { &format!("{unknown} entries that are") };
-        reader.warn_at(
-            "outbound.proxy",
-            place,
-            format!("has {entries} neither a host, `*`, an address nor a block of addresses, and of no use"),
-        );
+choice! {
+    pub enum UpstreamHttp {
+        Auto = "auto",
+        Http1 = "1",
+        Http2 = "2",
     }
-    no_proxy
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCert {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 pub(super) fn read(reader: &mut Reader) -> Option<UpstreamConfig> {
     if !reader.is_set("upstream.url") {
         reader.missing("upstream.url", "the API's URL, which this profile does not know");
     }
-    let url = reader.parse("upstream.url", address::origin);
-    let headers = reader.headers("upstream.headers");
+    let (origin, path_prefix) = reader.parse("upstream.url", address::origin).unzip();
     let pair = reader.pair("upstream.cert_file", "upstream.key_file");
-    let http = reader.choice("upstream.http", UpstreamHttp::from_name);
-    let refusal = reader.list("upstream.refusal", |text| Ok(RefusalPattern::parse(text)?));
-    let default_accept = reader.parse("upstream.default_accept", header::value);
-    let connect_timeout = reader.duration("upstream.connect_timeout");
-    let response_timeout = reader.duration("upstream.response_timeout");
-    let idle_timeout = reader.duration("upstream.idle_timeout");
-    let connection_age = reader.duration("upstream.connection_age");
-    let max_in_flight = reader.count("upstream.max_in_flight");
-    let queue_timeout = reader.duration("upstream.queue_timeout");
-    let replay_limit = reader.size("upstream.replay_limit");
-    let replay_budget = reader.size("upstream.replay_budget");
-    if let (Some(limit), Some(budget)) = (replay_limit, replay_budget)
-        && budget < limit
-    {
+    let client_cert = pair.map(|(cert_file, key_file)| ClientCert { cert_file, key_file });
+    let upstream = UpstreamConfig::read(reader, origin, path_prefix, Some(client_cert))?;
+    if upstream.replay_budget < upstream.replay_limit {
         reader.warn("upstream.replay_budget", "is less than upstream.replay_limit: a body of that size is never kept");
     }
-    let (origin, path_prefix) = url?;
-    Some(UpstreamConfig {
-        origin,
-        path_prefix,
-        headers: headers?,
-        client_cert: pair.map(|(cert_file, key_file)| ClientCert { cert_file, key_file }),
-        http: http?,
-        refusal: refusal?,
-        default_accept,
-        connect_timeout: connect_timeout?,
-        response_timeout: response_timeout?,
-        idle_timeout: idle_timeout?,
-        connection_age: connection_age?,
-        max_in_flight: usize::try_from(max_in_flight?).unwrap_or(usize::MAX),
-        queue_timeout: queue_timeout?,
-        replay_limit: usize::try_from(replay_limit?).unwrap_or(usize::MAX),
-        replay_budget: usize::try_from(replay_budget?).unwrap_or(usize::MAX),
-    })
-}
-
-// === impl UpstreamHttp ===
-
-impl UpstreamHttp {
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "auto" => Some(Self::Auto),
-            "1" => Some(Self::Http1),
-            "2" => Some(Self::Http2),
-            _ => None,
-        }
-    }
+    Some(upstream)
 }

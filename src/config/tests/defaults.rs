@@ -2,7 +2,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::keys::{self, Form};
+use crate::config::key::Form;
+use crate::config::keys;
 use crate::config::{
     Config, KEYS, Kind, ListenAddress, LogFormat, LogRequests, Margin, Preset, Profile, Sources, StoreKindConfig,
     UpstreamHttp,
@@ -11,7 +12,7 @@ use crate::config::{
 use super::{CLIENT, Loaded, load};
 
 /// The public interface. A change here breaks somebody's configuration.
-const INTERFACE: [(&str, &str); 80] = [
+const INTERFACE: [(&str, &str); 82] = [
     ("profile", "passolution"),
     ("listen", "127.0.0.1:8080"),
     ("listen_mode", "0660"),
@@ -84,7 +85,9 @@ const INTERFACE: [(&str, &str); 80] = [
     ("log.format", "computed"),
     ("log.level", "info"),
     ("log.requests", "errors"),
+    ("check.path", "profile"),
     ("otlp.endpoint", "–"),
+    ("runtime.event_batching", "true"),
     // Of a secret there is a file, too.
     ("oauth.client_secret_file", "file"),
     ("oauth.refresh_token_file", "file"),
@@ -124,7 +127,7 @@ fn without_a_file_a_client_is_enough() {
     assert_eq!(warnings, []);
     let secs = Duration::from_secs;
     let local = |port| ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
-    assert_eq!((config.profile, config.listen, config.listen_mode), (Profile::Passolution, vec![local(8080)], 0o660));
+    assert_eq!((config.profile, config.listen, config.listen_mode), (Profile::default(), vec![local(8080)], 0o660));
     assert_eq!((config.via.as_str(), config.tls, config.probes), ("bearer-proxy", None, None));
     assert!(config.outbound.ca_file.is_none() && config.outbound.proxy.is_none());
     let upstream = config.upstream;
@@ -152,6 +155,7 @@ fn without_a_file_a_client_is_enough() {
     assert!(config.admin.is_some_and(|admin| admin.listen == local(9901) && admin.key.is_none()));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Auto, tracing::Level::INFO));
     assert_eq!(config.log.requests, LogRequests::Errors);
+    assert!(config.runtime.event_batching);
 }
 
 #[test]

@@ -39,6 +39,16 @@ fn passolution_is_as_documented() {
     assert_eq!(login.authorize_url.unwrap().as_str(), "https://web.passolution.eu/oauth/authorize");
     assert_eq!(login.redirect_uri.unwrap().as_str(), "http://127.0.0.1/callback");
     assert_eq!(login.scope.as_deref(), Some("*"));
+    assert_eq!(config.check.path.as_deref(), Some("/api/v2/account/subscription"));
+}
+
+#[test]
+fn an_empty_path_of_the_check_is_no_call() {
+    for toml in ["check.path = ''", PRIAVA] {
+        assert_eq!(load(toml, &[]).unwrap().config.check.path, None, "{toml}");
+    }
+    assert_eq!(load("", &[("BEARER_PROXY_CHECK__PATH", "")]).unwrap().config.check.path, None);
+    assert_eq!(load("check.path = '/me?x=1'", &[]).unwrap().config.check.path.as_deref(), Some("/me?x=1"));
 }
 
 #[test]

@@ -61,6 +61,23 @@ async fn changed_limits_are_those_of_new_connections() {
     assert!(ask(&mut old, "/").await.ends_with("ok"));
 }
 
+/// A worker that batches events has a timer slack of 1 ns instead of the usual 50 µs.
+#[tokio::test]
+async fn events_are_batched_unless_the_configuration_says_no() {
+    for (batches, expected) in [(true, true), (false, false)] {
+        let listen = [ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())];
+        let mut server = Server::bind_with(&listen, 0o660, None, limits()).unwrap();
+        server.event_batching = batches;
+        let (seen, slack) = std::sync::mpsc::channel();
+        let make = move |_: &WorkerContext| {
+            seen.send(rustix::thread::current_timer_slack().unwrap()).unwrap();
+            Answers(App::new().0)
+        };
+        let _running = server.start(NonZeroUsize::MIN, make).unwrap();
+        assert_eq!(slack.recv().unwrap() == 1, expected);
+    }
+}
+
 #[tokio::test]
 async fn a_unix_socket_serves_beside_tcp_and_is_removed_by_the_drain() {
     let folder = tempfile::tempdir().unwrap();

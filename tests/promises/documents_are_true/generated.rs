@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use bearer_proxy::config::keys_markdown;
+use bearer_proxy::config::{keys_markdown, profiles_markdown};
 use http::{Method, StatusCode};
 use simulator::{Options, Simulator};
 use tokio::process::Command;
@@ -33,6 +33,7 @@ fn check(page: &str, name: &str, expected: &str) {
 #[test]
 fn the_table_of_keys_is_the_programs() {
     check("docs/reference/configuration.md", "keys", &keys_markdown());
+    check("docs/reference/configuration.md", "profiles", &profiles_markdown());
 }
 
 #[tokio::test]

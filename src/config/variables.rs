@@ -1,0 +1,52 @@
+//! The layer of the environment: `BEARER_PROXY_` and the key in capitals, `__` between section and key.
+
+use std::ffi::OsStr;
+
+use super::environment::Environment;
+use super::error::{ConfigError, Place};
+use super::key::PREFIX;
+use super::keys;
+use super::service_links::is_service_link;
+use super::settings::{Raw, Settings, WrongShape, shown_name};
+
+pub(super) fn settings(environment: &Environment, errors: &mut Vec<ConfigError>) -> Settings {
+    let mut settings = Settings::default();
+    for (name, value) in environment.iter() {
+        // What is not Unicode is no name of ours, and `get` finds the last of a name.
+        let Some(name) = name.to_str().filter(|name| is_ours(name, value)) else { continue };
+        let place = Place::Environment(shown_name(name));
+        let Some((key, form)) = keys::find_variable(name) else {
+            errors.push(unknown(name, place));
+            continue;
+        };
+        let raw = match value.to_str() {
+            Some(text) => Raw::from_text(key, form, text, &place),
+            None => Err(WrongShape("is not UTF-8".to_owned())),
+        };
+        let outcome = match raw {
+            Ok(Some(raw)) => settings.set_once(key, place, raw),
+            Ok(None) => ConfigError::empty(key, form, place).map_or(Ok(()), Err),
+            Err(WrongShape(what)) => {
+                Err(ConfigError::Value { key: key.name.to_owned(), place, what, accepted: key.kind.accepts() })
+            }
+        };
+        errors.extend(outcome.err());
+    }
+    settings
+}
+
+/// Whether a variable is meant for this program.
+fn is_ours(name: &str, value: &OsStr) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    // No key has such a name, so the value does not matter.
+    let of_this_name = rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_");
+    rest != "CONFIG" && !of_this_name && !value.to_str().is_some_and(|value| is_service_link(rest, value))
+}
+
+fn unknown(name: &str, place: Place) -> ConfigError {
+    // A service such as `bearer-proxy-admin` looks like a key of ours.
+    let injected = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|part| name.contains(part));
+    let links = || injected.then(|| "if Kubernetes injects it, set enableServiceLinks: false in the pod".to_owned());
+    let suggestion = keys::nearest_variable(name).or_else(links);
+    ConfigError::Unknown { name: shown_name(name), place, suggestion }
+}
