@@ -27,6 +27,8 @@ RUN install -D -m 0755 "$(release/build | tail -n 1)" /out/bearer-proxy \
 FROM scratch
 COPY --from=build /out/ /
 USER 65532:65532
+# By default, glibc resends a lost DNS packet after 5 s, and a request waits for that.
+ENV RES_OPTIONS="timeout:1 attempts:5"
 EXPOSE 8080
 VOLUME ["/var/lib/bearer-proxy"]
 # The image has no shell, so the program itself asks the instance that runs.
