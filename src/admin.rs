@@ -1,12 +1,12 @@
-//! The admin listener and the probes listener: probes, metrics, status, and what a person sets off (interface document §4).
+//! ADMIN: the admin listener and the probes listener. Probes, metrics, status, and the actions of an operator.
 //!
 //! ```text
-//! accept → host → origin → key → path and method → answer        admin
-//! accept → path and method → answer                              probes: /livez, /readyz, /metrics, to whoever asks
+//! accept → host → origin → key → path and method → response      admin
+//! accept → path and method → response                            probes: /livez, /readyz, /metrics, for anyone
 //! ```
 //!
-//! Plain HTTP/1.1 on the control plane's runtime, so that it answers while the data plane is busy. No request's body is read,
-//! and no answer holds a token.
+//! Plain HTTP/1.1 on the runtime of the control plane, so that it responds while the data plane is busy. The body of a request is not
+//! read, and no response contains a token.
 
 mod answer;
 pub mod client;
@@ -28,18 +28,18 @@ use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::token::refresher::Tokens;
 
-/// What the answers are made of, and what they set off.
+/// The state behind the responses, and the actions that requests start.
 pub struct Admin {
     tokens: Tokens,
     metrics: Metrics,
     /// Set to begin the drain.
     drain: watch::Sender<bool>,
     key: ArcSwapOption<Secret>,
-    /// Held while a response is rendered that takes long: one at a time, in the order of the requests.
+    /// Held while an expensive response is rendered: one at a time, in the order of the requests.
     rendering: Mutex<()>,
 }
 
-/// Which listener a request came to.
+/// The listener of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     Admin,
@@ -49,12 +49,12 @@ pub enum Scope {
 // === impl Admin ===
 
 impl Admin {
-    /// `drain` is set to true by `POST /drain`; `key` is what each admin request must then carry.
+    /// `POST /drain` sets `drain` to true. If there is a `key`, each admin request must carry it.
     pub fn new(tokens: Tokens, metrics: Metrics, drain: watch::Sender<bool>, key: Option<Secret>) -> Self {
         Self { tokens, metrics, drain, key: ArcSwapOption::new(key.map(Arc::new)), rendering: Mutex::default() }
     }
 
-    /// Replaces `admin.key`, for the requests from now on.
+    /// Replaces `admin.key` for later requests.
     pub fn set_key(&self, key: Option<Secret>) {
         self.key.store(key.map(Arc::new));
     }

@@ -1,4 +1,4 @@
-//! File descriptors: who may have how many, so that clients leave enough for probes, the admin listener, token calls and the store.
+//! Divides the file descriptors, so that clients leave enough for probes, the admin listener, token calls and the store.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -9,27 +9,27 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Listeners, logs, the store and its lock, token calls, name lookups, and the files of a reload.
+/// Descriptors for listeners, logs, the store and its lock, token calls, DNS lookups, and the files of a reload.
 const OWN: u64 = 64;
-/// Of the admin listener, and of the probes listener: one more takes the place of the one that was quiet for longest.
+/// Connections of the admin listener, and of the probes listener. A further one replaces the one that was quiet for longest.
 pub const ADMIN_CONNECTIONS: usize = 128;
-/// Of one worker's runtime.
+/// Descriptors for the runtime of a worker.
 const WORKER: u64 = 8;
-/// What clients get in any case.
+/// The minimum for clients.
 const LEAST: u64 = 8;
 
-/// Between two warnings.
+/// Minimum time between two warnings.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many descriptors this process has open, and how many it may open.
+/// The open descriptors of this process, and its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     pub used: u64,
-    /// `None`: without limit.
+    /// `None`: unlimited.
     pub limit: Option<u64>,
 }
 
-/// Raises the limit of open files as far as this process may: the usual soft limit of 1,024 is for programs that use `select`.
+/// Raises the soft limit of open files to the hard limit. The usual soft limit of 1,024 is for programs that use `select`.
 pub fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -41,18 +41,18 @@ pub fn raise_limit() {
     }
 }
 
-/// How many worker threads there are: one for each core that this process may use. Honours affinity and a cgroup's quota.
+/// Number of worker threads: one for each core that this process may use. Respects CPU affinity and the quota of a cgroup.
 pub fn workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// How many client connections there may be, and how many upstream connections: each client connection may need one.
+/// Maximum number of client connections, and of upstream connections: each client connection may need one.
 pub fn for_connections() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(share(limit, workers().get() as u64)).unwrap_or(usize::MAX)
 }
 
-/// Says what is not attainable of the configuration, and how to attain it.
+/// Warns if the limit of open files does not allow the configured number of connections.
 pub fn warn_unattainable(config: &Config) {
     let (wanted, attainable) = (config.guard.max_connections, for_connections());
     if wanted > attainable {
@@ -66,17 +66,17 @@ pub fn warn_unattainable(config: &Config) {
 
 pub fn usage() -> io::Result<Usage> {
     let used = std::fs::read_dir("/proc/self/fd")?.count() as u64;
-    // One of them was opened to count.
+    // One of them was opened for the count.
     Ok(Usage { used: used.saturating_sub(1), limit: getrlimit(Resource::Nofile).current })
 }
 
-/// Whether this process, or the machine, has no descriptor left.
+/// Whether this process or the machine has no descriptor left.
 pub fn are_exhausted(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
     matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
 }
 
-/// Warns once a minute, whoever met it: at the edge of a limit, failure and success take turns.
+/// Warns once a minute in the whole process: at the limit, failure and success alternate.
 pub fn warn_exhausted(error: &io::Error, what: &str) {
     static WARNED: Mutex<Option<Instant>> = Mutex::new(None);
     let Ok(mut warned) = WARNED.lock() else { return };

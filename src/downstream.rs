@@ -1,12 +1,12 @@
-//! DOWNSTREAM: listeners, workers, one connection each, and the drain.
+//! DOWNSTREAM: listeners, workers, connections, and the drain.
 //!
 //! ```text
 //! listener ─ accept (one loop, in worker 0) ─ the worker with the fewest connections ─ connection ─ service
 //! ```
 //!
-//! Each worker is a thread with a runtime of its own; a connection stays in the worker it was given to, so nothing on the way
-//! of a request is shared between threads. One accept loop deals connections out: with `SO_REUSEPORT` the kernel would deal by
-//! hash, and the four long connections of a typical client could all land on one core.
+//! Each worker is a thread with its own runtime. A connection stays in its worker, so that threads share nothing on the path of a
+//! request. One accept loop assigns connections to workers. With `SO_REUSEPORT`, the kernel would assign them by hash, and the four
+//! long-lived connections of a typical client could all land on one core.
 //!
 //! A connection costs one timer, whatever its number of requests: see `lifetime`.
 

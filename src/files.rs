@@ -1,4 +1,4 @@
-//! Files and directories whose path the configuration names, and which may belong to somebody else.
+//! Files and directories that the configuration names, and that may belong to another user.
 
 mod directory;
 mod input;

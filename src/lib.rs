@@ -1,30 +1,31 @@
-//! An authenticating gateway (RFC 9110 §3.7): internal clients send plain requests, the upstream API gets them with a
-//! valid `Authorization: Bearer`.
+//! An authenticating gateway (RFC 9110 §3.7): internal clients send requests without credentials. The gateway forwards them to the
+//! upstream API with a valid `Authorization: Bearer`.
 //!
 //! Two journeys run through the program, and its modules are those journeys:
 //!
 //! ```text
-//! a request   client → downstream → proxy: guard → headers → bearer → replay → upstream → back, with errors made in one place
-//! a token     store → refresher (intent) → token endpoint → store (commit) → live token → read by bearer, on every request
+//! a request   client → downstream → proxy: guard → headers → bearer → replay → upstream → back
+//! a token     store → refresher (intent) → token endpoint → store (commit) → live token → bearer, for every request
 //! ```
 //!
-//! They meet at one point: [`proxy::bearer`] reads the live token and reports a refused generation. Nothing else knows both.
+//! They meet in one place: [`proxy::bearer`] reads the live token and reports a refused generation.
 //!
 //! # Glossary
 //!
-//! | word | meaning |
+//! | term | meaning |
 //! |---|---|
-//! | downstream | the internal client's side |
-//! | upstream | the API's side |
-//! | grant | what the authorization server gave: an access token and, mostly, the refresh token that renews it |
+//! | downstream | the side of the internal clients |
+//! | upstream | the side of the API |
+//! | grant | what the authorization server issued: an access token and usually the refresh token that renews it |
 //! | token | the access token of a grant |
-//! | generation | the number of an access token; it grows by one with each new one |
+//! | generation | the number of an access token; each new access token has the next one |
+//! | lineage | the id of a grant that a person supplied; rotations keep it |
 //! | refresh | one attempt to renew the token at the token endpoint |
 //! | rotation | a refresh that also replaced the refresh token |
-//! | refusal | an upstream's answer that says the token it was given is not valid |
-//! | replay | the one repetition of a request after a refusal or a provably unprocessed attempt |
-//! | lease | the right to present the refresh token, for a bounded time |
-//! | drain | the orderly end: no new work, what is in flight finishes |
+//! | refusal | a response of the upstream which means that the token is not valid |
+//! | replay | the single repetition of a request, after a refusal or an attempt that was provably not processed |
+//! | lease | the right to present the refresh token, for a limited time |
+//! | drain | the orderly end: no new requests, and requests in flight finish |
 
 pub mod cli;
 pub mod config;

@@ -1,7 +1,7 @@
-//! One outgoing connection: DNS, TCP (happy eyeballs), an HTTP proxy's `CONNECT`, TLS with ALPN. Used by both journeys.
+//! OUTBOUND: one outgoing connection. DNS, TCP (happy eyeballs), `CONNECT` through an HTTP proxy, TLS with ALPN. Both journeys use it.
 //!
-//! The name is resolved at each connect, so that a retired connection's successor follows DNS. One time limit covers
-//! the whole, since a caller does not care which step is slow. A lookup goes on after that limit, for the next caller.
+//! Each connect resolves the name, so that the successor of a retired connection follows DNS. One time limit covers all steps, because a
+//! caller does not care which one is slow. A lookup continues after that limit, for the next caller.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -31,13 +31,13 @@ pub struct Connector(Arc<Inner>);
 
 struct Inner {
     origin: Origin,
-    /// `None`: an `http` origin. Connections to it reach loopback addresses alone.
+    /// `None`: an `http` origin. Its connections go only to loopback addresses.
     tls: Option<TlsSetup>,
     tunnel: Option<Tunnel>,
     timeout: Duration,
 }
 
-/// Which protocols are offered by ALPN.
+/// The protocols offered by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
     /// `h2`, then `http/1.1`.
@@ -52,7 +52,7 @@ pub enum Protocol {
     Http2,
 }
 
-/// Why there is no connection. Nothing of a request was sent.
+/// Why there is no connection. No byte of a request was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     #[error("the name could not be resolved: {0}")]
@@ -78,7 +78,7 @@ pub enum ConnectError {
     Proxy(String),
 }
 
-/// The loopback addresses of `host`, for plaintext over a library that connects by itself. An error if there are none.
+/// The loopback addresses of `host`, for plaintext by a library that opens its own connections. An error if there are none.
 pub async fn loopback_addresses(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
     let found = dial::find(host).await?;
     let mut refused = None;
@@ -102,7 +102,7 @@ pub async fn loopback_addresses(host: &str) -> Result<Vec<IpAddr>, ConnectError>
 // === impl Connector ===
 
 impl Connector {
-    /// Reads trust anchors and the client certificate now: a bad file is found at start-up or reload, not by a request.
+    /// Reads trust anchors and the client certificate now, so that a start or a reload reports a bad file, and not a request.
     pub fn new(
         origin: Origin,
         outbound: &Outbound,
@@ -110,8 +110,8 @@ impl Connector {
         timeout: Duration,
     ) -> Result<Self, TlsError> {
         let tls = if origin.is_tls() { Some(TlsSetup::new(outbound.ca_file.as_deref(), cert)?) } else { None };
-        // An `http` origin is on the loopback, which no proxy is asked for.
-        let tunnel = if origin.is_tls() { Tunnel::to(&origin, outbound.proxy.as_ref()) } else { None };
+        // An `http` origin is on loopback, which is reached without a proxy.
+        let tunnel = if origin.is_tls() { Tunnel::new(&origin, outbound.proxy.as_ref()) } else { None };
         Ok(Self(Arc::new(Inner { origin, tls, tunnel, timeout })))
     }
 
@@ -119,7 +119,7 @@ impl Connector {
         &self.0.origin
     }
 
-    /// Opens one connection. `http` origins speak what is offered by prior knowledge, and HTTP/1.1 when both are.
+    /// Opens one connection. To an `http` origin, the offered protocol is used by prior knowledge, and HTTP/1.1 if both are offered.
     pub async fn connect(&self, offer: Offer) -> Result<(Stream, Protocol), ConnectError> {
         let timeout = self.0.timeout;
         tokio::time::timeout(timeout, self.open(offer)).await.unwrap_or(Err(ConnectError::Timeout(timeout)))
@@ -142,18 +142,6 @@ impl Connector {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").field("origin", &self.0.origin).finish_non_exhaustive()
-    }
-}
-
-// === impl Protocol ===
-
-impl Protocol {
-    /// The value of the metric's label.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Http1 => "http1",
-            Self::Http2 => "http2",
-        }
     }
 }
 

@@ -1,13 +1,13 @@
-//! Logs: one line an event on standard error, as text or JSON.
+//! TELEMETRY: logs, one line for each event on standard error, as text or JSON.
 //!
-//! * **Only this program's own events are written, at any level.** HTTP/2 and HTTP libraries put frames and header bytes into
-//!   their events, at debug and trace, some field values at warn too: one such line would be a leaked token. What they warn
-//!   of also reaches us as an error value, and is logged from there.
-//! * **An event is one line.** A field can hold what a client or a server sent; a newline or an escape sequence in it would forge
-//!   a line or command a terminal. JSON escapes control characters, the text format does so here.
+//! * **Only events of this program are written, at any level.** Libraries for HTTP put frames and header bytes into their debug and trace
+//!   events, and some field values into warnings. One such line would leak a token. A problem that they warn of also reaches this program
+//!   as an error value, and is logged from there.
+//! * **An event is one line.** A field can contain text of a client or a server. A newline or an escape sequence in it would forge a line
+//!   or control a terminal. JSON escapes control characters; the text format does so here.
 //! * **Logging never waits for its reader**: see [`queue`].
 //! * **A repeated warning is written once a minute**: see [`repeats`].
-//! * **A panic shows its place, and its message only if that is a literal**: a formatted one can hold what was being handled.
+//! * **A panic shows its location, and its message only if that is a literal.** A formatted message can contain request data.
 
 mod queue;
 mod repeats;
@@ -31,7 +31,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 use self::queue::Queue;
 use crate::config::{LogConfig, LogFormat};
 
-/// The running log. Dropping it waits for what was logged to be written, for a short time.
+/// The running log. Dropping it waits a short time until all lines are written.
 pub struct Logs {
     level: LevelHandle,
     queue: Queue,
@@ -42,7 +42,7 @@ pub struct Logs {
 #[error("logs were already set up in this process")]
 pub struct AlreadyInitialised;
 
-/// How lines are written.
+/// The format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {
     Text { colours: bool },
@@ -54,13 +54,13 @@ struct LevelHandle(reload::Handle<Targets, Registry>);
 /// RFC 3339, in UTC, to the millisecond.
 struct Rfc3339;
 
-/// Writes text without control characters, and without those that change the direction of text.
+/// Escapes control characters, and characters that change the direction of text.
 struct Escaping<'a, 'w>(&'a mut Writer<'w>);
 
 // === impl Logs ===
 
 impl Logs {
-    /// Sends this process's events, and its panics, to standard error.
+    /// Sends the events and panics of this process to standard error.
     pub fn init(config: &LogConfig) -> Result<Self, AlreadyInitialised> {
         let queue = Queue::start(io::stderr());
         let (subscriber, level) = subscriber(style(config.format), config.level, queue.clone());
@@ -69,7 +69,7 @@ impl Logs {
         Ok(Self { level, queue })
     }
 
-    /// Changes `log.level`, from the next event on.
+    /// Changes the minimum log level, starting with the next event.
     pub fn set_level(&self, level: Level) {
         self.level.set(level);
     }
@@ -83,7 +83,7 @@ impl Drop for Logs {
 
 impl LevelHandle {
     fn set(&self, level: Level) {
-        // Fails only when the subscriber is gone: then nothing is logged at any level.
+        // This fails only if the subscriber is gone. Then nothing is logged at any level.
         let _ = self.0.reload(own_events(level));
     }
 }
@@ -109,7 +109,7 @@ fn own_events(level: Level) -> Targets {
 
 fn style(format: LogFormat) -> Style {
     let terminal = io::stderr().is_terminal();
-    // https://no-color.org: set and not empty.
+    // https://no-color.org: the variable is set and not empty.
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     match format {
         LogFormat::Auto if !terminal => Style::Json,
@@ -132,7 +132,7 @@ fn report(panic: &PanicHookInfo<'_>) {
     tracing::error!(place, thread, "panicked: {}", literal(panic.payload()));
 }
 
-/// The message of `panic!("literal")`; whatever was formatted is a `String`.
+/// The message of `panic!("literal")`. A formatted message is a `String`.
 fn literal(payload: &dyn Any) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("(the message is not shown: it may hold request data)")
 }

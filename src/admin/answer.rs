@@ -1,4 +1,4 @@
-//! How answers are written: JSON, Prometheus text, or a problem (RFC 9457).
+//! The formats of responses: JSON, Prometheus text, or a problem (RFC 9457).
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -13,13 +13,13 @@ pub(super) fn document(status: StatusCode, document: &impl Serialize) -> Answer 
     match serde_json::to_vec(document) {
         Ok(json) => answer(status, "application/json", json),
         Err(error) => {
-            tracing::error!(%error, "an answer could not be written as JSON");
+            tracing::error!(%error, "a response could not be written as JSON");
             answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", Vec::new())
         }
     }
 }
 
-/// `kind` is the word after `urn:bearer-proxy:`; `more` are extension members.
+/// `kind` is the word after `urn:bearer-proxy:`. `more` are extension members.
 pub(super) fn problem(status: StatusCode, kind: &str, detail: &str, more: &[(&str, Value)]) -> Answer {
     let mut problem = json!({
         "type": format!("urn:bearer-proxy:{kind}"),

@@ -1,13 +1,13 @@
-//! Who may ask the admin listener: its own host, no foreign page, and the key.
+//! Which requests the admin listener accepts: its own host, no foreign page, and the key.
 //!
-//! The listener sits on the loopback, where any page that a browser of this machine shows can reach it:
+//! The listener is on loopback, where any page in a browser on this machine can reach it:
 //!
-//! * **Host.** A page of a name whose owner points it at 127.0.0.1 (DNS rebinding) is of the same origin to the browser, and
-//!   sends that name. So a name other than `localhost` is refused; an address can't be rebound. Ports are not compared (as in
-//!   `guard.hosts`): a published or forwarded port differs from the bound one, and no attacker gains by it.
-//! * **Origin.** A page of another origin can send a `POST` without reading the answer; the browser says where it comes from
-//!   (`Origin`, RFC 6454 §7; `Sec-Fetch-Site`, Fetch Metadata). Programs that are no browsers send neither.
-//! * **Key.** Compared in constant time. The 401 is this listener's own, never the upstream's.
+//! * **Host.** An attacker can point a name at 127.0.0.1 (DNS rebinding). To the browser, a page of that name has the same origin as the
+//!   listener, and its requests carry that name. So any name except `localhost` is refused; an address cannot be rebound. Ports are not
+//!   compared (as in `guard.hosts`): a published or forwarded port differs from the bound one, and an attacker gains nothing.
+//! * **Origin.** A page of another origin can send a `POST` without reading the response. The browser names the page's origin (`Origin`,
+//!   RFC 6454 §7; `Sec-Fetch-Site`, Fetch Metadata). Programs that are not browsers send neither field.
+//! * **Key.** Compared in constant time. The 401 comes from this listener, never from the upstream.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ use crate::secret::Secret;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Why a request was turned away.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
     NoHost,
@@ -30,7 +30,7 @@ pub(super) enum Denied {
     Key,
 }
 
-/// What is looked at of a request, in this order: host, origin, key.
+/// Checks host, origin and key, in this order.
 pub(super) fn admit(
     bound: &ListenAddress,
     key: Option<&Secret>,
@@ -51,7 +51,7 @@ pub(super) fn admit(
     }
 }
 
-/// The request's host: of an absolute-form target, else of the one `Host` field (RFC 9112 §3.2).
+/// The host of a request: from an absolute-form target, otherwise from the single `Host` field (RFC 9112 §3.2).
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Denied> {
     let mut fields = headers.get_all(HOST).iter();
     let (Some(field), None) = (fields.next(), fields.next()) else { return Err(Denied::NoHost) };
@@ -59,13 +59,13 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Denied> {
         Some(authority) => authority.clone(),
         None => Authority::try_from(field.as_bytes()).map_err(|_| Denied::NoHost)?,
     };
-    // `user@host` is no host.
+    // `user@host` is not a host.
     if authority.as_str().contains('@') { Err(Denied::NoHost) } else { Ok(authority) }
 }
 
 fn own_host(bound: &ListenAddress, host: &Authority) -> bool {
     let bound = match bound {
-        // No browser can be made to connect to a unix socket, and there is no name for one.
+        // A browser cannot connect to a unix socket, and a unix socket has no host name.
         ListenAddress::Unix(_) => return true,
         ListenAddress::Tcp(address) => address.ip().to_canonical(),
     };
@@ -84,7 +84,7 @@ fn own_origin(host: &Authority, headers: &HeaderMap) -> bool {
     let own_site = headers.get_all(SEC_FETCH_SITE).iter().all(|site| site == "same-origin" || site == "none");
     let own_origin = headers.get_all(ORIGIN).iter().all(|origin| {
         let origin = origin.to_str().unwrap_or_default();
-        // `https`: something that ends TLS may stand in front.
+        // `https`: a TLS terminator may precede the listener.
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str()))
     });

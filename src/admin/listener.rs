@@ -1,4 +1,4 @@
-//! One listener: bind, accept, serve HTTP/1.1.
+//! A listener: bind, accept, serve HTTP/1.1.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -24,18 +24,19 @@ use crate::downstream::Stream;
 use crate::downstream::listener::{self, Accepting, ListenError};
 use crate::fault;
 use crate::supervise::{Died, Task, supervise};
-/// From connect, or from the end of the last answer, to a full request head. Also ends idle connections.
+
+/// Time limit from connect, or from the end of the last response, to a complete request head. Also ends idle connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A request head that is longer is refused. No admin request needs more.
+/// Maximum size of a request head. No admin request needs more.
 const MAX_HEAD: usize = 16 * 1024;
-/// A connection takes no new request after this, and is cut after this again, so that a client that does not read ends.
+/// A connection takes no new request after this time, and is cut after twice this time, even if its client does not read.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
-/// What answers in flight have left when the listener stops.
+/// Time limit for responses in flight when the listener stops.
 const GRACE: Duration = Duration::from_secs(5);
-/// Who may connect to a unix socket: its owner and group.
+/// The owner and the group of a unix socket may connect.
 const SOCKET_MODE: u32 = 0o660;
 
-/// A bound listener that does not answer yet.
+/// A bound listener that does not respond yet.
 #[derive(Debug)]
 pub struct Listener {
     socket: Accepting,
@@ -43,7 +44,7 @@ pub struct Listener {
     scope: Scope,
 }
 
-/// What one connection's requests are answered with.
+/// One connection, with what its responses need.
 struct Connection {
     admin: Arc<Admin>,
     scope: Scope,
@@ -52,7 +53,7 @@ struct Connection {
     activity: Activity,
 }
 
-/// The address could not be listened on.
+/// The proxy cannot listen on the address.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error("{key}: {error}")]
@@ -64,7 +65,7 @@ pub enum BindError {
 // === impl Listener ===
 
 impl Listener {
-    /// Clients can connect from here on; they are answered by [`Listener::serve`].
+    /// From now on, clients can connect. [`Listener::serve`] responds to them.
     pub fn bind(address: &ListenAddress, scope: Scope) -> Result<Self, BindError> {
         let key = match scope {
             Scope::Admin => "admin.listen",
@@ -76,13 +77,12 @@ impl Listener {
         Ok(Self { socket, address, scope })
     }
 
-    /// Where it listens, with the port that the system chose.
+    /// The address, with the port that the system chose.
     pub fn address(&self) -> &ListenAddress {
         &self.address
     }
 
-    /// Answers until `stop` is set; then answers in flight have a few seconds. A task that dies is started again on the same
-    /// socket.
+    /// Responds until `stop` is set. Then responses in flight get a few seconds. A task that dies is restarted on the same socket.
     ///
     /// # Errors
     /// It died too often.
@@ -124,7 +124,7 @@ async fn accept(
                     });
                 }
                 Err(error) => {
-                    // Some may be free again a moment later.
+                    // A descriptor may be free again a moment later.
                     descriptors::warn_exhausted(&error, "cannot accept connections to the admin or probes listener");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -153,7 +153,7 @@ impl Connection {
             let (admin, address, activity) = (&admin, &address, &activity);
             async move {
                 let _answering = activity.answering();
-                // The requests of one connection take turns with those of the others.
+                // The requests of this connection alternate with those of others.
                 yield_now().await;
                 Ok::<_, Infallible>(respond(admin, scope, address, &request).await)
             }
@@ -177,13 +177,13 @@ impl Connection {
         match ended {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::debug!(%error, "an admin connection ended"),
-            // A response that nobody reads would stay in the kernel for minutes after an orderly close.
+            // After an orderly close, an unread response would stay in the kernel for minutes.
             None => drop(connection.into_parts().io.into_inner().reset_on_close()),
         }
     }
 }
 
-/// The listener stops, or the connection is old.
+/// Returns when the listener stops or the connection is old.
 async fn over(end: &mut watch::Receiver<bool>) {
     let _ = timeout(CONNECTION_AGE, end.wait_for(|end| *end)).await;
 }

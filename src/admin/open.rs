@@ -1,7 +1,7 @@
-//! The open connections of one listener. When there are too many, the longest quiet one is closed for the next.
+//! The open connections of a listener. If there are too many, the one that was quiet for longest is closed for the next.
 //!
-//! Anyone who reaches the listener can hold connections: idle ones, incomplete heads, responses that nobody reads. None of them may
-//! keep a probe waiting, so a new connection never waits for an old one.
+//! Anyone who reaches the listener can hold connections: idle ones, incomplete heads, unread responses. None of them may delay a probe, so
+//! a new connection never waits for an old one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +11,11 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-/// A connection is not closed for another within this time after it was opened or answered: a client sends its request a moment
-/// after it connects. Short, so that a full accept queue (4,096) still moves on within a second.
+/// A connection is not closed for another one within this time after it was opened or answered, because a client sends its request a moment
+/// after it connects. The time is short, so that a full accept queue (4,096) is accepted within a second.
 const GRACE: Duration = Duration::from_millis(25);
 
-/// What the accept loop knows of its connections.
+/// The connections of an accept loop.
 pub(super) struct Open {
     most: usize,
     /// In the order in which they were opened.
@@ -23,16 +23,16 @@ pub(super) struct Open {
     tasks: JoinSet<()>,
 }
 
-/// What one connection reports: when it was last active, and whether a request is being answered. What it is told: to end.
+/// One connection reports here when it was last active, and whether it answers a request. The accept loop tells it here to end.
 #[derive(Clone)]
 pub(super) struct Activity {
     opened: Instant,
-    /// In nanoseconds after `opened`; [`ANSWERING`] while a request is being answered.
+    /// In nanoseconds after `opened`; [`ANSWERING`] while it answers a request.
     last: Arc<AtomicU64>,
     evicted: Arc<Notify>,
 }
 
-/// A request is being answered until this is dropped. Then its response may still be unread.
+/// The connection answers a request until this is dropped. The response may still be unread then.
 pub(super) struct Answering(Activity);
 
 const ANSWERING: u64 = u64::MAX;
@@ -44,7 +44,7 @@ impl Open {
         Self { most, connections: Vec::new(), tasks: JoinSet::new() }
     }
 
-    /// Returns when there is a place for one connection more. Closes another one for it if there is none.
+    /// Returns when there is room for one more connection. Closes another one if necessary.
     pub(super) async fn room(&mut self) {
         loop {
             while self.tasks.try_join_next().is_some() {}
@@ -52,7 +52,7 @@ impl Open {
             if self.connections.len() < self.most {
                 return;
             }
-            // Where every one is being answered, the first goes.
+            // If every connection answers a request, the first one is closed.
             let quiet = |index: &usize| self.connections[*index].0.quiet_since().map_or((1, None), |at| (0, Some(at)));
             let Some(index) = (0..self.connections.len()).min_by_key(quiet) else { return };
             let quiet_for = self.connections[index].0.quiet_since().map(|since| since.elapsed());
@@ -67,7 +67,7 @@ impl Open {
         }
     }
 
-    /// Serves a connection. There is [`Open::room`] for it.
+    /// Serves a connection. [`Open::room`] must have returned before.
     pub(super) fn serve<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Activity) -> F) {
         let activity = Activity { opened: Instant::now(), last: Arc::default(), evicted: Arc::default() };
         let task = self.tasks.spawn(serve(activity.clone()));
@@ -83,18 +83,18 @@ impl Open {
 // === impl Activity ===
 
 impl Activity {
-    /// A request's head has come.
+    /// The head of a request has arrived.
     pub(super) fn answering(&self) -> Answering {
         self.last.store(ANSWERING, Ordering::Relaxed);
         Answering(self.clone())
     }
 
-    /// Returns when the connection has to end for another one.
+    /// Returns when the connection must end for another one.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 
-    /// `None`: a request is being answered.
+    /// `None`: the connection answers a request.
     fn quiet_since(&self) -> Option<Instant> {
         let last = self.last.load(Ordering::Relaxed);
         (last != ANSWERING).then(|| self.opened + Duration::from_nanos(last))

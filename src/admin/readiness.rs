@@ -1,4 +1,4 @@
-//! Whether the proxy is ready: it holds an unexpired token that is not known to be dead, and is not draining. Clients can't
+//! Whether the proxy is ready: it holds an unexpired token that is not known to be dead, and is not draining. Requests of clients cannot
 //! change it.
 
 use jiff::Timestamp;
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 use crate::token::live::View;
 use crate::token::status::State;
 
-/// The answer to `GET /readyz`.
+/// The response to `GET /readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     pub ready: bool,
     pub state: State,
-    /// What is wrong. Not empty where the proxy is not ready; there may be some where it is.
+    /// What is wrong. Not empty if the proxy is not ready; there may also be reasons if it is ready.
     pub reasons: Vec<String>,
 }
 
 // === impl Readiness ===
 
 impl Readiness {
-    pub(super) fn of(view: &View, state: State, now: Timestamp) -> Self {
+    pub(super) fn new(view: &View, state: State, now: Timestamp) -> Self {
         let token = view.token.as_deref();
         let dead = token.is_some_and(|token| token.is_dead(now));
         let ready = view.unexpired(now).is_some() && !dead && !view.draining;
@@ -42,7 +42,7 @@ impl Readiness {
         if view.draining {
             reasons.push("the proxy is draining".to_owned());
         }
-        // These alone leave it ready: requests are served with the token that is there, and a restart would only lose it.
+        // The proxy stays ready for these reasons: it serves requests with the current token, and a restart would only lose it.
         if view.unpersisted {
             reasons.push("a rotated token is held that the store has not taken".to_owned());
         }
@@ -72,7 +72,7 @@ mod tests {
         });
         let mut view = View { token, ..View::default() };
         change(&mut view);
-        let Readiness { ready, reasons, .. } = Readiness::of(&view, State::Valid, now);
+        let Readiness { ready, reasons, .. } = Readiness::new(&view, State::Valid, now);
         (ready, reasons)
     }
 

@@ -1,4 +1,4 @@
-//! Path and method to answer.
+//! The endpoints, by path and method.
 
 use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, StatusCode};
@@ -12,7 +12,7 @@ use super::{Admin, Scope, guard};
 use crate::config::ListenAddress;
 use crate::token::refresher::NotRefreshed;
 
-/// What can be asked for.
+/// An endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Livez,
@@ -23,22 +23,22 @@ enum Route {
     Drain,
 }
 
-/// Answers one request that came to the listener at `bound`. The body is not read.
+/// Answers one request to the listener at `bound`. The body is not read.
 pub(super) async fn respond<B>(admin: &Admin, scope: Scope, bound: &ListenAddress, request: &Request<B>) -> Answer {
     let (method, path) = (request.method(), request.uri().path());
     if scope == Scope::Admin {
         let key = admin.key.load();
         let admitted = guard::admit(bound, key.as_deref(), method, request.uri(), request.headers());
         if let Err(denied) = admitted {
-            tracing::debug!(?denied, %method, path, "an admin request was turned away");
+            tracing::debug!(?denied, %method, path, "an admin request was refused");
             return denied.answer();
         }
     }
-    let Some(route) = Route::of(path, scope) else {
-        return problem(StatusCode::NOT_FOUND, "not-found", "There is nothing here.", &[]);
+    let Some(route) = Route::find(path, scope) else {
+        return problem(StatusCode::NOT_FOUND, "not-found", "This path does not exist.", &[]);
     };
     if !route.allows(method) {
-        let detail = "The method is not one of those that this path knows.";
+        let detail = "This path does not allow the method: see Allow.";
         let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail, &[]);
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods()));
         return answer;
@@ -54,7 +54,7 @@ pub(super) async fn respond<B>(admin: &Admin, scope: Scope, bound: &ListenAddres
         Route::Status => document(StatusCode::OK, &admin.tokens.status()),
         Route::Refresh => admin.refresh().await,
         Route::Drain => {
-            tracing::info!("the drain was asked for at the admin listener");
+            tracing::info!("an admin request starts the drain");
             admin.drain.send_replace(true);
             document(StatusCode::ACCEPTED, &json!({"draining": true}))
         }
@@ -64,7 +64,7 @@ pub(super) async fn respond<B>(admin: &Admin, scope: Scope, bound: &ListenAddres
 // === impl Route ===
 
 impl Route {
-    fn of(path: &str, scope: Scope) -> Option<Self> {
+    fn find(path: &str, scope: Scope) -> Option<Self> {
         match (path, scope) {
             ("/livez", _) => Some(Self::Livez),
             ("/readyz", _) => Some(Self::Readyz),
@@ -94,8 +94,8 @@ impl Route {
 // === impl Admin ===
 
 impl Admin {
-    /// A turn to render what takes long. Clients that ask for it all the time leave the other tasks of this thread, probes and the
-    /// refresher, a turn after each.
+    /// Waits for the turn to render an expensive response. After each one, the other tasks of this thread (probes and the refresher) run,
+    /// even if clients request such responses all the time.
     async fn turn(&self) -> MutexGuard<'_, ()> {
         let turn = self.rendering.lock().await;
         yield_now().await;
@@ -104,13 +104,13 @@ impl Admin {
 
     fn readyz(&self) -> Answer {
         let live = self.tokens.live();
-        let readiness = Readiness::of(&live.view(), self.tokens.status().state, live.clock().now());
+        let readiness = Readiness::new(&live.view(), self.tokens.status().state, live.clock().now());
         let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         document(status, &readiness)
     }
 
     async fn refresh(&self) -> Answer {
-        tracing::info!("a refresh was asked for at the admin listener");
+        tracing::info!("an admin request starts a refresh");
         match self.tokens.refresh().await {
             Ok(_) => document(StatusCode::OK, &self.tokens.status()),
             Err(NotRefreshed { reason, needs_login }) => {

@@ -1,4 +1,4 @@
-//! The accept loop: one for all listeners, in worker 0's runtime.
+//! The accept loop: one for all listeners, in the runtime of worker 0.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use super::stream::Stream;
 use crate::descriptors;
 use crate::fault;
 
-/// Between attempts while the system has no file descriptor or memory left for another connection.
+/// Pause between two attempts while the system has no file descriptor or memory for another connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// The worker that the accept loop runs in.
 pub(super) const HERE: usize = 0;
 
-/// Deals connections out to the workers.
+/// Assigns connections to the workers.
 pub(super) struct Acceptor {
     listeners: Vec<Listener>,
     settings: Arc<Settings>,
@@ -31,10 +31,10 @@ pub(super) struct Acceptor {
     close: oneshot::Receiver<Close>,
 }
 
-/// Asks the accept loop to end: to close the listeners, tell the workers to drain, and then answer.
+/// Tells the accept loop to close the listeners and to let the workers drain. It then sends the reply.
 pub(super) type Close = oneshot::Sender<()>;
 
-/// The same in its worker's runtime. It outlives the task that runs it.
+/// The acceptor in the runtime of its worker. It outlives the task that runs it.
 pub(super) struct AcceptLoop<F> {
     listening: Listening,
     settings: Arc<Settings>,
@@ -45,10 +45,10 @@ pub(super) struct AcceptLoop<F> {
     here: F,
 }
 
-/// The listeners, as part of a runtime.
+/// The listeners in a runtime.
 struct Listening {
     listeners: Vec<Accepting>,
-    /// The one to look at first, so that a busy one does not starve the others.
+    /// The listener to poll first. It rotates, so that a busy listener does not starve the others.
     next: usize,
 }
 
@@ -65,7 +65,7 @@ impl Acceptor {
         Self { listeners, settings, balancer, workers, close }
     }
 
-    /// Registers the listeners with the runtime that this is called in. `here` serves a connection in this worker.
+    /// Registers the listeners with the current runtime. `here` serves a connection in this worker.
     pub(super) fn register<F: Fn(Stream, ConnectionPermit)>(self, here: F) -> io::Result<AcceptLoop<F>> {
         let Self { listeners, settings, balancer, workers, close } = self;
         let listeners = listeners.into_iter().map(Listener::register).collect::<Result<_, _>>()?;
@@ -77,13 +77,13 @@ impl Acceptor {
 // === impl AcceptLoop ===
 
 impl<F: Fn(Stream, ConnectionPermit)> AcceptLoop<F> {
-    /// Accepts until told to close. Where its task dies, another one goes on with it.
+    /// Accepts until it is told to close. If its task dies, the next task continues with the same loop.
     pub(super) async fn run(&mut self) {
         let connections = self.balancer.connections().clone();
         let closed = loop {
             let (settings, listening) = (&self.settings, &mut self.listening);
             let accepted = async {
-                // The place first: a connection that is over the limit waits in the kernel's queue, not in this process.
+                // Wait for a permit first: a connection over the limit waits in the kernel's queue, not in this process.
                 let room = || settings.limits.load().max_connections.saturating_sub(1);
                 connections.at_most(room).await;
                 listening.accept().await
@@ -95,9 +95,9 @@ impl<F: Fn(Stream, ConnectionPermit)> AcceptLoop<F> {
             }
             fault::task("accept");
         };
-        // Dropped without a word, the server ends without a drain.
+        // The server was dropped: it ends without a drain.
         let Ok(closed) = closed else { return };
-        // Who waits in the queue has connected as far as it knows, and may have sent a request: to close now would reset it.
+        // A client in the queue considers itself connected and may have sent a request. To close the listener now would reset it.
         for listener in std::mem::take(&mut self.listening.listeners) {
             let Ok(listener) = listener.deregister() else { continue };
             while connections.count() < self.settings.limits.load().max_connections {
@@ -108,7 +108,7 @@ impl<F: Fn(Stream, ConnectionPermit)> AcceptLoop<F> {
                 }
             }
         }
-        // Behind the last connection in each worker's queue.
+        // The command follows the last connection in the queue of each worker.
         for worker in &self.workers {
             let _ = worker.send(Command::Drain);
         }
@@ -119,7 +119,7 @@ impl<F: Fn(Stream, ConnectionPermit)> AcceptLoop<F> {
         match self.balancer.assign() {
             (HERE, permit) => (self.here)(stream, permit),
             (worker, permit) => match stream.detach() {
-                // Nobody receives it if the worker has panicked; then it is dropped, and so closed.
+                // If the worker has panicked, nobody receives the connection: it is dropped, which closes it.
                 Ok(stream) => drop(self.workers[worker].send(Command::Serve(stream, permit))),
                 Err(error) => tracing::debug!(%error, "a connection was lost"),
             },
@@ -130,12 +130,12 @@ impl<F: Fn(Stream, ConnectionPermit)> AcceptLoop<F> {
 // === impl Listening ===
 
 impl Listening {
-    /// The next connection of any listener. Errors are waited out.
+    /// The next connection of any listener. After an error it tries again.
     async fn accept(&mut self) -> Stream {
         loop {
             match std::future::poll_fn(|cx| self.poll_accept(cx)).await {
                 Ok(stream) => return stream,
-                // The client went away while it was in the queue.
+                // The client left while it was in the queue.
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     descriptors::warn_exhausted(&error, "cannot accept connections");
@@ -158,7 +158,7 @@ impl Listening {
     }
 }
 
-/// Says nothing of the connections behind it (`accept(2)`, "Error handling").
+/// The error concerns one connection, not the listener (`accept(2)`, "Error handling").
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

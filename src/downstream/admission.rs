@@ -9,14 +9,14 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 use super::settings::Settings;
 use super::tls::Tls;
 
-/// What a TLS connection was accepted with.
+/// The certificates with which a TLS connection was accepted.
 pub(super) struct Admission {
     settings: Arc<Settings>,
-    /// Empty: none was asked for.
+    /// Empty if the proxy asked for none.
     certificates: Vec<CertificateDer<'static>>,
-    /// A certificate that has expired since is not a reason to end the connection.
+    /// The time for later checks: a certificate that has expired since does not end the connection.
     accepted_at: UnixTime,
-    /// Under which it was last found to be accepted.
+    /// The configuration under which the certificates were last accepted.
     accepted_by: RefCell<Arc<Tls>>,
 }
 

@@ -3,7 +3,7 @@
 use super::connections::ConnectionPermit;
 use super::stream::Detached;
 
-/// A worker ends when nobody is left to tell it anything.
+/// A worker ends when all senders of commands are gone.
 pub(super) enum Command {
     Serve(Detached, ConnectionPermit),
     Drain,

@@ -1,6 +1,6 @@
-//! One connection: TLS, the protocol, HTTP, its end.
+//! One connection: TLS, detection of the protocol, HTTP, the end.
 //!
-//! `hyper_util`'s server is not used: it waits without bound for the first bytes, by which it tells the protocol.
+//! The server of `hyper_util` is not used: it waits without a time limit for the first bytes, which reveal the protocol.
 
 use std::error::Error as _;
 use std::fmt;
@@ -24,16 +24,16 @@ use super::stream::Stream;
 use super::tls::Tls;
 use super::transport::Transport;
 
-/// A connection over which HTTP can begin.
+/// A connection on which HTTP can begin.
 struct Opened {
     transport: Transport,
     protocol: Protocol,
-    /// With TLS.
+    /// `None`: no TLS.
     admission: Option<Admission>,
 }
 
-/// An error for the log: with its cause where that is the network's. HTTP/2's own may quote what the client sent (a GOAWAY's debug
-/// data, RFC 9113 §6.8).
+/// An error for the log, with its cause if the network is the cause. The error of HTTP/2 itself may quote what the client sent (the
+/// debug data of a GOAWAY, RFC 9113 §6.8).
 struct Described<'a>(&'a hyper::Error);
 
 /// Serves one connection to its end.
@@ -47,10 +47,10 @@ pub(super) async fn serve<S: Service>(stream: Stream, permit: ConnectionPermit, 
     };
     let Opened { transport, protocol, admission } = match opened {
         Ok(Ok(Some(opened))) => opened,
-        // Closed by the client without a word: a probe of the port.
+        // The client closed without sending anything: a probe of the port.
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%error, "a connection failed before its first request"),
-        Err(_) => return tracing::debug!("a connection was closed: no request in time"),
+        Err(_) => return tracing::debug!("a connection was closed: the client sent no request in time"),
     };
     let tls_changed = admission.is_some().then(|| Recheck::new(&worker.settings.tls_changed));
     let signals = transport.signals();
@@ -64,7 +64,7 @@ pub(super) async fn serve<S: Service>(stream: Stream, permit: ConnectionPermit, 
     }
 }
 
-/// From accepted to the point where HTTP begins.
+/// From the accepted connection to the point where HTTP begins.
 async fn open(stream: Stream, permit: ConnectionPermit, settings: &Arc<Settings>) -> io::Result<Option<Opened>> {
     let mut socket = Socket::new(stream, permit);
     let Some(tls) = &settings.tls else {

@@ -1,4 +1,4 @@
-//! Where in its life a connection is, and until when it may stay there.
+//! The states of a connection, and how long it may stay in each.
 
 use std::time::Duration;
 
@@ -6,27 +6,26 @@ use tokio::time::Instant;
 
 use super::limits::Limits;
 
-/// What a connection that is being closed gets beyond its last response: for the client to close its side, or to acknowledge
-/// a GOAWAY.
+/// How long a closing connection stays open after its last response, so that the client can close its side or acknowledge a GOAWAY.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
-/// What a client gets, once the drain has begun, to send a request that it is about to send or to complete.
+/// How long a client may still send or complete a request after the drain has begun.
 ///
-/// HTTP/1 has no way to refuse it: to close at that moment loses it (RFC 9112 §9.5). Answered, it says `Connection: close`.
+/// HTTP/1 cannot refuse such a request: to close at that moment loses it (RFC 9112 §9.5). The response to it carries `Connection: close`.
 pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 
-/// A state, and since when. Earlier rows win where two would fit.
+/// A state and the time since when it holds. If two states fit, the earlier variant wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionState {
-    /// The client takes nothing of what is to be written.
+    /// The client reads nothing of what the proxy has to write.
     Blocked(Instant),
-    /// Requests are in flight. Their own limits belong to the proxy.
+    /// Requests are in flight. The proxy limits them.
     Busy,
-    /// No more requests are taken, and none is in flight.
+    /// The connection takes no more requests, and none is in flight.
     Closing(Instant),
-    /// Connected, and no request's head has been complete yet.
+    /// No complete request head has arrived since the connect.
     Fresh(Instant),
-    /// HTTP/1: a part of the next head has come. (In HTTP/2 what comes need not be a head.)
+    /// HTTP/1: a part of the next head has arrived. (In HTTP/2, bytes that arrive need not belong to a head.)
     Head(Instant),
     /// Between requests.
     Idle(Instant),
@@ -35,7 +34,7 @@ pub(super) enum ConnectionState {
 // === impl ConnectionState ===
 
 impl ConnectionState {
-    /// When it ends by force; `None`: not by time. `drained`: since when the server drains.
+    /// When the connection is closed by force. `None`: never. `drained`: since when the server drains.
     pub(super) fn deadline(self, limits: &Limits, drained: Option<Instant>) -> Option<Instant> {
         match self {
             Self::Blocked(since) => Some(since + limits.stall_timeout),
@@ -45,20 +44,21 @@ impl ConnectionState {
                 let head = since + limits.header_timeout;
                 Some(drained.map_or(head, |drained| head.min(drained + LAST_CALL)))
             }
-            // Who has just been answered may be about to ask again; who was quiet for longer is closed at once.
+            // A client that was just answered may be about to send another request. A client that was quiet for longer is closed at
+            // once.
             Self::Idle(since) => {
                 Some(since + drained.map_or(limits.idle_timeout, |_| limits.idle_timeout.min(LAST_CALL)))
             }
         }
     }
 
-    /// Why it was ended, for the log.
+    /// Why the connection was closed, for the log.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Blocked(_) => "the client does not read",
             Self::Busy => "busy",
             Self::Closing(_) => "the client does not close",
-            Self::Fresh(_) | Self::Head(_) => "no complete request head in time",
+            Self::Fresh(_) | Self::Head(_) => "the client sent no complete request head in time",
             Self::Idle(_) => "idle",
         }
     }

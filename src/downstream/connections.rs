@@ -1,4 +1,4 @@
-//! How many connections there are, and in which worker.
+//! Counts connections, and assigns each one to a worker.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -6,28 +6,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// How many downstream connections are open, upgraded ones included.
+/// The number of open downstream connections, upgraded ones included.
 #[derive(Clone, Default)]
 pub struct Connections(Arc<Count>);
 
 #[derive(Default)]
 struct Count {
     open: AtomicUsize,
-    /// One fewer, or one more allowed.
+    /// A connection has ended, or more are allowed.
     changed: Notify,
 }
 
-/// The accept loop's view of the workers.
+/// Assigns each connection to the worker with the fewest.
 pub(super) struct Balancer {
     connections: Connections,
     workers: Vec<Arc<AtomicUsize>>,
-    /// Where the search for the emptiest begins.
+    /// Where the search begins.
     next: usize,
 }
 
-/// One open connection's place in the counts, given back when dropped.
+/// One open connection in the counts, until it is dropped.
 ///
-/// It travels with the socket, so that an upgraded connection counts for as long as its tunnel lives.
+/// The socket owns it, so that an upgraded connection counts for as long as its tunnel lives.
 pub(super) struct ConnectionPermit {
     connections: Connections,
     worker: Arc<AtomicUsize>,
@@ -40,16 +40,16 @@ impl Connections {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// Returns when no more than `limit` are open.
+    /// Returns when at most `limit` are open.
     pub(super) async fn at_most(&self, limit: impl Fn() -> usize) {
         while self.count() > limit() {
-            // One waiter at a time: the accept loop, then, after its end, the drain. A wake-up between the look and the wait
-            // is kept by `Notify`.
+            // There is one waiter at a time: the accept loop, and the drain after it. `Notify` keeps a wake-up between the count and
+            // the wait.
             self.0.changed.notified().await;
         }
     }
 
-    /// Has whoever waits in [`Connections::at_most`] look again.
+    /// Lets the waiter in [`Connections::at_most`] count again.
     pub(super) fn wake(&self) {
         self.0.changed.notify_one();
     }
@@ -72,10 +72,10 @@ impl Balancer {
         &self.connections
     }
 
-    /// A place in the worker with the fewest connections.
+    /// A permit in the worker with the fewest connections.
     ///
-    /// The search begins behind the worker that was last chosen: with short connections all counts are mostly zero, and a
-    /// fixed order would leave them all to one.
+    /// The search begins after the worker that was chosen last. With short connections, most counts are zero, and a fixed order would
+    /// assign all of them to one worker.
     pub(super) fn assign(&mut self) -> (usize, ConnectionPermit) {
         let count = self.workers.len();
         let order = (0..count).map(|step| (self.next + step) % count);

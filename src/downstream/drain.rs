@@ -1,4 +1,4 @@
-//! The orderly end: no new connections, no new requests, what is in flight finishes; what does not is cut.
+//! The drain: no new connections, no new requests. Requests in flight may finish within the grace; the rest is cut.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 use super::connection_state::LAST_CALL;
 
-/// What a drain has come to.
+/// The result of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that were still open after the grace: with a request in flight, or upgraded.
+    /// Connections that were still open after the grace, with a request in flight or upgraded.
     pub aborted: usize,
 }
 
-/// Whether one worker drains, for its connections.
+/// Tells the connections of one worker that it drains.
 #[derive(Default)]
 pub(super) struct Draining {
     since: Cell<Option<Instant>>,
@@ -39,7 +39,7 @@ impl Draining {
         self.begins.clone().notified_owned()
     }
 
-    /// Returns when a connection that is not open yet has had its last chance.
+    /// Returns when a connection that is not yet open must be closed.
     pub(super) async fn last_call(&self) {
         if self.since().is_none() {
             self.begins.notified().await;

@@ -23,25 +23,25 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 
-/// The part of a request's time that a wait may be. A request meets about two, when it comes and when its answer does, and finds
-/// them half over on average.
+/// The delay is at most this fraction of the usual duration of a request. A request meets about two delays, when it arrives and when its
+/// response arrives. On average each of them is half over.
 const SHARE: u32 = 16;
 
-/// For less, the wait itself costs more than it saves.
+/// A shorter delay costs more than it saves.
 const LEAST: Duration = Duration::from_micros(16);
 const MOST: Duration = Duration::from_micros(100);
 
-/// With fewer requests in flight there is no wait. Two ends that answer each other would find each one whole.
+/// With fewer requests in flight there is no delay. A client and the upstream that answer each other would meet every delay in full.
 const MANY: u64 = 4;
 
-/// Of one worker. Atomics for their type alone: the runtime wants its hooks to be `Sync`.
+/// The state of one worker. One thread uses the atomics; they are atomics because the runtime requires its hooks to be `Sync`.
 pub(super) struct EventBatching {
-    /// What the times below are counted from, in nanoseconds.
+    /// The origin of the times below, which are in nanoseconds.
     origin: Instant,
-    /// The time that a quarter of the requests falls short of, within the bounds in which that matters.
+    /// The lower quartile of the durations of requests, within the bounds in which it matters.
     usual: AtomicU64,
     in_flight: AtomicU64,
-    /// When the worker last had nothing to do, and for how long; [`UNKNOWN`] where that is of no interest.
+    /// When the worker was last idle, and for how long; [`UNKNOWN`] if it does not matter.
     parked: AtomicU64,
     gap: AtomicU64,
 }
@@ -51,9 +51,9 @@ const UNKNOWN: u64 = u64::MAX;
 // === impl EventBatching ===
 
 impl EventBatching {
-    /// Makes it part of this thread's runtime.
+    /// Installs it in the runtime of this thread.
     pub(super) fn install(self: &Arc<Self>, builder: &mut Builder) {
-        // By default the kernel adds up to 50 µs to a sleep (PR_SET_TIMERSLACK, prctl(2)). Where that can't be changed, there is none.
+        // By default, the kernel adds up to 50 µs to a sleep (PR_SET_TIMERSLACK, prctl(2)). If that cannot be changed, nothing is installed.
         if rustix::thread::set_current_timer_slack(Some(NonZeroU64::MIN)).is_err() {
             return;
         }
@@ -61,28 +61,25 @@ impl EventBatching {
         builder
             .on_thread_park(move || {
                 if let Some(wait) = before.park(Instant::now) {
-                    #[expect(
-                        clippy::disallowed_methods,
-                        reason = "there is nothing that it could block, for this long"
-                    )]
+                    #[expect(clippy::disallowed_methods, reason = "the worker is idle, and the sleep is short")]
                     std::thread::sleep(wait);
                 }
             })
             .on_thread_unpark(move || after.unpark(Instant::now));
     }
 
-    /// A request's head has come.
+    /// The head of a request has arrived.
     pub(super) fn began(&self) {
         self.in_flight.store(self.in_flight.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// A request has ended, so long after it began.
+    /// A request has ended after this duration.
     pub(super) fn ended(&self, time: Duration) {
         self.in_flight.store(self.in_flight.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
         self.usual.store(nanos(adapted(self.usual(), time)), Ordering::Relaxed);
     }
 
-    /// The worker has nothing to do: for how long it is to ask for nothing. The clock is read only where that matters.
+    /// The worker is idle. Returns for how long it must not ask for events. Reads the clock only if that matters.
     fn park(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
         let allowed = allowed(self.in_flight.load(Ordering::Relaxed), self.usual());
         let parked = allowed.map_or(UNKNOWN, |_| nanos(now() - self.origin));
@@ -90,7 +87,7 @@ impl EventBatching {
         allowed.filter(|wait| gathers(*wait, Duration::from_nanos(self.gap.load(Ordering::Relaxed))))
     }
 
-    /// Something has come.
+    /// An event has arrived.
     fn unpark(&self, now: impl FnOnce() -> Instant) {
         let gap = match self.parked.load(Ordering::Relaxed) {
             UNKNOWN => UNKNOWN,
@@ -116,22 +113,22 @@ impl Default for EventBatching {
     }
 }
 
-/// How long events may gather where so many requests are in flight, and take `usual`.
+/// The longest delay, for this number of requests in flight and their usual duration.
 fn allowed(in_flight: u64, usual: Duration) -> Option<Duration> {
     let wait = (usual / SHARE).min(MOST);
     (wait >= LEAST && in_flight >= MANY).then_some(wait)
 }
 
-/// Whether something is to be expected within the wait, or soon behind it, by how long it last took until something came.
+/// Whether an event is likely within the delay or soon after it. `gap`: how long the last event took to arrive.
 fn gathers(wait: Duration, gap: Duration) -> bool {
     gap <= wait * 3 / 2
 }
 
-/// The lower quartile of the times, followed: where it is, those below pull by three as much as those above by one.
+/// Follows the lower quartile: durations below it pull three times as strongly as durations above it.
 fn adapted(usual: Duration, time: Duration) -> Duration {
     let step = usual / 64;
     let usual = if time < usual { usual - 3 * step } else { usual + step };
-    // Beyond these it decides nothing, and would only have a longer way back.
+    // Beyond these bounds the value has no effect, and would only take longer to come back.
     usual.clamp(SHARE * LEAST / 2, SHARE * MOST * 2)
 }
 

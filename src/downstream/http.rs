@@ -1,4 +1,4 @@
-//! HTTP over one connection, by hyper, with the limits of a server that clients may attack.
+//! HTTP on one connection: hyper, with limits for clients that may attack.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,24 +15,24 @@ use super::stream_stall::StreamExecutor;
 use super::strict_http1::StrictHttp1;
 use super::transport::Transport;
 
-/// Requests that a client may have in flight on one HTTP/2 connection.
+/// Maximum number of requests in flight on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
-/// What a client may send before it is read: of one HTTP/2 stream, and of a connection. Enough for 250 MB/s at 1 ms; the second
-/// is also the most that a stalled upload can hold in memory.
+/// Flow-control windows of an HTTP/2 stream and of a connection: enough for 250 MB/s at a round-trip time of 1 ms. The second one also
+/// bounds the memory of a stalled upload.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// What is held of a response that the client does not read fast enough, for one HTTP/2 stream.
+/// Maximum buffered part of a response that the client reads too slowly, for one HTTP/2 stream.
 const STREAM_SEND_BUFFER: usize = 128 * 1024;
 
-/// Streams that a client may reset before they were accepted, and that may be reset for its errors, until the connection is
-/// ended (rapid reset, CVE-2023-44487 and CVE-2025-8671).
+/// Number of streams that a client may reset before they are accepted, and that the proxy may reset for errors of the client. Beyond
+/// either, hyper ends the connection (rapid reset, CVE-2023-44487 and CVE-2025-8671).
 const MAX_PENDING_RESETS: usize = 32;
 const MAX_ERROR_RESETS: usize = 256;
 
-/// HTTP over one connection.
-#[expect(clippy::large_enum_variant, reason = "most connections are the large variant, and have no box this way")]
+/// HTTP on one connection.
+#[expect(clippy::large_enum_variant, reason = "most connections are the large variant, which needs no box this way")]
 pub(super) enum Http<S: Service> {
     One(http1::UpgradeableConnection<TokioIo<StrictHttp1>, Counted<S>>),
     Two(Box<http2::Connection<TokioIo<Transport>, Counted<S>, StreamExecutor>>),
@@ -45,14 +45,13 @@ impl<S: Service> Http<S> {
         match in_flight.protocol() {
             Protocol::Http1 => Self::One(
                 http1::Builder::new()
-                    // `Lifetime` keeps the time, without a timer a request.
+                    // `Lifetime` enforces the time limit, without a timer for each request.
                     .header_read_timeout(None)
-                    // A client that closes its side is gone, and its request with it: nobody waits for the answer. Without TLS the
-                    // socket sees to that.
+                    // A client that closes its side has gone, and nobody waits for the response. Without TLS, `half_close` detects that.
                     .half_close(matches!(transport, Transport::Plain(_)))
                     .max_header_size(limits.max_head)
                     .max_headers(MAX_HTTP1_FIELDS)
-                    // Also the largest read, and what is held of a response before it must be flushed.
+                    // Also the largest read, and the maximum of a response that is buffered before a flush.
                     .max_buf_size(limits.max_head)
                     .serve_connection(TokioIo::new(StrictHttp1::new(transport)), service)
                     .with_upgrades(),
@@ -79,7 +78,7 @@ impl<S: Service> Http<S> {
         }
     }
 
-    /// Takes no more requests: `Connection: close` on a response in flight, or GOAWAY. To be polled on.
+    /// Takes no more requests: `Connection: close` on a response in flight, or GOAWAY. The caller must keep polling.
     pub(super) fn graceful_shutdown(&mut self) {
         match self {
             Self::One(connection) => Pin::new(connection).graceful_shutdown(),

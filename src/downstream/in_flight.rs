@@ -1,4 +1,4 @@
-//! Requests in flight on one connection: counted from the head's arrival to the end of the response's body.
+//! Requests in flight on one connection, counted from the arrival of the head to the end of the response body.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -20,31 +20,32 @@ use super::protocol::Protocol;
 use super::service::{KeyRefused, OwnResponse, Service};
 use super::signals::{Ambiguity, Signals};
 
-/// Consecutive refusals of client keys, until the connection is ended: an HTTP/2 client may have sent some at once.
+/// Number of consecutive refusals of client keys after which the connection ends. An HTTP/2 client may have sent several requests at
+/// once.
 const MAX_REFUSALS: u32 = 16;
 
-/// Responses of the proxy's own that may wait for an HTTP/2 client to open a window. They cost the client nothing, and hold no place
-/// among the requests in flight.
+/// Maximum number of responses made by the proxy itself that wait for an HTTP/2 client to open a window. They cost the client nothing, and
+/// do not count among the requests in flight.
 const MAX_UNREAD: u32 = 32;
 
-/// What a connection's requests do, as its lifetime sees it.
+/// The state of the requests of a connection, for its lifetime.
 pub(super) struct InFlight {
     count: Cell<u32>,
     /// Since when none is in flight.
     since: Cell<Instant>,
-    /// How many requests' heads have come.
+    /// Number of request heads that have arrived.
     requests: Cell<u64>,
-    /// How many client keys were refused since one was accepted.
+    /// Number of client keys that were refused since one was accepted.
     refusals: Cell<u32>,
-    /// Responses of the proxy's own that are not read, and since when there are too many.
+    /// Number of unread responses made by the proxy itself, and since when there are too many.
     unread: Cell<u32>,
     hoarding: Cell<Option<Instant>>,
-    /// No new request is answered: what was begun finishes.
+    /// The connection takes no new requests. Requests in flight finish.
     closed: Cell<bool>,
     admission: Option<Admission>,
     /// Since when the client's certificate is no longer accepted.
     revoked: Cell<Option<Instant>>,
-    /// What the response body that was polled last did.
+    /// The result of the last poll of a response body.
     body: Cell<BodyPoll>,
     signals: Arc<Signals>,
     protocol: Protocol,
@@ -57,13 +58,13 @@ pub(super) enum BodyPoll {
     /// Not polled.
     #[default]
     Untouched,
-    /// It gave something away, and is not polled again before the client has taken it.
+    /// It returned a frame, and is not polled again before the client has taken it.
     Gave,
-    /// It has nothing yet: the upstream's turn.
+    /// It waits for the upstream.
     Waits,
 }
 
-/// The service, as hyper wants it: without readiness, and counted.
+/// The service for hyper: without readiness, and counted.
 pub(super) struct Counted<S> {
     service: RefCell<S>,
     in_flight: Rc<InFlight>,
@@ -73,18 +74,18 @@ pub(super) struct Counted<S> {
 pub(super) struct InFlightGuard {
     in_flight: Rc<InFlight>,
     begun: Instant,
-    /// Its response is the proxy's own.
+    /// The proxy itself made the response.
     own: bool,
 }
 
-/// The request came after the end of its connection was announced, and was not looked at. By its cause, HTTP/2 resets the stream
+/// The request arrived after the connection had announced its end, and was not processed. Because of the cause, HTTP/2 resets the stream
 /// with REFUSED_STREAM, so that the client may send the request again elsewhere (RFC 9113 §8.7). HTTP/1 closes the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection takes no more requests")]
 pub(super) struct TurnedAway(#[source] h2::Error);
 
 pin_project_lite::pin_project! {
-    /// Until the response's head.
+    /// A request until the head of its response.
     pub(super) struct Call<S: Service> {
         #[pin]
         state: CallState<S>,
@@ -97,14 +98,14 @@ pin_project_lite::pin_project! {
     #[project = CallStateProjection]
     enum CallState<S: Service> {
         Called { #[pin] future: S::Future },
-        // Boxed, since it is rare and holds the whole request.
+        // Boxed, because it is rare and contains the whole request.
         NotReady { #[pin] future: Pin<Box<Oneshot<S, Request<Incoming>>>> },
         TurnedAway,
     }
 }
 
 pin_project_lite::pin_project! {
-    /// The response's body, until it ends or is dropped.
+    /// The body of a response, until it ends or is dropped.
     pub(super) struct CountedBody<B> {
         #[pin]
         body: B,
@@ -144,7 +145,7 @@ impl InFlight {
         self.count.get() > 0
     }
 
-    /// Since when none is in flight; since connect, before the first. Without meaning while one is.
+    /// Since when no request is in flight; before the first one, since the connect. Meaningless while a request is in flight.
     pub(super) fn since(&self) -> Instant {
         self.since.get()
     }
@@ -166,12 +167,12 @@ impl InFlight {
         self.draining.since()
     }
 
-    /// Whether new requests are turned away.
+    /// Whether the connection takes no new requests.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
-    /// From now on, new requests are turned away.
+    /// Takes no new requests from now on.
     pub(super) fn close(&self) {
         self.closed.set(true);
     }
@@ -179,7 +180,7 @@ impl InFlight {
     /// Ends the connection if its client's certificate is no longer accepted.
     pub(super) fn recheck(&self) {
         if self.revoked.get().is_none() && self.admission.as_ref().is_some_and(Admission::is_revoked) {
-            tracing::debug!("a connection ends: its client's certificate is not accepted any more");
+            tracing::debug!("a connection ends: the client's certificate is no longer accepted");
             self.revoked.set(Some(Instant::now()));
             self.close();
         }
@@ -190,7 +191,7 @@ impl InFlight {
         self.revoked.get()
     }
 
-    /// Since when the client leaves too many responses of the proxy's own unread.
+    /// Since when too many responses made by the proxy itself are unread.
     pub(super) fn hoarding(&self) -> Option<Instant> {
         self.hoarding.get()
     }
@@ -209,7 +210,7 @@ impl InFlight {
         }
     }
 
-    /// A response is there. HTTP/1 ends a connection with the first refusal.
+    /// Counts refusals of client keys. HTTP/1 ends the connection with the first one.
     fn answered<B>(&self, response: &Response<B>) {
         let refused = response.extensions().get::<KeyRefused>().is_some();
         let refusals = if refused { self.refusals.get() + 1 } else { 0 };
@@ -220,23 +221,23 @@ impl InFlight {
         }
     }
 
-    /// What a response body did since this was last asked.
+    /// The result of the last poll of a response body since the last call.
     pub(super) fn take_body_poll(&self) -> BodyPoll {
         self.body.take()
     }
 
-    /// Whether a response has to say that it is the connection's last. A service may answer at once: then there is no moment
-    /// between request and response in which hyper could be told.
+    /// Whether a response must announce that it is the last one of its connection. A service may answer at once; then hyper cannot be told
+    /// between request and response.
     ///
-    /// So it is with an error that comes before the whole request has: hyper reads no rest, and the client should know that
-    /// (RFC 9110 §10.1.1). An early success reads on.
+    /// An error before the end of the request is also the last response: hyper does not read the rest, and the client should know that
+    /// (RFC 9110 §10.1.1). After an early success, hyper reads on.
     fn is_last(&self, status: StatusCode) -> bool {
         let is_early = !status.is_success() && self.signals.is_receiving(self.requests.get());
         let ends = self.draining.since().is_some() || self.is_closed() || self.ambiguity().is_some() || is_early;
         ends && self.protocol == Protocol::Http1 && status != StatusCode::SWITCHING_PROTOCOLS
     }
 
-    /// Of the request whose head has come last.
+    /// The ambiguity of the request whose head arrived last.
     fn ambiguity(&self) -> Option<Ambiguity> {
         self.signals.ambiguity(self.requests.get())
     }
@@ -244,7 +245,7 @@ impl InFlight {
     pub(super) fn begin(self: &Rc<Self>) -> InFlightGuard {
         self.count.set(self.count.get() + 1);
         self.requests.set(self.requests.get() + 1);
-        // What was read up to here is this request's.
+        // The bytes read so far belong to this request.
         self.signals.forget_read();
         self.signals.set_busy(self.protocol == Protocol::Http1);
         self.event_batching.began();
@@ -276,7 +277,7 @@ impl<S: Service> hyper::service::Service<Request<Incoming>> for Counted<S> {
             request.extensions_mut().insert(ambiguity);
         }
         let mut service = self.service.borrow_mut();
-        // Mostly it is ready at once, and neither a clone nor a wake-up is needed.
+        // Usually the service is ready at once, and needs neither a clone nor a wake-up.
         let state = match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => CallState::Called { future: service.call(request) },
             Poll::Pending => CallState::NotReady { future: Box::pin(Oneshot::new(service.clone(), request)) },
@@ -300,7 +301,7 @@ impl Drop for InFlightGuard {
         if left == 0 {
             in_flight.since.set(now);
             in_flight.signals.set_busy(false);
-            // What was read up to here was this request's body, not the next one's head.
+            // The bytes read so far belong to the body of this request, not to the head of the next one.
             in_flight.signals.forget_read();
         }
     }
@@ -337,19 +338,18 @@ impl<S: Service> Future for Call<S> {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 if *this.is_http10 && response.headers().get(CONNECTION).is_some_and(|option| option == "close") {
-                    // To a response of version 1.1, hyper would add `keep-alive`.
+                    // hyper would add `keep-alive` to a response of version 1.1.
                     *response.version_mut() = Version::HTTP_10;
                 }
                 Poll::Ready(Ok(response.map(|body| CountedBody { body, guard })))
             }
-            // Polled after its end.
+            // Polled after the end.
             None => Poll::Pending,
         }
     }
 }
 
-/// HTTP/1.0 has no chunks: a response of unknown length ends with its connection, which must not be said to stay open
-/// (RFC 9112 §9.3).
+/// HTTP/1.0 has no chunks: a response of unknown length ends with its connection, so `keep-alive` would be wrong (RFC 9112 §9.3).
 fn ends_with_connection<B: Body>(response: &Response<B>) -> bool {
     !response.headers().contains_key(CONTENT_LENGTH) && response.body().size_hint().exact().is_none()
 }
@@ -367,7 +367,7 @@ impl<B: Body> Body for CountedBody<B> {
         frame
     }
 
-    // Both decide how hyper frames the message.
+    // hyper derives the framing from these two values.
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }

@@ -1,8 +1,8 @@
-//! A connection, held to its deadlines and to the drain.
+//! Enforces the deadlines and the drain of a connection.
 //!
-//! One timer a connection, and no timer operation a request: the timer may fire too early, never too late. While requests are
-//! in flight it is armed for one idle timeout ahead at most, so it has always fired before a connection that became idle
-//! meanwhile is due. Every other state begins in a poll of this future, which then arms it earlier.
+//! A connection has one timer, and a request needs no timer operation. The timer may fire too early, but never too late. While requests
+//! are in flight, it is armed for at most one idle timeout ahead. So it fires before a connection that has become idle is due. Every
+//! other state begins in a poll of this future, which then arms the timer earlier.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,16 +22,16 @@ use super::limits::Limits;
 use super::protocol::Protocol;
 use super::service::Service;
 
-/// The shortest time between two looks at a busy connection, whatever its idle timeout.
+/// The shortest time between two checks of a busy connection, whatever its idle timeout.
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 
 pin_project_lite::pin_project! {
-    /// Resolves when the connection has ended, was upgraded, or had to be cut.
+    /// Resolves when the connection has ended, was upgraded, or must be cut.
     pub(super) struct Lifetime<S: Service> {
         http: Http<S>,
         observed: Observed,
         limits: Arc<Limits>,
-        // Polled once, for its wake-up; `InFlight` says the rest.
+        // Polled once, for its wake-up. `InFlight` has the state.
         #[pin]
         drain: OwnedNotified,
         #[pin]
@@ -42,7 +42,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-/// Tells when the client's certificate has to be looked at again.
+/// Tells when the client's certificate must be checked again.
 pub(super) struct Recheck {
     changed: Arc<Notify>,
     next: Pin<Box<OwnedNotified>>,
@@ -50,7 +50,7 @@ pub(super) struct Recheck {
 
 /// How a connection ended.
 pub(super) enum End {
-    /// By itself, or taken over by an upgrade.
+    /// By itself, or by an upgrade.
     Done,
     /// The client or the network failed.
     Failed(hyper::Error),
@@ -58,22 +58,22 @@ pub(super) enum End {
     Cut(ConnectionState),
 }
 
-/// What was seen of a connection after each poll.
+/// The state of a connection after each poll.
 struct Observed {
     in_flight: Rc<InFlight>,
     connected: Instant,
-    /// Since when the socket takes nothing.
+    /// Since when the socket accepts no bytes.
     blocked: Option<Instant>,
-    /// Since when a part of a head is there.
+    /// Since when a part of a head has arrived.
     head: Option<Instant>,
     closing: Option<Closing>,
 }
 
-/// No more requests are taken.
+/// The connection takes no more requests.
 #[derive(Clone, Copy)]
 struct Closing {
     since: Instant,
-    /// Responses may still be on their way.
+    /// Responses may still be in transit.
     busy: bool,
 }
 
@@ -110,11 +110,11 @@ impl<S: Service> Future for Lifetime<S> {
             let mut this = self.as_mut().project();
             if let Poll::Ready(result) = this.http.poll(cx) {
                 let signals = this.observed.in_flight.signals();
-                // Nobody may ever take what a client leaves that has ended its side. One that has not still gets what the socket took.
+                // A half-closed client may never read the rest. Any other client still gets what the socket has accepted.
                 if signals.is_blocked() && signals.is_ended() {
                     signals.reset();
                 }
-                // After an upgrade the socket lives on, and its half-close is the tunnel's business.
+                // After an upgrade the socket lives on, and the tunnel handles its half-close.
                 signals.do_not_linger();
                 return Poll::Ready(result.map_or_else(End::Failed, |()| End::Done));
             }
@@ -171,7 +171,7 @@ impl Recheck {
         Self { changed: changed.clone(), next: Box::pin(changed.clone().notified_owned()) }
     }
 
-    /// Whether something has changed since the last poll; wakes for the next change.
+    /// Whether something has changed since the last poll. Registers for the next change.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let mut changed = false;
         while self.next.as_mut().poll(cx).is_ready() {
@@ -195,14 +195,14 @@ impl Observed {
         }
 
         match &mut self.closing {
-            // To a slow reader, HTTP/2 still sends what it holds of responses that count as ended.
+            // HTTP/2 still sends buffered parts of responses that count as ended, if the client reads slowly.
             Some(closing) if closing.busy && wrote => closing.since = Instant::now(),
             Some(_) => {}
             None if signals.is_shut() => self.closing = Some(Closing { since: Instant::now(), busy: true }),
             None => {}
         }
 
-        // A request has come and gone since.
+        // Meanwhile a request has arrived and ended.
         if self.head.is_some_and(|head| head <= self.in_flight.since()) {
             self.head = None;
         }
@@ -231,8 +231,8 @@ impl Observed {
         }
     }
 
-    /// In a drain: whether it can be told, now, to take no more requests. HTTP/2 can refuse what comes too late; HTTP/1 can only
-    /// say so in a response.
+    /// In a drain: whether the connection can now announce that it takes no more requests. HTTP/2 can refuse a late request; HTTP/1 can only
+    /// announce the end in a response.
     fn may_close(&self, state: ConnectionState) -> bool {
         let can_say = match state {
             ConnectionState::Blocked(_) | ConnectionState::Busy => true,
@@ -242,7 +242,7 @@ impl Observed {
         can_say && self.closing.is_none()
     }
 
-    /// At its deadline: HTTP/2 says GOAWAY before it goes; HTTP/1 has nothing to say within a head.
+    /// At its deadline: HTTP/2 sends GOAWAY before the end; HTTP/1 cannot send anything within a head.
     fn ends_gracefully(&self, state: ConnectionState) -> bool {
         match state {
             ConnectionState::Idle(_) => true,

@@ -1,4 +1,4 @@
-//! One address to listen on: TCP or a unix socket.
+//! A listening socket: TCP or unix.
 
 mod socket_file;
 
@@ -16,10 +16,10 @@ use self::socket_file::SocketFile;
 use super::stream::Stream;
 use crate::config::ListenAddress;
 
-/// Connections that the kernel holds before they are accepted; `net.core.somaxconn` may allow fewer.
+/// Length of the accept queue. `net.core.somaxconn` may allow less.
 const BACKLOG: i32 = 4096;
 
-/// Bound and listening. A unix socket's file is removed when this is dropped.
+/// A bound socket that listens. The file of a unix socket is removed when this is dropped.
 #[derive(Debug)]
 pub struct Listener {
     socket: ListeningSocket,
@@ -27,7 +27,7 @@ pub struct Listener {
     file: Option<SocketFile>,
 }
 
-/// A listener that is part of a runtime.
+/// A listener in a runtime.
 #[derive(Debug)]
 pub struct Accepting {
     socket: AcceptingSocket,
@@ -35,7 +35,7 @@ pub struct Accepting {
     file: Option<SocketFile>,
 }
 
-/// Why an address could not be listened on, and what to do.
+/// Why the proxy cannot listen on an address, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {what}", address = display(address))]
 pub struct ListenError {
@@ -58,7 +58,7 @@ enum AcceptingSocket {
 // === impl Listener ===
 
 impl Listener {
-    /// Binds and listens. `mode` is for a unix socket's file.
+    /// Binds and listens. `mode` is the mode of the file of a unix socket.
     pub fn bind(address: &ListenAddress, mode: u32) -> Result<Self, ListenError> {
         match address {
             ListenAddress::Tcp(addr) => Self::tcp(*addr),
@@ -67,12 +67,12 @@ impl Listener {
         .map_err(|what| ListenError { address: address.clone(), what })
     }
 
-    /// As given, but with the port that the system chose for port 0.
+    /// The given address, with the port that the system chose for port 0.
     pub fn address(&self) -> &ListenAddress {
         &self.address
     }
 
-    /// Makes it part of the runtime that this is called in.
+    /// Registers it with the current runtime.
     pub fn register(self) -> io::Result<Accepting> {
         let Self { socket, address, file } = self;
         let socket = match socket {
@@ -82,7 +82,7 @@ impl Listener {
         Ok(Accepting { socket, address, file })
     }
 
-    /// A connection that is in the queue already; else `WouldBlock`.
+    /// A connection from the accept queue. `WouldBlock` if it is empty.
     pub(super) fn accept_waiting(&self) -> io::Result<Stream> {
         match &self.socket {
             ListeningSocket::Tcp(listener) => {
@@ -102,7 +102,7 @@ impl Listener {
         let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let listener = open(family)
             .and_then(|socket| {
-                // A restart must not wait for the old connections' TIME_WAIT.
+                // A restart must not wait for old connections in TIME_WAIT.
                 sockopt::set_socket_reuseaddr(&socket, true)?;
                 rustix::net::bind(&socket, &addr)?;
                 rustix::net::listen(&socket, BACKLOG)?;
@@ -133,7 +133,7 @@ impl Accepting {
         })
     }
 
-    /// Takes it out of this runtime.
+    /// Removes it from its runtime.
     pub(super) fn deregister(self) -> io::Result<Listener> {
         let Self { socket, address, file } = self;
         let socket = match socket {

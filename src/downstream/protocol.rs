@@ -1,6 +1,6 @@
-//! Which HTTP a client speaks.
+//! The HTTP version that a client speaks.
 
-/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+/// The first bytes of an HTTP/2 client (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,9 +12,9 @@ pub(super) enum Protocol {
 // === impl Protocol ===
 
 impl Protocol {
-    /// By the first bytes of a connection; `None` while both are possible.
+    /// Decides by the first bytes of a connection. `None` while both versions are possible.
     ///
-    /// The whole preface is wanted, not its first bytes: `PRI` is a method name that HTTP/1 does not forbid.
+    /// The whole preface is required, not its first bytes: HTTP/1 does not forbid the method name `PRI`.
     pub(super) fn detect(first: &[u8]) -> Option<Self> {
         if first.starts_with(PREFACE) {
             Some(Self::Http2)
@@ -25,7 +25,7 @@ impl Protocol {
         }
     }
 
-    /// By ALPN (RFC 7301). A client that named nothing speaks HTTP/1.1.
+    /// Decides by ALPN (RFC 7301). A client that offered nothing speaks HTTP/1.1.
     pub(super) fn negotiated(alpn: Option<&[u8]>) -> Self {
         if alpn == Some(b"h2") { Self::Http2 } else { Self::Http1 }
     }

@@ -1,4 +1,4 @@
-//! What a server runs: the service that answers requests, and what it tells the server about a response.
+//! The service that answers requests, and what it tells the server about a response.
 
 use std::convert::Infallible;
 
@@ -7,27 +7,27 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 
-/// Which worker a service is made for.
+/// The worker for which a service is made.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerContext {
     /// From 0.
     pub index: usize,
-    /// How many there are.
+    /// Number of workers.
     pub workers: usize,
 }
 
-/// An extension of a response that refuses a client key: a connection that gets only these is ended.
+/// Extension of a response that refuses a client key. A connection that gets only such responses is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRefused;
 
-/// An extension of a response that is the proxy's own: a connection on which many of these stay unread is ended.
+/// Extension of a response that the proxy made itself. A connection on which many of them stay unread is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnResponse;
 
-/// What answers requests: a short name for its bounds.
+/// A service that answers requests: a short name for its bounds.
 ///
-/// It is cloned once for each connection, and stays in its worker. `poll_ready` is asked before each call; a service that is
-/// always ready costs nothing there.
+/// It is cloned once for each connection, and stays in its worker. The server calls `poll_ready` before each call, which costs a service
+/// that is always ready nothing.
 pub trait Service:
     tower::Service<Request<Incoming>, Response = Response<Self::Body>, Error = Infallible> + Clone + 'static
 {

@@ -1,4 +1,4 @@
-//! What each new connection reads, and a reload replaces.
+//! The settings of new connections. A reload replaces them.
 
 use std::sync::Arc;
 
@@ -11,6 +11,6 @@ use super::tls::Tls;
 pub(super) struct Settings {
     pub(super) limits: ArcSwap<Limits>,
     pub(super) tls: Option<ArcSwap<Tls>>,
-    /// Wakes connections that may have been accepted by what is no longer in `tls`.
+    /// Wakes connections that an earlier `tls` has accepted.
     pub(super) tls_changed: Arc<Notify>,
 }

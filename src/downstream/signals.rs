@@ -1,38 +1,38 @@
-//! What a connection's parts tell each other: the socket, the check of HTTP/1 heads, the requests, and the lifetime.
+//! The flags that the parts of a connection share: socket, strict HTTP/1, requests, lifetime.
 
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 
-/// What the socket has seen since the connection's lifetime last looked.
+/// Events of the socket since the lifetime of the connection last read them.
 ///
-/// Atomics for their type alone: hyper wants an upgradeable connection's IO to be `Send`. One thread touches them, and relaxed
-/// loads and stores are plain moves.
+/// One thread uses the atomics. They are atomics because hyper requires the IO of an upgradeable connection to be `Send`. Relaxed loads
+/// and stores are plain moves.
 pub(super) struct Signals {
-    /// Bytes came in.
+    /// Bytes arrived.
     read: AtomicBool,
-    /// Bytes went out.
+    /// Bytes were written.
     wrote: AtomicBool,
-    /// The last attempt to write found no room.
+    /// The last write would have blocked.
     blocked: AtomicBool,
     /// The client has ended its side.
     eof: AtomicBool,
     /// HTTP/1: a request is in flight.
     busy: AtomicBool,
-    /// This side is ended.
+    /// The proxy has ended its side.
     shut: AtomicBool,
-    /// After the end of this side, read on to the client's.
+    /// After the proxy has ended its side, read until the client ends its own.
     linger: AtomicBool,
     /// End with a reset: see [`Signals::reset`].
     reset: AtomicBool,
-    /// HTTP/1: the number of the request whose body is not yet whole; 0: none.
+    /// HTTP/1: the number of the request whose body is incomplete; 0: none.
     receiving: AtomicU64,
-    /// HTTP/1: the number of the first request whose head is to be refused, from 1 on, and why.
+    /// HTTP/1: the number of the first request whose head must be refused (from 1), and the reason.
     refused: OnceLock<(u64, Ambiguity)>,
 }
 
-/// Why a request is refused, as one of its extensions.
+/// Why a request is refused. An extension of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ambiguity {
     /// Both `Content-Length` and `Transfer-Encoding`.
@@ -41,19 +41,19 @@ pub enum Ambiguity {
     Lengths,
     /// The target has a `#`.
     Fragment,
-    /// The target has a character that hyper answers with a bare 400, which nobody counts. It was replaced.
+    /// The target has a character that hyper would answer with an uncounted bare 400. The character was replaced.
     Target,
 }
 
 // === impl Signals ===
 
 impl Signals {
-    /// Whether bytes came in since this was last asked, or [`Signals::forget_read`] called.
+    /// Whether bytes arrived since the last call of this function or of [`Signals::forget_read`].
     pub(super) fn take_read(&self) -> bool {
         Self::take(&self.read)
     }
 
-    /// The bytes that came in so far belong to a request that is known.
+    /// The bytes that arrived so far belong to a known request.
     pub(super) fn forget_read(&self) {
         self.read.store(false, Ordering::Relaxed);
     }
@@ -66,7 +66,7 @@ impl Signals {
         self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// Whether bytes went out since this was last asked.
+    /// Whether bytes were written since the last call.
     pub(super) fn take_wrote(&self) -> bool {
         Self::take(&self.wrote)
     }
@@ -97,13 +97,13 @@ impl Signals {
         Self::is(&self.linger)
     }
 
-    /// Close without waiting for the client: nothing of a response can be lost.
+    /// Close without waiting for the client: no part of a response can be lost.
     pub(super) fn do_not_linger(&self) {
         self.linger.store(false, Ordering::Relaxed);
     }
 
-    /// Throw away, with the connection, what the client has not taken. Closed in order, it would stay in the kernel, megabytes a
-    /// connection, for as long as the client likes to take a byte now and then.
+    /// Discard the unread bytes with the connection. After an orderly close they would stay in the kernel, megabytes for each connection, as
+    /// long as the client reads a byte from time to time.
     pub(super) fn reset(&self) {
         Self::set(&self.reset);
     }
@@ -128,7 +128,7 @@ impl Signals {
         self.receiving.store(request.unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// Whether some of this request's body has not come yet.
+    /// Whether the body of this request is incomplete.
     pub(super) fn is_receiving(&self, request: u64) -> bool {
         self.receiving.load(Ordering::Relaxed) == request
     }
@@ -137,7 +137,7 @@ impl Signals {
         let _ = self.refused.set((request, ambiguity));
     }
 
-    /// Why this request, and every later one of the connection, is to be refused.
+    /// Why this request, and every later one of the connection, must be refused.
     pub(super) fn ambiguity(&self, request: u64) -> Option<Ambiguity> {
         self.refused.get().filter(|(refused, _)| request >= *refused).map(|(_, ambiguity)| *ambiguity)
     }
@@ -150,7 +150,7 @@ impl Signals {
         flag.store(true, Ordering::Relaxed);
     }
 
-    /// Not a swap, which would lock the bus: there is one thread.
+    /// Not a swap, which would lock the bus: only one thread uses the flag.
     fn take(flag: &AtomicBool) -> bool {
         let value = flag.load(Ordering::Relaxed);
         flag.store(false, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A connection's socket, and what it tells the connection's lifetime: bytes came, bytes went, it is blocked, it has ended.
+//! The socket of a connection. It reports to the lifetime: bytes arrived, bytes were written, the socket is blocked, the client has ended.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -14,11 +14,11 @@ use super::protocol::{PREFACE, Protocol};
 use super::signals::Signals;
 use super::stream::Stream;
 
-/// A socket that reports to [`Signals`]. Below TLS, so that it sees what really moves.
+/// A socket that reports to [`Signals`]. It is below TLS, so that it sees the bytes on the wire.
 pub(super) struct Socket {
     stream: Stream,
     signals: Arc<Signals>,
-    /// Read to find the protocol, and not yet handed on.
+    /// Bytes that were read to detect the protocol, and not yet passed on.
     prefix: Prefix,
     half_close: HalfClose,
     _permit: ConnectionPermit,
@@ -48,9 +48,9 @@ impl Socket {
         self.signals.clone()
     }
 
-    /// Finds out which HTTP the client speaks, by its first bytes, which are read again afterwards.
+    /// Detects the HTTP version by the first bytes of the client. They are passed on afterwards.
     ///
-    /// `None`: it has closed without a word.
+    /// `None`: the client has closed without sending anything.
     pub(super) async fn sniff(&mut self) -> io::Result<Option<Protocol>> {
         std::future::poll_fn(|cx| self.poll_sniff(cx)).await
     }
@@ -65,13 +65,13 @@ impl Socket {
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
             match u8::try_from(buf.filled().len()) {
                 Ok(read @ 1..) => *end = end.saturating_add(read),
-                // The buffer is shorter than any `u8`: only the end of the stream comes here.
+                // The buffer is shorter than 256 bytes: this is the end of the stream.
                 Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
         }
     }
 
-    /// An error where the client has ended its side while its request is in flight: see [`HalfClose`].
+    /// An error if the client has ended its side while its request is in flight: see [`HalfClose`].
     pub(super) fn unless_client_has_gone<T>(
         &mut self,
         polled: Poll<io::Result<T>>,
@@ -80,10 +80,10 @@ impl Socket {
         self.half_close.check(&self.stream, &self.signals, polled, cx)
     }
 
-    /// Reads and throws away until the client closes.
+    /// Reads and discards until the client closes.
     ///
-    /// To close with unread bytes would reset the connection, and a reset can destroy a response that the client has not yet
-    /// read (RFC 9112 §9.6): a 413 while the body is still being sent, for one.
+    /// A close with unread bytes would reset the connection. A reset can destroy a response that the client has not yet read
+    /// (RFC 9112 §9.6), for example a 413 while the client still sends the body.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [MaybeUninit::uninit(); 4096];
         loop {
@@ -120,7 +120,7 @@ impl AsyncRead for Socket {
                 this.signals.set_ended();
             }
         }
-        // What was put back is there, whatever the socket says; it will say so again.
+        // The prefix was delivered, whatever the socket returned. The socket will return the same again.
         if put_back { Poll::Ready(Ok(())) } else { result }
     }
 }
@@ -168,7 +168,7 @@ impl AsyncWrite for Socket {
 // === impl Prefix ===
 
 impl Prefix {
-    /// Whether there was anything to move.
+    /// Whether there were bytes to move.
     fn move_to(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let rest = &self.bytes[usize::from(self.start)..usize::from(self.end)];
         let moved = rest.len().min(buf.remaining());

@@ -1,4 +1,4 @@
-//! A stream of bytes: TCP or a unix socket, so that what is above is compiled once.
+//! A byte stream, TCP or unix: one type, so that the code above is compiled once.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,22 +8,22 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// An accepted connection, part of the runtime in which it was accepted.
+/// An accepted connection in the runtime that accepted it.
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-/// What a stream has to say that is not read.
+/// What comes next in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
     Bytes,
-    /// The peer's end, or an error.
+    /// The end of the peer's side, or an error.
     End,
 }
 
-/// An accepted connection on its way to another worker's runtime.
+/// An accepted connection on its way to the runtime of another worker.
 #[derive(Debug)]
 pub(super) enum Detached {
     Tcp(std::net::TcpStream),
@@ -34,12 +34,12 @@ pub(super) enum Detached {
 
 impl Stream {
     pub(super) fn tcp(stream: TcpStream) -> io::Result<Self> {
-        // Messages are written whole; to wait for more of them (Nagle) only adds a delayed acknowledgement's 40 ms.
+        // Each write is a whole message. Nagle's algorithm would only add the 40 ms of a delayed acknowledgement.
         stream.set_nodelay(true)?;
         Ok(Self::Tcp(stream))
     }
 
-    /// Makes its close a reset. A unix socket holds nothing after its close.
+    /// Turns its close into a reset. A unix socket holds no bytes after its close.
     pub fn reset_on_close(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_zero_linger(),
@@ -47,7 +47,7 @@ impl Stream {
         }
     }
 
-    /// Looks at what comes next, and leaves it there.
+    /// Peeks at what comes next, without reading it.
     pub(super) fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<Ahead> {
         macro_rules! look {
             ($stream:expr) => {
@@ -58,7 +58,7 @@ impl Stream {
                     let peek = || Ok(recv($stream, &mut [0; 1], RecvFlags::PEEK)?);
                     match $stream.try_io(Interest::READABLE, peek) {
                         Ok((_, 1..)) => return Poll::Ready(Ahead::Bytes),
-                        // There was nothing, after all.
+                        // The readiness was outdated.
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Ok((_, 0)) | Err(_) => return Poll::Ready(Ahead::End),
@@ -72,7 +72,7 @@ impl Stream {
         }
     }
 
-    /// Takes it out of this runtime.
+    /// Removes it from its runtime.
     pub(super) fn detach(self) -> io::Result<Detached> {
         match self {
             Self::Tcp(stream) => stream.into_std().map(Detached::Tcp),
@@ -114,7 +114,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Neither kind holds anything back in this process.
+        // Neither kind buffers anything in this process.
         Poll::Ready(Ok(()))
     }
 
@@ -129,7 +129,7 @@ impl AsyncWrite for Stream {
 // === impl Detached ===
 
 impl Detached {
-    /// Makes it part of the runtime that this is called in.
+    /// Registers it with the current runtime.
     pub(super) fn attach(self) -> io::Result<Stream> {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),

@@ -1,7 +1,7 @@
-//! HTTP/2 streams: each request is a task in its connection's worker.
+//! Detects HTTP/2 clients that do not read a stream. Each stream is a task in the worker of its connection.
 //!
-//! A client that opens no window for a stream blocks that stream alone, which the socket does not show. So each stream watches
-//! itself: a body that gave something away and is not asked for more waits for the client.
+//! A client that opens no window for a stream blocks only that stream, and the socket does not show it. So each stream watches its
+//! response body: a body that returned a frame and is not polled again waits for the client.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,14 +21,14 @@ pub(super) struct StreamExecutor {
 }
 
 pin_project_lite::pin_project! {
-    /// One stream, until it is answered or its client has taken nothing for too long. Dropping it resets the stream.
+    /// One stream, until it is answered or its client has read nothing for too long. Dropping it resets the stream.
     struct WatchedStream<F> {
         #[pin]
         stream: F,
         in_flight: Rc<InFlight>,
         stall_timeout: Duration,
         blocked: bool,
-        // Made when the client blocks for the first time: most never do.
+        // Created when the client blocks for the first time: most never do.
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
@@ -55,7 +55,7 @@ impl<F: Future<Output = ()>> Future for WatchedStream<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        // Streams share their connection's state, and one is polled at a time.
+        // The streams share the state of their connection, and are polled one at a time.
         this.in_flight.take_body_poll();
         if this.stream.poll(cx).is_ready() {
             return Poll::Ready(());
@@ -64,7 +64,7 @@ impl<F: Future<Output = ()>> Future for WatchedStream<F> {
         match body {
             BodyPoll::Gave => *this.blocked = true,
             BodyPoll::Waits => *this.blocked = false,
-            // Woken for something else; it blocks as it did.
+            // The stream was woken for another reason.
             BodyPoll::Untouched => {}
         }
         if !*this.blocked {

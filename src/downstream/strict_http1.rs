@@ -1,12 +1,12 @@
-//! HTTP/1 heads by the byte: what hyper mends before anybody sees it, and a gateway has to refuse.
+//! Finds ambiguous HTTP/1 requests that hyper repairs before the service sees them. A gateway must refuse them.
 //!
-//! hyper drops a `Content-Length` beside `Transfer-Encoding`, makes one of several that agree, and cuts a fragment off the target.
-//! A server may (RFC 9112 §6.1, RFC 9110 §8.6); but who sends this wants two servers to read it in two ways (RFC 9112 §11.2), and
-//! this is one of two.
+//! hyper drops a `Content-Length` next to `Transfer-Encoding`, merges several equal ones, and removes a fragment from the target. A server
+//! may do that (RFC 9112 §6.1, RFC 9110 §8.6). But a client that sends such a request wants two servers to read it in two ways (request
+//! smuggling, RFC 9112 §11.2), and this gateway is one of the two.
 //!
-//! [`Scanner`] follows a connection's bytes as far as to know where each head begins: by lines, lengths and chunks. It can only
-//! refuse: were it ever to disagree with hyper about a message's end, what hyper refuses would still be refused. It changes a byte
-//! only in a target that it refuses.
+//! [`Scanner`] follows the bytes of a connection, by lines, lengths and chunks, to know where each head begins. It can only refuse. If it
+//! ever disagreed with hyper about the end of a message, hyper would still refuse what it refuses today. It changes a byte only in a
+//! target that it refuses.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -22,48 +22,48 @@ use super::transport::Transport;
 
 mod request_line;
 
-/// An HTTP/1 connection whose heads are watched.
+/// An HTTP/1 connection with a scanner.
 pub(super) struct StrictHttp1 {
     transport: Transport,
     scanner: Scanner,
     signals: Arc<Signals>,
 }
 
-/// Where in the client's bytes a connection is.
+/// The position in the bytes of a client.
 #[derive(Debug, Default)]
 struct Scanner {
     part: Part,
     line: Line,
     head: Head,
-    /// How many heads were whole.
+    /// Number of complete heads.
     count: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Part {
-    /// Between messages: empty lines may come (RFC 9112 §2.2), then a request line.
+    /// Between messages: empty lines (RFC 9112 §2.2), then a request line.
     #[default]
     RequestLine,
     Fields,
-    /// So many bytes are left.
+    /// The number of bytes that are left.
     Body(u64),
     ChunkSize,
-    /// With the line's end behind it.
+    /// The number of bytes that are left, with the line end after the chunk.
     Chunk(u64),
     Trailers,
-    /// Not HTTP, or nothing that hyper would take: it will end the connection.
+    /// Not HTTP, or something that hyper refuses: hyper will end the connection.
     Lost,
 }
 
-/// The beginning of the present line: enough for a field's name and a length.
+/// The beginning of the current line: enough for the name of a field and a length.
 #[derive(Debug)]
 struct Line {
     bytes: [u8; 48],
-    /// Of the whole line so far, beyond what is kept.
+    /// The length of the whole line so far; only its beginning is kept.
     length: usize,
 }
 
-/// What a head has said so far.
+/// The facts about a head so far.
 #[derive(Debug, Default)]
 struct Head {
     lengths: u32,
@@ -123,14 +123,14 @@ impl AsyncWrite for StrictHttp1 {
 // === impl Scanner ===
 
 impl Scanner {
-    /// The number of the request whose body has begun, and not ended.
+    /// The number of the request whose body has begun and not ended.
     fn receiving(&self) -> Option<u64> {
         let receives = matches!(self.part, Part::Body(_) | Part::ChunkSize | Part::Chunk(_) | Part::Trailers);
         receives.then_some(self.count)
     }
 
-    /// Follows what was read, and replaces what hyper would not take in a target. Returns the first head in it that is to be
-    /// refused, and its number from 1 on.
+    /// Follows the bytes that were read, and replaces the characters of a target that hyper refuses. Returns the first head that must be
+    /// refused, with its number (from 1).
     fn see(&mut self, mut bytes: &mut [u8]) -> Option<(u64, Ambiguity)> {
         let mut found = None;
         while !bytes.is_empty() {
@@ -183,7 +183,7 @@ impl Scanner {
             },
             Part::ChunkSize => match self.line.chunk_size() {
                 Some(0) => Part::Trailers,
-                // The line's end behind the data.
+                // The line end after the data.
                 Some(size) => size.checked_add(2).map_or(Part::Lost, Part::Chunk),
                 None => Part::Lost,
             },
@@ -215,7 +215,7 @@ impl Line {
         matches!(self.kept(), b"\n" | b"\r\n")
     }
 
-    /// RFC 9112 §7.1; what follows the number is hyper's to judge.
+    /// RFC 9112 §7.1. hyper checks what follows the number.
     fn chunk_size(&self) -> Option<u64> {
         let line = self.kept();
         let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit())?;
@@ -233,13 +233,13 @@ impl Default for Line {
 // === impl Head ===
 
 impl Head {
-    /// Takes a field's line; `None`: a length that is none.
+    /// Reads the line of a field. `None`: the length is invalid.
     fn read(&mut self, line: &[u8]) -> Option<()> {
         if value(line, b"transfer-encoding:").is_some() {
             self.coding = true;
         } else if let Some(length) = value(line, b"content-length:") {
             self.lengths += 1;
-            // Beside a coding it counts for nothing.
+            // A length next to a coding has no effect.
             match std::str::from_utf8(length).ok().and_then(|length| length.parse().ok()) {
                 Some(length) => self.length = length,
                 None if self.coding => {}
@@ -257,7 +257,7 @@ impl Head {
         }
     }
 
-    /// What follows it (RFC 9112 §6.3).
+    /// What follows the head (RFC 9112 §6.3).
     fn body(&self) -> Part {
         match self {
             Self { coding: true, .. } => Part::ChunkSize,
@@ -267,7 +267,7 @@ impl Head {
     }
 }
 
-/// The value of the field of this name, which is in lower case and has its colon.
+/// The value of the field with this name. `name` is in lower case and includes the colon.
 fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (found, value) = line.split_at_checked(name.len())?;
     found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())

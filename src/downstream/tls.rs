@@ -1,4 +1,4 @@
-//! TLS towards downstream: which certificate is shown, and which is asked for.
+//! TLS for internal clients: the proxy's certificate, and the CAs of client certificates.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use crate::config::ServerTls;
 use crate::files;
 
-/// Certificate, key and client CA, read and found to fit together.
+/// A certificate, its key and the client CAs, read and checked against each other.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
-    /// `None`: no client certificate is asked for.
+    /// `None`: the proxy asks for no client certificate.
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-/// A file that could not be used.
+/// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{key} {path}: {what}", path = path.display())]
 pub struct TlsError {
-    /// The configuration's key that names the file.
+    /// The configuration key that names the file.
     key: &'static str,
     path: PathBuf,
     what: String,
@@ -35,7 +35,7 @@ pub struct TlsError {
 // === impl Tls ===
 
 impl Tls {
-    /// Reads the files. They are read again only by another call: see [`Running::set_tls`](super::Running::set_tls).
+    /// Reads the files. Only another call reads them again: see [`Running::set_tls`](super::Running::set_tls).
     pub fn load(tls: &ServerTls) -> Result<Self, TlsError> {
         let certificate = |what| TlsError::new("tls.cert_file", &tls.cert_file, what);
         let chain = certificates("tls.cert_file", &tls.cert_file)?;
@@ -58,12 +58,12 @@ impl Tls {
             error => certificate(error.to_string()),
         })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // The default, a cache, takes a lock that all workers share.
+        // The default is a cache with a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if clients.is_none() {
             config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| certificate(error.to_string()))?;
         } else {
-            // A resumed session does not show its certificate again, which may have expired.
+            // A resumed session does not present its certificate again, which may have expired.
             config.send_tls13_tickets = 0;
         }
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), clients })
@@ -77,7 +77,7 @@ impl Tls {
         self.clients.is_some()
     }
 
-    /// Whether a client with these certificates, its own first, would be accepted at that time.
+    /// Whether a client with these certificates (its own first) would be accepted at that time.
     pub(super) fn accepts(&self, certificates: &[CertificateDer<'_>], at: UnixTime) -> bool {
         let Some(clients) = &self.clients else { return true };
         certificates
@@ -115,7 +115,7 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
     Ok(found)
 }
 
-/// Without the parser's own words: they may quote the file.
+/// The text of the parser is not used: it may quote the file.
 fn unreadable(error: pem::Error, wanted: &str) -> String {
     match error {
         pem::Error::Io(error) => format!("cannot be read: {error}"),

@@ -1,4 +1,4 @@
-//! What HTTP is spoken over: a socket, or TLS over one.
+//! The transport of HTTP: a socket, or TLS over a socket.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use super::socket::Socket;
 /// One type for both, so that HTTP is compiled once.
 pub(super) enum Transport {
     Plain(Socket),
-    /// Boxed: a TLS session is large, and connections without one should not pay for it.
+    /// Boxed: a TLS session is large, and a connection without TLS should not reserve memory for it.
     Tls(Box<TlsStream<Socket>>),
 }
 

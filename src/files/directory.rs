@@ -1,4 +1,4 @@
-//! Opens a directory and follows only links that can be trusted.
+//! Opens a directory, and follows only trusted links.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,13 +9,13 @@ use std::path::{Component, Path};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::process::geteuid;
 
-/// The kernel's own limit for one path.
+/// The limit of the kernel for one path.
 const MAX_LINKS: usize = 40;
 
-/// Opens the directory as a starting point for other files (`O_PATH`): it can be neither listed nor flushed.
+/// Opens the directory as a starting point for other files (`O_PATH`). It can be neither listed nor flushed.
 ///
-/// A link in the path is followed only if root or the caller owns it: the owner of a link decides where it leads. Each
-/// component is opened once and then examined, so a component that changes in between cannot be swapped for another.
+/// A link in the path is followed only if root or the caller owns it, because the owner of a link decides where it leads. Each component
+/// is opened once and then examined, so that nobody can replace it in between.
 ///
 /// # Errors
 /// The directory does not exist, cannot be reached, or is behind a link of another user.
@@ -57,7 +57,7 @@ fn start(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, start, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// The names still to be opened, the first one last.
+/// The names to open, in reverse order.
 fn components(path: &Path) -> Vec<OsString> {
     path.components()
         .rev()

@@ -1,4 +1,4 @@
-//! Reads the files that the configuration names. They may be links, as Kubernetes mounts them, but lead to regular files.
+//! Reads the files that the configuration names. They may be links, as Kubernetes mounts them, but must lead to regular files.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,11 +13,11 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-/// No configuration and no secret is that large: a wrong path is noticed before it fills the memory.
+/// No configuration and no secret is this large. The limit detects a wrong path before it fills the memory.
 const MAX_TEXT: u64 = 1 << 20;
 /// The bundle of all public roots is a quarter of a MiB.
 const MAX_PEM: u64 = 16 << 20;
-/// How long a stream may take to its end. Somebody waits for the program to start.
+/// Time limit for a stream to end, because an operator waits for the program to start.
 const STREAM_LIMIT: Duration = Duration::from_secs(10);
 const OTHERS_MAY_READ: u32 = 0o004;
 
@@ -52,7 +52,7 @@ pub fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, pem::Erro
     PrivateKeyDer::from_pem_slice(&bytes)
 }
 
-/// The mode of a file that every user of the machine may read. `None`: they may not, or it is no regular file.
+/// The mode of a regular file that every user of the machine may read. `None`: any other file.
 pub fn mode_if_world_readable(path: &Path) -> Option<u32> {
     let stat = stat(path).ok()?;
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -66,7 +66,7 @@ fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
 fn read_within(path: &Path, limit: u64, time: Duration) -> io::Result<Zeroizing<Vec<u8>>> {
     let may_be_stream = is_stream(path);
     if !may_be_stream {
-        // Looked at before it is opened, because opening a device may already have an effect.
+        // Check before the open, because to open a device may already have an effect.
         must_be_a_file(stat(path)?.st_mode)?;
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -76,7 +76,7 @@ fn read_within(path: &Path, limit: u64, time: Duration) -> io::Result<Zeroizing<
     if !may_be_stream {
         must_be_a_file(found.st_mode)?;
     }
-    // Room for all of it: a buffer that grows leaves copies behind that nobody zeroes.
+    // Reserve room for the whole file: a buffer that grows leaves copies behind that nobody zeroes.
     let room = if is_file { u64::try_from(found.st_size).unwrap_or_default().min(limit) } else { limit };
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room + 1).unwrap_or_default()));
     if is_file {
@@ -91,7 +91,7 @@ fn read_within(path: &Path, limit: u64, time: Duration) -> io::Result<Zeroizing<
     Ok(bytes)
 }
 
-/// What the process was given already open, and may be a pipe: `--config <(…)` is `/dev/fd/63`.
+/// Whether the path is a descriptor that the process has inherited. It may be a pipe: `--config <(…)` is `/dev/fd/63`.
 fn is_stream(path: &Path) -> bool {
     let folder = path.parent().and_then(Path::to_str);
     path == Path::new("/dev/stdin") || matches!(folder, Some("/dev/fd" | "/proc/self/fd"))

@@ -1,4 +1,4 @@
-//! A TCP connection to a name: every address is given a chance, quickly (RFC 8305).
+//! A TCP connection to a name. Every address gets its chance, quickly (happy eyeballs, RFC 8305).
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -17,19 +17,19 @@ use super::ConnectError;
 use super::dns::{self, Found, Late};
 use super::order::{interleave, order};
 
-/// Which addresses may be connected to.
+/// The addresses to which a connection may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     Anywhere,
-    /// For plaintext: what is sent to a loopback address cannot be read on the wire. A name alone proves nothing, because a hosts file
-    /// or a name server can give `localhost` any address.
+    /// For plaintext: nobody can read on the wire what is sent to a loopback address. A name proves nothing, because a hosts file or a name
+    /// server can give `localhost` any address.
     Loopback,
 }
 
-/// The next address is tried beside those that have not answered after this (RFC 8305 §5, "Connection Attempt Delay").
+/// Delay before the next address is tried in parallel (RFC 8305 §5, "Connection Attempt Delay").
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// A peer that has vanished without a word is noticed after 60 s of silence: idle time and three probes.
+/// TCP keepalive detects a vanished peer after 60 s of silence: idle time and three probes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
@@ -75,7 +75,7 @@ async fn dial_any(host: &str, port: u16, reach: Reach, found: Found) -> Result<T
             Some(outcome) = attempts.join_next() => match outcome {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last_error = Some(ConnectError::from_dial(error)),
-                // An attempt panicked or the runtime is going down: not an answer of the network.
+                // An attempt has panicked, or the runtime shuts down: the network is not the cause.
                 Err(join_error) => last_error = Some(ConnectError::from_dial(io::Error::other(join_error))),
             },
             () = tokio::time::sleep(STAGGER), if has_next => {}
@@ -97,7 +97,7 @@ async fn next(late: &mut Option<Late>) -> Vec<SocketAddr> {
 
 async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
-    // A request's last bytes must not wait for an acknowledgement (Nagle).
+    // The last bytes of a request must not wait for an acknowledgement (Nagle's algorithm).
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(&stream, true)?;
     sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;

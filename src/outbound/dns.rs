@@ -1,8 +1,10 @@
 //! The addresses of a name: one lookup for IPv4 and one for IPv6 (RFC 8305 §3).
 //!
-//! The C library answers (`getaddrinfo`), because it follows `/etc/hosts`, `/etc/nsswitch.conf` and `/etc/resolv.conf`. It blocks,
-//! so each lookup has a thread. A lookup outlives the request that started it and serves every request that waits for the same
-//! name. An answer is not kept after that: each new connection follows DNS.
+//! The C library answers (`getaddrinfo`), because it follows `/etc/hosts`, `/etc/nsswitch.conf` and `/etc/resolv.conf`. It blocks, so
+//! each lookup has a thread. A lookup outlives the request that started it, and serves every request that waits for the same name. An
+//! answer is not cached: each new connection follows DNS.
+//!
+//! By default, glibc resends a lost packet after 5 s. The image and the systemd unit shorten that by `RES_OPTIONS`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,15 +20,15 @@ use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// The lookups under way in this process.
+/// The running lookups of this process.
 pub(super) struct Lookups {
     ask: Ask,
-    /// Of a lookup's thread, in bytes.
+    /// Stack size of the thread of a lookup, in bytes.
     stack: usize,
     running: Mutex<HashMap<Question, watch::Receiver<Option<Answer>>>>,
 }
 
-/// What is found of a name before a connection is attempted. The ports are 0.
+/// The result of a lookup before the first connection attempt. The ports are 0.
 pub(super) struct Found {
     pub(super) addresses: Vec<SocketAddr>,
     /// The other family has not answered yet.
@@ -60,20 +62,20 @@ pub(super) enum DnsError {
     Failed(String),
     #[error("no thread could be started for the lookup: {0}")]
     NoThread(String),
-    #[error("{MAX_THREADS} lookups wait for the name servers already")]
+    #[error("{MAX_THREADS} lookups already wait for the name servers")]
     Busy,
 }
 
 static LOOKUPS: LazyLock<Lookups> = LazyLock::new(|| Lookups::new(Box::new(system)));
 
-/// The wait for the other family once one has answered (RFC 8305 §3, "Resolution Delay").
+/// How long to wait for the other family after one has answered (RFC 8305 §3, "Resolution Delay").
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// The configuration names at most the upstream, the token endpoint and an HTTP proxy. A reload may change all three while lookups
-/// of the old names still wait.
+/// Maximum number of lookups at once. The configuration names at most the upstream, the token endpoint and an HTTP proxy. A reload may
+/// change all three while lookups of the old names still run.
 const MAX_THREADS: usize = 16;
 
-/// The C library's modules for names (`/etc/nsswitch.conf`) expect an ordinary stack.
+/// The name service modules of the C library (`/etc/nsswitch.conf`) expect a stack of the usual size.
 const STACK: usize = 2 << 20;
 
 /// `AF_UNSPEC`.
@@ -81,7 +83,7 @@ const ANY_FAMILY: i32 = 0;
 
 const HOSTS: &str = "/etc/hosts";
 
-/// Looks `host` up, as one family answers or both fail.
+/// Looks up `host`. Returns when one family has answered or both have failed.
 pub(super) async fn resolve(host: &str) -> Result<Found, DnsError> {
     LOOKUPS.resolve(host).await
 }
@@ -128,7 +130,7 @@ impl Lookups {
     /// Joins the lookup of this question, or starts it.
     fn lookup(&'static self, question: Question) -> Result<watch::Receiver<Option<Answer>>, DnsError> {
         let mut running = self.running();
-        // A lookup whose thread has panicked has no sender any more.
+        // A lookup whose thread has panicked has no sender left.
         running.retain(|_, lookup| lookup.has_changed().is_ok());
         if let Some(lookup) = running.get(&question) {
             return Ok(lookup.clone());
@@ -158,8 +160,8 @@ impl Lookups {
 fn system(question: &Question) -> Answer {
     let Question { host, family } = question;
     let hosts = fs::read(HOSTS).unwrap_or_default();
-    // A name in the hosts file belongs to the file: name servers must not add addresses of the other family to it. The C library
-    // follows that rule only if it is asked for both families at once.
+    // For a name in the hosts file, only the file counts: name servers must not add addresses of the other family. The C library follows
+    // that rule only if it is asked for both families at once.
     let hint = match family {
         _ if names(&hosts, host) => ANY_FAMILY,
         Family::V4 => AddrFamily::Inet.into(),
@@ -196,7 +198,7 @@ fn names(hosts: &[u8], host: &str) -> bool {
 // === impl DnsError ===
 
 impl DnsError {
-    /// The more telling of both families' errors.
+    /// The more specific error of the two families.
     fn or(self, other: Self) -> Self {
         if matches!(self, Self::NoAddress(_)) { other } else { self }
     }

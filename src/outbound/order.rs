@@ -1,12 +1,12 @@
-//! The order in which a name's addresses are tried: RFC 6724 §6 between the families, then one family after the other (RFC 8305 §4).
+//! The order in which the addresses of a name are tried: RFC 6724 §6 decides between the families, which then alternate (RFC 8305 §4).
 //!
 //! The C library has sorted the addresses of each family. It cannot compare the families, because it is asked for each of them alone.
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Where an address stands: the lower, the sooner. Rules 1, 2, 5, 6 and 8 of RFC 6724 §6. Rule 9 (longest prefix) is left out: it would
-/// undo the rotation by which DNS spreads load.
+/// The rank of an address; the lowest is tried first. Rules 1, 2, 5, 6 and 8 of RFC 6724 §6. Rule 9 (longest prefix) is omitted, because it
+/// would undo the rotation by which DNS distributes load.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     unusable: bool,
@@ -40,7 +40,7 @@ const LINK_LOCAL: u8 = 2;
 const SITE_LOCAL: u8 = 5;
 const GLOBAL: u8 = 14;
 
-/// Puts a name's addresses in the order in which they are tried.
+/// Sorts the addresses of a name into the order in which they are tried.
 pub(super) fn order(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     if addresses.iter().any(SocketAddr::is_ipv4) && addresses.iter().any(SocketAddr::is_ipv6) {
         sort(&mut addresses, source);
@@ -52,7 +52,7 @@ fn sort(addresses: &mut [SocketAddr], source: impl Fn(SocketAddr) -> Option<IpAd
     addresses.sort_by_cached_key(|address| Rank::new(address.ip(), source(*address)));
 }
 
-/// The address that packets to `destination` would come from. No packet is sent. `None`: there is no route.
+/// The source address of packets to `destination`. No packet is sent. `None`: there is no route.
 fn source(destination: SocketAddr) -> Option<IpAddr> {
     let any = if destination.is_ipv6() { IpAddr::from(Ipv6Addr::UNSPECIFIED) } else { Ipv4Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
@@ -60,7 +60,7 @@ fn source(destination: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip())
 }
 
-/// Alternates between the families, beginning with that of the first address.
+/// Alternates between the families, beginning with the family of the first address.
 pub(super) fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else { return addresses };
     let preferred_is_v6 = first.is_ipv6();
@@ -79,11 +79,11 @@ pub(super) fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 impl Rank {
     fn new(destination: IpAddr, source: Option<IpAddr>) -> Self {
-        let (policy, scope) = (Policy::of(destination), scope(destination));
+        let (policy, scope) = (Policy::find(destination), scope(destination));
         Self {
             unusable: source.is_none(),
             other_scope: source.is_some_and(|source| self::scope(source) != scope),
-            other_label: source.is_some_and(|source| Policy::of(source).label != policy.label),
+            other_label: source.is_some_and(|source| Policy::find(source).label != policy.label),
             precedence: Reverse(policy.precedence),
             scope,
         }
@@ -107,8 +107,8 @@ const fn policy([a, b, c, d, e, f, g, h]: [u16; 8], length: u32, precedence: u8,
 }
 
 impl Policy {
-    /// The longest prefix that matches.
-    fn of(address: IpAddr) -> &'static Self {
+    /// The policy with the longest prefix that matches.
+    fn find(address: IpAddr) -> &'static Self {
         let bits = match address {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
             IpAddr::V6(ip) => ip.to_bits(),

@@ -1,4 +1,4 @@
-//! What a connection is made of, plain or TLS, as one type: the pool and the token endpoint need not know which.
+//! A connection, plain or TLS: one type, so that the pool and the token endpoint need not distinguish them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,11 +13,11 @@ use tokio_rustls::client::TlsStream;
 #[derive(Debug)]
 pub enum Stream {
     Plain(TcpStream),
-    /// Boxed: a TLS session is some kilobytes, and a stream is moved several times until it has settled.
+    /// Boxed: a TLS session has some kilobytes, and a stream is moved several times.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Runs the same call on whichever stream it is.
+/// Runs the same call on either kind of stream.
 macro_rules! each {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
@@ -36,9 +36,8 @@ macro_rules! each {
 // === impl Stream ===
 
 impl Stream {
-    /// Whether the connection is reset when it is closed, by whatever closes it. The kernel then discards the bytes that
-    /// the peer has not acknowledged, and sends RST. Otherwise it goes on sending them after the process has closed the
-    /// connection, and even after the process has ended.
+    /// Sets whether any close of the connection is a reset. For a reset, the kernel discards the bytes that the peer has not acknowledged, and
+    /// sends RST. Otherwise it continues to send them after the close, and even after the process has ended.
     pub fn reset_on_close(&self, reset: bool) -> io::Result<()> {
         let tcp = match self {
             Self::Plain(tcp) => tcp,
@@ -75,7 +74,7 @@ impl AsyncWrite for Stream {
         each!(self, stream => stream.poll_write_vectored(cx, bufs))
     }
 
-    // Without this, hyper would copy every body into one buffer before it writes.
+    // Otherwise hyper would copy every body into one buffer before it writes.
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(tcp) => tcp.is_write_vectored(),

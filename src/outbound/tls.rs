@@ -1,4 +1,4 @@
-//! TLS towards the upstream: whom to trust, who we are, what is offered by ALPN.
+//! TLS to the upstream and the token endpoint: trust anchors, client certificate, ALPN.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ mod issuer;
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 const ALPN_HTTP2: &[u8] = b"h2";
 
-/// Trust anchors or a certificate that could not be used.
+/// A file with trust anchors or a certificate that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {what}", path = path.display())]
 pub struct TlsError {
@@ -32,7 +32,7 @@ pub struct TlsError {
     pub what: String,
 }
 
-/// One configuration for each [`Offer`]. They share trust, certificate and the store of sessions to resume.
+/// One configuration for each [`Offer`]. They share trust anchors, certificate and the cache of sessions.
 pub(super) struct TlsSetup {
     verifier: Arc<Verifier>,
     both: TlsConnector,
@@ -50,7 +50,7 @@ impl TlsSetup {
                 roots.add(anchor).map_err(|error| TlsError::new(path, format!("not a trust anchor: {error}")))?;
             }
         }
-        // The provider is named: the process-wide default would depend on who installed one first.
+        // The provider is explicit: the process-wide default would depend on which code installed one first.
         let provider = Arc::new(aws_lc_rs::default_provider());
         let unusable = |error: String| TlsError::new(ca_file.unwrap_or(Path::new("TLS")), error);
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
@@ -133,7 +133,7 @@ impl TlsError {
         Self { path: path.to_owned(), what: what.into() }
     }
 
-    /// The parser's own text is not used: it may quote the file, which may be a private key.
+    /// The text of the parser is not used: it may quote the file, which may be a private key.
     fn pem(path: &Path, error: &pem::Error) -> Self {
         match error {
             pem::Error::Io(error) => Self::new(path, format!("cannot be read: {error}")),

@@ -1,4 +1,4 @@
-//! Out through an HTTP proxy: `CONNECT` (RFC 9110 §9.3.6), and which hosts are reached without it.
+//! A connection through an HTTP proxy: `CONNECT` (RFC 9110 §9.3.6), and the hosts that are reached directly.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,20 +11,20 @@ use crate::config::{NoProxy, Origin, OutboundProxy, ip_literal};
 use super::ConnectError;
 use super::dial::{self, Reach};
 
-/// A proxy's answer has a few fields; what is longer is not one.
-const MAX_ANSWER: usize = 16 * 1024;
+/// Maximum size of the response head of a proxy, which has a few fields.
+const MAX_RESPONSE: usize = 16 * 1024;
 
-/// The way to one origin through a proxy.
+/// The route to one origin through a proxy.
 pub(super) struct Tunnel {
     host: String,
     port: u16,
-    /// The whole request. Secret: it may hold the proxy's credentials.
+    /// The whole request. Secret: it may contain the credentials of the proxy.
     request: Zeroizing<String>,
 }
 
-/// What the proxy said.
+/// The response of the proxy.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum ConnectResponse {
     Incomplete,
     Accepted,
     Refused(u16),
@@ -35,13 +35,13 @@ enum Answer {
 
 impl Tunnel {
     /// `None`: the origin is reached directly.
-    pub(super) fn to(origin: &Origin, proxy: Option<&OutboundProxy>) -> Option<Self> {
+    pub(super) fn new(origin: &Origin, proxy: Option<&OutboundProxy>) -> Option<Self> {
         let OutboundProxy { host, port, credentials, no_proxy } = proxy?;
         if bypasses(origin.host(), origin.port(), no_proxy) {
             return None;
         }
         let target = format!("{}:{}", origin.host(), origin.port());
-        // One allocation: growing it would leave copies of the credentials behind.
+        // One allocation: a buffer that grows would leave copies of the credentials behind.
         let credentials_length = credentials.as_ref().map_or(0, |credentials| 2 * credentials.expose().len());
         let mut request = Zeroizing::new(String::with_capacity(128 + 2 * target.len() + credentials_length));
         request.push_str(&format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"));
@@ -67,10 +67,10 @@ impl Tunnel {
                 return Err(ConnectError::Proxy("nothing, it closed the connection".into()));
             }
             match parse(&answer) {
-                Answer::Incomplete if answer.len() < MAX_ANSWER => {}
-                Answer::Accepted => return Ok(stream),
-                Answer::Refused(status) => return Err(ConnectError::Proxy(format!("status {status}"))),
-                Answer::Incomplete | Answer::Malformed => {
+                ConnectResponse::Incomplete if answer.len() < MAX_RESPONSE => {}
+                ConnectResponse::Accepted => return Ok(stream),
+                ConnectResponse::Refused(status) => return Err(ConnectError::Proxy(format!("status {status}"))),
+                ConnectResponse::Incomplete | ConnectResponse::Malformed => {
                     return Err(ConnectError::Proxy("something that is not an HTTP answer".into()));
                 }
             }
@@ -78,22 +78,26 @@ impl Tunnel {
     }
 }
 
-/// Reads the head of the proxy's answer; the reason phrase and the fields are of no use here.
-fn parse(bytes: &[u8]) -> Answer {
-    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Answer::Incomplete };
-    let Some(code) = bytes.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5)) else { return Answer::Malformed };
+/// Reads the response head of the proxy. Only the status matters.
+fn parse(bytes: &[u8]) -> ConnectResponse {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return ConnectResponse::Incomplete;
+    };
+    let Some(code) = bytes.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5)) else {
+        return ConnectResponse::Malformed;
+    };
     let Some(status) = std::str::from_utf8(code).ok().and_then(|code| code.parse().ok()) else {
-        return Answer::Malformed;
+        return ConnectResponse::Malformed;
     };
     match status {
-        // In TLS the client speaks first: what follows the head is not from the origin.
-        200..=299 if bytes.len() > end + 4 => Answer::Malformed,
-        200..=299 => Answer::Accepted,
-        _ => Answer::Refused(status),
+        // In TLS the client speaks first: bytes after the head do not come from the origin.
+        200..=299 if bytes.len() > end + 4 => ConnectResponse::Malformed,
+        200..=299 => ConnectResponse::Accepted,
+        _ => ConnectResponse::Refused(status),
     }
 }
 
-/// Whether `host` is reached without the proxy: it is this machine's, or an exception.
+/// Whether `host` is reached without the proxy: it is this machine, or an exception.
 pub(super) fn bypasses(host: &str, port: u16, no_proxy: &NoProxy) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     ip_literal(host).is_some_and(|ip| ip.is_loopback())
@@ -128,16 +132,19 @@ mod tests {
 
     #[test]
     fn the_proxys_answer_is_read_by_its_status_alone() {
-        let rows: &[(&[u8], Answer)] = &[
-            (b"", Answer::Incomplete),
-            (b"HTTP/1.1 200 OK\r\nVia: x\r\n", Answer::Incomplete),
-            (b"HTTP/1.1 200 OK\r\n\r\n", Answer::Accepted),
-            (b"HTTP/1.0 200\r\n\r\n", Answer::Accepted),
-            (b"HTTP/1.1 204 No Content\r\nVia: x\r\n\r\n", Answer::Accepted),
-            (b"HTTP/1.1 200 OK\r\n\r\n!", Answer::Malformed),
-            (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 4\r\n\r\nbody", Answer::Refused(407)),
-            (b"HTTP/1.1 abc\r\n\r\n", Answer::Malformed),
-            (b"SSH-2.0-x\r\n\r\n", Answer::Malformed),
+        let rows: &[(&[u8], ConnectResponse)] = &[
+            (b"", ConnectResponse::Incomplete),
+            (b"HTTP/1.1 200 OK\r\nVia: x\r\n", ConnectResponse::Incomplete),
+            (b"HTTP/1.1 200 OK\r\n\r\n", ConnectResponse::Accepted),
+            (b"HTTP/1.0 200\r\n\r\n", ConnectResponse::Accepted),
+            (b"HTTP/1.1 204 No Content\r\nVia: x\r\n\r\n", ConnectResponse::Accepted),
+            (b"HTTP/1.1 200 OK\r\n\r\n!", ConnectResponse::Malformed),
+            (
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 4\r\n\r\nbody",
+                ConnectResponse::Refused(407),
+            ),
+            (b"HTTP/1.1 abc\r\n\r\n", ConnectResponse::Malformed),
+            (b"SSH-2.0-x\r\n\r\n", ConnectResponse::Malformed),
         ];
         for (bytes, expected) in rows {
             assert_eq!(parse(bytes), *expected, "{:?}", String::from_utf8_lossy(bytes));

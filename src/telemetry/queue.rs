@@ -1,8 +1,8 @@
-//! Between who logs and standard error: a bounded queue and a thread that writes.
+//! A bounded queue before standard error, and a thread that writes.
 //!
-//! A write to standard error blocks while its reader (a container's log driver, a paused terminal) does not read. A worker that
-//! waits for that serves no request, so that a full disk elsewhere would stop the API. Here a line that finds the queue full is
-//! dropped, and how many were is logged as soon as lines can be written again.
+//! A write to standard error blocks while its reader (the log driver of a container, a paused terminal) does not read. A worker that
+//! waits for it serves no requests, so a full disk elsewhere would stop the API. If the queue is full, a line is dropped. The number of
+//! dropped lines is logged as soon as lines can be written again.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::repeats::{Repeats, Verdict};
 
-/// Lines. A line is some hundred bytes: a full queue is about a megabyte.
+/// Maximum number of lines. A line has some hundred bytes, and a full queue about a megabyte.
 const CAPACITY: usize = 4096;
 
-/// How long [`Queue::flush`] waits for a reader that does not read.
+/// How long [`Queue::flush`] waits for the reader.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Takes whole lines, without waiting.
+/// Accepts whole lines, and never waits.
 #[derive(Clone)]
 pub(super) struct Queue {
     sender: SyncSender<Item>,
@@ -30,7 +30,7 @@ pub(super) struct Queue {
 
 enum Item {
     Line(Vec<u8>),
-    /// All before it was written when this sender is dropped.
+    /// The sender is dropped when all lines before it are written.
     Flush(SyncSender<()>),
 }
 
@@ -41,12 +41,12 @@ impl Queue {
         let (sender, receiver) = sync_channel(CAPACITY);
         let dropped = Arc::<AtomicU64>::default();
         let queue = Self { sender, dropped: Arc::clone(&dropped) };
-        // Without the thread nothing is logged, and the proxy runs.
+        // Without the thread, nothing is logged, and the proxy runs.
         let _ = std::thread::Builder::new().name("log".into()).spawn(move || write_lines(&receiver, &dropped, out));
         queue
     }
 
-    /// Waits until what was logged so far is written, for a second at most.
+    /// Waits until all lines so far are written, at most one second.
     pub(super) fn flush(&self) {
         let (done, wait) = sync_channel(0);
         let deadline = Instant::now() + PATIENCE;
@@ -64,7 +64,7 @@ impl Queue {
 
 fn write_lines(receiver: &Receiver<Item>, dropped: &AtomicU64, mut out: impl Write) {
     let mut repeats = Repeats::default();
-    // What can't be written can't be reported either: standard error is closed, or its disk is full.
+    // A failed write cannot be reported: standard error is closed, or its disk is full.
     for item in receiver {
         match item {
             Item::Line(line) => {
@@ -92,7 +92,7 @@ fn write_lines(receiver: &Receiver<Item>, dropped: &AtomicU64, mut out: impl Wri
     }
 }
 
-/// A line about the log itself. JSON in both formats: a person can read it too.
+/// A line about the log itself. It is JSON in both formats: people can read that too.
 fn notice(out: &mut impl Write, message: &str, field: &str, count: u64) {
     let now = Timestamp::now();
     let _ = writeln!(out, r#"{{"timestamp":"{now:.3}","level":"WARN","message":"{message}","{field}":{count}}}"#);

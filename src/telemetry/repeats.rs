@@ -1,18 +1,18 @@
 //! Writes a warning or an error once a minute, however often it is logged.
 //!
-//! A fault that lasts, such as an unreachable store, is retried and logged at each attempt. Identical lines hide what else
-//! happens, so a repeated line is counted instead, and the count is written with its next occurrence.
+//! A lasting fault, such as an unreachable store, is logged at each retry. Identical lines hide other events. So a repeated line is
+//! counted, and the count is written with its next occurrence.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How long a line is not written again.
+/// The shortest time between two identical lines.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many different lines are remembered. A text with a varying part, such as a duration, is a different line.
+/// Number of different lines that are remembered. A line with a different number, such as a duration, is a different line.
 const REMEMBERED: usize = 64;
 
-/// The longest start of a line in which its level is looked for: a timestamp, JSON keys and colour codes precede it.
+/// The level is searched in this many first bytes of a line: a timestamp, JSON keys and colour codes precede it.
 const BEFORE_LEVEL: usize = 64;
 
 /// The warnings and errors that were written in the last minute.
@@ -24,13 +24,13 @@ pub(super) struct Repeats {
 
 #[derive(Debug)]
 struct Written {
-    /// The line from its level on, so that it has no timestamp.
+    /// The line after its timestamp.
     text: Vec<u8>,
     at: Instant,
     suppressed: u64,
 }
 
-/// What becomes of a line.
+/// Whether a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Write it. The same line was suppressed this many times before.

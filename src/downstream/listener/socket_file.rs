@@ -1,4 +1,4 @@
-//! The file of a unix socket: made with its mode, and removed only if it is the program's own.
+//! The file of a unix socket: created with its mode, and removed only if this process has created it.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -14,7 +14,7 @@ use rustix::process::{geteuid, umask};
 use super::{explain, open};
 use crate::files::open_directory;
 
-/// The file, known by its inode: another process may have put its own in this place since. Removed when this is dropped.
+/// The file, identified by its inode, because another process may have replaced it since. Removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     place: Place,
@@ -22,7 +22,7 @@ pub(super) struct SocketFile {
     inode: u64,
 }
 
-/// A name in a directory that stays the same, whatever becomes of the path to it.
+/// A name in a directory. The directory stays the same if the path to it changes.
 #[derive(Debug)]
 struct Place {
     path: PathBuf,
@@ -30,13 +30,13 @@ struct Place {
     name: OsString,
 }
 
-/// Binds, but does not listen yet.
+/// Binds, and does not listen yet.
 pub(super) fn bind(path: &Path, mode: u32) -> Result<(OwnedFd, SocketFile), String> {
     let place = Place::new(path)?;
     place.remove_stale()?;
     let socket = open(AddressFamily::UNIX).map_err(|error| explain(&error))?;
-    // The file gets the socket's own mode without the umask, at once. To change it later, by its path, could change another
-    // file. Where the kernel gives a socket no mode, it counts as 0777.
+    // The file gets the mode of the socket without the umask, from the start. To change the mode later, by path, could change another
+    // file. If the kernel gives a socket no mode, the mode counts as 0777.
     let mask = if fchmod(&socket, Mode::from_raw_mode(mode)).is_ok() { 0o666 } else { 0o777 };
     let address = place.address()?;
     with_umask(!mode & mask, || rustix::net::bind(&socket, &address)).map_err(|error| explain(&error.into()))?;
@@ -45,7 +45,10 @@ pub(super) fn bind(path: &Path, mode: u32) -> Result<(OwnedFd, SocketFile), Stri
             let (device, inode) = (stat.st_dev, stat.st_ino);
             Ok((socket, SocketFile { place, device, inode }))
         }
-        Ok(_) => Err("its directory was changed while the socket was made; see who may write there".to_owned()),
+        Ok(_) => {
+            Err("another process changed the directory while the socket was created; check who may write there"
+                .to_owned())
+        }
         Err(error) => Err(explain(&error)),
     }
 }
@@ -76,7 +79,7 @@ impl Place {
         Ok(Self { path: path.to_owned(), directory, name })
     }
 
-    /// Root does not go by the path where another user decides where the path leads.
+    /// Root does not use the path if another user controls where it leads.
     fn address(&self) -> Result<SocketAddrUnix, String> {
         let owner = fstat(&self.directory).map_err(|error| explain(&error.into()))?.st_uid;
         let by_descriptor = Path::new("/proc/self/fd").join(self.directory.as_raw_fd().to_string());
@@ -84,7 +87,7 @@ impl Place {
         SocketAddrUnix::new(path).map_err(|error| explain(&error.into()))
     }
 
-    /// `None`: there is nothing of this name. A link is not followed.
+    /// `None`: the name does not exist. A link is not followed.
     fn stat(&self) -> io::Result<Option<Stat>> {
         match statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -97,7 +100,7 @@ impl Place {
         Ok(unlinkat(&self.directory, &self.name, AtFlags::empty())?)
     }
 
-    /// Removes what a process that was killed left behind: a socket of this user on which nobody answers, and nothing else.
+    /// Removes the socket of a killed process: a socket of this user on which nobody listens, and nothing else.
     fn remove_stale(&self) -> Result<(), String> {
         let Some(found) = self.stat().map_err(|error| explain(&error))? else { return Ok(()) };
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
@@ -113,7 +116,7 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 self.remove().map_err(|error| explain(&error))
             }
-            // A full accept queue is `WouldBlock`: somebody is there.
+            // `WouldBlock` means a full accept queue: a process listens.
             _ => Err("another process may listen on it; stop that process, or choose another path".to_owned()),
         }
     }
@@ -133,7 +136,7 @@ impl Drop for SocketFile {
         let found = self.place.stat().ok().flatten();
         let is_ours = found.is_some_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode));
         if is_ours && let Err(error) = self.place.remove() {
-            tracing::debug!(path = %self.place.path.display(), %error, "the socket's file was not removed");
+            tracing::debug!(path = %self.place.path.display(), %error, "the file of the socket was not removed");
         }
     }
 }

@@ -1,22 +1,22 @@
-//! A request line whose target hyper would refuse with a bare 400, before anybody could count it.
+//! Finds a request target that hyper would refuse with a bare 400, which the metrics would not count.
 //!
-//! The bytes that it would not take are replaced, so that the request reaches the service, which refuses it.
+//! The bytes that hyper refuses are replaced, so that the request reaches the service, which refuses it.
 
 use memchr::memchr;
 
 use crate::downstream::signals::Ambiguity;
 
-/// What the present request line has shown so far.
+/// The facts about the current request line so far.
 #[derive(Debug, Default)]
 pub(super) struct RequestLine {
     at: At,
     fragment: bool,
     bad_target: bool,
-    /// How many bytes a character of UTF-8 lacks, in which the piece of the target that was read last ends.
+    /// Number of bytes that the last piece of the target lacks of its last UTF-8 character.
     torn: usize,
 }
 
-/// Where in the request line.
+/// The position in the request line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum At {
     #[default]
@@ -29,10 +29,10 @@ enum At {
 // === impl RequestLine ===
 
 impl RequestLine {
-    /// Takes a piece of the request line. A `#` in the method is one of its characters.
+    /// Reads a piece of the request line. A `#` in the method is an ordinary character.
     pub(super) fn read(&mut self, piece: &mut [u8]) {
         let whole = self.at == At::Method && piece.ends_with(b"\n");
-        // Without branches, for many bytes at a time: nearly every line is whole and plain.
+        // Without branches, for many bytes at a time: nearly every line is complete and ordinary.
         let is_odd =
             |byte: &u8| (*byte == b'#') | is_bad_in(At::Path, *byte) | is_bad_in(At::Query, *byte) | (*byte > 0x7f);
         if whole && !piece.iter().fold(false, |odd, byte| odd | is_odd(byte)) {
@@ -79,22 +79,22 @@ impl RequestLine {
     }
 }
 
-/// Begins the query, which is not logged: of the path, no character is logged that was not sent.
+/// It begins the query, which is not logged. So the logged path contains only characters that the client sent.
 const REPLACEMENT: u8 = b'?';
 
-/// What the `http` crate does not take, of the bytes that reach it.
+/// Bytes that the `http` crate refuses.
 fn is_bad_in(at: At, byte: u8) -> bool {
     let only_there = if at == At::Query { b'"' } else { b'`' };
     (byte == b'<') | (byte == b'>') | (byte == only_there)
 }
 
-/// Replaces what is no UTF-8. Returns whether there was any. `torn`: how many bytes lack from the last character; `ends`: no more
-/// will come.
+/// Replaces invalid UTF-8, and returns whether there was any. `torn`: the number of bytes missing from the last character; `ends`: no more
+/// bytes will arrive.
 fn replace_what_is_no_text(mut bytes: &mut [u8], torn: &mut usize, ends: bool) -> bool {
     let more = bytes.iter().take(*torn).take_while(|byte| matches!(byte, 0x80..0xc0)).count();
     bytes = bytes.get_mut(more..).unwrap_or_default();
     *torn -= more;
-    // What was torn has been passed on already.
+    // The torn bytes have already been passed on.
     let mut found = *torn > 0 && (ends || !bytes.is_empty());
     while let Err(error) = std::str::from_utf8(bytes) {
         let (valid, length) = (error.valid_up_to(), error.error_len());
@@ -112,7 +112,7 @@ fn replace_what_is_no_text(mut bytes: &mut [u8], torn: &mut usize, ends: bool) -
     found
 }
 
-/// Of the character of UTF-8 that begins so.
+/// The length of the UTF-8 character that begins with this byte.
 fn width(first: Option<&u8>) -> usize {
     match first {
         Some(0xf0..) => 4,

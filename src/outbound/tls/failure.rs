@@ -1,4 +1,4 @@
-//! Why a TLS handshake failed, in words, and what to do. A table over rustls's errors.
+//! Why a TLS handshake failed, and what to do. A table of the errors of rustls.
 
 use std::io;
 
@@ -15,7 +15,7 @@ const CIPHERS: &str = "no cipher in common: TLS 1.2 needs ECDHE with AES-GCM or 
 const CA: &str = "add the CA's certificate to outbound.ca_file, or let the server send the intermediate";
 const NAMES: usize = 5;
 
-/// `issuer`: of the certificate that the server presented, as far as it is known.
+/// `issuer`: the issuer of the certificate that the server presented, if it is known.
 pub(in crate::outbound) fn explain(error: &io::Error, issuer: Option<&str>) -> ConnectError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(reason)) => ConnectError::Certificate(certificate(reason, issuer)),
@@ -62,12 +62,12 @@ fn certificate(reason: &CertificateError, issuer: Option<&str>) -> String {
             "it is not for servers: issue one with the extended key usage serverAuth".into()
         }
         E::Other(error) => other(error),
-        // Every variant that this crate does not know has a text of its own.
+        // The other variants have a text of their own.
         reason => reason.to_string(),
     }
 }
 
-/// What only the library that verifies certificates has a name for.
+/// Errors that only webpki, the verifier, defines.
 fn other(OtherError(error): &OtherError) -> String {
     use webpki::Error as E;
     match error.downcast_ref::<E>() {
@@ -133,12 +133,12 @@ fn handshake(error: &Error) -> String {
     }
 }
 
-/// The names of a certificate, which may be many.
+/// The names of a certificate. There may be many.
 fn names(presented: &[String]) -> String {
     if presented.is_empty() {
         return "no name (subjectAltName)".into();
     }
-    // As `DnsName("a.example")`.
+    // A name looks like `DnsName("a.example")`.
     let bare = |name: &String| match name.split_once('(').and_then(|(_, name)| name.strip_suffix(')')) {
         Some(name) => printable(name.trim_matches('"')),
         None => printable(name),

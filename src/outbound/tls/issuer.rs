@@ -1,4 +1,4 @@
-//! Who issued the certificate that was not trusted: rustls's error does not say.
+//! The issuer of a certificate that is not trusted. The error of rustls does not contain it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,16 +7,16 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-/// Verifies as rustls does, and notes the issuer of what it refuses.
+/// Verifies as rustls does, and records the issuer of a refused certificate.
 ///
-/// One connector has one origin, so that the last issuer is the one of the failure at hand, unless an origin's servers differ.
+/// A connector has one origin. So the last issuer belongs to the current failure, unless the servers of the origin differ.
 #[derive(Debug)]
 pub(super) struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
     refused: Mutex<Option<String>>,
 }
 
-/// What is shown of a name.
+/// Maximum number of characters of a name that are shown.
 const MAX_NAME: usize = 100;
 
 const SEQUENCE: u8 = 0x30;
@@ -36,7 +36,7 @@ impl Verifier {
         Self { inner, refused: Mutex::new(None) }
     }
 
-    /// Of the certificate that was refused last.
+    /// The issuer of the certificate that was refused last.
     pub(super) fn refused_issuer(&self) -> Option<String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -53,7 +53,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         if verified.is_err() {
-            // The top of the chain is what lacks an issuer.
+            // The last certificate of the chain lacks its issuer.
             let last = intermediates.last().unwrap_or(end_entity);
             *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = issuer(last);
         }
@@ -114,7 +114,7 @@ fn name(mut sets: &[u8]) -> Option<String> {
     Some(format!("\"{}\"", printable(text)))
 }
 
-/// Takes the contents of an element with this tag off the front (X.690 §8.1). `None`: another one is there, or none.
+/// Removes an element with this tag from the front, and returns its contents (X.690 §8.1). `None`: there is no such element.
 fn element<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let (&first, rest) = bytes.split_first()?;
     let (&length, rest) = rest.split_first()?;
