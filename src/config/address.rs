@@ -58,8 +58,8 @@ pub(super) fn secure_url(text: &str) -> Result<Url, Malformed> {
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
-        "http" => Err("is `http` to an address that is not loopback".into()),
-        _ => Err("is neither `https` nor `http`".into()),
+        "http" => Err("`http` is allowed only to a loopback address".into()),
+        _ => Err("the scheme is neither `https` nor `http`".into()),
     }
 }
 
@@ -67,15 +67,15 @@ pub(super) fn secure_url(text: &str) -> Result<Url, Malformed> {
 pub(super) fn origin(text: &str) -> Result<(Origin, String), Malformed> {
     let url = secure_url(text)?;
     if url.query().is_some() {
-        return Err("has a query".into());
+        return Err("the URL has a query".into());
     }
     let scheme = if url.scheme() == "https" { Scheme::HTTPS } else { Scheme::HTTP };
     let host = url.host_str().unwrap_or_default();
     let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let authority = Authority::try_from(authority).map_err(|_| Malformed::from("has a host that HTTP can't name"))?;
+    let authority = Authority::try_from(authority).map_err(|_| Malformed::from("the host is not valid in HTTP"))?;
     let prefix = url.path().trim_end_matches('/');
     if PathAndQuery::try_from(url.path()).is_err() {
-        return Err("has a path that HTTP can't ask for".into());
+        return Err("the path is not valid in HTTP".into());
     }
     Ok((Origin { scheme, authority }, prefix.to_owned()))
 }
@@ -83,7 +83,11 @@ pub(super) fn origin(text: &str) -> Result<(Origin, String), Malformed> {
 /// Where traces go: `http` is allowed, since no credential goes there.
 pub(super) fn collector(text: &str) -> Result<Url, Malformed> {
     let url = strict_url(text)?;
-    if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err("is neither `https` nor `http`".into()) }
+    if matches!(url.scheme(), "http" | "https") {
+        Ok(url)
+    } else {
+        Err("the scheme is neither `https` nor `http`".into())
+    }
 }
 
 /// An HTTP proxy: `http://host:port` or `host:port`, with or without `user:password@`. `None` is `off`.
@@ -92,9 +96,11 @@ pub(super) fn outbound_proxy(text: &str) -> Result<Option<OutboundProxy>, Malfor
         return Ok(None);
     }
     let url = if text.contains("://") { parse_url(text)? } else { parse_url(&format!("http://{text}"))? };
-    let Some(host) = url.host_str().filter(|_| url.scheme() == "http") else { return Err("is no `http` URL".into()) };
+    let Some(host) = url.host_str().filter(|_| url.scheme() == "http") else {
+        return Err("not an `http` URL with a host".into());
+    };
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err("has more than a host and a port".into());
+        return Err("the URL has more than a host and a port".into());
     }
     let port = url.port_or_known_default().unwrap_or(80);
     let credentials = (!url.username().is_empty()).then(|| {
@@ -118,7 +124,7 @@ pub(super) fn host(text: &str) -> Result<String, Malformed> {
     let port_is_bad = port.is_some_and(|port| port.parse::<u16>().is_err());
     match Host::parse(name) {
         Ok(host) if !port_is_bad && !name.contains('*') => Ok(host.to_string()),
-        _ => Err("is no host".into()),
+        _ => Err(Malformed::INVALID),
     }
 }
 
@@ -156,16 +162,16 @@ fn is_loopback(url: &Url) -> bool {
 fn parse_url(text: &str) -> Result<Url, Malformed> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let authority = text.split_once("://").is_some_and(|(_, rest)| !rest.starts_with('/'));
-    Url::parse(text).ok().filter(|url| plain && authority && url.has_host()).ok_or("is no URL with a host".into())
+    Url::parse(text).ok().filter(|url| plain && authority && url.has_host()).ok_or("not a URL with a host".into())
 }
 
 fn strict_url(text: &str) -> Result<Url, Malformed> {
     let url = parse_url(text)?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("has a user name or password".into());
+        return Err("the URL has a user name or password".into());
     }
     if url.fragment().is_some() {
-        return Err("has a fragment".into());
+        return Err("the URL has a fragment".into());
     }
     Ok(url)
 }
@@ -182,16 +188,16 @@ impl ListenAddress {
     pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
         if let Some(path) = text.strip_prefix("unix:") {
             return match Path::new(path) {
-                path if !path.is_absolute() => Err("has a path that does not begin with `/`".into()),
-                _ if path.len() > UNIX_PATH_MAX => Err("has a path of more than 107 bytes".into()),
+                path if !path.is_absolute() => Err("the path does not begin with `/`".into()),
+                _ if path.len() > UNIX_PATH_MAX => Err("the path has more than 107 bytes".into()),
                 path => Ok(Self::Unix(PathBuf::from(path))),
             };
         }
         if let Some(port) = text.strip_prefix("localhost:") {
-            let port = port.parse().map_err(|_| Malformed::from("has no port from 0 to 65535"))?;
+            let port = port.parse().map_err(|_| Malformed::from("the port is not a number from 0 to 65535"))?;
             return Ok(Self::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
         }
-        text.parse().map(Self::Tcp).map_err(|_| "is no IP address with a port".into())
+        text.parse().map(Self::Tcp).map_err(|_| "not an IP address with a port".into())
     }
 
     /// Whether only this machine can reach it.
@@ -260,12 +266,12 @@ impl fmt::Display for Origin {
 impl RedirectUri {
     /// Takes any absolute URI without a fragment (RFC 6749 §3.1.2).
     pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
-        let url = Url::parse(text).map_err(|_| Malformed::from("is no absolute URI"))?;
+        let url = Url::parse(text).map_err(|_| Malformed::from("not an absolute URI"))?;
         if url.fragment().is_some() {
-            return Err("has a fragment".into());
+            return Err("the URL has a fragment".into());
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("holds a character that no URI has as it stands".into());
+            return Err("a character must be percent-encoded".into());
         }
         Ok(Self { text: text.to_owned(), url })
     }

@@ -30,11 +30,11 @@ pub enum ConfigError {
     /// Without the line's text, which could be a secret's.
     #[error("{place} column {column}: not TOML: {reason}")]
     Syntax { place: Place, column: usize, reason: String },
-    #[error("{name} ({place}): no such key{}", hint(.suggestion))]
+    #[error("{name} ({place}): unknown key{}", hint(.suggestion))]
     Unknown { name: String, place: Place, suggestion: Option<String> },
-    #[error("{key} ({place}): {what}; accepted: {accepted}")]
+    #[error("{key} ({place}): invalid value{what} expected {accepted}")]
     Value { key: String, place: Place, what: String, accepted: String },
-    #[error("{key}: missing: {why}; set it in the file, or as {variable}{}", if *.secret { " (or by a file: the same name and _file)" } else { "" })]
+    #[error("{key}: missing: {why}; set it in the file, or as {variable}{}", file_form(.variable, *.secret))]
     Missing { key: &'static str, why: &'static str, variable: String, secret: bool },
     /// A rule between keys, or between a key and the machine. The text holds the mend.
     #[error("{key} ({place}): {what}")]
@@ -65,12 +65,16 @@ pub(super) fn world_readable(path: &Path) -> Option<String> {
     let mode = mode_if_world_readable(path)?;
     let path = one_line(path.display());
     Some(format!(
-        "every user of this machine may read {path} (mode {mode:04o}), which holds a secret: chmod o-r {path}"
+        "every user of this machine may read {path} (mode {mode:04o}), which contains a secret: chmod o-r {path}"
     ))
 }
 
 fn hint(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|suggestion| format!("; {suggestion}")).unwrap_or_default()
+}
+
+fn file_form(variable: &str, is_secret: bool) -> String {
+    if is_secret { format!(" or {variable}_FILE") } else { String::new() }
 }
 
 fn lines(errors: &[ConfigError]) -> String {
@@ -80,11 +84,18 @@ fn lines(errors: &[ConfigError]) -> String {
 // === impl ConfigError ===
 
 impl ConfigError {
+    /// `shown`: the value, if it may be shown. `reason`: empty if the description of accepted values says enough.
+    pub(super) fn value(key: String, place: Place, shown: Option<&str>, reason: &str, accepted: String) -> Self {
+        let shown = shown.map(|shown| format!(" `{shown}`")).unwrap_or_default();
+        let what = if reason.is_empty() { format!("{shown}:") } else { format!("{shown}: {reason};") };
+        Self::Value { key, place, what, accepted }
+    }
+
     /// That a value is empty, where this is an error for the key.
     pub(super) fn empty(key: &Key, form: Form, place: Place) -> Option<Self> {
         let meaning = key.unset_means?;
         let suffix = if form == Form::File { "_file" } else { "" };
-        let what = format!("is empty, but unset it means that {meaning}: give it a value, or remove it");
+        let what = format!("the value is empty, and without the key {meaning}: set a value, or remove the key");
         Some(Self::Rule { key: format!("{}{suffix}", key.name), place, what })
     }
 

@@ -62,7 +62,7 @@ impl Reading<'_> {
             } else if plain && keys::is_section(&full) {
                 match value.get_ref() {
                     DeValue::Table(table) => self.section(&full, table),
-                    _ => self.wrong(&full, place, "is no section".to_owned(), format!("a table `[{full}]`")),
+                    _ => self.wrong(&full, place, "not a section".to_owned(), format!("a table `[{full}]`")),
                 }
             } else {
                 match value.get_ref() {
@@ -100,7 +100,7 @@ impl Reading<'_> {
                 self.warnings.push(Warning {
                     key: name.to_owned(),
                     place,
-                    what: "an empty list is an unset one".to_owned(),
+                    what: "an empty list counts as unset".to_owned(),
                 });
             }
             Ok(None) => {}
@@ -108,8 +108,8 @@ impl Reading<'_> {
         }
     }
 
-    fn wrong(&mut self, key: &str, place: Place, what: String, accepted: String) {
-        self.errors.push(ConfigError::Value { key: key.to_owned(), place, what, accepted });
+    fn wrong(&mut self, key: &str, place: Place, reason: String, accepted: String) {
+        self.errors.push(ConfigError::value(key.to_owned(), place, None, &reason, accepted));
     }
 
     fn place(&self, at: usize) -> Place {

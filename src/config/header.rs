@@ -23,9 +23,9 @@ const RESERVED: [HeaderName; 13] = [
 
 pub(super) fn name(text: &str) -> Result<HeaderName, Malformed> {
     let name =
-        HeaderName::from_bytes(text.as_bytes()).map_err(|_| Malformed::from("is no field name (RFC 9110 §5.1)"))?;
+        HeaderName::from_bytes(text.as_bytes()).map_err(|_| Malformed::from("not a field name (RFC 9110 §5.1)"))?;
     if RESERVED.contains(&name) {
-        return Err("is a field that the proxy sets itself, or that belongs to one connection".into());
+        return Err("the proxy sets this field itself, or it belongs to one connection".into());
     }
     Ok(name)
 }
@@ -45,11 +45,11 @@ pub(super) fn secret_value(text: &str) -> Result<HeaderValue, Malformed> {
 
 pub(super) fn value(text: &str) -> Result<HeaderValue, Malformed> {
     if text.trim() != text {
-        return Err("begins or ends with a blank".into());
+        return Err("the value begins or ends with a blank".into());
     }
     // Bytes beyond ASCII are of no known meaning in a field (RFC 9110 §5.5).
     let value = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii());
-    value.ok_or("holds a character that a field's value can't have".into())
+    value.ok_or("a character is not allowed in a field value".into())
 }
 
 #[cfg(test)]

@@ -4,12 +4,17 @@ use std::borrow::Cow;
 
 use super::pattern::PatternError;
 
-/// Reads on from the text ("`5` has no unit") and does not contain it: the text may be a secret.
+/// The reason, as the second part of "invalid value `5`: not a number with a unit". It does not contain the text, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Malformed(pub Cow<'static, str>);
 
 // === impl Malformed ===
+
+impl Malformed {
+    /// The description of accepted values says enough.
+    pub(super) const INVALID: Self = Self(Cow::Borrowed(""));
+}
 
 impl From<&'static str> for Malformed {
     fn from(text: &'static str) -> Self {

@@ -39,9 +39,9 @@ impl PageOrigin {
     /// As the configuration has it.
     pub(super) fn read(text: &str) -> Result<Self, Malformed> {
         match text {
-            "*" => Err("would admit every page: name the origins".into()),
-            "null" => Err("is what a browser sends for every sandboxed page and local file: it names nobody".into()),
-            _ => Self::parse(text).ok_or("is no origin".into()),
+            "*" => Err("this would admit every page, so name the origins".into()),
+            "null" => Err("browsers send this for every sandboxed page and local file, so it identifies nobody".into()),
+            _ => Self::parse(text).ok_or(Malformed::INVALID),
         }
     }
 

@@ -30,13 +30,13 @@ const RESERVED: [&str; 20] = [
 pub(super) fn check(name: &str, value: &str) -> Result<(), Malformed> {
     // RFC 6749 §A: `name-char`.
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
-        return Err("is no name of a parameter (RFC 6749 §8.2)".into());
+        return Err("not a parameter name (RFC 6749 §8.2)".into());
     }
     if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-        return Err("is reserved by the protocol: the proxy sets it itself, or it belongs to a response".into());
+        return Err("the protocol reserves this name: the proxy sets it itself, or it belongs to a response".into());
     }
     if value.chars().any(char::is_control) {
-        return Err("has a control character in its value".into());
+        return Err("the value has a control character".into());
     }
     Ok(())
 }

@@ -46,30 +46,30 @@ pub enum RefusalSign {
     BearerError(String),
 }
 
-/// Why a text is no pattern or no rule. Reads on from the text: "`api` does not begin with …".
+/// Why a text is not a pattern or not a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    #[error("does not begin with `/`, nor with a segment `**`")]
+    #[error("the pattern begins neither with `/` nor with a segment `**`")]
     Start,
-    #[error("has a path that does not begin with `/`")]
+    #[error("the path does not begin with `/`")]
     Relative,
-    #[error("holds a character that no path has as it stands (percent-encode it)")]
+    #[error("a character must be percent-encoded")]
     Character,
-    #[error("has an empty segment or a dot segment, which never matches")]
+    #[error("an empty segment or a dot segment never matches")]
     Segment,
-    #[error("has a `*` that is not a whole segment")]
+    #[error("a `*` is not a whole segment")]
     Star,
-    #[error("has a segment that is refused in every request, since it can be read in two ways")]
+    #[error("a segment has two readings, and the proxy refuses every request with it")]
     Ambiguous,
-    #[error("is not a method and a path")]
+    #[error("not a method and a path")]
     Rule,
-    #[error("names a method in lower case, and methods are told apart by case (RFC 9110 §9.1)")]
+    #[error("the method is in lower case, and methods are case-sensitive (RFC 9110 §9.1)")]
     Method,
-    #[error("names no status from 300 to 599")]
+    #[error("not a status from 300 to 599")]
     Status,
-    #[error("has a pattern of `Location` on a status that is no redirect")]
+    #[error("a pattern for `Location` requires a redirect status")]
     Location,
-    #[error("has an error of a Bearer challenge that is no such name")]
+    #[error("not the name of a Bearer error")]
     BearerError,
 }
 

@@ -18,30 +18,30 @@ pub enum Margin {
 
 pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Malformed> {
     let duration =
-        Duration::from_millis(scaled(text, &DURATIONS, "is no number with a unit (`ms`, `s`, `m`, `h` or `d`)")?);
+        Duration::from_millis(scaled(text, &DURATIONS, "not a number with a unit (`ms`, `s`, `m`, `h` or `d`)")?);
     within(duration, min, max)
 }
 
 /// Of a command's argument.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(text, Duration::ZERO, Duration::from_secs(365 * 86_400))
-        .map_err(|malformed| format!("`{text}` {malformed}"))
+        .map_err(|malformed| format!("invalid duration `{text}`: {malformed}"))
 }
 
 /// Bytes.
 pub(super) fn size(text: &str, min: u64, max: u64) -> Result<u64, Malformed> {
-    within(scaled(text, &SIZES, "is no number, bare or with a unit (`KiB`, `MiB` or `GiB`)")?, min, max)
+    within(scaled(text, &SIZES, "not a number, alone or with a unit (`KiB`, `MiB` or `GiB`)")?, min, max)
 }
 
 pub(super) fn count(text: &str, min: u64, max: u64) -> Result<u64, Malformed> {
-    within(scaled(text, &[("", 1)], "is no whole number")?, min, max)
+    within(scaled(text, &[("", 1)], "not a whole number")?, min, max)
 }
 
 pub(super) fn flag(text: &str) -> Result<bool, Malformed> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err("is neither".into()),
+        _ => Err(Malformed::INVALID),
     }
 }
 
@@ -54,8 +54,8 @@ pub(super) fn margin(text: &str) -> Result<Margin, Malformed> {
     let plain = !percent.is_empty() && percent.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     match percent.parse::<f64>() {
         Ok(percent) if plain && (1.0..=100.0).contains(&percent) => Ok(Margin::Share(percent / 100.0)),
-        Ok(_) if plain => Err("is out of range".into()),
-        _ => Err("is no share".into()),
+        Ok(_) if plain => Err("out of range".into()),
+        _ => Err("not a percentage".into()),
     }
 }
 
@@ -73,11 +73,11 @@ fn scaled(text: &str, units: &[(&str, u64)], malformed: &'static str) -> Result<
     let (number, unit) = text.split_at(digits);
     let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
     let (Some(factor), false) = (factor, number.is_empty()) else { return Err(malformed.into()) };
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or("is out of range".into())
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or("out of range".into())
 }
 
 fn within<T: PartialOrd>(value: T, min: T, max: T) -> Result<T, Malformed> {
-    if min <= value && value <= max { Ok(value) } else { Err("is out of range".into()) }
+    if min <= value && value <= max { Ok(value) } else { Err("out of range".into()) }
 }
 
 fn text(value: u64, units: &[(&str, u64)], zero: &str) -> String {

@@ -57,10 +57,10 @@ impl Reader {
         let is_missing = |among: &[&str], chosen: &str| !among.is_empty() && !among.contains(&chosen);
         let grant = self.text("oauth.grant").unwrap_or_default();
         if is_missing(key.grants, grant) {
-            return Some(format!("has no use under the grant `{grant}`"));
+            return Some(format!("has no effect with the grant `{grant}`"));
         }
         let store = self.text("store.kind").unwrap_or_default();
-        is_missing(key.stores, store).then(|| format!("has no use under the store `{store}`"))
+        is_missing(key.stores, store).then(|| format!("has no effect with the store `{store}`"))
     }
 
     pub(super) fn setting(&self, key: &str) -> Option<&Setting> {
@@ -141,7 +141,7 @@ impl Reader {
     pub(super) fn choice<T>(&mut self, name: &'static str, from_name: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let Kind::Choice(names) = self.key(name).kind else { return None };
         let chosen = |text: &str| names.contains(&text).then(|| from_name(text)).flatten();
-        self.parse(name, |text| chosen(text).ok_or("is none of them".into()))
+        self.parse(name, |text| chosen(text).ok_or(Malformed::INVALID))
     }
 
     /// A file that somebody else will read.
@@ -158,8 +158,8 @@ impl Reader {
                 self.warn_if_world_readable(two, &two_file);
                 return Some((one, two_file));
             }
-            (Some(_), None) => self.reject(one, format!("is of no use without {two}: set both or none")),
-            (None, Some(_)) => self.reject(two, format!("is of no use without {one}: set both or none")),
+            (Some(_), None) => self.reject(one, format!("has no effect without {two}: set both or neither")),
+            (None, Some(_)) => self.reject(two, format!("has no effect without {one}: set both or neither")),
             (None, None) => {}
         }
         None
@@ -214,12 +214,13 @@ impl Reader {
         let all_well = failures.is_empty();
         for (header, place, malformed) in failures {
             let key = format!("{name}.{}", shown_name(&header));
-            self.errors.push(ConfigError::Value {
+            self.errors.push(ConfigError::value(
                 key,
                 place,
-                what: malformed.to_string(),
-                accepted: self.key(name).kind.accepts(),
-            });
+                None,
+                &malformed.to_string(),
+                self.key(name).kind.accepts(),
+            ));
         }
         all_well.then_some(map)
     }
@@ -239,7 +240,7 @@ impl Reader {
         for (parameter, place, malformed) in failures {
             let key = format!("{name}.{}", shown_name(&parameter));
             let accepted = self.key(name).kind.accepts();
-            self.errors.push(ConfigError::Value { key, place, what: malformed.to_string(), accepted });
+            self.errors.push(ConfigError::value(key, place, None, &malformed.to_string(), accepted));
         }
         all_well.then_some(parameters)
     }
@@ -325,12 +326,15 @@ impl Reader {
         parsed
             .map_err(|malformed| {
                 let kind = &self.key(name).kind;
-                let what = match item.or(self.text(name)) {
-                    Some(text) if kind.may_be_shown() => format!("`{}` {malformed}", shown_name(text)),
-                    _ => malformed.to_string(),
-                };
+                let shown = item.or(self.text(name)).filter(|_| kind.may_be_shown()).map(shown_name);
                 let (key, place) = self.spot(name);
-                self.errors.push(ConfigError::Value { key, place, what, accepted: kind.accepts() });
+                self.errors.push(ConfigError::value(
+                    key,
+                    place,
+                    shown.as_deref(),
+                    &malformed.to_string(),
+                    kind.accepts(),
+                ));
             })
             .ok()
     }

@@ -124,7 +124,7 @@ impl Config {
         collisions(reader, &listen, admin.as_ref().map(|admin| &admin.listen), probes.as_ref());
         let upstream = upstream?;
         if listen.iter().any(|listen| upstream.origin.is_served_by(listen)) {
-            reader.reject("upstream.url", "is this proxy's own `listen`: every request would come back to it");
+            reader.reject("upstream.url", "this is the proxy's own `listen`: every request would come back");
         }
         let (General { listen_mode, via }, guard) = (general?, guard?);
         open_door(reader, &listen, tls.as_ref(), &guard);
@@ -155,7 +155,7 @@ fn open_door(reader: &mut Reader, listen: &[ListenAddress], tls: Option<&ServerT
     let has_client_ca = tls.is_some_and(|tls| tls.client_ca_file.is_some());
     if is_open && guard.hosts.is_none() && guard.client_keys.is_empty() && !has_client_ca {
         let mend = "set guard.client_keys, tls.client_ca_file or guard.hosts";
-        reader.warn("listen", format!("whoever reaches this listener can use the grant: {mend}"));
+        reader.warn("listen", format!("anyone who reaches this listener can use the grant: {mend}"));
     }
 }
 
@@ -171,10 +171,7 @@ fn collisions(
     for (at, (name, address)) in all.iter().enumerate() {
         if let Some((other, taken)) = all[..at].iter().find(|(_, taken)| taken.collides(address)) {
             let (address, taken) = (one_line(address), one_line(taken));
-            reader.reject(
-                name,
-                format!("`{address}` can't be had beside `{taken}` of {other}; choose another port or path"),
-            );
+            reader.reject(name, format!("`{address}` collides with `{taken}` of {other}: choose another port or path"));
         }
     }
 }
@@ -186,26 +183,26 @@ fn or_off(text: &str) -> Result<Option<ListenAddress>, Malformed> {
 fn mode(text: &str) -> Result<u32, Malformed> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| digits && *mode <= 0o777);
-    mode.ok_or("is no such mode".into())
+    mode.ok_or(Malformed::INVALID)
 }
 
 /// A token, since it also stands in `Via` (RFC 9110 §7.6.3).
 fn pseudonym(text: &str) -> Result<String, Malformed> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let is_valid = (1..=128).contains(&text.len()) && text.bytes().all(is_token);
-    if is_valid { Ok(text.to_owned()) } else { Err("is no such token".into()) }
+    if is_valid { Ok(text.to_owned()) } else { Err(Malformed::INVALID) }
 }
 
 /// RFC 6749, appendix A: client ids, client secrets and refresh tokens are printable ASCII.
 fn printable(text: &str) -> Result<(), Malformed> {
     let all = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    if all { Ok(()) } else { Err("holds a line break or another character that is not printable ASCII".into()) }
+    if all { Ok(()) } else { Err("a line break or another character is not printable ASCII".into()) }
 }
 
 /// What follows `Bearer` in a header has no blanks (RFC 6750 §2.1).
 fn bearer(text: &str) -> Result<(), Malformed> {
     let all = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if all { Ok(()) } else { Err("holds a blank, a line break or another character that is not visible ASCII".into()) }
+    if all { Ok(()) } else { Err("a blank, a line break or another character is not visible ASCII".into()) }
 }
 
 fn plain(text: &str) -> Result<String, Malformed> {
@@ -215,8 +212,10 @@ fn plain(text: &str) -> Result<String, Malformed> {
 fn tenant_header(reader: &mut Reader, profile: Profile) {
     let Some(header) = profile.tenant_header() else { return };
     if !reader.copy_header(header, "oauth.headers", "upstream.headers", Place::Profile(profile)) {
-        reader
-            .missing("oauth.headers", "this profile needs the header `TenantRegion` there, the region of the account");
+        reader.missing(
+            "oauth.headers",
+            "this profile requires the header `TenantRegion` in it, the region of the account",
+        );
     }
 }
 

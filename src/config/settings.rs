@@ -39,7 +39,7 @@ pub(super) struct Header {
     pub place: Place,
 }
 
-/// A value of another shape than the key has: "is an integer".
+/// A value of another shape than the key has: "found an integer".
 pub(super) struct WrongShape(pub String);
 
 // === impl Settings ===
@@ -58,7 +58,7 @@ impl Settings {
         match self.0.get(key.name) {
             Some(other) if key.kind.is_secret() => Err(ConfigError::Rule {
                 key: key.name.to_owned(),
-                what: format!("given twice, also by {}; give one of {} and {}_file", other.place, key.name, key.name),
+                what: format!("set twice, also by {}: set only one of {} and {}_file", other.place, key.name, key.name),
                 place,
             }),
             _ => {
@@ -104,7 +104,7 @@ impl Raw {
             (Kind::Headers | Kind::Parameters, _) => {
                 // The parser's message has no place for the text.
                 let table = DeValue::parse(text)
-                    .map_err(|error| WrongShape(format!("is not inline TOML: {}", error.message())))?;
+                    .map_err(|error| WrongShape(format!("not inline TOML ({})", error.message())))?;
                 Self::headers(table.get_ref(), |_| place.clone())?
             }
             _ => Some(Self::Text(text.to_owned())),
@@ -166,9 +166,9 @@ impl Raw {
         for (name, value) in table {
             let shown = shown_name(name.get_ref());
             let value_text =
-                text(value.get_ref()).map_err(|WrongShape(what)| WrongShape(format!("has `{shown}`, which {what}")))?;
+                text(value.get_ref()).map_err(|WrongShape(what)| WrongShape(format!("for `{shown}`, {what}")))?;
             if headers.iter().any(|other| other.is_named(name.get_ref())) {
-                return Err(WrongShape(format!("has `{shown}` twice (case makes no difference)")));
+                return Err(WrongShape(format!("`{shown}` is given twice (names are not case-sensitive)")));
             }
             if !value_text.is_empty() {
                 let place = place(name.span().start);
@@ -207,7 +207,7 @@ fn texts(items: &DeArray<'_>) -> Result<Vec<String>, WrongShape> {
         .map(Spanned::get_ref)
         .map(|item| if item.is_integer() { integer(item) } else { text(item) })
         .collect::<Result<_, _>>()
-        .map_err(|WrongShape(what)| WrongShape(format!("has an item that {what}")))
+        .map_err(|WrongShape(what)| WrongShape(format!("in an item, {what}")))
 }
 
 /// In decimal, whatever the notation.
@@ -215,14 +215,14 @@ fn integer(value: &DeValue<'_>) -> Result<String, WrongShape> {
     let DeValue::Integer(integer) = value else { return Err(wrong(value)) };
     u64::from_str_radix(integer.as_str(), integer.radix())
         .map(|number| number.to_string())
-        .map_err(|_| WrongShape("is out of range".to_owned()))
+        .map_err(|_| WrongShape("out of range".to_owned()))
 }
 
 fn wrong(value: &DeValue<'_>) -> WrongShape {
     WrongShape(match value {
-        DeValue::String(_) => "is a text".to_owned(),
-        DeValue::Integer(_) => "is an integer".to_owned(),
-        DeValue::Array(_) => "is a list".to_owned(),
-        other => format!("is a {}", other.type_str()),
+        DeValue::String(_) => "found a text".to_owned(),
+        DeValue::Integer(_) => "found an integer".to_owned(),
+        DeValue::Array(_) => "found a list".to_owned(),
+        other => format!("found a {}", other.type_str()),
     })
 }

@@ -21,13 +21,13 @@ pub(super) fn settings(environment: &Environment, errors: &mut Vec<ConfigError>)
         };
         let raw = match value.to_str() {
             Some(text) => Raw::from_text(key, form, text, &place),
-            None => Err(WrongShape("is not UTF-8".to_owned())),
+            None => Err(WrongShape("not UTF-8".to_owned())),
         };
         let outcome = match raw {
             Ok(Some(raw)) => settings.set_once(key, place, raw),
             Ok(None) => ConfigError::empty(key, form, place).map_or(Ok(()), Err),
-            Err(WrongShape(what)) => {
-                Err(ConfigError::Value { key: key.name.to_owned(), place, what, accepted: key.kind.accepts() })
+            Err(WrongShape(reason)) => {
+                Err(ConfigError::value(key.name.to_owned(), place, None, &reason, key.kind.accepts()))
             }
         };
         errors.extend(outcome.err());

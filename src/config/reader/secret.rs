@@ -80,7 +80,7 @@ impl Reader {
             Some(Raw::SecretFile(path)) => match Raw::secrets(self.content_of(name, path)?.expose()) {
                 Some(Raw::Secrets(secrets)) => secrets,
                 _ => {
-                    self.reject(name, "the file holds nothing but blanks; put the secrets there, one a line");
+                    self.reject(name, "the file contains only blanks: put one secret on each line");
                     return None;
                 }
             },
@@ -101,7 +101,7 @@ impl Reader {
                 let text =
                     text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
                 if text.is_empty() {
-                    self.reject(name, format!("the file {shown} is empty; put the secret there"));
+                    self.reject(name, format!("the file {shown} is empty: put the secret there"));
                     return None;
                 }
                 let secret = Secret::new(text);

@@ -12,7 +12,7 @@ section! {
     #[derive(Clone, Debug)]
     pub struct AdminConfig in "admin." {
         /// Secret that every admin request must then carry as `Authorization: Bearer`.
-        key: Option<Secret> = secret("visible ASCII characters").never_empty("whoever reaches the admin listener may use it")
+        key: Option<Secret> = secret("visible ASCII characters").never_empty("anyone who reaches the admin listener may use it")
             => secret_if_set(bearer);
     }
     with {
@@ -36,7 +36,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<AdminConfig> {
     let listen = reader.parse("admin.listen", or_off).flatten();
     let admin = AdminConfig::read(reader, listen)?;
     if !admin.listen.is_loopback() && !reader.is_set("admin.key") {
-        reader.reject("admin.listen", "is beyond the loopback: set admin.key too, or listen on a loopback address");
+        reader.reject("admin.listen", "the address is beyond loopback: set admin.key, or listen on a loopback address");
     }
     Some(admin)
 }

@@ -17,8 +17,8 @@ section! {
 fn path(text: &str) -> Result<Option<String>, Malformed> {
     match text {
         "" => Ok(None),
-        _ if !text.starts_with('/') => Err("does not begin with `/`".into()),
-        _ if PathAndQuery::try_from(text).is_err() => Err("contains a character that must be percent-encoded".into()),
+        _ if !text.starts_with('/') => Err("the path does not begin with `/`".into()),
+        _ if PathAndQuery::try_from(text).is_err() => Err("a character must be percent-encoded".into()),
         _ => Ok(Some(text.to_owned())),
     }
 }

@@ -22,7 +22,7 @@ section! {
     pub struct GuardConfig in "guard." {
         /// What clients may request, by method and path of the client's request. Anything else gets 403. A rule for POST admits whatever
         /// the upstream makes of a POST body, such as Laravel's `_method`; `_method` in the query is refused.
-        allow: Option<Vec<AllowRule>> = list("a list of `METHOD /path/pattern`, where `*` is one segment, `**` any number, and `*` as method any").computed("all").never_empty("clients may ask for everything")
+        allow: Option<Vec<AllowRule>> = list("a list of `METHOD /path/pattern`; in a path, `*` matches one segment and `**` any number; as the method, `*` matches any").computed("all").never_empty("clients may request everything")
             => list_if_set(|text| Ok(AllowRule::parse(text)?));
         /// Accepted hosts of a request, compared without port and case (protects against DNS rebinding). Any other host gets 421.
         //
@@ -72,14 +72,14 @@ fn hosts(reader: &mut Reader, name: &'static str) -> Option<Option<Vec<String>>>
 
 fn digest(text: &str) -> Result<[u8; 32], Malformed> {
     if text.starts_with(PLACEHOLDER) {
-        return Err("is still the placeholder of an example: make a key, and put its digest here".into());
+        return Err("this is the placeholder of an example, so make a key and put its digest here".into());
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let bytes: Option<Vec<u8>> =
         text.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect();
-    let digest: [u8; 32] = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed::from("is no such digest"))?;
+    let digest: [u8; 32] = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed::INVALID)?;
     if sha256(&SHA256, b"").as_ref() == digest {
-        return Err("is the digest of an empty key, which would let everybody in".into());
+        return Err("this is the digest of an empty key, which would admit everyone".into());
     }
     Ok(digest)
 }

@@ -25,7 +25,7 @@ section! {
         /// Grant type.
         grant: Grant = choice(Grant::NAMES).default("refresh_token").restart();
         /// Id of the registered client.
-        client_id: Option<String> = text("a text of printable ASCII characters, in quotes in the file").grants(CALLS_TOKEN_ENDPOINT)
+        client_id: Option<String> = text("printable ASCII characters, in quotes in the file").grants(CALLS_TOKEN_ENDPOINT)
             => parse_if_set(|text| printable(text).and_then(|()| plain(text)));
         /// Secret of the registered client.
         client_secret: Option<Secret> = secret("printable ASCII characters").grants(CALLS_TOKEN_ENDPOINT) => secret_if_set(printable);
@@ -37,7 +37,7 @@ section! {
         redirect_uri: Option<RedirectUri> = url("an absolute URI without fragment, as it is registered").by_profile().grants(LOGS_IN)
             => parse_if_set(RedirectUri::parse);
         /// Scope of a login and of `client_credentials`. A refresh sends it only with `oauth.send_scope_on_refresh`.
-        scope: Option<String> = text("scopes, separated by one blank (RFC 6749 §3.3)").by_profile().grants(CALLS_TOKEN_ENDPOINT)
+        scope: Option<String> = text("scopes, separated by one space (RFC 6749 §3.3)").by_profile().grants(CALLS_TOKEN_ENDPOINT)
             => parse_if_set(scopes);
         /// Body format of a token request.
         token_format: TokenFormat = choice(TokenFormat::NAMES).by_profile().grants(CALLS_TOKEN_ENDPOINT);
@@ -159,7 +159,7 @@ pub(super) fn read(reader: &mut Reader, profile: Profile) -> Option<OauthConfig>
             needs_client(reader, profile.needs_client_secret());
             needs_redirect_uri(reader, profile);
             if reader.text("oauth.send_scope_on_refresh") == Some("true") && !reader.is_set("oauth.scope") {
-                reader.missing("oauth.scope", "oauth.send_scope_on_refresh needs it");
+                reader.missing("oauth.scope", "oauth.send_scope_on_refresh requires it");
             }
         }
         // RFC 6749 §4.4: for confidential clients alone.
@@ -174,16 +174,16 @@ pub(super) fn read(reader: &mut Reader, profile: Profile) -> Option<OauthConfig>
 
 fn needs_client(reader: &mut Reader, and_secret: bool) {
     if !reader.is_set("oauth.token_url") {
-        reader.missing("oauth.token_url", "the token endpoint's URL, which this profile does not know");
+        reader.missing("oauth.token_url", "the URL of the token endpoint, which this profile does not define");
     }
     if !reader.is_set("oauth.client_id") {
-        reader.missing("oauth.client_id", "the registered client's id");
+        reader.missing("oauth.client_id", "the id of the registered client");
     }
     if !reader.is_set("oauth.client_secret") {
         if and_secret {
-            reader.missing("oauth.client_secret", "the registered client's secret");
+            reader.missing("oauth.client_secret", "the secret of the registered client");
         } else if reader.text("oauth.client_auth") == Some("basic") {
-            reader.missing("oauth.client_secret", "`oauth.client_auth = \"basic\"` needs it");
+            reader.missing("oauth.client_secret", "`oauth.client_auth = \"basic\"` requires it");
         }
     }
 }
@@ -195,14 +195,14 @@ fn needs_redirect_uri(reader: &mut Reader, profile: Profile) {
     if profile.needs_redirect_uri() {
         reader.missing("oauth.redirect_uri", "the redirect URI, as it is registered");
     } else if reader.text("oauth.send_redirect_uri_on_refresh") == Some("true") {
-        reader.missing("oauth.redirect_uri", "oauth.send_redirect_uri_on_refresh needs it");
+        reader.missing("oauth.redirect_uri", "oauth.send_redirect_uri_on_refresh requires it");
     }
 }
 
 fn scopes(text: &str) -> Result<String, Malformed> {
     let is_scope = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
     let is_valid = text.split(' ').all(|scope| !scope.is_empty() && scope.bytes().all(is_scope));
-    if is_valid { plain(text) } else { Err("is no such list".into()) }
+    if is_valid { plain(text) } else { Err(Malformed::INVALID) }
 }
 
 // === impl OauthKeys ===

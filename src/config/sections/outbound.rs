@@ -48,11 +48,11 @@ fn no_proxy(reader: &mut Reader, variable: &str, list: &str) -> NoProxy {
     let (no_proxy, unknown) = NoProxy::parse(list);
     if unknown > 0 {
         let place = Place::Environment(variable.to_owned());
-        let entries = if unknown == 1 { "1 entry that is" } else { &format!("{unknown} entries that are") };
+        let entries = if unknown == 1 { "1 entry is" } else { &format!("{unknown} entries are") };
         reader.warn_at(
             "outbound.proxy",
             place,
-            format!("has {entries} neither a host, `*`, an address nor a block of addresses, and of no use"),
+            format!("{entries} ignored: expected a host, `*`, an address or a block of addresses"),
         );
     }
     no_proxy

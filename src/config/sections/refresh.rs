@@ -12,7 +12,7 @@ section! {
     pub struct RefreshConfig in "refresh." {
         /// How long before expiry a refresh starts, so that an outage of the token endpoint does no harm. At least 60s, at most 30d, and
         /// never more than half the lifetime.
-        margin: Margin = text("a share of the lifetime from `1%` to `100%`, or a duration from 1s to 365d").default("20%").grants(CALLS_TOKEN_ENDPOINT)
+        margin: Margin = text("a percentage of the lifetime from `1%` to `100%`, or a duration from 1s to 365d").default("20%").grants(CALLS_TOKEN_ENDPOINT)
             => parse(quantity::margin);
         /// Token lifetime if the server sends none, or an invalid one.
         default_lifetime: Duration = duration(SEC, 3650 * DAY).default("1h").grants(CALLS_TOKEN_ENDPOINT);
@@ -31,7 +31,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<RefreshConfig> {
     if let Margin::Fixed(margin) = refresh.margin
         && !(Duration::from_secs(60)..=Duration::from_secs(30 * 86_400)).contains(&margin)
     {
-        reader.warn("refresh.margin", "is taken as 60s if less, and as 30d if more");
+        reader.warn("refresh.margin", "the margin is at least 60s and at most 30d");
     }
     Some(refresh)
 }

@@ -41,7 +41,7 @@ section! {
         /// PostgreSQL store: name of the grant.
         name = text("1 to 128 letters, digits, `.`, `_` and `-`").computed("`default`; `bearer-proxy` for `kubernetes`").stores(&["postgres", "kubernetes"]).restart();
         /// Kubernetes store: namespace.
-        namespace = text("a namespace's name").computed("the pod's own").stores(&["kubernetes"]).restart();
+        namespace = text("the name of a namespace").computed("the pod's own").stores(&["kubernetes"]).restart();
     }
 }
 
@@ -82,20 +82,23 @@ pub(super) fn read(reader: &mut Reader, environment: &Environment) -> Option<Sto
     let kind = kind.and_then(|kind| match kind {
         StoreKind::File => Some(StoreKindConfig::File { path: path? }),
         StoreKind::Kubernetes => {
-            reader
-                .reject("store.kind", "`kubernetes` is not in this version; use `file` on one machine, or `postgres`");
+            reader.reject(
+                "store.kind",
+                "this version does not have `kubernetes`: use `file` on one machine, or `postgres`",
+            );
             None
         }
         StoreKind::Memory => {
             if grant_rotates {
-                let why = "`memory` would lose the refresh token with the process, and with it the grant";
-                reader.reject("store.kind", format!("{why}; use `file` or `postgres`"));
+                let why = "with `memory`, the end of the process would lose the grant";
+                reader.reject("store.kind", format!("{why}: use `file` or `postgres`"));
             }
             Some(StoreKindConfig::Memory)
         }
         StoreKind::Postgres => {
             if !cfg!(feature = "postgres") {
-                reader.reject("store.kind", "this build has no `postgres` (the cargo feature `postgres`); use `file`");
+                reader
+                    .reject("store.kind", "this build does not have `postgres` (cargo feature `postgres`): use `file`");
             }
             if !reader.is_set("store.url") {
                 reader.missing("store.url", "the connection URL of the store `postgres`");
@@ -119,24 +122,23 @@ fn default_path(environment: &Environment) -> (PathBuf, Place) {
 }
 
 fn file_path(text: &str) -> Result<PathBuf, Malformed> {
-    if text.ends_with('/') { Err("is a directory".into()) } else { Ok(PathBuf::from(text)) }
+    if text.ends_with('/') { Err("the path is a directory".into()) } else { Ok(PathBuf::from(text)) }
 }
 
 fn connection_url(text: &str) -> Result<(), Malformed> {
     let is_one = text.starts_with("postgres://") || text.starts_with("postgresql://");
-    if is_one { Ok(()) } else { Err("is no such URL".into()) }
+    if is_one { Ok(()) } else { Err(Malformed::INVALID) }
 }
 
 fn name(text: &str) -> Result<String, Malformed> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let is_valid = (1..=128).contains(&text.len()) && text.bytes().all(is_plain);
-    if is_valid { plain(text) } else { Err("is no such name".into()) }
+    if is_valid { plain(text) } else { Err(Malformed::INVALID) }
 }
 
 fn key(text: &str) -> Result<StoreKey, Malformed> {
-    let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| Malformed::from("has an item that is not base64"))?);
-    let key: [u8; 32] =
-        bytes.as_slice().try_into().map_err(|_| Malformed::from("has a key that is not of 32 bytes"))?;
+    let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| Malformed::from("an item is not base64"))?);
+    let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| Malformed::from("a key does not have 32 bytes"))?;
     Ok(StoreKey(Zeroizing::new(key)))
 }
 

@@ -26,8 +26,9 @@ section! {
 
 pub(super) fn read(reader: &mut Reader) -> Option<ServerTls> {
     let (cert_file, key_file) = reader.pair("tls.cert_file", "tls.key_file").unzip();
-    if reader.text("tls.client_ca_file").is_some() && !reader.is_set("tls.cert_file") && !reader.is_set("tls.key_file") {
-        reader.reject("tls.client_ca_file", "is of no use without TLS: set tls.cert_file and tls.key_file");
+    if reader.text("tls.client_ca_file").is_some() && !reader.is_set("tls.cert_file") && !reader.is_set("tls.key_file")
+    {
+        reader.reject("tls.client_ca_file", "has no effect without TLS: set tls.cert_file and tls.key_file");
     }
     ServerTls::read(reader, cert_file, key_file)
 }

@@ -21,10 +21,10 @@ section! {
         http: UpstreamHttp = choice(UpstreamHttp::NAMES).default("auto");
         /// Responses that count as a refused token: they cause a refresh and a replay. `401` does not match if the Bearer error is
         /// `insufficient_scope` or `invalid_request`, or if all challenges are Basic, Digest, NTLM or Negotiate.
-        refusal: Vec<RefusalPattern> = list("a list of a status from 300 to 599, alone, with a path pattern of `Location`, or with the error of a Bearer challenge: `401`, `302 **/login`, `403 invalid_token`").by_profile()
+        refusal: Vec<RefusalPattern> = list("a list of statuses from 300 to 599, each alone, with a path pattern for `Location`, or with the error of a Bearer challenge: `401`, `302 **/login`, `403 invalid_token`").by_profile()
             => list(|text| Ok(RefusalPattern::parse(text)?));
         /// `Accept` value if the client sends none, or exactly `*/*`. Laravel answers a refusal in JSON only if the request asks for JSON.
-        default_accept: Option<HeaderValue> = text("a header's value").by_profile() => parse_if_set(header::value);
+        default_accept: Option<HeaderValue> = text("a header value").by_profile() => parse_if_set(header::value);
         /// Time limit for DNS, TCP and TLS together.
         connect_timeout: Duration = duration(10 * MS, 10 * MIN).default("5s");
         /// Time limit from the end of the request to the response head.
@@ -76,7 +76,7 @@ pub struct ClientCert {
 
 pub(super) fn read(reader: &mut Reader) -> Option<UpstreamConfig> {
     if !reader.is_set("upstream.url") {
-        reader.missing("upstream.url", "the API's URL, which this profile does not know");
+        reader.missing("upstream.url", "the URL of the API, which this profile does not define");
     }
     let (origin, path_prefix) = reader.parse("upstream.url", address::origin).unzip();
     let pair = reader.pair("upstream.cert_file", "upstream.key_file");

@@ -139,7 +139,7 @@ fn a_value_that_is_not_unicode_is_an_error_only_if_it_is_ours() {
     };
     assert!(with("LS_COLORS").is_ok());
     let error = with("BEARER_PROXY_VIA").unwrap_err().to_string();
-    assert!(error.starts_with("via (environment BEARER_PROXY_VIA): is not UTF-8; accepted: "), "{error}");
+    assert!(error.starts_with("via (environment BEARER_PROXY_VIA): invalid value: not UTF-8; expected "), "{error}");
 }
 
 /// Texts that are near to what a key takes.

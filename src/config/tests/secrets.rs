@@ -39,8 +39,8 @@ fn one_secret_in_two_ways_in_the_environment_is_an_error() {
     let errors = Files::new().errors("", &[&CLIENT[..], &[("BEARER_PROXY_OAUTH__CLIENT_SECRET_FILE", "/x")]].concat());
     assert_eq!(
         errors,
-        ["oauth.client_secret (environment BEARER_PROXY_OAUTH__CLIENT_SECRET_FILE): given twice, also by environment \
-          BEARER_PROXY_OAUTH__CLIENT_SECRET; give one of oauth.client_secret and oauth.client_secret_file"],
+        ["oauth.client_secret (environment BEARER_PROXY_OAUTH__CLIENT_SECRET_FILE): set twice, also by environment \
+          BEARER_PROXY_OAUTH__CLIENT_SECRET: set only one of oauth.client_secret and oauth.client_secret_file"],
     );
 }
 

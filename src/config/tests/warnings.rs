@@ -9,16 +9,19 @@ fn a_key_without_use_under_the_grant_or_the_store_warns() {
     for (toml, expected) in [
         (
             "oauth.access_token = 't'",
-            vec!["oauth.access_token (file DIR/x.toml line 1): has no use under the grant `refresh_token`"],
+            vec!["oauth.access_token (file DIR/x.toml line 1): has no effect with the grant `refresh_token`"],
         ),
         (
             "[oauth]\ngrant = 'client_credentials'\nrefresh_token_file = '/none'\n[store]\npath = '/p'",
             vec![
-                "oauth.refresh_token_file (file DIR/x.toml line 3): has no use under the grant `client_credentials`",
-                "store.path (file DIR/x.toml line 5): has no use under the store `memory`",
+                "oauth.refresh_token_file (file DIR/x.toml line 3): has no effect with the grant `client_credentials`",
+                "store.path (file DIR/x.toml line 5): has no effect with the store `memory`",
             ],
         ),
-        ("store.namespace = 'n'", vec!["store.namespace (file DIR/x.toml line 1): has no use under the store `file`"]),
+        (
+            "store.namespace = 'n'",
+            vec!["store.namespace (file DIR/x.toml line 1): has no effect with the store `file`"],
+        ),
         #[cfg(feature = "postgres")]
         ("[store]\nkind = 'postgres'\nurl = 'postgres://p'\nname = 'n'", vec![]),
         ("oauth.refresh_token = 't'", vec![]),
@@ -29,9 +32,10 @@ fn a_key_without_use_under_the_grant_or_the_store_warns() {
 
 #[test]
 fn an_open_door_warns() {
-    let open =
-        ["listen (file DIR/x.toml line 1): whoever reaches this listener can use the grant: set guard.client_keys, \
-                 tls.client_ca_file or guard.hosts"];
+    let open = [
+        "listen (file DIR/x.toml line 1): anyone who reaches this listener can use the grant: set guard.client_keys, \
+                 tls.client_ca_file or guard.hosts",
+    ];
     let digest = "0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789abcdefABCD";
     for (toml, expected) in [
         ("listen = '0.0.0.0:8080'".to_owned(), &open[..]),
@@ -50,10 +54,10 @@ fn an_open_door_warns() {
 #[test]
 fn what_is_valid_and_hardly_meant_warns() {
     for (toml, expected) in [
-        ("guard.hosts = []", "guard.hosts (file DIR/x.toml line 1): an empty list is an unset one"),
+        ("guard.hosts = []", "guard.hosts (file DIR/x.toml line 1): an empty list counts as unset"),
         (
             "refresh.margin = '5s'",
-            "refresh.margin (file DIR/x.toml line 1): is taken as 60s if less, and as 30d if more",
+            "refresh.margin (file DIR/x.toml line 1): the margin is at least 60s and at most 30d",
         ),
         (
             "upstream.replay_budget = '1KiB'",
@@ -75,7 +79,7 @@ fn an_exception_from_the_proxy_that_is_no_host_warns_and_is_not_shown() {
     assert_eq!(
         warnings("", &[proxy, ("no_proxy", "localhost,https://user:canary@a/?key=canary")]),
         [
-            "outbound.proxy (environment no_proxy): has 1 entry that is neither a host, `*`, an address nor a block of addresses, and of no use"
+            "outbound.proxy (environment no_proxy): 1 entry is ignored: expected a host, `*`, an address or a block of addresses"
         ]
     );
     assert!(warnings("", &[("NO_PROXY", "http://a")]).is_empty(), "there is no proxy");
@@ -103,7 +107,7 @@ fn a_secret_that_every_user_may_read_warns_with_its_file_and_mode() {
         ]
         .map(|(key, file)| {
             format!(
-                "{key}: every user of this machine may read DIR/{file} (mode {mode:04o}), which holds a secret: chmod o-r DIR/{file}"
+                "{key}: every user of this machine may read DIR/{file} (mode {mode:04o}), which contains a secret: chmod o-r DIR/{file}"
             )
         })
         .into();
