@@ -1,6 +1,7 @@
-//! Addresses: where to listen, where to connect, and which names a request may ask for.
+//! Addresses: to listen on, to connect to, and the hosts of requests.
 //!
-//! A credential goes to an `https` URL alone, or to this machine: a loopback address can't be read on the wire (RFC 8252 §7.3).
+//! A credential goes only to an `https` URL or to this machine: nobody can read on the wire what is sent to a loopback address (RFC 8252
+//! §7.3).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,7 +15,7 @@ use super::malformed::Malformed;
 use super::no_proxy::NoProxy;
 use crate::secret::Secret;
 
-/// The room for a path in `sockaddr_un`, without the NUL at its end (unix(7)).
+/// Maximum length of a path in `sockaddr_un`, without the final NUL (unix(7)).
 const UNIX_PATH_MAX: usize = 107;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,19 +24,19 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
-/// An HTTP proxy that is asked to `CONNECT` (RFC 9110 §9.3.6).
+/// An HTTP proxy for `CONNECT` (RFC 9110 §9.3.6).
 #[derive(Clone, Debug)]
 pub struct OutboundProxy {
-    /// A name or an address, an IPv6 one without brackets.
+    /// A name or an address. An IPv6 address has no brackets.
     pub host: String,
     pub port: u16,
-    /// `user:password` of the proxy's URL.
+    /// `user:password` from the URL of the proxy.
     pub credentials: Option<Secret>,
-    /// What is reached without it.
+    /// The hosts that are reached directly.
     pub no_proxy: NoProxy,
 }
 
-/// Scheme, host and port: where a credential may go. `https`, or `http` to a loopback address.
+/// Scheme, host and port to which a credential may go: `https`, or `http` to a loopback address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub scheme: Scheme,
@@ -63,7 +64,7 @@ pub(super) fn secure_url(text: &str) -> Result<Url, Malformed> {
     }
 }
 
-/// Splits an upstream's URL into the origin, and the path prefix without a `/` at its end.
+/// Splits the URL of an upstream into the origin and the path prefix, without a trailing `/`.
 pub(super) fn origin(text: &str) -> Result<(Origin, String), Malformed> {
     let url = secure_url(text)?;
     if url.query().is_some() {
@@ -80,7 +81,7 @@ pub(super) fn origin(text: &str) -> Result<(Origin, String), Malformed> {
     Ok((Origin { scheme, authority }, prefix.to_owned()))
 }
 
-/// Where traces go: `http` is allowed, since no credential goes there.
+/// The endpoint for traces. `http` is allowed, because no credential goes there.
 pub(super) fn collector(text: &str) -> Result<Url, Malformed> {
     let url = strict_url(text)?;
     if matches!(url.scheme(), "http" | "https") {
@@ -111,7 +112,7 @@ pub(super) fn outbound_proxy(text: &str) -> Result<Option<OutboundProxy>, Malfor
     Ok(Some(OutboundProxy { host, port, credentials, no_proxy: NoProxy::default() }))
 }
 
-/// A host of a request as `guard` compares it: lower case, no port, an IPv6 address in brackets.
+/// A host in the form that `guard` compares: lower case, no port, an IPv6 address in brackets.
 pub(super) fn host(text: &str) -> Result<String, Malformed> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(bracketed(ip));
@@ -128,7 +129,7 @@ pub(super) fn host(text: &str) -> Result<String, Malformed> {
     }
 }
 
-/// The names of this machine's loopback.
+/// The names of loopback on this machine.
 pub(super) fn loopback_hosts(listen: &[ListenAddress]) -> Vec<String> {
     let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
     for address in listen {
@@ -158,7 +159,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// The URL parser mends what people mistype (`https:host`, `\`, blanks); a place for credentials must not be guessed.
+/// The URL parser repairs typing errors (`https:host`, `\`, blanks). The target of a credential must not be guessed.
 fn parse_url(text: &str) -> Result<Url, Malformed> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let authority = text.split_once("://").is_some_and(|(_, rest)| !rest.starts_with('/'));
@@ -208,7 +209,7 @@ impl ListenAddress {
         }
     }
 
-    /// Whether one socket of each can't be had at once. Port 0 is any free port.
+    /// Whether the two cannot be bound at once. Port 0 is any free port.
     pub(super) fn collides(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(one), Self::Tcp(two)) => {
@@ -264,7 +265,7 @@ impl fmt::Display for Origin {
 // === impl RedirectUri ===
 
 impl RedirectUri {
-    /// Takes any absolute URI without a fragment (RFC 6749 §3.1.2).
+    /// Accepts any absolute URI without a fragment (RFC 6749 §3.1.2).
     pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
         let url = Url::parse(text).map_err(|_| Malformed::from("not an absolute URI"))?;
         if url.fragment().is_some() {
@@ -276,12 +277,12 @@ impl RedirectUri {
         Ok(Self { text: text.to_owned(), url })
     }
 
-    /// As it was registered, and as it must be sent.
+    /// The text that was registered, and that must be sent.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Its parts.
+    /// The parts of the URI.
     pub fn url(&self) -> &Url {
         &self.url
     }

@@ -1,4 +1,4 @@
-//! What is in effect, and where each value came from: for the `config` command, and to tell what a reload changed.
+//! The effective values with their sources, for the command `config`, and to find what a reload has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,11 +12,11 @@ use super::keys::KEYS;
 use super::reader::Reader;
 use super::settings::{Raw, Setting};
 
-/// Every key that has a value, in the order of the key table. Holds no secret.
+/// Every key that has a value, in the order of `KEYS`. Contains no secret.
 #[derive(Clone, Debug)]
 pub struct Effective(Vec<Entry>);
 
-/// One value; of a table of headers or parameters, one of them.
+/// One value, or one entry of a table of headers or parameters.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub key: &'static Key,
@@ -26,18 +26,19 @@ pub struct Entry {
     fingerprint: Fingerprint,
 }
 
-/// Tells a changed value from an unchanged one without keeping it. Not shown: a short secret could be guessed from it.
+/// Distinguishes a changed value from an unchanged one, without the value itself. Not shown, because a short secret could be guessed from
+/// it.
 #[derive(Clone, PartialEq, Eq)]
 struct Fingerprint([u8; 32]);
 
-/// A value as it may be seen.
+/// A value in the form that may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// A number or a boolean, as TOML has it.
+    /// A number or a boolean, in TOML.
     Bare(String),
     Text(String),
     List(Vec<String>),
-    /// Of `X_file`.
+    /// The path in `X_file`.
     SecretFile(PathBuf),
     Masked,
 }
@@ -61,8 +62,8 @@ impl Effective {
         &self.0
     }
 
-    /// The keys whose values differ, each once, in the order of the key table. A value that only moved to another place is
-    /// none; a secret's file is one when its content changed.
+    /// The keys whose values differ, each once, in the order of `KEYS`. A value that only moved to another source has not changed. The file
+    /// of a secret has changed if its content has.
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let index = |effective: &Self| -> BTreeMap<_, _> {
             effective
@@ -115,7 +116,7 @@ fn entries(key: &'static Key, setting: &Setting, reader: &Reader) -> Vec<Entry> 
 fn shown_text(key: &Key, text: &str) -> Shown {
     match key.kind {
         Kind::Boolean | Kind::Count { .. } => Shown::Bare(text.to_owned()),
-        // A proxy's password, or a key in a query.
+        // The text may have a password, or a key in the query.
         Kind::Url(_) if text.contains(['@', '?']) => Shown::Masked,
         _ => Shown::Text(text.to_owned()),
     }
@@ -124,7 +125,7 @@ fn shown_text(key: &Key, text: &str) -> Shown {
 // === impl Fingerprint ===
 
 impl Fingerprint {
-    /// Each part goes in with its length, so that no two lists give the same bytes.
+    /// Each part is hashed with its length, so that different lists have different hashes.
     fn new(parts: &[&[u8]]) -> Self {
         let mut context = Context::new(&SHA256);
         for part in parts {

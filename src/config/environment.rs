@@ -1,4 +1,4 @@
-//! The environment, as it was handed over.
+//! The variables of the process's environment, or of a test's.
 
 use std::ffi::{OsStr, OsString};
 

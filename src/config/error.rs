@@ -1,4 +1,5 @@
-//! What is wrong with a configuration, and where. No text here holds a secret's value: who makes one decides what is echoed.
+//! Errors and warnings of the configuration, with their places. No text contains the value of a secret: the code that creates an error decides
+//! what it shows.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,20 +15,20 @@ pub enum Place {
     Profile(Profile),
     File {
         path: PathBuf,
-        /// From 1.
+        /// The first line is 1.
         line: usize,
     },
-    /// The variable's name.
+    /// The name of the variable.
     Environment(String),
 }
 
-/// One thing that is wrong.
+/// One error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The file that was named; its secrets' files are a [`ConfigError::Rule`].
+    /// The configuration file. An unreadable file of a secret is a [`ConfigError::Rule`].
     #[error("file {path}: cannot be read: {reason}", path = one_line(.path.display()))]
     Unreadable { path: PathBuf, reason: String },
-    /// Without the line's text, which could be a secret's.
+    /// Without the text of the line, which may contain a secret.
     #[error("{place} column {column}: not TOML: {reason}")]
     Syntax { place: Place, column: usize, reason: String },
     #[error("{name} ({place}): unknown key{}", hint(.suggestion))]
@@ -36,17 +37,17 @@ pub enum ConfigError {
     Value { key: String, place: Place, what: String, accepted: String },
     #[error("{key}: missing: {why}; set it in the file, or as {variable}{}", file_form(.variable, *.secret))]
     Missing { key: &'static str, why: &'static str, variable: String, secret: bool },
-    /// A rule between keys, or between a key and the machine. The text holds the mend.
+    /// A violated rule between keys, or between a key and the machine. The text says what to do.
     #[error("{key} ({place}): {what}")]
     Rule { key: String, place: Place, what: String },
 }
 
-/// All that is wrong, a line each.
+/// All errors, one on each line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.0))]
 pub struct Errors(pub Vec<ConfigError>);
 
-/// Something valid that a person should know about.
+/// Something valid that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     pub key: String,
@@ -54,13 +55,13 @@ pub struct Warning {
     pub what: String,
 }
 
-/// A text that stays on its line: a path may hold a line break.
+/// Escapes control characters: a path may contain a line break.
 pub(super) fn one_line(text: impl fmt::Display) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     text.to_string().chars().map(escaped).collect()
 }
 
-/// What to say of a file with secrets that every user of the machine may read. `None`: they may not.
+/// The warning for a file with secrets that every user of the machine may read. `None`: they may not.
 pub(super) fn world_readable(path: &Path) -> Option<String> {
     let mode = mode_if_world_readable(path)?;
     let path = one_line(path.display());
@@ -91,7 +92,7 @@ impl ConfigError {
         Self::Value { key, place, what, accepted }
     }
 
-    /// That a value is empty, where this is an error for the key.
+    /// The error for an empty value, if the key must not be empty.
     pub(super) fn empty(key: &Key, form: Form, place: Place) -> Option<Self> {
         let meaning = key.unset_means?;
         let suffix = if form == Form::File { "_file" } else { "" };
@@ -99,7 +100,7 @@ impl ConfigError {
         Some(Self::Rule { key: format!("{}{suffix}", key.name), place, what })
     }
 
-    /// Whether a value of this key was given, and found wrong.
+    /// Whether it concerns a value of this key.
     pub(super) fn is_about(&self, name: &str) -> bool {
         match self {
             Self::Value { key, .. } | Self::Rule { key, .. } => {

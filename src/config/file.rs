@@ -21,7 +21,7 @@ struct Reading<'a> {
     holds_secret: bool,
 }
 
-/// `None`: nothing in the file can be relied on, as `errors` says.
+/// `None`: the file cannot be used; `errors` has the reason.
 pub(super) fn settings(path: &Path, errors: &mut Vec<ConfigError>, warnings: &mut Vec<Warning>) -> Option<Settings> {
     let text = match files::read_text(path) {
         Ok(text) => text,
@@ -40,7 +40,7 @@ pub(super) fn settings(path: &Path, errors: &mut Vec<ConfigError>, warnings: &mu
     for failure in failures {
         let at = failure.span().map_or(0, |span| span.start);
         let column = reading.before(at).rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
-        // The error's own `Display` shows the line, and with it perhaps a secret.
+        // The `Display` of the error shows the line, which may contain a secret.
         let reason = failure.message().to_owned();
         reading.errors.push(ConfigError::Syntax { place: reading.place(at), column, reason });
     }
@@ -55,7 +55,7 @@ impl Reading<'_> {
             let full =
                 if section.is_empty() { name.get_ref().to_string() } else { format!("{section}.{}", name.get_ref()) };
             let place = self.place(name.span().start);
-            // A quoted name with a dot is one name in TOML, and none of ours.
+            // A quoted name with a dot is one name in TOML, and not a key.
             let plain = !name.get_ref().is_empty() && !name.get_ref().contains('.');
             if plain && keys::find(&full).is_some() {
                 self.key(&full, place, value);
@@ -66,7 +66,7 @@ impl Reading<'_> {
                 }
             } else {
                 match value.get_ref() {
-                    // A slip in a section's name: each key in it is named, with what was meant.
+                    // The section is misspelled: report each key in it, with a suggestion.
                     DeValue::Table(table) if plain && section.is_empty() && !table.is_empty() => {
                         self.section(&full, table)
                     }
@@ -84,7 +84,7 @@ impl Reading<'_> {
         let Some((key, form)) = keys::find(name) else { return };
         match Raw::from_toml(key, form, value.get_ref(), |at| self.place(at)) {
             Ok(Some(raw)) => {
-                // One secret is reason enough, and one warning.
+                // One warning is enough.
                 if key.kind.is_secret() && matches!(raw, Raw::Secret(_) | Raw::Secrets(_)) && !self.holds_secret {
                     self.holds_secret = true;
                     let what = world_readable(self.path);
@@ -95,7 +95,7 @@ impl Reading<'_> {
                 self.errors.extend(outcome.err());
             }
             Ok(None) if key.unset_means.is_some() => self.errors.extend(ConfigError::empty(key, form, place)),
-            // It may have been meant to allow nothing.
+            // The operator may have wanted to allow nothing.
             Ok(None) if value.get_ref().is_array() => {
                 self.warnings.push(Warning {
                     key: name.to_owned(),

@@ -1,9 +1,8 @@
-//! Any file and environment are a configuration that can be printed and read again, or errors that name what is wrong; neither
-//! shows a secret.
+//! Fuzzes the configuration. Any file and environment give either a configuration that can be printed and read again, or errors that name
+//! the cause. Neither shows a secret.
 //!
-//! An input is a file, and after a line `---` the environment, a variable a line. `DIR` stands for a folder with the files
-//! `secret`, `keys`, `empty` and `blank`. `c4n4ry` stands for a secret, wherever the fuzzer puts it: where it stands in the place
-//! of one, it is not to be seen.
+//! An input is a file; after a line `---`, the environment follows, one variable on each line. `DIR` stands for a directory with the files
+//! `secret`, `keys`, `empty` and `blank`. `c4n4ry` stands for a secret. Where a secret is expected, it must not be shown.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, ConfigError, Effective, KEYS, Key, Kind, Loaded, NoProxy, Place, Shown, Sources};
 
 const CANARY: &str = "c4n4ry";
-/// Of the files: these words are in no input.
+/// The contents of the files. No input contains these words.
 const FILES: [(&str, &str); 4] = [
     ("secret", "f1l3-secret\n"),
     ("keys", "ZjFsMy1rZXlmMWwzLWtleWYxbDMta2V5ZjFsMy1rZXk=\n"),
@@ -67,7 +66,7 @@ fn load(folder: &Path, file: &str, variables: &[(&str, &str)]) -> Result<Loaded,
     Config::load(&Sources::new(Some(path), variables.iter().copied()))
 }
 
-/// A fuzzer is not to read the machine's own files, nor to wait for a pipe.
+/// The fuzzer must not read other files of the machine, or wait for a pipe.
 fn names_other_files(file: &str, variables: &[(&str, &str)], folder: &Path) -> bool {
     let is_other = |path: &str| {
         !path.is_empty() && !FILES.iter().any(|(name, _)| folder.join(name).to_str() == Some(path)) && path != "/none"
@@ -84,7 +83,7 @@ fn names_other_files(file: &str, variables: &[(&str, &str)], folder: &Path) -> b
     paths.iter().any(|path| is_other(path))
 }
 
-/// Each key with its section, and each value.
+/// Visits each key, with its section and its value.
 fn walk(table: &DeTable<'_>, section: &str, visit: &mut impl FnMut(&str, &DeValue<'_>)) {
     for (name, value) in table {
         let name =
@@ -96,7 +95,7 @@ fn walk(table: &DeTable<'_>, section: &str, visit: &mut impl FnMut(&str, &DeValu
     }
 }
 
-/// Each error is one line that begins with a key, a name that should be one, or the file.
+/// Each error is one line. It begins with a key, a misspelled key, or the file.
 fn names_what_is_wrong(error: &ConfigError) {
     let line = error.to_string();
     assert!(!line.contains(char::is_control), "{line:?}");
@@ -115,7 +114,7 @@ fn names_what_is_wrong(error: &ConfigError) {
     }
 }
 
-/// What `config` prints is the same configuration, if no secret of it was in the file.
+/// The output of `config` is the same configuration, if the file contained no secret.
 fn is_read_again(folder: &Path, loaded: &Loaded, variables: &[(&str, &str)]) {
     let is_lost = |entry: &super::Entry| entry.shown == Shown::Masked && !matches!(entry.place, Place::Environment(_));
     if loaded.effective.entries().iter().any(is_lost) {
@@ -130,7 +129,7 @@ fn is_read_again(folder: &Path, loaded: &Loaded, variables: &[(&str, &str)]) {
     }
 }
 
-/// Whether the canary stands in a name, or in a value that is no secret.
+/// Whether the canary is in a name, or in a value that is not a secret.
 fn is_public_in_file(file: &str) -> bool {
     let mut public = false;
     if let Ok(table) = DeTable::parse(file) {
@@ -141,7 +140,7 @@ fn is_public_in_file(file: &str) -> bool {
 
 fn is_public(name: &str, value: &DeValue<'_>) -> bool {
     let holds = |value: &DeValue<'_>| texts(value).iter().any(|text| text.contains(CANARY));
-    // The header that is no secret.
+    // This header is not a secret.
     if name.to_ascii_lowercase().ends_with(".headers.tenantregion") {
         return holds(value);
     }
@@ -161,7 +160,7 @@ fn is_public_variable(name: &str, value: &str) -> bool {
         return true;
     }
     if name.eq_ignore_ascii_case("NO_PROXY") {
-        // A word that may be a host is taken for one, however it is spelt.
+        // Every word that may be a host counts as one.
         return format!("{:?}", NoProxy::parse(value)).contains(CANARY);
     }
     if !value.contains(CANARY) {
@@ -175,7 +174,7 @@ fn is_public_variable(name: &str, value: &str) -> bool {
     }
     KEYS.iter().any(|key| match name.strip_prefix(&key.variable()) {
         Some("") if matches!(key.kind, Kind::Headers) => is_public_table(value),
-        // Its names are shown, and its values never.
+        // The names are shown, and the values never.
         Some("") if matches!(key.kind, Kind::Parameters) => names_of(value),
         Some("") => shows(key) && !(matches!(key.kind, Kind::Url(_)) && hides(value)),
         Some("_FILE") => key.kind.is_secret(),
@@ -207,7 +206,7 @@ fn shows(key: &Key) -> bool {
     !matches!(key.kind, Kind::Secret(_) | Kind::Secrets(_) | Kind::Digests(_) | Kind::Headers | Kind::Parameters)
 }
 
-/// Whether a URL may hold a password or a key.
+/// Whether a URL may contain a password or a key.
 fn hides(url: &str) -> bool {
     url.contains(['@', '?'])
 }

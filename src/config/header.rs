@@ -1,10 +1,10 @@
-//! Headers that the configuration sets: on every forwarded request, or on every token call.
+//! Headers from the configuration: for every forwarded request, or for every token call.
 
 use http::header::{self, HeaderName, HeaderValue};
 
 use super::malformed::Malformed;
 
-/// Fields of one connection (RFC 9110 §7.6.1), of the message's framing and target, and the one that the proxy itself makes.
+/// Fields of one connection (RFC 9110 §7.6.1), fields of the framing and the target, and the fields that the proxy itself sets.
 const RESERVED: [HeaderName; 13] = [
     header::AUTHORIZATION,
     header::CONNECTION,
@@ -30,12 +30,12 @@ pub(super) fn name(text: &str) -> Result<HeaderName, Malformed> {
     Ok(name)
 }
 
-/// Whether values of this name are no secrets, whoever set them.
+/// Whether the value of this header is never a secret.
 pub(super) fn is_public(name: &HeaderName) -> bool {
     name == "tenantregion"
 }
 
-/// A field's value, which may be a secret: it is marked so, for `Debug` and for HPACK (RFC 7541 §7.1.3).
+/// A field value that may be a secret. It is marked as sensitive, for `Debug` and for HPACK (RFC 7541 §7.1.3).
 pub(super) fn secret_value(text: &str) -> Result<HeaderValue, Malformed> {
     value(text).map(|mut value| {
         value.set_sensitive(true);
@@ -47,7 +47,7 @@ pub(super) fn value(text: &str) -> Result<HeaderValue, Malformed> {
     if text.trim() != text {
         return Err("the value begins or ends with a blank".into());
     }
-    // Bytes beyond ASCII are of no known meaning in a field (RFC 9110 §5.5).
+    // Bytes beyond ASCII have no defined meaning in a field (RFC 9110 §5.5).
     let value = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii());
     value.ok_or("a character is not allowed in a field value".into())
 }

@@ -46,7 +46,7 @@ pub struct Key {
     pub doc: &'static str,
 }
 
-/// The shape of a key's values. A text describes what no type does, for errors: "accepted: …".
+/// The shape of a key's values. A text describes the accepted values, for errors ("expected …") and for the documentation.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     Boolean,

@@ -1,7 +1,7 @@
-//! From what is given to what the program runs on, or to every error at once.
+//! Loads the configuration, or reports every error at once.
 //!
-//! Loading reads files and nothing else: it binds no port, calls nobody, and has the environment handed to it. So a reload is
-//! the same call again.
+//! Loading only reads files. It binds no port, makes no network call, and gets the environment as an argument. So a reload is the same call
+//! again.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,36 +18,36 @@ use super::settings::{Raw, Settings};
 use super::watched::Watched;
 use super::{file, variables};
 
-/// What a configuration is read from. Without `Debug`: the environment holds secrets.
+/// The sources of a configuration. It has no `Debug`, because the environment contains secrets.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// Of `--config`; else `BEARER_PROXY_CONFIG` names it, else there is none.
+    /// The path in `--config`, otherwise in `BEARER_PROXY_CONFIG`; otherwise there is no file.
     pub file: Option<PathBuf>,
     environment: Vec<(OsString, OsString)>,
 }
 
-/// A valid configuration, and what there is to say about it.
+/// A valid configuration, with its warnings and files.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub config: Config,
-    /// To be logged at a start and a reload, and shown by `check`.
+    /// Logged at a start and at a reload.
     pub warnings: Vec<Warning>,
     pub effective: Effective,
-    /// Every file that was read or is named: when one changes, load again.
+    /// Every file that was read or is named. If one changes, the configuration must be loaded again.
     pub files: Vec<Watched>,
 }
 
-/// What a configuration was read as, valid or not.
+/// The result of a read, valid or not.
 pub struct Read {
     pub loaded: Result<Loaded, Errors>,
-    /// Every file that was read or is named, also one that is missing: when one changes, load again.
+    /// Every file that was read or is named, including missing ones. If one changes, the configuration must be loaded again.
     pub files: Vec<Watched>,
 }
 
 // === impl Sources ===
 
 impl Sources {
-    /// The environment is that of the process (`std::env::vars_os()`), or a test's.
+    /// The environment of the process (`std::env::vars_os()`), or of a test.
     pub fn new<K: Into<OsString>, V: Into<OsString>>(
         file: Option<PathBuf>,
         environment: impl IntoIterator<Item = (K, V)>,
@@ -60,12 +60,12 @@ impl Sources {
 
 impl Config {
     /// # Errors
-    /// All that is wrong. No text of it holds a secret.
+    /// Everything that is wrong. No text contains a secret.
     pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
         Self::read(sources).loaded
     }
 
-    /// The same, with the files to watch if it is invalid: one that is missing may appear.
+    /// The same, with the files to watch even if it is invalid: a missing file may appear.
     pub fn read(sources: &Sources) -> Read {
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
@@ -85,7 +85,7 @@ impl Config {
         settings.merge(profile_defaults(profile.unwrap_or_default()));
         settings.merge(given);
 
-        // Under a profile that is not known, what is missing is not known either.
+        // With an unknown profile, it is unknown which keys are missing.
         let mut reader = Reader::new(KEYS, settings, incomplete || profile.is_none(), errors);
         reader.choice("profile", Profile::from_name);
         reader.warnings = warnings;
@@ -103,7 +103,7 @@ impl Config {
     }
 }
 
-/// `None`: named, but not one of ours.
+/// `None`: the profile is unknown.
 fn profile(given: &Settings) -> Option<Profile> {
     match given.get("profile").map(|setting| &setting.raw) {
         None => Some(Profile::default()),
@@ -130,7 +130,7 @@ fn profile_defaults(profile: Profile) -> Settings {
     settings
 }
 
-/// Tests hold that every row of our own tables has the shape of its key.
+/// Tests check that each default has the shape of its key.
 fn put(settings: &mut Settings, name: &str, text: &str, place: Place) {
     if let Some((key, Form::Value)) = keys::find(name)
         && let Ok(Some(raw)) = Raw::from_text(key, Form::Value, text, &place)

@@ -1,7 +1,7 @@
 //! `NO_PROXY`: the hosts that are reached without the outbound proxy.
 //!
-//! There is no standard for the list. This takes what curl and Go take between them: `*`; a name with all its subdomains, with or
-//! without a dot before it; an address, or a block of them; each with an optional port.
+//! There is no standard for the list. This parser accepts what curl and Go accept: `*`; a name with all its subdomains, with or without a
+//! leading dot; an address, or a block of addresses. Each may have a port.
 
 use std::net::IpAddr;
 
@@ -22,9 +22,9 @@ struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hosts {
     All,
-    /// A name and those below it, spelt as a URL's host is: in lower case, and in ASCII (RFC 5890).
+    /// A name and its subdomains, spelled like the host of a URL: in lower case, and in ASCII (RFC 5890).
     Domain(String),
-    /// The addresses that have the first `bits` in common with `base`, no more than it has.
+    /// The addresses that share the first `bits` of `base`. `bits` is at most its width.
     Block {
         base: IpAddr,
         bits: u32,
@@ -34,8 +34,8 @@ enum Hosts {
 // === impl NoProxy ===
 
 impl NoProxy {
-    /// Reads a list with commas or blanks between its entries. Beside it, how many of them are no hosts: they are left out. They
-    /// must not be shown, for what was meant to be something else may be a secret.
+    /// Reads a list with commas or blanks between its entries. Also returns the number of ignored entries. They must not be shown, because a
+    /// misplaced value may be a secret.
     pub fn parse(text: &str) -> (Self, usize) {
         let mut unknown = 0;
         let items = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|item| !item.is_empty());
@@ -47,7 +47,7 @@ impl NoProxy {
         (Self(entries.collect()), unknown)
     }
 
-    /// Whether a host is one of these: a name or an address, as it stands in an authority.
+    /// Whether the list covers a host: a name or an address, as written in an authority.
     pub fn covers(&self, host: &str, port: u16) -> bool {
         let ip = ip_literal(host);
         let has_port = |entry: &&Entry| entry.port.is_none_or(|wanted| wanted == port);
@@ -81,12 +81,12 @@ impl Hosts {
         if let Some(base) = ip_literal(text) {
             return Some(Self::Block { base, bits: width(base) });
         }
-        // `*.internal` is what others write for `.internal`.
+        // Some programs write `*.internal` for `.internal`.
         let name = text.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(text);
         match Host::parse(name.trim_start_matches('.').trim_end_matches('.')) {
-            // A URL's host may hold more (`'`, `*`), but no such name is looked up.
+            // The host of a URL may have other characters (`'`, `*`), but no such name exists in DNS.
             Ok(Host::Domain(name)) if name.bytes().all(is_of_a_name) => {
-                // IDNA has dots of other scripts.
+                // IDNA also has dots of other scripts.
                 Some(Self::Domain(name.trim_end_matches('.').to_owned()))
             }
             _ => None,

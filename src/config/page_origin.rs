@@ -2,20 +2,20 @@
 
 use super::malformed::Malformed;
 
-/// Scheme, host and port; the port of a known scheme is filled in. In lower case.
+/// Scheme, host and port, in lower case. A known scheme has its default port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageOrigin {
     pub scheme: String,
     /// An IPv6 address has its brackets.
     pub host: String,
-    /// `None`: the scheme has no default port (an extension's, for example).
+    /// `None`: the scheme has no default port (for example the scheme of a browser extension).
     pub port: Option<u16>,
 }
 
 // === impl PageOrigin ===
 
 impl PageOrigin {
-    /// Reads `scheme://host`, with or without a port. `None` for `null`, for a path, and for everything else.
+    /// Reads `scheme://host`, with or without a port. `None` for anything else, such as `null`, or a path.
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -36,7 +36,7 @@ impl PageOrigin {
         Some(Self { scheme, host: host.to_ascii_lowercase(), port })
     }
 
-    /// As the configuration has it.
+    /// Reads a value of the configuration.
     pub(super) fn read(text: &str) -> Result<Self, Malformed> {
         match text {
             "*" => Err("this would admit every page, so name the origins".into()),
@@ -45,9 +45,9 @@ impl PageOrigin {
         }
     }
 
-    /// Whether a browser would take `host`, the value of `Host` or `:authority`, for this origin's own server.
+    /// Whether a browser considers `host`, the value of `Host` or `:authority`, the server of this origin.
     ///
-    /// The scheme is not compared: TLS may end in front of this gateway. The default port is therefore that of the page's scheme.
+    /// The scheme is not compared, because TLS may end before this gateway. So the default port is that of the page's scheme.
     pub fn is_served_by(&self, host: &str) -> bool {
         let (Some(default), Some((host, port))) = (default_port(&self.scheme), split_port(host)) else { return false };
         self.host.eq_ignore_ascii_case(host) && self.port == Some(port.unwrap_or(default))
@@ -62,14 +62,14 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// `None`: what follows the host is no port. An empty port is the default one.
+/// `None`: the text after the host is not a port. An empty port is the default one.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => {
             let (host, port) = (&authority[..colon], &authority[colon + 1..]);
             match port {
                 "" => Some((host, None)),
-                // `parse` takes a sign.
+                // `parse` accepts a sign.
                 _ if port.bytes().all(|byte| byte.is_ascii_digit()) => Some((host, Some(port.parse().ok()?))),
                 _ => None,
             }

@@ -2,8 +2,8 @@
 
 use super::malformed::Malformed;
 
-/// The parameters that the proxy sets itself, or that only a response has. A second one with such a name would make a
-/// request that servers read differently (RFC 6749 §3.2: a parameter must not be included more than once).
+/// The parameters that the proxy sets itself, or that only a response has. Servers would disagree about a request with a second parameter of
+/// such a name (RFC 6749 §3.2: a parameter must not be included more than once).
 const RESERVED: [&str; 20] = [
     "access_token",
     "client_id",

@@ -1,13 +1,13 @@
-//! Path patterns, and the two kinds of rule that are made of them: what clients may ask for, and what counts as a refusal.
+//! Path patterns, and the two kinds of rules with patterns: requests that clients may send, and responses that count as a refusal.
 //!
-//! A pattern is matched segment by segment: of an allow-list on the path as everybody reads it, percent-decoded, so that each
-//! spelling of a segment is the same to a rule; of a refusal on the path of `Location` as it stands.
+//! A pattern is matched segment by segment. A rule of the allow-list is matched against the percent-decoded path, so that every spelling of a
+//! segment is equal. A rule of refusals is matched against the path of `Location` as it was sent.
 
 use http::{Method, StatusCode};
 
 use super::plain_path::plain_path;
 
-/// A path pattern: `*` is one segment, `**` any number of segments, none included.
+/// A path pattern: `*` matches one segment, `**` any number of segments, including none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern(pub Vec<PatternSegment>);
 
@@ -28,17 +28,17 @@ pub struct AllowRule {
     pub path: PathPattern,
 }
 
-/// One way in which the upstream says that it refuses the token.
+/// A response by which the upstream refuses the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalPattern {
     pub status: StatusCode,
     pub sign: RefusalSign,
 }
 
-/// What else a response must have to be a refusal.
+/// What a response needs, besides the status, to be a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefusalSign {
-    /// The status says it.
+    /// The status alone.
     Status,
     /// The path of `Location` matches.
     Location(PathPattern),
@@ -77,7 +77,7 @@ pub enum PatternError {
 
 impl PathPattern {
     /// # Errors
-    /// The text is no pattern, or one that can match nothing.
+    /// The text is not a pattern, or matches nothing.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let rest = match text.strip_prefix('/') {
             Some(rest) => rest,
@@ -93,7 +93,7 @@ impl PathPattern {
             segments.push(match segment {
                 "*" => PatternSegment::One,
                 "**" => PatternSegment::Any,
-                // The path `/a/` ends with an empty segment, and `/` is nothing else.
+                // The path `/a/` ends with an empty segment, and `/` consists of one.
                 "" if texts.peek().is_none() => PatternSegment::Literal(String::new()),
                 "" | "." | ".." => return Err(PatternError::Segment),
                 _ if segment.contains('*') => return Err(PatternError::Star),
@@ -103,7 +103,7 @@ impl PathPattern {
         Ok(Self(segments))
     }
 
-    /// With its segments as [`plain`] makes a path's.
+    /// Decodes the segments as [`plain_path`] decodes a path.
     fn plain(mut self) -> Result<Self, PatternError> {
         for segment in &mut self.0 {
             if let PatternSegment::Literal(text) = segment {
@@ -116,12 +116,12 @@ impl PathPattern {
 
     /// Whether the pattern covers the whole of `path`, which has neither query nor fragment.
     ///
-    /// On a mismatch only the last `**` met is widened: one before it could gain nothing that the last cannot. So the work is at
-    /// most the pattern's length times the path's, whatever either holds.
+    /// On a mismatch, only the last `**` is widened: an earlier one could match nothing more. So the work is at most the length of the pattern
+    /// times the length of the path.
     pub fn matches(&self, path: &str) -> bool {
         let mut rest = path.strip_prefix('/').unwrap_or(path).split('/');
         let mut at = 0;
-        // Past the last `**`, and the part of the path from which it has not yet taken.
+        // The position after the last `**`, and the rest of the path that it has not yet matched.
         let mut widen = None;
         loop {
             let wanted = self.0.get(at);
@@ -167,7 +167,7 @@ impl AllowRule {
     /// Reads `METHOD /path/pattern`.
     ///
     /// # Errors
-    /// The text is no such rule.
+    /// The text is not a rule.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let (method, path) = text.split_once(char::is_whitespace).ok_or(PatternError::Rule)?;
         let path = path.trim_start();
@@ -189,7 +189,7 @@ impl RefusalPattern {
     /// Reads `401`, `302 **/login` or `403 invalid_token`.
     ///
     /// # Errors
-    /// The text is no such rule.
+    /// The text is not a rule.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let (status, sign) = match text.split_once(char::is_whitespace) {
             Some((status, sign)) => (status, Some(sign.trim_start())),
@@ -210,7 +210,7 @@ impl RefusalPattern {
     }
 }
 
-/// All registered errors are of these characters (RFC 6750 §6.2).
+/// All registered errors consist of these characters (RFC 6750 §6.2).
 fn is_error_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }

@@ -1,17 +1,17 @@
-//! Durations, sizes, counts and margins as people write them: one number and one unit, nothing guessed.
+//! Durations, sizes, counts and margins: one number and one unit. Nothing is guessed.
 
 use std::time::Duration;
 
 use super::malformed::Malformed;
 
-/// Of one unit, from small to large.
+/// Units and their factors, from small to large.
 const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZES: [(&str, u64); 4] = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
-/// How long before its expiry a token is refreshed.
+/// How long before the expiry of a token its refresh starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Margin {
-    /// Of the lifetime: 0.0 to 1.0.
+    /// Fraction of the lifetime, from 0.0 to 1.0.
     Share(f64),
     Fixed(Duration),
 }
@@ -22,7 +22,7 @@ pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Durat
     within(duration, min, max)
 }
 
-/// Of a command's argument.
+/// Reads the argument of a command.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     duration(text, Duration::ZERO, Duration::from_secs(365 * 86_400))
         .map_err(|malformed| format!("invalid duration `{text}`: {malformed}"))
@@ -45,8 +45,7 @@ pub(super) fn flag(text: &str) -> Result<bool, Malformed> {
     }
 }
 
-/// A share of the lifetime, or a duration. What is over the bounds of the margin is clamped where it is used, since those also
-/// bind a share.
+/// A percentage of the lifetime, or a duration. The code that uses the margin clamps it to its bounds, which also apply to a percentage.
 pub(super) fn margin(text: &str) -> Result<Margin, Malformed> {
     let Some(percent) = text.strip_suffix('%') else {
         return duration(text, Duration::from_secs(1), Duration::from_secs(365 * 86_400)).map(Margin::Fixed);
@@ -59,7 +58,7 @@ pub(super) fn margin(text: &str) -> Result<Margin, Malformed> {
     }
 }
 
-/// In the largest unit that needs no fraction.
+/// In the largest unit that gives a whole number.
 pub(super) fn duration_text(duration: Duration) -> String {
     text(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &DURATIONS, "0s")
 }

@@ -1,5 +1,5 @@
-//! Takes the merged settings key by key and makes values of them. What is wrong is noted, with key and place, and reading goes
-//! on: so all errors come at once.
+//! Parses the merged settings key by key. An error is noted with key and place, and reading continues, so that all errors are reported at
+//! once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ use crate::secret::Secret;
 
 mod secret;
 
-/// The settings on their way to a [`Config`](super::Config). A getter's `None` is an unset value, or a wrong one that is noted.
+/// The settings while they are parsed. A method returns `None` for an unset value, or for a wrong one that it has noted.
 pub(super) struct Reader {
     keys: &'static [Key],
     settings: Settings,
-    /// A layer is missing, so that an unset key may only be unread.
+    /// A layer could not be read, so that an unset key may be set there.
     incomplete: bool,
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<Warning>,
-    /// What the configuration was read from or names, to be watched for changes.
+    /// The files of the configuration and the files that it names, to watch for changes.
     pub files: Vec<Watched>,
-    /// What the secrets' files held, by key.
+    /// The contents of the files of secrets, by key.
     contents: BTreeMap<&'static str, Secret>,
 }
 
@@ -71,12 +71,12 @@ impl Reader {
         self.contents.get(key)
     }
 
-    /// Whether somebody gave it, be it wrong: a value of the wrong shape is not to be called missing too.
+    /// Whether the key was set, even to a wrong value: it must not be reported as missing too.
     pub(super) fn is_set(&self, key: &str) -> bool {
         self.settings.get(key).is_some() || self.errors.iter().any(|error| error.is_about(key))
     }
 
-    /// The text of a key, not yet understood.
+    /// The unparsed text of a key.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         match &self.settings.get(key)?.raw {
             Raw::Text(text) => Some(text),
@@ -144,14 +144,14 @@ impl Reader {
         self.parse(name, |text| chosen(text).ok_or(Malformed::INVALID))
     }
 
-    /// A file that somebody else will read.
+    /// A file that another part of the program reads.
     pub(super) fn file(&mut self, name: &'static str) -> Option<PathBuf> {
         let path = PathBuf::from(self.text(name)?);
         self.files.push(Watched::new(path.clone()));
         Some(path)
     }
 
-    /// Two keys that are of use only together: a certificate and its private key.
+    /// Two keys that have an effect only together: a certificate and its private key.
     pub(super) fn pair(&mut self, one: &'static str, two: &'static str) -> Option<(PathBuf, PathBuf)> {
         match (self.file(one), self.file(two)) {
             (Some(one), Some(two_file)) => {
@@ -165,7 +165,7 @@ impl Reader {
         None
     }
 
-    /// Every item is looked at, so that all that are wrong are named.
+    /// Parses every item, so that every wrong one is reported.
     pub(super) fn list<T>(
         &mut self,
         name: &'static str,
@@ -245,7 +245,7 @@ impl Reader {
         all_well.then_some(parameters)
     }
 
-    /// Fills in what depends on other keys or on the machine.
+    /// Sets a default that depends on other keys or on the machine.
     pub(super) fn preset(&mut self, name: &'static str, place: Place, raw: Raw) {
         if !self.is_set(name) {
             let key = self.key(name);
@@ -253,7 +253,7 @@ impl Reader {
         }
     }
 
-    /// Gives one header from `from` to `to`, unless `to` has its own.
+    /// Copies one header from `from` to `to`, unless `to` has its own. Returns whether `from` has it.
     pub(super) fn copy_header(
         &mut self,
         header: &'static str,
@@ -276,7 +276,7 @@ impl Reader {
         true
     }
 
-    /// Notes that a key must be set. Not where a layer could not be read: it may be there.
+    /// Notes that a key must be set, unless a layer could not be read: it may be set there.
     pub(super) fn missing(&mut self, name: &'static str, why: &'static str) {
         if !self.incomplete && !self.errors.iter().any(|error| error.is_about(name)) {
             let key = self.key(name);
@@ -285,7 +285,7 @@ impl Reader {
         }
     }
 
-    /// Notes that a key's value goes against a rule. The text holds the mend.
+    /// Notes that a value violates a rule. The text says what to do.
     pub(super) fn reject(&mut self, name: &'static str, what: impl Into<String>) {
         let (key, place) = self.spot(name);
         self.errors.push(ConfigError::Rule { key, place, what: what.into() });
@@ -296,19 +296,19 @@ impl Reader {
         self.warn_at(key, place, what);
     }
 
-    /// A secret's file is for its owner, and perhaps for a group.
+    /// The file of a secret is for its owner, and perhaps for a group.
     pub(super) fn warn_if_world_readable(&mut self, name: &'static str, path: &Path) {
         if let Some(what) = world_readable(path) {
             self.warn(name, what);
         }
     }
 
-    /// Of what a key takes from another place than its own.
+    /// Warns of a value that a key takes from another place.
     pub(super) fn warn_at(&mut self, key: impl Into<String>, place: Place, what: impl Into<String>) {
         self.warnings.push(Warning { key: key.into(), place, what: what.into() });
     }
 
-    /// The key as it was given, and where.
+    /// The key as it was written, and its place.
     fn spot(&self, name: &'static str) -> (String, Place) {
         match self.settings.get(name) {
             Some(Setting { place, raw: Raw::SecretFile(_) }) => (format!("{name}_file"), place.clone()),

@@ -1,16 +1,16 @@
 //! The variables that Kubernetes injects into a pod for each Service of its namespace.
 //!
-//! A Service `bearer-proxy-admin` adds `BEARER_PROXY_ADMIN_SERVICE_HOST` and more, which look like keys of this program. They must
-//! not stop it, but a misspelled key must. So both the name and the value must have the injected form.
+//! A Service `bearer-proxy-admin` adds `BEARER_PROXY_ADMIN_SERVICE_HOST` and other variables, which look like keys of this program. They
+//! must not stop it, but a misspelled key must. So both the name and the value must have the injected form.
 //! <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
 
 use std::net::IpAddr;
 
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
-/// Whether Kubernetes injects such a variable. `name`: what follows `BEARER_PROXY_`.
+/// Whether Kubernetes injects such a variable. `name` is the part after `BEARER_PROXY_`.
 pub(super) fn is_service_link(name: &str, value: &str) -> bool {
-    // A Service `bearer-proxy` itself has no word of its own in front.
+    // The variables of a Service `bearer-proxy` have no further prefix.
     let marked = |mark: &str| {
         let at = if name.starts_with(mark) { Some(0) } else { name.find(&format!("_{mark}")).map(|at| at + 1) };
         at.and_then(|at| name.get(at + mark.len()..))
@@ -19,7 +19,7 @@ pub(super) fn is_service_link(name: &str, value: &str) -> bool {
         return is_address(value);
     }
     if let Some(rest) = marked("SERVICE_PORT") {
-        // With the name of the port, if it has one.
+        // The name of the port may follow.
         return (rest.is_empty() || rest.starts_with('_')) && is_port(value);
     }
     match marked("PORT") {

@@ -1,4 +1,4 @@
-//! What the layers hold before it is understood: for each key, text of the right shape, and the place where it was given.
+//! The values of the layers before they are parsed: for each key, text of the right shape, and its place.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::error::{ConfigError, Place};
 use super::key::{Form, Key, Kind};
 use crate::secret::Secret;
 
-/// One layer, or several merged. Holds no empty value: that is an unset one, or an error ([`Key::unset_means`]).
+/// One layer, or several merged ones. An empty value is unset or an error ([`Key::unset_means`]), unless the key allows it.
 #[derive(Default)]
 pub(super) struct Settings(BTreeMap<&'static str, Setting>);
 
@@ -24,7 +24,7 @@ pub(super) struct Setting {
 pub(super) enum Raw {
     Text(String),
     List(Vec<String>),
-    /// Also parameters: a name and a value each.
+    /// Also parameters: each is a name and a value.
     Headers(Vec<Header>),
     Secret(Secret),
     Secrets(Vec<Secret>),
@@ -53,7 +53,7 @@ impl Settings {
         self.0.insert(key.name, Setting { place, raw });
     }
 
-    /// Sets what one place of one layer says. One secret in two ways is an error there: which one is meant can't be known.
+    /// Sets a value of one layer. To set one secret in two ways is an error, because the intended one is unknown.
     pub(super) fn set_once(&mut self, key: &'static Key, place: Place, raw: Raw) -> Result<(), ConfigError> {
         match self.0.get(key.name) {
             Some(other) if key.kind.is_secret() => Err(ConfigError::Rule {
@@ -68,7 +68,7 @@ impl Settings {
         }
     }
 
-    /// Puts a higher layer over this one. Headers merge by name.
+    /// Merges a layer with higher precedence. Headers are merged by name.
     pub(super) fn merge(&mut self, higher: Self) {
         for (name, setting) in higher.0 {
             let merged = match (self.0.remove(name), setting) {
@@ -89,7 +89,7 @@ impl Settings {
 // === impl Raw ===
 
 impl Raw {
-    /// As a variable or the key table has it: lists by commas, tables as inline TOML. `None`: empty.
+    /// Reads a variable or a default: lists are comma-separated, tables are inline TOML. `None`: empty.
     pub(super) fn from_text(key: &Key, form: Form, text: &str, place: &Place) -> Result<Option<Self>, WrongShape> {
         if text.is_empty() && !key.may_be_empty {
             return Ok(None);
@@ -102,7 +102,7 @@ impl Raw {
                 Self::list(text.split(',').map(|item| item.trim().to_owned()))
             }
             (Kind::Headers | Kind::Parameters, _) => {
-                // The parser's message has no place for the text.
+                // The message of the parser does not contain the text.
                 let table = DeValue::parse(text)
                     .map_err(|error| WrongShape(format!("not inline TOML ({})", error.message())))?;
                 Self::headers(table.get_ref(), |_| place.clone())?
@@ -111,14 +111,14 @@ impl Raw {
         })
     }
 
-    /// As a file has it. `place` is asked for the place of a span. `None`: empty.
+    /// Reads a value of a file. `place` returns the place of a span. `None`: empty.
     pub(super) fn from_toml(
         key: &Key,
         form: Form,
         value: &DeValue<'_>,
         place: impl Fn(usize) -> Place,
     ) -> Result<Option<Self>, WrongShape> {
-        // An empty text is an unset value whatever the key's shape.
+        // An empty text is an unset value for every shape of key.
         if value.as_str() == Some("") && !key.may_be_empty {
             return Ok(None);
         }
@@ -148,7 +148,7 @@ impl Raw {
         })
     }
 
-    /// A list of secrets as text: one a line, or by commas.
+    /// A list of secrets as text: one on each line, or comma-separated.
     pub(super) fn secrets(text: &str) -> Option<Self> {
         let items = text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
         let secrets: Vec<_> = items.map(Secret::new).collect();
@@ -187,7 +187,7 @@ impl Header {
     }
 }
 
-/// A name from outside, fit for a line of text.
+/// An untrusted name, escaped for one line of text.
 pub(super) fn shown_name(name: &str) -> String {
     let mut shown: String = name.chars().take(80).flat_map(char::escape_debug).collect();
     if name.chars().nth(80).is_some() {
@@ -200,7 +200,7 @@ fn text(value: &DeValue<'_>) -> Result<String, WrongShape> {
     value.as_str().map(str::to_owned).ok_or_else(|| wrong(value))
 }
 
-/// The items of a list of texts; a status is a text too.
+/// The items of a list of texts. A status is a text too.
 fn texts(items: &DeArray<'_>) -> Result<Vec<String>, WrongShape> {
     items
         .iter()
@@ -210,7 +210,7 @@ fn texts(items: &DeArray<'_>) -> Result<Vec<String>, WrongShape> {
         .map_err(|WrongShape(what)| WrongShape(format!("in an item, {what}")))
 }
 
-/// In decimal, whatever the notation.
+/// In decimal, for every notation.
 fn integer(value: &DeValue<'_>) -> Result<String, WrongShape> {
     let DeValue::Integer(integer) = value else { return Err(wrong(value)) };
     u64::from_str_radix(integer.as_str(), integer.radix())

@@ -1,4 +1,4 @@
-//! The layer of the environment: `BEARER_PROXY_` and the key in capitals, `__` between section and key.
+//! The layer of the environment: `BEARER_PROXY_` and the key in upper case, with `__` between section and key.
 
 use std::ffi::OsStr;
 
@@ -12,7 +12,7 @@ use super::settings::{Raw, Settings, WrongShape, shown_name};
 pub(super) fn settings(environment: &Environment, errors: &mut Vec<ConfigError>) -> Settings {
     let mut settings = Settings::default();
     for (name, value) in environment.iter() {
-        // What is not Unicode is no name of ours, and `get` finds the last of a name.
+        // A name that is not Unicode is not a key. `get` finds the last value of a name.
         let Some(name) = name.to_str().filter(|name| is_ours(name, value)) else { continue };
         let place = Place::Environment(shown_name(name));
         let Some((key, form)) = keys::find_variable(name) else {
@@ -44,7 +44,7 @@ fn is_ours(name: &str, value: &OsStr) -> bool {
 }
 
 fn unknown(name: &str, place: Place) -> ConfigError {
-    // A service such as `bearer-proxy-admin` looks like a key of ours.
+    // The variables of a Service `bearer-proxy-admin` look like keys.
     let injected = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|part| name.contains(part));
     let links = || injected.then(|| "if Kubernetes injects it, set enableServiceLinks: false in the pod".to_owned());
     let suggestion = keys::nearest_variable(name).or_else(links);

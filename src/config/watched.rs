@@ -1,7 +1,7 @@
-//! A file of the configuration, and how it looked before it was read.
+//! A file of the configuration, with its metadata before it was read.
 //!
-//! The look comes first: a change between it and the read, or after the read, is then seen by the next look. A file that does not
-//! exist yet is watched too.
+//! The metadata comes first. So the next check detects a change between it and the read, or after the read. A file that does not exist yet
+//! is watched too.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,20 +12,20 @@ pub struct Watched {
     seen: Option<Seen>,
 }
 
-/// What a look at a file finds; links are followed.
+/// The metadata of a file. Links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     file: (u64, u64),
     size: u64,
     modified: Option<SystemTime>,
-    /// Also changes where somebody sets the time of modification back.
+    /// Also changes if the time of modification is set back.
     changed: (i64, i64),
 }
 
 // === impl Watched ===
 
 impl Watched {
-    /// To be called before the file is read.
+    /// Must be called before the file is read.
     pub fn new(path: PathBuf) -> Self {
         let seen = look(&path);
         Self { path, seen }
@@ -35,7 +35,7 @@ impl Watched {
         &self.path
     }
 
-    /// Whether the file looks different from the last time.
+    /// Whether the file has changed since the last call.
     pub fn has_changed(&mut self) -> bool {
         let now = look(&self.path);
         let changed = now != self.seen;

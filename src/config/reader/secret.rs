@@ -1,4 +1,4 @@
-//! Secrets, given in place or by a file.
+//! Secrets, given in place or in a file.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::secret::Secret;
 // === impl Reader ===
 
 impl Reader {
-    /// A secret's text, wherever it was given. A secret that has no use is not read, and its file neither.
+    /// The text of a secret, from its place or its file. A secret that has no effect is not read.
     pub(in crate::config) fn secret(
         &mut self,
         name: &'static str,
@@ -56,7 +56,7 @@ impl Reader {
         if self.no_use(self.key(name)).is_some() { Some(None) } else { self.if_set(name, read) }
     }
 
-    /// A secret that is read again later, if it is in a file. It must be readable now, too.
+    /// A secret whose file is read again later. It must be readable now, too.
     fn secret_source(
         &mut self,
         name: &'static str,
@@ -91,7 +91,7 @@ impl Reader {
         parsed.into_iter().collect()
     }
 
-    /// One newline at the end is not a part of the secret: editors and `echo` add it.
+    /// One trailing newline is not part of the secret: editors and `echo` add it.
     fn content_of(&mut self, name: &'static str, path: PathBuf) -> Option<Secret> {
         self.files.push(Watched::new(path.clone()));
         let shown = one_line(path.display());

@@ -20,7 +20,7 @@ use crate::secret::Secret;
 use super::{bearer, plain, printable};
 
 section! {
-    /// Every key of the section is read under every grant, since a wrong value is an error even if it has no use.
+    /// Every key of the section is read under every grant, because a wrong value is an error even if it has no effect.
     pub(super) struct OauthKeys in "oauth." {
         /// Grant type.
         grant: Grant = choice(Grant::NAMES).default("refresh_token").restart();
