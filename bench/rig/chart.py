@@ -1,4 +1,4 @@
-"""Line charts in SVG, side by side: enough for figures over a growing thing, and readable on a light and a dark page."""
+"""Draws line charts in SVG, side by side, readable on a light and a dark page."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ STYLE = """text { font: 11px sans-serif; fill: #57606a } .title { font-weight: b
 
 @dataclass
 class Panel:
-    """`series`: {name: [y, ...]}, one y for each label of `ticks`. y is logarithmic; x has its labels at even steps."""
+    """`series` is {name: [y, ...]}, with one y for each label of `ticks`. y is logarithmic; the labels of x have equal steps."""
 
     title: str
     x: str

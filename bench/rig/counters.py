@@ -1,4 +1,4 @@
-"""Instructions a request: they repeat to about a hundredth where seconds do not."""
+"""Counts instructions per request. They repeat to about one in a hundred; CPU time does not."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from .process import PROXY_CPU, Rig
 
 
 def perf_counts():
-    """Whether this machine counts instructions; many virtual ones do not."""
+    """Whether this machine counts instructions. Many virtual machines do not."""
     if not shutil.which("perf"):
         return False
     out = subprocess.run(["perf", "stat", "-x,", "-e", "instructions:u", "true"], capture_output=True, text=True).stderr
@@ -18,12 +18,12 @@ def perf_counts():
 
 
 def instrument():
-    """What instructions can be told by here: `perf` counts them, `callgrind` simulates them; or None."""
+    """The instrument of this machine: `perf` counts instructions, `callgrind` simulates them, or None."""
     return "perf" if perf_counts() else "callgrind" if shutil.which("valgrind") else None
 
 
 def instructions(rig: Rig, running, run) -> float:
-    """In user space, while `run(wrapper)` runs wrk in perf's custody."""
+    """Counts in user space, while `run(wrapper)` runs wrk under perf."""
     out = rig.folder / "perf.csv"
     wrapper = ["perf", "stat", "-x,", "-o", out, "-e", "instructions:u", "-p", running.process.pid]
     requests = run(wrapper).requests
@@ -32,7 +32,7 @@ def instructions(rig: Rig, running, run) -> float:
 
 
 def callgrind(rig: Rig, setup, path, connections, post=0, requests=2000) -> float:
-    """In user space, by simulation: the difference of two runs, divided by the difference of their requests.
+    """Simulates in user space: the difference of two runs, divided by the difference of their requests.
 
     So the start is left out, and no counter of the machine is needed. The simulated processor has no AVX-512, with which
     ciphers are quicker: hold the figure against another of the same kind only.

@@ -1,4 +1,4 @@
-"""The load: wrk as fast as it goes, hey at a fixed rate or for a fixed count, and connections that do nothing."""
+"""The load: wrk at full speed, hey at a fixed rate or with a fixed count, and idle connections."""
 
 import re
 import socket
@@ -29,7 +29,7 @@ class Cost:
 
 
 def wrk(rig: Rig, port, path, connections, seconds, post=0, cpus=LOAD_CPU, wrapper=()) -> Load:
-    """`post`: bytes of a request body. `wrapper`: a command that runs wrk, perf for one."""
+    """Runs wrk. `post` is the size of the request body in bytes. `wrapper` is a command that runs wrk, such as perf."""
     script = []
     if post:
         text = f'wrk.method = "POST"\nwrk.body = string.rep("p", {post})\nwrk.headers["Content-Type"] = "application/json"\n'
@@ -64,19 +64,19 @@ def paced(port, path, rate, connections, seconds) -> dict:
 
 
 def counted(port, path, requests, connections, body=None) -> Load:
-    """Exactly so many requests. `body`: a file to send with each."""
+    """Sends exactly this many requests, each with the content of the file `body`."""
     send = ["-m", "POST", "-D", str(body)] if body else []
     command = ["hey", "-cpus", "1", "-n", str(requests), "-c", str(connections), "-t", "60", *send]
     out = output([*command, f"http://127.0.0.1:{port}/{path}"])
     answered = sum(map(int, re.findall(r"\[200\]\s+(\d+) responses", out)))
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    # hey makes the same number of requests on each connection, and so may leave out a few.
+    # hey sends the same number of requests on each connection, and therefore may send a few less.
     made = requests // connections * connections
     return Load(answered, float(rate.group(1)) if rate else 0.0, made - answered, None, None)
 
 
 def cost(process: Process, load) -> Cost:
-    """Runs a load, and divides what the process spent meanwhile by its requests."""
+    """Runs a load, and divides the CPU time of the process by the requests."""
     before = process.cpu_seconds()
     result = load()
     return Cost((process.cpu_seconds() - before) / max(result.requests, 1) * 1e6, result)
@@ -87,7 +87,7 @@ def missing():
 
 
 class IdleConnections:
-    """Connections that have each had one answer, and stay open."""
+    """Open connections that have each had one response."""
 
     REQUEST = b"GET /1k HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -116,6 +116,6 @@ class IdleConnections:
 
 
 def middle(values):
-    """The median of what there is."""
+    """The median of the values that are not None."""
     values = [value for value in values if value is not None]
     return median(values) if values else None

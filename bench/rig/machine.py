@@ -1,4 +1,4 @@
-"""What was measured, when and on what."""
+"""Describes what was measured, when, and on which machine."""
 
 import datetime
 import os
@@ -18,7 +18,7 @@ def describe():
         "memory_gib": round(int(memory.group(1)) / (1 << 20)) if memory else None,
         "kernel": platform.release().split("-")[0],
         "commit": commit(),
-        # More than about 0.2 before the start means that somebody else was measured, too.
+        # More than about 0.2 before the start means that other programs ran, too.
         "load_before": os.getloadavg()[0],
     }
 

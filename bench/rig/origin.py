@@ -1,4 +1,4 @@
-"""The origin: TLS, HTTP/1.1 and HTTP/2, a file of each size, and 401 for whoever brings no token.
+"""The origin: TLS, HTTP/1.1 and HTTP/2, a file of each size, and 401 without a token.
 
 A request's body is thrown away, and its answer may come before its end. Below `/take/` it is read whole first.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .process import LOAD_CPU, Rig, free_port, program
 
-# As long as tokens with claims are.
+# As long as a token with claims.
 TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "a" * 900 + ".c2ln"
 
 SIZES = {"0": 0, "1k": 1 << 10, "16k": 16 << 10, "64k": 64 << 10, "256k": 256 << 10, "1m": 1 << 20, "8m": 8 << 20, "64m": 64 << 20}
@@ -35,7 +35,7 @@ http {{
 }}
 """
 
-# HAProxy, since nginx has no way to wait.
+# HAProxy, because nginx cannot wait.
 DELAYED = """
 global
   maxconn 8192
@@ -66,7 +66,7 @@ class Origin:
 
 
 def prepare(rig: Rig) -> Origin:
-    """Certificates, files and the token, and a port to serve them on."""
+    """Certificates, files, the token and the port of the origin."""
     (rig.folder / "www").mkdir()
     for name, size in SIZES.items():
         (rig.folder / "www" / name).write_bytes(b"x" * size)
@@ -91,7 +91,7 @@ def start(rig: Rig, cpus=LOAD_CPU) -> Origin:
 
 
 def start_delayed(rig: Rig, origin: Origin, milliseconds):
-    """Serves on the origin's port until it is stopped; each answer comes after this time."""
+    """Serves on the origin's port until it is stopped, and delays each response."""
     rig.write("delay.lua", DELAY.format(milliseconds=milliseconds))
     rig.write("delayed.cfg", DELAYED.format(folder=rig.folder, port=origin.port))
     process = rig.spawn([program("haproxy") or "haproxy", "-db", "-f", "delayed.cfg"], LOAD_CPU)

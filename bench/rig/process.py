@@ -1,4 +1,4 @@
-"""Processes: started on given CPUs, measured from outside, ended with the rig."""
+"""Starts processes on given CPUs, measures them from outside, and ends them with the rig."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from pathlib import Path
 CPUS = sorted(os.sched_getaffinity(0))[:2]
 PROXY_CPU, LOAD_CPU, ALL_CPUS = {CPUS[0]}, {CPUS[-1]}, set(CPUS)
 
-# Where the system's packages put servers; it is not on every user's PATH.
+# Packages install servers there; it is not in the PATH of every user.
 SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
 
@@ -32,7 +32,7 @@ def free_port():
 
 
 def children(pid):
-    """A process and all its descendants: nginx works in one, a launcher's program is another."""
+    """A process and all its descendants, because nginx and launchers start others."""
     found, todo = [], [pid]
     while todo:
         pid = todo.pop()
@@ -46,13 +46,13 @@ def children(pid):
 
 
 def inherited():
-    """This process's environment, without what would make a program another one than its configuration says."""
+    """This process's environment, without variables that override the configuration of a proxy."""
     proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
     return {key: value for key, value in os.environ.items() if key.upper() not in proxies and not key.startswith("BEARER_PROXY_")}
 
 
 def on(cpus):
-    """As `preexec_fn`: the process, and what it starts, runs on these CPUs alone."""
+    """A `preexec_fn` that restricts the process and its children to these CPUs."""
     return lambda: os.sched_setaffinity(0, cpus)
 
 
@@ -62,7 +62,7 @@ class Process:
         self.pid = popen.pid
 
     def threads(self):
-        """CPU seconds of each thread, by its number: nanoseconds in the scheduler's own count, not ticks."""
+        """CPU seconds by thread id. The scheduler counts nanoseconds, not ticks."""
         seconds = {}
         for pid in children(self.pid):
             try:
@@ -77,7 +77,7 @@ class Process:
         return sum(self.threads().values())
 
     def memory_kib(self, field):
-        """`VmRSS` (now) or `VmHWM` (the most so far), of the process and its descendants."""
+        """`VmRSS` (now) or `VmHWM` (peak) of the process and its descendants."""
         total = 0
         for pid in children(self.pid):
             try:
@@ -87,7 +87,7 @@ class Process:
         return total
 
     def answers(self, port, seconds=10):
-        """Waits until the port takes connections."""
+        """Waits until the port accepts connections."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.popen.poll() is None:
             with socket.socket() as s:
@@ -108,20 +108,20 @@ class Process:
 
 
 class Rig:
-    """A folder for configurations and logs, and all that runs in it. Ends everything when it is left."""
+    """A directory for configurations and logs, and the processes that use it. Ends them on exit."""
 
     def __init__(self, keep=False):
         self.keep = keep
         self.processes = []
 
     def __enter__(self):
-        # Told to end, Python would leave the processes behind.
+        # By default, SIGTERM would end Python without ending the processes.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
-        # A proxy has two sockets a client, and a shell's limit is 1,024.
+        # A proxy has two sockets per client, and the limit of a shell is 1,024.
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        # nginx's workers are another user's.
+        # The workers of nginx run as another user.
         self.folder.chmod(0o755)
         self.log = open(self.folder / "log", "ab")
         return self

@@ -17,11 +17,11 @@ from .process import PROXY_CPU, Process, Rig, free_port, program
 
 BENCH = Path(__file__).resolve().parent.parent
 
-# Where `pip install --target` has put Envoy and Caddy.
+# `pip install --target` puts Envoy and Caddy there.
 PEERS = Path(os.environ.get("BENCH_PEERS", BENCH / ".peers"))
 
 OURS = "bearer-proxy"
-# By `cargo build --release` alone, without what release/build adds: to hold against bare hyper, which is built so, too.
+# Built by `cargo build --release`, for the comparison with bare hyper, which is built like this.
 PLAIN = "bearer-proxy-plain"
 
 
@@ -42,7 +42,7 @@ class Running:
 
 
 class Proxies:
-    """Makes setups by name. `binary` is this program's, `plain` its other build; `layers` is the example of that name, for bare hyper."""
+    """Creates setups by name. `binary` and `plain` are two builds of this program; `layers` is the example with bare hyper."""
 
     def __init__(self, rig: Rig, origin: Origin, binary, layers=None, http="auto", plain=None):
         self.rig, self.origin, self.http = rig, origin, http
@@ -64,7 +64,7 @@ class Proxies:
         }
 
     def start(self, name, setup=None, cpus=PROXY_CPU):
-        """Starts one. None: it is not installed."""
+        """Starts a proxy, or returns None if it is not installed."""
         setup = setup or self.makers[name]()
         if setup is None:
             print(f"{name}: not installed, left out", file=sys.stderr)
@@ -78,7 +78,7 @@ class Proxies:
         return [running for name in names if (running := self.start(name))]
 
     def configuration(self, http=None, extra="", grant=None, upstream=None):
-        """This program's defaults; only addresses, trust and the grant are given."""
+        """This program with its defaults, plus addresses, trust and the grant."""
         port, admin = free_port(), free_port()
         grant = grant or f'[oauth]\ngrant = "static"\naccess_token_file = "{self.origin.token}"\n'
         text = f"""
@@ -101,7 +101,7 @@ listen = "127.0.0.1:{admin}"
         return Setup([binary or self.binary, "serve", "--config", path], port)
 
     def with_stored_grant(self, **options):
-        """The store holds a token that is good for a year."""
+        """With a stored token that is valid for a year."""
         store = Path(tempfile.mkdtemp(dir=self.rig.folder)) / "grant.json"
         grant = f"""[oauth]
 client_id = "bench"
@@ -253,7 +253,7 @@ http://127.0.0.1:{port} {{
 
 
 def versions(binary):
-    """What was measured against what."""
+    """The version of each program."""
     ask = {
         OURS: [binary, "--version"],
         "nginx": [program("nginx"), "-v"],
