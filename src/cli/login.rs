@@ -215,7 +215,7 @@ async fn read(path: Option<&Path>, last: &mut Option<String>) -> Result<String, 
 }
 
 fn not_accepted(malformed: Malformed) {
-    say(&format!("Not accepted: {malformed}. Paste the whole URL that the browser was sent to, or only the code."));
+    say(&format!("Not accepted: {malformed}. Use the whole URL that the browser was sent to, or only the code."));
 }
 
 /// Shows the URL before anything else, on a line of its own that no width breaks.
@@ -227,22 +227,21 @@ fn show(authorization: &Authorization, waiting: &Waiting<'_>, options: &Options,
             text += "oauth.authorize_url is not set: create an authorization code in the server's own interface.\n";
         }
     }
-    let paste = "the URL that the browser was sent to, or only the code";
+    let response = "the URL that the browser was sent to (or only the code)";
     match (&waiting.callbacks, &options.from_file) {
         (Some(callbacks), _) => {
-            let uri = callbacks.redirect_uri();
-            let limit = spell(options.timeout);
+            let (uri, limit) = (callbacks.redirect_uri(), spell(options.timeout));
             text += &format!("The browser returns to {uri}, where this command waits for {limit}.\n");
             text += &surroundings.advice(callbacks.port());
             if waiting.input.is_open() {
                 text +=
-                    &format!("If that page does not load, paste {paste} here, and press Enter. Nothing is shown.\n");
+                    &format!("If that page does not load, paste here {response}, and press Enter. Nothing is shown.\n");
             }
         }
-        (None, Some(path)) => text += &format!("Then write {paste} to {}.\n", path.display()),
+        (None, Some(path)) => text += &format!("Then write {response} to {}.\n", path.display()),
         (None, None) if authorization.url().is_some() => {
             text += &format!(
-                "The page that the browser returns to may not load. Paste {paste} here, and press Enter. Nothing is shown.\n"
+                "The page that follows may not load. Paste here {response}, and press Enter. Nothing is shown.\n"
             );
         }
         (None, None) => text += "Paste it here, and press Enter. Nothing is shown.\n",

@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn a_text_browser_is_never_started() {
-        let rows: [(&[(&str, &str)], Option<&str>); 12] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let rows: [Row<'_>; 12] = [
             (&[], None),
             (&[("DISPLAY", ":0")], Some("xdg-open")),
             (&[("WAYLAND_DISPLAY", "wayland-0")], Some("xdg-open")),

@@ -87,7 +87,7 @@ async fn a_server_is_trusted_by_this_programs_anchors_and_found_by_its_lookups()
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 let mut stream = acceptor.accept(tcp).await?;
-                stream.read(&mut [0; 4096]).await?;
+                let _ = stream.read(&mut [0; 4096]).await?;
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await
             });
         }

@@ -221,10 +221,7 @@ fn refusal(document: &Document, grant_type: GrantType) -> Option<(RefreshOutcome
         _ if no && hints(LEAGUE_NOT_LINKED) => "it was issued to another client; check oauth.client_id",
         (_, GrantType::RefreshToken) if no => return Some((RefreshOutcome::Rejected, "a new login is needed")),
         (_, GrantType::Code) if no => {
-            return Some((
-                RefreshOutcome::Rejected,
-                "the code is used up or was not meant for this client; log in again",
-            ));
+            return Some((RefreshOutcome::Rejected, "log in again"));
         }
         (_, GrantType::ClientCredentials) if no => "check oauth.client_id, oauth.client_secret and oauth.grant",
         // League 8 says so of a `redirect_uri` that it does not expect, too.

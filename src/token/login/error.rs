@@ -46,7 +46,9 @@ pub enum LoginError {
         "the server refused the code: it has expired, was used before, or belongs to another login ({said}). Log in again"
     )]
     Code { said: String },
-    #[error("the server refused the client's credentials ({said}). Correct oauth.client_secret, then log in again")]
+    #[error(
+        "the server refused the client's credentials ({said}). Correct oauth.client_secret, oauth.client_id or oauth.client_auth, then log in again"
+    )]
     Client { said: String },
     #[error("the server did not answer the exchange clearly ({said}). Log in again")]
     Unclear { said: String },
@@ -79,15 +81,17 @@ impl LoginError {
         if said.contains("this machine's clock") {
             return Self::Clock { said };
         }
+        // Without the advice at its end, where this login has one of its own.
+        let bare = || said.rsplit_once("; ").map_or(&*said, |(said, _)| said).to_owned();
         match failure.outcome {
-            RefreshOutcome::Rejected => Self::Code { said },
+            RefreshOutcome::Rejected => Self::Code { said: bare() },
             RefreshOutcome::Transient => Self::Unreachable { said },
             RefreshOutcome::Ambiguous | RefreshOutcome::Ok => Self::Unclear { said },
-            RefreshOutcome::Misconfigured if said.contains("invalid_client") => Self::Client { said },
+            RefreshOutcome::Misconfigured if said.contains("invalid_client") => Self::Client { said: bare() },
             RefreshOutcome::Misconfigured
                 if said.contains("Invalid redirect URI") || said.contains("redirect_uri`") =>
             {
-                Self::NotRegistered { said, registered: registered.to_owned(), sent: sent.to_owned() }
+                Self::NotRegistered { said: bare(), registered: registered.to_owned(), sent: sent.to_owned() }
             }
             RefreshOutcome::Misconfigured => Self::Exchange { said },
         }

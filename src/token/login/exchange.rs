@@ -60,7 +60,11 @@ impl Ready {
         let unusable = |error: StoreError| LoginError::Store(error.to_string());
         let store = Store::open(&config.store, config.outbound.ca_file.as_deref()).await.map_err(unusable)?;
         store.prepare().await.map_err(unusable)?;
-        store.load().await.map_err(unusable)?;
+        // A damaged document is replaced. A copy of it is kept.
+        match store.load().await {
+            Ok(_) | Err(StoreError::Damaged(_)) => {}
+            Err(error) => return Err(unusable(error)),
+        }
         // The lease is written: a store that is read-only shows here. A refresh in flight is waited for later.
         if let Leased::Held(lease) = store.lease(&owner, BESIDE_CALL).await.map_err(unusable)? {
             store.release(lease).await;
@@ -119,7 +123,7 @@ impl Ready {
         let until = Instant::now() + PERSIST;
         let patience = self.settings.request_timeout + BESIDE_CALL;
         loop {
-            match grant.store(&self.store, &self.settings.binding, Damaged::Leave, patience).await {
+            match grant.store(&self.store, &self.settings.binding, Damaged::Replace, patience).await {
                 Ok(record) => return Ok(record.generation),
                 Err(NotStored::Store(StoreError::Unavailable(_)) | NotStored::Contended) if Instant::now() < until => {
                     sleep(PAUSE).await;
