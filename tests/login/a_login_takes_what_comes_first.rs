@@ -198,9 +198,7 @@ async fn a_distant_browser_gets_the_line_that_brings_it_here() {
         let mut login = setup.login(stdin, &[]);
         let back = browser::redirect(&login.url().await).await;
         let line = format!("ssh -N -p 2222 -L {0}:127.0.0.1:{0} ana@203.0.113.5", back.port().unwrap());
-        if !std::path::Path::new("/.dockerenv").exists() && !std::path::Path::new("/run/.containerenv").exists() {
-            login.says(&line).await;
-        }
+        login.says(&line).await;
         assert_eq!(browser::open(&back).await.status, 200);
         stored(login, &setup, &simulator).await;
     }

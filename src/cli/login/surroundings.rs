@@ -44,6 +44,15 @@ impl Surroundings {
 
     /// The line that makes the browser reach `port`, or how else to go on. Empty: nothing is in between. Pure.
     pub(super) fn advice(&self, port: u16) -> String {
+        // Also in a container or a pod, where a person came by SSH.
+        if let Some((host, ssh_port)) = &self.ssh {
+            let option = if ssh_port == "22" { String::new() } else { format!(" -p {ssh_port}") };
+            return format!(
+                "This is an SSH session. Your browser reaches it while this runs on your computer:\n\n  \
+                 ssh -N{option} -L {port}:127.0.0.1:{port} {}@{host}\n\n",
+                self.user
+            );
+        }
         if let Some((pod, namespace)) = &self.pod {
             let namespace = namespace.as_ref().map(|namespace| format!(" --namespace {namespace}")).unwrap_or_default();
             return format!(
@@ -58,14 +67,6 @@ impl Surroundings {
             return "This is a container, whose loopback your browser does not reach unless it was started with \
                     `--network host`: paste the URL.\n"
                 .to_owned();
-        }
-        if let Some((host, ssh_port)) = &self.ssh {
-            let option = if ssh_port == "22" { String::new() } else { format!(" -p {ssh_port}") };
-            return format!(
-                "This is an SSH session. Your browser reaches it while this runs on your computer:\n\n  \
-                 ssh -N{option} -L {port}:127.0.0.1:{port} {}@{host}\n\n",
-                self.user
-            );
         }
         if self.wsl {
             return format!(
@@ -98,6 +99,7 @@ mod tests {
             (Surroundings::default(), ""),
             (pod(text("prod")), "\n  kubectl port-forward --namespace prod pod/web-0 4000:4000\n"),
             (pod(None), "\n  kubectl port-forward pod/web-0 4000:4000\n"),
+            (Surroundings { container: true, ..ssh("22") }, "ssh -N -L 4000:"),
             (ssh("22"), "\n  ssh -N -L 4000:127.0.0.1:4000 ana@203.0.113.5\n"),
             (ssh("2222"), "\n  ssh -N -p 2222 -L 4000:127.0.0.1:4000 ana@203.0.113.5\n"),
             (Surroundings { dev_container: true, container: true, ..Surroundings::default() }, "forwards port 4000"),
