@@ -1,8 +1,8 @@
-//! Every metric of the program, by name (interface document §6), in the Prometheus text format.
+//! Every metric of the program, by name, in the Prometheus text format.
 //!
-//! What a request touches is counted by its worker alone ([`WorkerMetrics`]) and summed when somebody scrapes. What the token's
-//! journey and the connections touch is rare and shared. What is known of the grant is read from the live [`View`] at each
-//! scrape, so that it can't differ from what requests see.
+//! Each worker counts its own requests ([`WorkerMetrics`]), and a scrape adds them up. The rare events of the token's journey and of
+//! connections are counted in shared collectors. A scrape reads the state of the grant from the live [`View`], so it shows what
+//! requests see.
 
 mod histogram;
 mod worker;
@@ -43,7 +43,7 @@ const TUNNELS: &str = "bearer_proxy_tunnels";
 const FILE_DESCRIPTORS: &str = "bearer_proxy_file_descriptors";
 const BUILD_INFO: &str = "bearer_proxy_build_info";
 
-/// All metrics of one process; clones share them.
+/// All metrics of one process. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     inner: Arc<Inner>,
@@ -54,7 +54,7 @@ struct Inner {
     workers: worker::Workers,
     replays: IntCounterVec,
     token: TokenMetrics,
-    /// Without labels; a vector since the series is absent where no end is known.
+    /// A vector without labels, because the series is absent if the expiry is unknown.
     token_expiry: GaugeVec,
     token_generation: IntGauge,
     token_unpersisted: IntGauge,
@@ -77,14 +77,14 @@ pub enum ReplayReason {
     Connection,
 }
 
-/// What became of a replay.
+/// The outcome of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayOutcome {
     Ok,
     RefusedAgain,
-    /// The body was not kept: too large, or the budget was spent.
+    /// The body was not kept: it was too large, or the budget was spent.
     NotReplayable,
-    /// No newer token was to be had.
+    /// There was no newer token.
     NoToken,
     Failed,
 }
@@ -143,7 +143,7 @@ impl Metrics {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The metrics of one more worker, to be made once by its thread.
+    /// The metrics of a worker. Its thread calls this once.
     pub fn worker(&self) -> WorkerMetrics {
         self.inner.workers.add(&self.inner.replays)
     }
@@ -163,27 +163,27 @@ impl Metrics {
         &self.inner.restarts
     }
 
-    /// Where open connections to the upstream are counted.
+    /// The counter of open connections to the upstream.
     pub fn upstream_connections(&self) -> OpenConnections {
         self.inner.upstream_open.clone()
     }
 
-    /// Where tunnels are counted.
+    /// The gauge of tunnels.
     pub fn tunnels(&self) -> IntGauge {
         self.inner.tunnels.clone()
     }
 
-    /// Where the open connections of internal clients are counted: the server's own count, once there is a server.
+    /// Sets the source of the number of open client connections.
     pub fn watch_downstream(&self, connections: Connections) {
-        // One server a process; a second one would be counted by its own metrics.
+        // There is one server per process. A second one would have its own metrics.
         let _ = self.inner.downstream_open.set(connections);
     }
 
-    /// Everything, in the Prometheus text format 0.0.4; `view` is what is known of the grant now.
+    /// All metrics in the Prometheus text format 0.0.4. `view` is the present state of the grant.
     pub fn render(&self, view: &View) -> String {
         let inner = &self.inner;
         match view.token.as_ref().map(|token| token.expires_at) {
-            // Expired long ago: an alert on the time that is left fires.
+            // A time in the past, so an alert on the remaining time fires.
             None => inner.token_expiry.with_label_values::<&str>(&[]).set(0.0),
             Some(Some(end)) => inner.token_expiry.with_label_values::<&str>(&[]).set(end.as_duration().as_secs_f64()),
             Some(None) => inner.token_expiry.reset(),
@@ -227,7 +227,7 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     registered(registry, made(IntGauge::new(name, help)))
 }
 
-/// Names, labels and bounds are constants: they are wrong in each run or in none.
+/// Names, labels and bounds are constants, so an error shows in every run.
 #[expect(clippy::expect_used, reason = "constants")]
 fn made<T>(metric: prometheus::Result<T>) -> T {
     metric.expect("names, labels and bounds are valid constants")
@@ -239,7 +239,7 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) ->
     metric
 }
 
-/// The protocol by its ALPN name.
+/// The ALPN name of the protocol.
 fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http1 => "http/1.1",

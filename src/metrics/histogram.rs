@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prometheus::proto;
 
-/// Upper bounds of the buckets, for all durations: from an answer of the same data centre to the default
-/// `upstream.response_timeout`, and above it what only a long body reaches.
+/// The upper bounds of the buckets of all durations: from a response within the data centre to the default
+/// `upstream.response_timeout`, and above it for long bodies.
 pub(super) const BOUNDS: [Duration; 17] = [
     Duration::from_millis(1),
     Duration::from_micros(2500),
@@ -27,17 +27,17 @@ pub(super) const BOUNDS: [Duration; 17] = [
     Duration::from_secs(300),
 ];
 
-/// A count that one thread adds to and any thread reads.
+/// A counter with one writing thread and any number of readers.
 ///
-/// With one writer an addition is a load and a store: no locked instruction, no cache line that cores take from each other.
-/// Measured on two cores: 1 ns an observation, against 21 ns (alone) and 320 ns (both cores at it) of `prometheus::Histogram`.
+/// With one writer, an addition is a load and a store, without a locked instruction or a contended cache line. On two cores, an
+/// observation takes 1 ns. With `prometheus::Histogram`, it takes 21 ns alone and 320 ns with both cores.
 #[derive(Debug, Default)]
 pub(super) struct Tally(AtomicU64);
 
 /// Durations by bucket, with one writer.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
-    /// One a bound, and a last one for all above.
+    /// One per bound, and a last one for larger values.
     buckets: [Tally; BOUNDS.len() + 1],
     nanoseconds: Tally,
 }
@@ -83,7 +83,7 @@ impl Sum {
         self.nanoseconds = self.nanoseconds.wrapping_add(histogram.nanoseconds.get());
     }
 
-    /// Buckets of the text format are cumulative. The count is the buckets' sum, so that the two always agree.
+    /// The buckets of the text format are cumulative. The count is the sum of the buckets, so both always agree.
     pub(super) fn into_proto(self) -> proto::Histogram {
         let mut count = 0;
         let mut buckets = Vec::with_capacity(BOUNDS.len());

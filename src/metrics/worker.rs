@@ -1,7 +1,7 @@
-//! What one worker counts: no lock, no label looked up by its text, nothing shared with another core.
+//! The metrics of one worker. Counting takes no lock, looks up no label by its text, and shares no cache line with another core.
 //!
-//! Each worker has a [`Shard`] that it alone writes. A scrape reads all shards and adds them up; a shard outlives its worker, so
-//! that no counter goes back.
+//! Only its worker writes a [`Shard`]. A scrape reads all shards and adds them up. A shard outlives its worker, so no counter
+//! decreases.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,19 +18,19 @@ use super::{
     REQUEST_DURATION, REQUESTS, REQUESTS_IN_FLIGHT, ReplayOutcome, ReplayReason, TOKEN_WAIT, UPSTREAM_DURATION,
 };
 
-/// One worker's metrics. Clones are the same worker's, and stay on its thread.
+/// The metrics of one worker. Clones belong to the same worker and stay on its thread.
 #[derive(Clone)]
 pub struct WorkerMetrics {
     worker: Rc<Worker>,
 }
 
-/// A request that is being served, counted until this is dropped.
+/// A request in flight, counted until this is dropped.
 #[must_use = "the request is counted until this is dropped"]
 pub struct InFlight {
     worker: Rc<Worker>,
 }
 
-/// Who made the answer.
+/// The source of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     Upstream,
@@ -39,12 +39,12 @@ pub enum Source {
 
 struct Worker {
     shard: Arc<Shard>,
-    /// Where this worker counts each kind of answer, found without a lock. Few kinds are ever seen.
+    /// The tally of each combination of labels, found without a lock. There are few combinations.
     requests: RefCell<Vec<(RequestLabels, Arc<Tally>)>>,
     replays: IntCounterVec,
 }
 
-/// The labels of one series of answers.
+/// The labels of one series of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RequestLabels {
     method: &'static str,
@@ -52,12 +52,12 @@ struct RequestLabels {
     source: Source,
 }
 
-/// Written by one worker, read by scrapes.
+/// The counters that one worker writes and scrapes read.
 #[derive(Default)]
 struct Shard {
-    /// Locked when an answer is the first of its kind, and by scrapes.
+    /// Locked by scrapes, and when a combination of labels is new.
     requests: Mutex<Vec<(RequestLabels, Arc<Tally>)>>,
-    /// In flight is what began and has not ended.
+    /// The number of requests in flight is `began` minus `ended`.
     began: Tally,
     ended: Tally,
     request_duration: Histogram,
@@ -65,7 +65,7 @@ struct Shard {
     token_wait: Histogram,
 }
 
-/// The workers' metrics, as Prometheus collects them.
+/// The metrics of all workers, as a collector.
 #[derive(Clone)]
 pub(super) struct Workers {
     shards: Arc<Mutex<Vec<Arc<Shard>>>>,
@@ -83,30 +83,30 @@ struct Descriptions {
 // === impl WorkerMetrics ===
 
 impl WorkerMetrics {
-    /// A request is over: its response's last byte was sent, or it was cut.
+    /// A request ended: the last byte of its response was sent, or the response was cut.
     pub fn request(&self, method: &Method, status: StatusCode, source: Source, duration: Duration) {
         self.worker.answered(RequestLabels { method: method_label(method), status: status.as_u16(), source });
         self.worker.shard.request_duration.observe(duration);
     }
 
-    /// The head of the upstream's response came.
+    /// The head of the upstream's response arrived.
     pub fn upstream_head(&self, duration: Duration) {
         self.worker.shard.upstream_duration.observe(duration);
     }
 
-    /// A request came in.
+    /// A request arrived.
     pub fn in_flight(&self) -> InFlight {
         self.worker.shard.began.add(1);
         InFlight { worker: Rc::clone(&self.worker) }
     }
 
-    /// A request had to be sent again.
+    /// A request was sent again, or should have been.
     pub fn replay(&self, reason: ReplayReason, outcome: ReplayOutcome) {
         // Rare enough to look the labels up.
         self.worker.replays.with_label_values(&[reason.name(), outcome.name()]).inc();
     }
 
-    /// A request was held for a token.
+    /// A request waited for a token.
     pub fn token_wait(&self, duration: Duration) {
         self.worker.shard.token_wait.observe(duration);
     }
@@ -248,12 +248,12 @@ impl RequestLabels {
     }
 }
 
-/// A client can invent methods without end, so that only registered ones get a series of their own.
+/// A client can invent methods without end, so only registered methods have a series.
 fn method_label(method: &Method) -> &'static str {
     METHODS.iter().copied().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
-/// The HTTP Method Registry (RFC 9110 §16.1.1), without `PRI` and `*`, which are no methods of requests. The common ones first.
+/// The HTTP Method Registry (RFC 9110 §16.1.1), without `PRI` and `*`, which no request uses. Common methods come first.
 const METHODS: [&str; 39] = [
     "GET",
     "POST",

@@ -1,8 +1,8 @@
-//! The token endpoint's client: one call, one connection of its own, nothing resent, no redirect followed.
+//! The client of the token endpoint. Each call has a connection of its own, resends nothing, and follows no redirect.
 //!
-//! A refresh token is mostly good for one presentation. So a call never repeats itself, and always knows what it may
-//! have spent: `call` tells whether a byte was handed to the connection, `classify` tells what the answer means.
-//! What follows is [`policy`](crate::token::policy)'s decision.
+//! Most servers accept a refresh token only once. So a call never repeats itself, and always reports what it may have spent:
+//! `call` knows whether a byte was handed to the connection, and `classify` decides what the response means. What follows is
+//! the decision of [`policy`](crate::token::policy).
 
 mod call;
 mod classify;
@@ -57,7 +57,7 @@ pub enum Presented<'a> {
     },
 }
 
-/// What was presented, without its value.
+/// The kind of what was presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantType {
     RefreshToken,
@@ -67,21 +67,21 @@ pub enum GrantType {
 
 /// How a token call ended.
 ///
-/// A refresh token that arrives with a 2xx response and is not the presented one is the only live successor of the
-/// grant. So no variant that can carry it lets a caller handle the rest without it.
+/// A new refresh token in a 2xx response is the only live successor of the grant. So a caller can't use a variant that may carry
+/// one without handling it.
 #[derive(Clone, Debug)]
 pub enum CallResult {
     Issued(Issued),
-    /// A new refresh token, but no access token that can be used.
+    /// A new refresh token without a usable access token.
     SuccessorOnly(SuccessorOnly),
     /// No new token.
     Failed(RefreshFailure),
 }
 
-/// A response that has a new refresh token, and is a failure otherwise.
+/// A response that has a new refresh token and is otherwise a failure.
 #[derive(Clone, Debug)]
 pub struct SuccessorOnly {
-    /// Must be stored: the presented one is spent.
+    /// The caller must store it, because the presented token is spent.
     pub refresh: RefreshToken,
     /// Ambiguous or misconfigured.
     pub failure: RefreshFailure,
@@ -93,22 +93,22 @@ pub struct Issued {
     pub access: AccessToken,
     /// `None`: the presented one stays valid (RFC 6749 §6).
     pub refresh: Option<RefreshToken>,
-    /// `None`: not named, or makes no sense. At most ten years.
+    /// `None`: absent or invalid. At most ten years.
     pub lifetime: Option<Duration>,
 }
 
-/// A token call that brought no token.
+/// Why a refresh brought no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefreshFailure {
     /// Never [`RefreshOutcome::Ok`].
     pub outcome: RefreshOutcome,
-    /// What the server or the network said, in words that hold no secret.
+    /// What the server or the network reported. Holds no secret.
     pub error: String,
     /// The server's `Retry-After`, clamped to 1 s to 5 min.
     pub retry_after: Option<Duration>,
 }
 
-/// Why token calls can't be made at all.
+/// Why no token call can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     #[error("oauth.token_url: no request can be addressed to the host `{host}`; check the URL")]
@@ -127,8 +127,8 @@ impl Endpoint {
     pub fn new(config: TokenEndpoint, outbound: &Outbound) -> Result<Self, EndpointError> {
         let origin = origin(&config.url)?;
         let template = Template::new(&config, &origin)?;
-        // A connection that comes late leaves too little time for the exchange, and an exchange that is cut off may
-        // cost the grant, whereas a connection that is given up costs nothing. So it may take half of the time at most.
+        // A late connection leaves too little time for the exchange, and an exchange that is cut off may lose the grant. Giving
+        // up a connection costs nothing. So the connection may take at most half of the time.
         let connector = Connector::new(origin, outbound, None, config.request_timeout / 2)?;
         Ok(Self { config, connector, template })
     }
@@ -137,13 +137,12 @@ impl Endpoint {
         &self.config
     }
 
-    /// One call, bounded by `oauth.request_timeout`. Not a byte is sent after `send_by`, when the right to present has
-    /// run out: the outcome is then [`RefreshOutcome::Transient`].
+    /// Makes one call within `oauth.request_timeout`. After `send_by`, the lease no longer covers a call: then no byte is sent, and the
+    /// outcome is [`RefreshOutcome::Transient`].
     ///
-    /// Must be run to its end: **never drop this future**, and so never put it under a `timeout` or into a `select!`,
-    /// nor await it in a task that can be aborted. A call that is given up after its bytes left is a lost grant: the
-    /// server has spent the refresh token, and nobody has heard the successor. The refresher gives each call a task of
-    /// its own.
+    /// **Never drop this future before it ends.** Never use it under a `timeout`, in a `select!`, or in a task that can be aborted.
+    /// A call that is dropped after its bytes left loses the grant: the server has spent the refresh token, and nobody reads the
+    /// successor. The refresher gives each call a task of its own.
     pub async fn call(&self, presented: Presented<'_>, send_by: Instant) -> CallResult {
         let limits = CallLimits { send_by, end_by: Instant::now() + self.config.request_timeout };
         let mask = Mask::new(presented, &self.config);
@@ -152,7 +151,7 @@ impl Endpoint {
     }
 }
 
-/// The origin of `oauth.token_url`, without user and password: those are no part of RFC 6749, and would go to a log.
+/// The origin of `oauth.token_url`, without user and password. RFC 6749 does not use them, and they could reach a log.
 fn origin(url: &Url) -> Result<Origin, EndpointError> {
     let invalid = || EndpointError::Url { host: url.host_str().unwrap_or_default().to_owned() };
     let scheme = Scheme::try_from(url.scheme()).map_err(|_| invalid())?;

@@ -1,10 +1,10 @@
-//! A grant that a person gives, put into the store while the proxy may be running.
+//! Stores a grant that a person supplies, while a proxy may be running.
 //!
-//! The lease is waited for, so that no refresh is in flight whose outcome would be written over; then the whole record is
-//! replaced by compare-and-set. The running proxy sees the change and adopts it.
+//! It takes the lease first, so it overwrites no outcome of a refresh in flight. Then it replaces the whole record by
+//! compare-and-set. A running proxy notices the change and adopts it.
 //!
-//! A pair of tokens replaces the grant. A bare refresh token is a candidate: it replaces the grant once a refresh with it has
-//! succeeded (`verify`).
+//! A pair of tokens replaces the grant at once. A bare refresh token is a candidate, which replaces the grant after a refresh with
+//! it has succeeded (`verify`).
 
 mod verify;
 
@@ -17,19 +17,19 @@ use crate::token::{Access, Lineage, RefreshToken};
 
 pub use self::verify::{Verified, verify};
 
-/// What `import` and `login` have to give.
+/// A grant from `import` or `login`.
 #[derive(Clone, Debug)]
 pub struct NewGrant {
-    /// Its own, and new: [`Lineage::random`].
+    /// A new one: [`Lineage::random`].
     pub lineage: Lineage,
     pub refresh: RefreshToken,
-    /// The access token that was issued with it. Without one, the refresh token is a candidate.
+    /// The access token that was issued with the refresh token. Without one, the refresh token is a candidate.
     pub access: Option<Access>,
     /// The command waits for the outcome of the candidate ([`Candidate::awaited`]).
     pub awaited: bool,
 }
 
-/// What to do with a stored document that can't be read. A copy of it is kept in any case.
+/// What to do with a stored document that can't be read. A copy of the document is always kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damaged {
     Leave,
@@ -47,15 +47,15 @@ pub enum NotStored {
     Contended,
 }
 
-/// Longer than reading and writing the store take.
+/// Longer than a read and a write of the store.
 const LEASE: Duration = Duration::from_secs(30);
-/// A commit that comes between our look and our write is somebody's newer grant: it is looked at again, this often.
+/// The number of attempts. A commit of another process between the read and the write requires a new attempt.
 const ATTEMPTS: usize = 5;
 
 // === impl NewGrant ===
 
 impl NewGrant {
-    /// Stores it, waiting up to `patience` for a refresh in flight. Gives back what is then stored.
+    /// Stores the grant. Waits up to `patience` for a refresh in flight. Returns the stored record.
     pub async fn store(
         &self,
         store: &Store,
@@ -83,7 +83,7 @@ impl NewGrant {
         Err(NotStored::Contended)
     }
 
-    /// One attempt under the lease; `None`: the store changed meanwhile.
+    /// One attempt under the lease. `None`: the store changed meanwhile.
     async fn replace(
         &self,
         store: &Store,
@@ -121,7 +121,7 @@ impl NewGrant {
             generation: before.generation.next(),
             access: Some(access.clone()),
             refresh: Some(self.refresh.clone()),
-            // They speak of the grant that is replaced.
+            // These describe the replaced grant.
             candidate: None,
             intent: None,
             needs_login: None,
@@ -132,9 +132,10 @@ impl NewGrant {
 
     fn candidate(&self, present: Option<&Candidate>, binding: &Binding) -> Candidate {
         let mut candidate = Candidate::new(self.refresh.clone(), binding.clone(), self.awaited);
-        // A token that may have been presented is not a fresh one because it is supplied again.
-        let unclear = present.filter(|present| present.fingerprint == candidate.fingerprint && present.token.is_some());
-        candidate.intent = unclear.and_then(|present| present.intent.clone());
+        // A second import of the same token does not forget that the token may have been presented.
+        let presented =
+            present.filter(|present| present.fingerprint == candidate.fingerprint && present.token.is_some());
+        candidate.intent = presented.and_then(|present| present.intent.clone());
         candidate
     }
 }

@@ -1,6 +1,6 @@
-//! The live token: what the request's journey reads, and "wait for a newer one".
+//! The live token, which each request reads or waits for.
 //!
-//! [`Live::view`] is one atomic load. The refresher alone publishes; who waits is woken by each publication and looks again.
+//! [`Live::view`] is one atomic load. Only the refresher publishes. Each publication wakes all waiters, which read the view again.
 
 mod standing;
 
@@ -26,35 +26,35 @@ pub struct Live {
     clock: Clock,
 }
 
-/// All that is known of the grant at one moment; never changed, only replaced.
+/// The state of the grant at one moment. It is never changed, only replaced.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub token: Option<Arc<LiveToken>>,
-    /// The newest generation that is known, also where its token is not used.
+    /// The newest known generation, even if its token is not used.
     pub generation: Generation,
     pub refresh_at: Option<Timestamp>,
     /// The trigger of the refresh in flight.
     pub refreshing: Option<Trigger>,
-    /// The refresh in flight was caused or joined by a refusal: new requests wait for its outcome.
+    /// A refusal caused or joined the refresh in flight, so new requests wait for its outcome.
     pub held: bool,
-    /// When the next attempt comes, where the last one failed.
+    /// When the next attempt after a failure comes.
     pub retry_at: Option<Timestamp>,
-    /// What is tried next of what has failed, and when.
+    /// The next retry of a failed operation.
     pub next: Option<Next>,
     pub last_refresh: Option<LastRefresh>,
     /// Why a person must log in, and what to do.
     pub needs_login: Option<String>,
-    /// What a person can do about a token that the upstream refuses, if the process itself can do nothing.
+    /// What a person can do about a refused token, if the process can do nothing.
     pub remedy: Option<String>,
-    /// A rotated token is held that the store has not taken.
+    /// This process has a rotated token that is not stored.
     pub unpersisted: bool,
     pub draining: bool,
 }
 
-/// What is tried next.
+/// The next retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Next {
-    /// `refresh`, `store` (the newest grant is stored), `load` (the store is read).
+    /// `refresh`, `store` (a write of the newest grant) or `load` (a read of the store).
     pub what: &'static str,
     pub at: Timestamp,
 }
@@ -62,14 +62,14 @@ pub struct Next {
 /// One generation's access token, ready to be sent.
 pub struct LiveToken {
     pub generation: Generation,
-    /// `Bearer …`; cloning counts a reference.
+    /// `Bearer …`. A clone only counts a reference.
     pub header: HeaderValue,
     pub obtained_at: Timestamp,
     pub expires_at: Option<Timestamp>,
-    /// From here on it is not sent, though it has a moment to live.
+    /// The token is not sent from this time on, shortly before its expiry.
     last_sent_at: Option<Timestamp>,
     standing: Standing,
-    /// Its life is over by the monotonic clock, whatever the wall clock says.
+    /// It has expired by the monotonic clock, whatever the wall clock says.
     ended: AtomicBool,
 }
 
@@ -84,33 +84,33 @@ impl Live {
         &self.clock
     }
 
-    /// The present view, for a look that ends before the next await.
+    /// The present view. Drop the guard before the next await.
     pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
         self.view.load()
     }
 
-    /// Replaces the view and wakes all who wait. The refresher alone calls it.
+    /// Replaces the view and wakes all waiters. Only the refresher calls it.
     pub(in crate::token) fn publish(&self, view: View) {
         self.view.store(Arc::new(view));
         self.changed.send_replace(());
     }
 
-    /// Wakes all who wait, so that they look at the clock again.
+    /// Wakes all waiters, which then read the clock again.
     pub(in crate::token) fn wake(&self) {
         self.changed.send_replace(());
     }
 
-    /// Waits until `look` finds what it looks for. Bounded by the caller.
+    /// Waits until `look` returns a value. The caller bounds the wait.
     pub async fn wait_for<T>(&self, mut look: impl FnMut(&View) -> Option<T>) -> T {
         let mut changed = self.changed.subscribe();
         loop {
-            // The order matters: marked as seen first, then looked at, so that a publication between the two wakes us again.
+            // Mark before the look, so a publication in between wakes this task again.
             changed.mark_unchanged();
             if let Some(found) = look(&self.view()) {
                 return found;
             }
             if changed.changed().await.is_err() {
-                // The sender lives in `self`: this can't be reached while we borrow it.
+                // Unreachable: `self` owns the sender.
                 std::future::pending::<()>().await;
             }
         }
@@ -145,12 +145,12 @@ impl LiveToken {
         })
     }
 
-    /// Whether it was made of this. The generation alone does not tell: two processes can have come to the same one.
+    /// Whether it was made from these values. The generation alone is not enough: two processes can have reached the same one.
     pub fn is(&self, generation: Generation, access: &Access) -> bool {
         self.generation == generation && access.token.header().is_ok_and(|header| header == self.header)
     }
 
-    /// The same token in another generation. What the upstream said of it still holds.
+    /// The same token in another generation. It keeps the evidence about the token.
     pub(in crate::token) fn with(&self, generation: Generation, access: &Access) -> Self {
         Self {
             generation,
@@ -163,7 +163,7 @@ impl LiveToken {
         }
     }
 
-    /// Whether it may not be sent any more: a request takes its time to arrive, and must not arrive with an expired token.
+    /// Whether it may no longer be sent. A request takes time to arrive, and must not arrive with an expired token.
     pub fn expired(&self, now: Timestamp) -> bool {
         self.last_sent_at.is_some_and(|end| end <= now) || self.ended.load(Ordering::Relaxed)
     }
@@ -196,7 +196,7 @@ impl LiveToken {
         self.standing.may_be_revoked(now);
     }
 
-    /// The upstream accepted it on a request that was sent at `sent`, which is asked for only where that is news.
+    /// The upstream accepted it on a request that was sent at `sent`. `sent` is called only if the acceptance changes something.
     pub fn mark_accepted(&self, sent: impl FnOnce() -> Timestamp) {
         self.standing.accepted(sent);
     }
@@ -215,7 +215,7 @@ impl fmt::Debug for LiveToken {
     }
 }
 
-/// Two seconds before the end, or a twentieth of a life that is shorter than that makes sense of.
+/// Two seconds before the end, or a twentieth of a short lifetime.
 fn last_sent_at(obtained_at: Timestamp, end: Timestamp) -> Timestamp {
     let on_the_way = (end.duration_since(obtained_at) / 20).clamp(SignedDuration::ZERO, SignedDuration::from_secs(2));
     end.checked_sub(on_the_way).unwrap_or(end)

@@ -1,9 +1,8 @@
-//! When a token is refreshed, and what follows an attempt: pure decisions. Time and chance come in as arguments;
-//! [`random`] is where chance comes from.
+//! When a token is refreshed, and how long to wait after an attempt. Pure decisions: time and chance are arguments, and [`random`]
+//! supplies the chance.
 //!
-//! A refresh is risky, since the refresh token is spent when the server answers and not when the answer arrives. So the
-//! rules here make it as rare as is safe: early enough before the expiry, with a growing wait between two attempts, and
-//! never more refreshes for refusals than a budget allows.
+//! A refresh is risky, because the server spends the refresh token when it answers, and not when the answer arrives. So refreshes
+//! are as rare as is safe: early enough before the expiry, with a growing pause between attempts, and with a budget for refusals.
 
 mod budget;
 #[cfg(test)]
@@ -17,38 +16,38 @@ pub use budget::Budget;
 
 use crate::config::Margin;
 
-/// Less would leave no room for a second attempt.
+/// A shorter margin would leave no time for a second attempt.
 const SHORTEST_MARGIN: Duration = Duration::from_secs(60);
 
-/// More would only mean more refreshes: an outage of the token endpoint does not last so long.
+/// A longer margin would only cause more refreshes. No outage of a token endpoint lasts longer.
 const LONGEST_MARGIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How much earlier than the margin chance may put a refresh, as a share of the margin.
+/// How much earlier a refresh may come by jitter, as a share of the margin.
 const JITTER_SHARE: f64 = 0.1;
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Full jitter may come out as nothing, and no wait at all is a loop.
+/// Full jitter can be zero, and without a pause the attempts would be a busy loop.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Between two attempts that the server refuses for the sake of the configuration: somebody may mend it at any time.
+/// The pauses between misconfigured attempts. Somebody may correct the configuration at any time.
 const SHORTEST_REST: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(15 * 60);
 const LONGEST_REST_WITHOUT_TOKEN: Duration = Duration::from_secs(60);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
-/// The first wait, as a share of the token's lifetime.
+/// The first pause, as a share of the token's lifetime.
 const REST_SHARE: u32 = 20;
 
-/// A server whose tokens live for a second would be called without a pause.
+/// The pause between two scheduled refreshes. Without it, tokens that live for a second would cause calls without a pause.
 pub const SCHEDULED_PACE: Duration = Duration::from_secs(5);
 
-/// A clock may be ahead of another by so much.
+/// The tolerated difference between two clocks.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(15 * 60);
 
-/// When a token that began its life at `obtained_at` ends it. What is beyond the calendar is its end.
+/// The expiry of a token. An expiry beyond the calendar becomes its last moment.
 pub fn expires_at(obtained_at: Timestamp, lifetime: Duration) -> Timestamp {
     SignedDuration::try_from(lifetime)
         .ok()
@@ -56,38 +55,38 @@ pub fn expires_at(obtained_at: Timestamp, lifetime: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-/// When a token is to be refreshed. `jitter` is chance, from 0 to 1, and only makes it earlier: processes that got
-/// their tokens together do not renew them together.
+/// When to refresh a token. `jitter`, from 0 to 1, only makes the refresh earlier. It keeps processes that started together from
+/// refreshing together.
 pub fn refresh_at(obtained_at: Timestamp, expires_at: Timestamp, margin: Margin, jitter: f64) -> Timestamp {
-    // A negative life is what a corrupt record would have; such a token is due at its expiry, which is past.
+    // A corrupt record can have a negative lifetime. Such a token is due at its expiry, which is in the past.
     let lifetime = Duration::try_from(expires_at.duration_since(obtained_at)).unwrap_or_default();
     let margin = match margin {
         Margin::Share(share) => lifetime.mul_f64(unit(share)),
         Margin::Fixed(margin) => margin,
     };
-    // The half comes last: it wins over the shortest margin, or a token of a minute would always be due.
+    // The half is applied last, because with the shortest margin alone, a token of one minute would always be due.
     let margin = margin.clamp(SHORTEST_MARGIN, LONGEST_MARGIN).min(lifetime / 2);
     let early = margin + margin.mul_f64(JITTER_SHARE * unit(jitter));
     SignedDuration::try_from(early).ok().and_then(|early| expires_at.checked_sub(early).ok()).unwrap_or(obtained_at)
 }
 
-/// How long to wait after a failed attempt, where `before` have failed in a row before it. Full jitter: `chance` is
-/// from 0 to 1. A server that names a time is given it.
+/// How long to wait after a failed attempt, if `before` consecutive attempts failed before it. `chance`, from 0 to 1, gives full
+/// jitter. `Retry-After` is a minimum.
 pub fn backoff(before: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
     let ceiling = doubled(FIRST_BACKOFF, before, LONGEST_BACKOFF);
     ceiling.mul_f64(unit(chance)).max(SHORTEST_BACKOFF).max(retry_after.unwrap_or_default())
 }
 
-/// The life of the live token, while it lives.
+/// The lifetime of an unexpired token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
     pub whole: Duration,
-    /// Until it expires.
+    /// The time until its expiry.
     pub left: Duration,
 }
 
-/// How long to wait after a refresh that ended as misconfigured, where `before` in a row ended so before it. `life`: of the
-/// token that is still used; after its end, requests wait for the next attempt, and the count begins anew.
+/// How long to wait after a misconfigured outcome, if `before` consecutive ones came before it. `life` is that of the token in use.
+/// After its expiry, requests wait for the next attempt, and the caller counts from zero again.
 pub fn misconfigured(before: u32, life: Option<Life>, retry_after: Option<Duration>) -> Duration {
     if let Some(retry_after) = retry_after {
         return retry_after.clamp(SHORTEST_REST, LONGEST_RETRY_AFTER);
@@ -99,9 +98,10 @@ pub fn misconfigured(before: u32, life: Option<Life>, retry_after: Option<Durati
     wait.max(SHORTEST_REST)
 }
 
-/// The dates of a stored token, as far as a clock that says `now` can confirm them. A token that is dated in the future was dated
-/// by a clock that is, or was, ahead: it is used for its lifetime from now at most. `not_before`: the store did not hold the token
-/// then, so that one that is dated before was dated by a clock that is behind. `None`: there is nothing to correct.
+/// Corrects the dates of a stored token by a clock that says `now`. `None`: they need no correction.
+///
+/// If a token is dated in the future, its clock is or was ahead. It is used for at most its lifetime from now. `not_before` is a
+/// time when the store did not hold the token yet. If the token is dated earlier, its clock is behind.
 pub fn corrected(
     obtained_at: Timestamp,
     expires_at: Option<Timestamp>,
@@ -121,14 +121,13 @@ pub fn corrected(
     Some((from, expires_at.map(until)))
 }
 
-/// How long refusals cause no refresh after a forced refresh whose own token was refused, where `before` such ones came
-/// in a row before it.
+/// The cooldown after a forced generation was refused, if `before` consecutive ones were refused before it.
 pub fn cooldown(base: Duration, before: u32) -> Duration {
-    // A base above the limit is a person's choice, and is neither doubled nor cut.
+    // A configured base above the limit is neither doubled nor reduced.
     doubled(base, before, LONGEST_COOLDOWN.max(base))
 }
 
-/// Chance, from 0 to 1. A generator that fails gives 1: the longest wait.
+/// A random number from 0 to 1. If the generator fails, it is 1, which gives the longest wait.
 pub fn random() -> f64 {
     let mut bytes = [0; 4];
     match aws_lc_rs::rand::fill(&mut bytes) {
@@ -143,7 +142,7 @@ fn doubled(first: Duration, times: u32, limit: Duration) -> Duration {
     first.saturating_mul(factor).min(limit)
 }
 
-/// A share of something; what is no number is none of it.
+/// Clamps a share to 0 to 1. NaN is 0.
 fn unit(share: f64) -> f64 {
     if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) }
 }

@@ -1,23 +1,23 @@
-//! One store contract, from one process to many: lease, load, write by compare-and-set, watch.
+//! The store contract, for one process or many: lease, load, write by compare-and-set, watch.
 //!
 //! * A **lease** is the right to present the refresh token. It has an owner, a fencing number that grows with each lease, and a
-//!   duration that outlives the longest token call. Who wants it while another holds it waits for the duration that the holder
-//!   wrote, by a monotonic clock of its own (or the database's).
-//! * A **write** states what it expects to find ([`Version`]: generation *and* fingerprint). An intent also states its lease,
-//!   since it must come from the present holder. A commit does not: a late answer of a holder that was paused may be the only
-//!   living successor, and is kept if the store still holds what was presented.
-//! * A **watch** tells that something may have changed; the reader loads and sees.
+//!   duration longer than the longest token call. A process that finds it held waits for the duration that the holder wrote,
+//!   measured by its own monotonic clock or by the database.
+//! * A **write** states the [`Version`] that it expects. An intent also states its lease, because only the present holder may
+//!   announce a call. A commit does not: the late result of a suspended holder may be the only live successor. It is stored if
+//!   the store still holds what was presented.
+//! * A **watch** reports that something may have changed. The reader then loads the record.
 //!
-//! What a holder does, in this order, makes that no two present the same token while all is well, and that nothing is lost
-//! where a process is paused at the worst moment:
+//! This order ensures that no two holders present the same token, and that a process suspended at any point loses nothing:
 //!
 //! ```text
 //! lease → load → write the intent (expect: version and fence) → is lease.remaining() longer than the call may take? → call
 //!       → write the outcome (expect: version alone) → release
 //! ```
 //!
-//! A write whose answer was lost may be repeated as it is: a store that holds the very record already answers
-//! [`Written::Done`].
+//! A write without an answer may be repeated unchanged. If the store already holds that record, it answers [`Written::Done`].
+//!
+//! A new store is a variant of [`Store`] and a module beside `memory`. `store/tests.rs` runs the contract's tests on each store.
 
 mod candidate;
 mod document;
@@ -47,7 +47,7 @@ pub(in crate::token) use document::tests::records;
 
 use crate::config::{StoreConfig, StoreKindConfig};
 
-/// Where the grant lives.
+/// The configured store.
 #[derive(Debug)]
 pub enum Store {
     File(file::FileStore),
@@ -56,32 +56,32 @@ pub enum Store {
     Postgres(Box<postgres::PostgresStore>),
 }
 
-/// The right to present the refresh token while [`Lease::remaining`] is more than the call takes. Give it back with
-/// [`Store::release`].
+/// The right to present the refresh token, as long as [`Lease::remaining`] exceeds the time of a call. [`Store::release`] gives it
+/// back.
 #[derive(Debug)]
 pub struct Lease {
-    /// Grows with each lease taken.
+    /// Grows with each lease.
     pub fence: u64,
-    /// From before the store was asked: nobody else can have it before this and `duration` are over.
+    /// Just before the request to the store. No other holder is possible before `asked` plus `duration`.
     asked: Instant,
     duration: Duration,
-    /// Ends with the lease: a store knows by it that nobody presents a token under this lease any more.
+    /// Dropped with the lease. It tells the store that nobody presents a token under this lease.
     hold: Hold,
 }
 
 #[derive(Debug)]
 enum Hold {
-    /// The lock on the lease's file.
+    /// The lock on the lease file.
     File(std::fs::File),
-    /// Tells the store that the holder lives.
+    /// The store sees whether the holder still exists.
     InUse(#[allow(dead_code, reason = "its end is what counts")] Arc<()>),
 }
 
-/// The answer to a wish for the lease.
+/// The answer to a request for the lease.
 #[derive(Debug)]
 pub enum Leased {
     Held(Lease),
-    /// Somebody else has it; ask again no later than this.
+    /// Another holder has it. Ask again after at most this time.
     Busy {
         retry_in: Duration,
     },
@@ -91,46 +91,46 @@ pub enum Leased {
 #[derive(Debug)]
 pub enum Written {
     Done,
-    /// The store held something else than expected and was left alone: this is what it holds (`None`: nothing).
+    /// The store does not hold the expected version, and was not changed. This is what it holds (`None`: nothing).
     Superseded(Option<Box<Record>>),
-    /// The lease that was named is no longer the present one; nothing was written.
+    /// The stated lease is not the present one. Nothing was written.
     Fenced,
 }
 
-/// Why the store could not do it. The text names the place (a path, a host) and the mend, never a secret.
+/// Why a store operation failed. The text names the place (a path, a host) and what to do, and never a secret.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It could not be reached, read or written; trying again may help. Whether a write got through is not known: repeat it.
+    /// The store could not be reached, read or written. A retry may help. A write may have succeeded, so repeat it unchanged.
     #[error("{0}")]
     Unavailable(String),
-    /// What it holds is not a grant document; it was kept aside or left as it is, and nothing was overwritten.
+    /// The store holds something that is not a grant document. It was kept aside or left in place. Nothing was overwritten.
     #[error("{0}")]
     Damaged(String),
-    /// What it holds is not accepted: plaintext although `store.keys` is set, or a copy of another grant; nothing was changed.
+    /// The document is not accepted: plaintext although `store.keys` is set, or a copy of another grant. Nothing was changed.
     #[error("{0}")]
     Refused(String),
-    /// What it holds is encrypted with a key that is not among `store.keys`; nothing was changed.
+    /// The document is encrypted with a key that is not in `store.keys`. Nothing was changed.
     #[error("{0}")]
     WrongKey(String),
 }
 
-/// What [`Store::seal`] has found.
+/// What [`Store::seal`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sealing {
-    /// A plaintext document, which is encrypted now.
+    /// A plaintext document, which is now encrypted.
     Sealed,
     AlreadySealed,
     Nothing,
 }
 
-/// The longest pause between two looks at a lease that somebody else holds: so soon is a lease seen that was given back.
+/// The longest pause between two requests for a lease that another process holds. A released lease is noticed within this time.
 const LEASE_POLL: Duration = Duration::from_millis(250);
 
 // === impl Store ===
 
 impl Store {
-    /// Opens the configured store. Does not create a grant; a file store's folder must exist; a database is connected to when
-    /// it is first needed. `ca_file` holds trust anchors (PEM) beside the built-in ones, for the database's certificate.
+    /// Opens the configured store. Creates no grant. The directory of a file store must exist. A database is connected at the first
+    /// operation. `ca_file` holds additional trust anchors (PEM) for the certificate of the database.
     pub async fn open(config: &StoreConfig, ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let sealer = Sealer::new(&config.keys);
         match &config.kind {
@@ -159,7 +159,7 @@ impl Store {
         }
     }
 
-    /// Makes what the store needs and lacks: the database's table. Before the first use, by each command that writes.
+    /// Creates the database table if it is missing. Each command that writes calls this before its first operation.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         match self {
             Self::File(_) | Self::Memory(_) => Ok(()),
@@ -168,7 +168,7 @@ impl Store {
         }
     }
 
-    /// What it holds; `None`: no grant was ever stored.
+    /// The stored record. `None`: no grant was ever stored.
     pub async fn load(&self) -> Result<Option<Record>, StoreError> {
         match self {
             Self::File(store) => store.load().await,
@@ -178,9 +178,9 @@ impl Store {
         }
     }
 
-    /// Asks for the lease once, without waiting. Who has it already is busy too, whatever its name: the lease keeps apart the
-    /// tasks of one process as well. A [`Lease`] that was dropped without [`Store::release`], or whose release failed, does not
-    /// delay the handle that took it.
+    /// Asks for the lease once, without waiting. The answer is `Busy` for the present owner too, because the lease also separates the
+    /// tasks of one process. A [`Lease`] that was dropped without [`Store::release`], or whose release failed, does not delay the
+    /// handle that took it.
     pub async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
         match self {
             Self::File(store) => store.lease(owner, duration).await,
@@ -190,7 +190,7 @@ impl Store {
         }
     }
 
-    /// Gives the lease back, if it is still the present one. If that fails, others wait until its duration is over.
+    /// Gives the lease back, if it is still the present one. If that fails, other processes wait for the end of its duration.
     pub async fn release(&self, lease: Lease) {
         match self {
             Self::File(store) => store.release(lease),
@@ -200,7 +200,7 @@ impl Store {
         }
     }
 
-    /// Replaces the whole record, durably, if the store holds what is expected.
+    /// Replaces the whole record durably, if the store holds the expected version.
     pub async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
         match self {
             Self::File(store) => store.write(expect, record).await,
@@ -210,8 +210,8 @@ impl Store {
         }
     }
 
-    /// Puts a record in the place of a damaged one, which is kept aside first: for a person who gives a new grant, never for
-    /// the refresher. What can be read, needs another key or comes from a newer version stays.
+    /// Replaces a damaged document, after keeping it aside. Only for a person who supplies a new grant, never for the refresher. A
+    /// document that can be read, needs another key, or comes from a newer version is not replaced.
     pub async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
         match self {
             Self::File(store) => store.replace_damaged(record).await,
@@ -221,8 +221,8 @@ impl Store {
         }
     }
 
-    /// Encrypts a plaintext document with the first of `store.keys`: only when a person asks for it. Who may have written that
-    /// document is for them to know.
+    /// Encrypts a plaintext document with the first of `store.keys`. Only a person may ask for this, because only a person can know
+    /// who wrote the document.
     pub async fn seal(&self) -> Result<Sealing, StoreError> {
         match self {
             Self::File(store) => store.seal().await,
@@ -232,8 +232,8 @@ impl Store {
         }
     }
 
-    /// Returns when the stored record may have changed since the last call (before the first one: since the store was
-    /// opened); within a second of the change. Its own writes count. Errors are waited out. For one watcher a `Store`.
+    /// Returns within a second after the stored record may have changed: since the last call, or since the store was opened. Own writes
+    /// count as changes. Errors are retried without end. Only one watcher per `Store`.
     pub async fn changed(&self) {
         match self {
             Self::File(store) => store.changed().await,
@@ -247,7 +247,7 @@ impl Store {
 // === impl Lease ===
 
 impl Lease {
-    /// For how long nobody else can take it, by this process's monotonic clock.
+    /// How long no other process can take the lease, by the monotonic clock of this process.
     pub fn remaining(&self) -> Duration {
         self.duration.saturating_sub(self.asked.elapsed())
     }

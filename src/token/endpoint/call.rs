@@ -1,21 +1,19 @@
 //! One token call on one new connection.
 //!
-//! A connection of its own, since a reused one may die under the request and leave open whether it arrived. HTTP/1.1,
-//! since HTTP/2 has nothing to give to a single exchange. Nothing is retried, below TLS neither.
+//! The connection is new, because a reused one may fail under the request, and then nobody knows whether the request arrived.
+//! It uses HTTP/1.1, because HTTP/2 offers nothing to a single exchange. No layer retries, from TCP to HTTP.
 //!
 //! # Was anything sent?
 //!
-//! That decides between transient and ambiguous when there is no answer. Hyper takes a request before it writes it, so
-//! its own errors do not tell; [`Watched`] sees the writes. A write that failed counts as sent: TLS may have flushed a
-//! part.
+//! Without a response, this decides between transient and ambiguous. hyper accepts a request before it writes it, so its errors do
+//! not tell. [`Watched`] sees the writes. A failed write counts as sent, because TLS may have flushed a part.
 //!
 //! # Can it still arrive?
 //!
-//! The kernel keeps the bytes that the server has not acknowledged, and sends them again for minutes, also after the
-//! connection was closed. Such bytes would present the token behind a retry's back. So the connection is set up to be
-//! reset when it is closed ([`Stream::reset_on_close`]), and only an answer ends it in another way. No retry starts
-//! before that, since the connection is closed before this call returns. Behind `outbound.proxy` the reset reaches the
-//! HTTP proxy, which may have taken the bytes and may deliver them all the same.
+//! The kernel retransmits unacknowledged bytes for minutes, even after the connection was closed. Such bytes could present the
+//! token after a retry. So the connection is set to be reset on close ([`Stream::reset_on_close`]), and only a response
+//! ends it in an orderly way. The connection is closed before this call returns, so no retry can start earlier. Behind
+//! `outbound.proxy`, the reset reaches only the HTTP proxy, which may still deliver bytes that it has received.
 
 mod salvage;
 
@@ -48,30 +46,30 @@ use crate::clock::Clock;
 use crate::outbound::{Connector, Offer, Stream};
 use crate::token::RefreshOutcome;
 
-/// When a call has to be where.
+/// The time limits of a call.
 #[derive(Clone, Copy)]
 pub(super) struct CallLimits {
-    /// The first byte leaves by then, or none does.
+    /// The first byte must leave by then. Otherwise, none does.
     pub(super) send_by: Instant,
-    /// The answer is whole by then.
+    /// The response must be complete by then.
     pub(super) end_by: Instant,
 }
 
-/// The end of an exchange, by the time in which this process ran.
+/// The time limit of an exchange. It is extended once if the process was suspended.
 ///
-/// One that was stopped (SIGSTOP, a paused machine) finds its time to be over and the answer in its socket: it may be the only
-/// living successor, and is read. Once, so that a stop does not make a slow server's time longer than that.
+/// A process that was suspended (SIGSTOP, a paused machine) wakes after the limit, and the response waits in its socket. The
+/// response may hold the only live successor, so it is read. Only one extension, so a slow server gains no more time.
 struct End {
     by: Instant,
     extended: bool,
 }
 
-/// An answer's head, and its body as far as it came.
+/// The head of a response, and its body as far as it arrived.
 struct Answered {
     status: StatusCode,
     headers: HeaderMap,
     body: Zeroizing<Vec<u8>>,
-    /// Why the body is not whole.
+    /// Why the body is incomplete.
     cut: Option<String>,
 }
 
@@ -83,22 +81,22 @@ struct Exchanged<T> {
     received: Zeroizing<Vec<u8>>,
 }
 
-/// An exchange that ended before the answer's head.
+/// An exchange that ended before the head of the response.
 struct Broken {
     sent: bool,
     why: String,
 }
 
-/// So late does a timer come only in a process that did not run.
+/// A timer this late means that the process was suspended.
 const STOPPED: Duration = Duration::from_millis(500);
 
-/// To read what follows a message that is over, from a server that was asked to close the connection.
+/// The time to read bytes after the end of the message. The server was asked to close the connection.
 const READ_REST: Duration = Duration::from_secs(1);
 
-/// To read what has arrived meanwhile.
+/// The time to read what arrived while the process was suspended.
 const READ_LATE: Duration = Duration::from_secs(2);
 
-/// See [`Endpoint::call`](super::Endpoint::call) for what its future asks of the caller.
+/// See [`Endpoint::call`](super::Endpoint::call) for what the caller must guarantee.
 pub(super) async fn call(
     connector: &Connector,
     request: Request<Full<Bytes>>,
@@ -111,7 +109,7 @@ pub(super) async fn call(
         Ok(Err(error)) => return failed(RefreshOutcome::Transient, mask.local(&error.to_string())),
         Err(_) => return failed(RefreshOutcome::Transient, "no connection in time".to_owned()),
     };
-    // Before the first byte, so that whatever ends this call, or this process, also resets it.
+    // Before the first byte, so the end of this call or of this process resets the connection.
     if let Err(error) = stream.reset_on_close(true) {
         return failed(
             RefreshOutcome::Transient,
@@ -119,7 +117,7 @@ pub(super) async fn call(
         );
     }
     let Exchanged { mut io, result, mut received } = exchange(stream, request, limits).await;
-    // Only for a `Retry-After` that is a date, beside no `Date`: no need for a clock that tests can move.
+    // Only used if `Retry-After` is a date and the response has no `Date`, so no test has to move this clock.
     let now = Clock::system().now();
     let mut understood = Zeroizing::default();
     let (status, answer) = match result {
@@ -160,19 +158,19 @@ pub(super) async fn call(
     answer
 }
 
-/// Whether the same token may be presented again after this status. Then no byte of this call may arrive later.
+/// Whether the token may be presented again after this status. Then no byte of this call may arrive later.
 fn is_presented_again(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
 }
 
-/// The server has answered, so nothing of the request is on its way any more.
+/// Ends the connection in an orderly way: the server has answered, so no byte of the request is in transit.
 fn end_orderly(io: &mut Stream) {
     let _ = io.reset_on_close(false);
-    // TLS says goodbye, if there is room for it.
+    // Sends the close_notify of TLS, if the socket has room.
     let _ = io.shutdown().now_or_never();
 }
 
-/// What the server sent behind the end of its message: with a `Content-Length` that is too small, this is a token.
+/// Reads what the server sent after the end of its message. If `Content-Length` is too small, that may be a token.
 async fn read_rest(mut io: Stream, received: &mut Zeroizing<Vec<u8>>, end_by: Instant) {
     let rest =
         async { while received.len() < MAX_BODY && !matches!(io.read_buf(&mut **received).await, Ok(0) | Err(_)) {} };
@@ -209,8 +207,7 @@ where
             Err(_) => Err(broken("no answer in time".to_owned())),
         }
     };
-    // In this task, not in one of its own: when the exchange ends, so does the connection. How the connection ended
-    // shows in the answer too.
+    // In this task, so the connection ends with the exchange. The result also shows how the connection ended.
     let driver = async {
         let _ = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
         std::future::pending::<Infallible>().await
@@ -223,7 +220,7 @@ where
     Exchanged { io: Some(io), result, received }
 }
 
-/// The body, and why it is not whole. It holds tokens: the buffer is zeroed, though hyper's own is out of reach.
+/// The body, and why it is incomplete. The body holds tokens, so the buffer is zeroed. The buffers of hyper are not.
 async fn read(mut body: Incoming, end: &mut End) -> (Zeroizing<Vec<u8>>, Option<String>) {
     let mut read = Zeroizing::new(Vec::with_capacity(16 * 1024));
     loop {
@@ -243,7 +240,7 @@ async fn read(mut body: Incoming, end: &mut End) -> (Zeroizing<Vec<u8>>, Option<
     }
 }
 
-/// An error with its causes. Hyper's texts quote nothing from the wire.
+/// An error with its causes. The texts of hyper quote nothing from the wire.
 fn chain(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -304,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_began_in_time_is_sent_whole() {
-        // A buffer so small that the request takes many writes, most of them after the limit.
+        // With this buffer, the request takes many writes, most of them after the limit.
         let (near, mut far) = tokio::io::duplex(1);
         let begun = async {
             far.read_u8().await.unwrap();
@@ -320,13 +317,13 @@ mod tests {
         assert!(sent);
     }
 
-    /// What an exchange with a minute to its end makes of an answer in two pieces, the first of which comes after `late`.
+    /// The result of an exchange with a limit of one minute, if the response arrives in two pieces after `late`.
     async fn answered_after(late: Duration) -> Result<Vec<u8>, Broken> {
         let (near, mut far) = tokio::io::duplex(4096);
         let answer = async {
             far.read_u8().await.unwrap();
             tokio::time::pause();
-            // The clock goes on at once, as it does for a process that was stopped.
+            // The clock jumps, as it does for a process that was suspended.
             tokio::time::advance(late).await;
             far.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{").await.unwrap();
             tokio::task::yield_now().await;

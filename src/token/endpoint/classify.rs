@@ -1,29 +1,29 @@
-//! What a response of the token endpoint means: a table, pure but for one warning.
+//! The outcome of a token endpoint's response. A table, pure except for one warning.
 //!
 //! | response | class |
 //! |---|---|
 //! | 2xx with a usable `access_token` of type Bearer (RFC 6749 §5.1) | ok |
 //! | 2xx with a token of another type | misconfigured |
 //! | 408, 425, 429, 503 | transient |
-//! | other 5xx; 2xx that is none of the above; a loss before the response says what it is | ambiguous |
+//! | other 5xx; any other 2xx; a connection that ends before the response is clear | ambiguous |
 //! | 4xx or 2xx with an error that refuses the grant itself (`refuses_the_grant`) | rejected |
 //! | 3xx, every other 4xx, and 2xx with another known error | misconfigured |
 //!
-//! **A refresh token that arrives with a 2xx response and is not the presented one is kept in every class**
-//! ([`found`](super::found)): the presented one is spent.
+//! **A new refresh token in a 2xx response is kept in every class** ([`found`](super::found)), because the presented one is
+//! spent.
 //!
-//! A class that ends a grant needs a clear word of the server on the grant. A status alone is none, and neither is a
-//! code that speaks of the client or of the request. In doubt, nothing is lost:
+//! A grant ends only if the server clearly refuses the grant itself. A status alone is not clear, and neither is a code about the
+//! client or the request. In doubt, the grant is kept:
 //!
-//! * **403, 404, 405, 4xx without JSON or with an unknown code** are misconfigured. Another program answered (a
-//!   firewall), or the server did not look at the grant. The grant is kept, and presented again later.
-//! * **"Token is not linked to client"** is misconfigured, though league calls it an invalid refresh token. The token is
-//!   good, and the `client_id` is not the one that it was issued to. League spends no token that it refuses, so another
-//!   attempt costs nothing.
-//! * **A successor that can't be used** (a `refresh_token` with control characters) beside a good access token is ok
-//!   without a successor. The presented one is spent; an ambiguous outcome would discard a live access token as well.
+//! * **403, 404, 405, and 4xx without JSON or with an unknown code** are misconfigured. Another program answered (a
+//!   firewall), or the server did not check the grant. The grant is presented again later.
+//! * **"Token is not linked to client"** is misconfigured, although league calls it an invalid refresh token. The token is
+//!   valid, but it was issued to another `client_id`. League spends no token that it refuses, so another attempt costs
+//!   nothing.
+//! * **An unusable successor** (a `refresh_token` with control characters) with a usable access token is ok without a
+//!   successor. The presented token is spent. An ambiguous outcome would discard a live access token too.
 //!
-//! A grant without a person behind it (`client_credentials`) is never rejected: no login could mend it.
+//! The `client_credentials` grant is never rejected, because no login could repair it.
 
 use std::time::Duration;
 
@@ -39,21 +39,21 @@ use super::retry_after::retry_after;
 use super::{CallResult, GrantType, Issued, Presented, RefreshFailure, SuccessorOnly};
 use crate::token::{AccessToken, RefreshOutcome};
 
-/// An answer as far as it came.
+/// A response as far as it arrived.
 #[derive(Clone, Copy)]
 pub(super) struct Received<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a [u8],
-    /// Why the body is not whole.
+    /// Why the body is incomplete.
     pub(super) cut: Option<&'a str>,
 }
 
-/// League 8's refusal of a refresh token has the code of a malformed request, and only its description tells the two
-/// apart. (`OAuthServerException::invalidRefreshToken` in both versions.)
+/// League 8 refuses a refresh token with the code of a malformed request. Only the description distinguishes the two
+/// (`OAuthServerException::invalidRefreshToken` in versions 8 and 9).
 const LEAGUE_INVALID: &str = "The refresh token is invalid.";
 
-/// The one of its hints that speaks of the client.
+/// League's hint that the client is wrong, and not the token.
 const LEAGUE_NOT_LINKED: &str = "Token is not linked to client";
 
 /// Why there is no token.
@@ -101,7 +101,7 @@ fn failure(
     })
 }
 
-/// What a 2xx response is: issued tokens, a successor alone, or a failure.
+/// Classifies a 2xx response: issued tokens, a successor alone, or a failure.
 fn success(
     search: &Search<'_>,
     text: &str,
@@ -113,7 +113,7 @@ fn success(
     let tokens = |document: &Document| ["access_token", "refresh_token"].map(|name| document.text(name));
     let mut issued: Vec<String> = document.iter().flat_map(tokens).flatten().collect();
     issued.extend(successor.iter().map(|token| token.secret().expose().to_owned()));
-    // A short text is rather a word than a token.
+    // A short text is a word more likely than a token.
     let mask = mask.hiding(issued.iter().map(|token| trimmed(token)).filter(|token| token.len() >= 16));
     match (understand(document.as_ref(), grant_type, &mask), successor) {
         (Ok((access, lifetime)), refresh) => {
@@ -126,7 +126,7 @@ fn success(
         }
         (Err(failed), None) => Err((document, failed)),
         (Err(Failed { outcome, error }), Some(refresh)) => {
-            // Whatever else the server says, the grant goes on with its successor.
+            // Whatever else the server reports, the grant continues with the successor.
             let outcome = if outcome == RefreshOutcome::Misconfigured { outcome } else { RefreshOutcome::Ambiguous };
             let error = format!("HTTP {}, but {error}; its new refresh token is stored", status.as_u16());
             Ok(CallResult::SuccessorOnly(SuccessorOnly {
@@ -137,7 +137,7 @@ fn success(
     }
 }
 
-/// The access token, or what is wrong: words that go to a log, and therefore never what the body holds.
+/// The access token, or what is wrong. The text can reach a log, so it never quotes the body.
 fn understand(
     document: Option<&Document>,
     grant_type: GrantType,
@@ -154,7 +154,7 @@ fn understand(
         // Passolution's documentation shows none; Priava writes it in capitals; Apigee writes `BearerToken`.
         Member::Absent => {}
         Member::Text(found) if is_bearer(&found) => {}
-        // RFC 6749 §7.1: a token of a type that is not understood must not be used.
+        // RFC 6749 §7.1: a token of an unknown type must not be used.
         Member::Text(found) => {
             let error = format!("the token's type is `{}`, not `Bearer`", mask.remote(&found));
             return Err(Failed { outcome: RefreshOutcome::Misconfigured, error });
@@ -188,7 +188,7 @@ fn without_token(document: &Document, grant_type: GrantType, mask: &Mask) -> Fai
     }
 }
 
-/// The class of what is not a success, and what mends it.
+/// The outcome of a response that is not a success, and what to do.
 fn verdict(
     received: Received<'_>,
     document: Option<&Document>,
@@ -203,16 +203,16 @@ fn verdict(
         400..500 => match document {
             Some(document) => refusal(document, grant_type)
                 .unwrap_or((RefreshOutcome::Misconfigured, "check oauth.token_url and the client's registration")),
-            // Whole, it could have said no, or that the client is unknown.
+            // The complete body could have refused the grant, or the client.
             None if received.cut.is_some() => (RefreshOutcome::Ambiguous, ""),
             None => (RefreshOutcome::Misconfigured, "check oauth.token_url"),
         },
-        // 1xx too: hyper passes over those that may come, so this one ended the exchange without an answer.
+        // Also 1xx: hyper skips the valid ones, so this one ended the exchange without a response.
         _ => (RefreshOutcome::Ambiguous, ""),
     }
 }
 
-/// What an error response says. `None`: its code is unknown.
+/// The outcome of an error response, and what to do. `None`: the error code is unknown.
 fn refusal(document: &Document, grant_type: GrantType) -> Option<(RefreshOutcome, &'static str)> {
     let code = document.text("error").unwrap_or_default();
     let hints = |text: &str| document.text("hint").is_some_and(|found| found.trim() == text);
@@ -224,14 +224,14 @@ fn refusal(document: &Document, grant_type: GrantType) -> Option<(RefreshOutcome
             return Some((RefreshOutcome::Rejected, "log in again"));
         }
         (_, GrantType::ClientCredentials) if no => "check oauth.client_id, oauth.client_secret and oauth.grant",
-        // League 8 says so of a `redirect_uri` that it does not expect, too.
+        // League 8 also uses this code for an unexpected `redirect_uri`.
         ("invalid_client", _) => {
             "check oauth.client_id, oauth.client_secret, oauth.client_auth and oauth.send_redirect_uri_on_refresh"
         }
         ("unauthorized_client", _) => {
             "the client may not use this grant; check oauth.grant, or ask the server's operator"
         }
-        // Also what league says of a body that it could not read.
+        // League also uses this code for a body that it can't read.
         ("unsupported_grant_type", _) => "check oauth.grant and oauth.token_format",
         ("invalid_scope", _) => "check oauth.scope",
         ("invalid_request", _) => "check oauth.token_format, oauth.client_auth and oauth.send_redirect_uri_on_refresh",
@@ -254,11 +254,11 @@ fn refuses_the_grant(code: &str, document: &Document) -> bool {
         "invalid_request" => description.trim() == LEAGUE_INVALID,
         // GitHub, Slack.
         "bad_refresh_token" | "invalid_refresh_token" | "expired_refresh_token" => true,
-        // Spring; RFC 6750 §3.1 has this code for access tokens, and none is sent to a token endpoint.
+        // Spring. RFC 6750 §3.1 defines this code for access tokens, but a token endpoint receives none.
         "invalid_token" => true,
-        // Entra; OpenID Connect Core §3.1.2.6: a person has to take part.
+        // Entra. OpenID Connect Core §3.1.2.6: a person must take part.
         "interaction_required" | "login_required" | "consent_required" => true,
-        // Atlassian. Others name the grant type, which the client may not use: the token is good.
+        // Atlassian. Other servers mean a grant type that the client may not use. Then the token is valid.
         "unauthorized_client" => {
             let description = description.to_ascii_lowercase().replace(['_', '-'], " ");
             description.contains("refresh token") && !description.contains("grant type")
@@ -267,7 +267,7 @@ fn refuses_the_grant(code: &str, document: &Document) -> bool {
     }
 }
 
-/// What came, in words that hold no secret.
+/// What the server reported. Holds no secret.
 fn said(received: Received<'_>, document: Option<&Document>, mask: &Mask) -> String {
     let header = |name| received.headers.get(name).and_then(|value| value.to_str().ok());
     if received.status.is_redirection() {
@@ -284,8 +284,8 @@ fn cut_off(why: &str) -> String {
     format!("the answer is incomplete: {why}")
 }
 
-/// `: code: description (hint)`, of what is there. League 8 has `message` too, a copy of the description; Laravel's own
-/// errors have nothing else.
+/// `: code: description (hint)`, as far as present. In League 8, `message` copies the description. Laravel's own errors have
+/// only `message`.
 fn error_members(document: &Document, mask: &Mask) -> String {
     let text = |name| document.text(name).map(|text| mask.remote(&text));
     let mut said = String::new();

@@ -1,7 +1,7 @@
 //! The text of a response's body, whatever content coding and character encoding the server chose.
 //!
-//! The request asks for no coding, and servers and middleboxes send one all the same. The first bytes of a body are more
-//! reliable than its `Content-Encoding`: some middleboxes decode a body and keep the field, others do the reverse.
+//! The request asks for no coding, but some servers and middleboxes apply one. The first bytes of a body are more reliable than
+//! `Content-Encoding`: some middleboxes decode a body and keep the field, and others do the reverse.
 
 use std::io::Read;
 
@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 /// The largest body, both as sent and as decompressed.
 pub(super) const MAX_BODY: usize = 16 << 20;
 
-/// A body may have been compressed by the server and once more by a middlebox.
+/// The server may compress a body, and a middlebox may compress it again.
 const MAX_CODINGS: usize = 3;
 
-/// The text of a body. It ends where the body can no longer be decompressed, or at [`MAX_BODY`].
+/// The text of a body, up to the first byte that can't be decompressed, or up to [`MAX_BODY`].
 pub(super) fn text(headers: &HeaderMap, body: &[u8]) -> Zeroizing<String> {
     let mut decoded;
     let mut bytes = body;
@@ -36,28 +36,28 @@ fn decompressed(headers: &HeaderMap, body: &[u8]) -> Option<Zeroizing<Vec<u8>>> 
     };
     match body {
         [0x1f, 0x8b, ..] => Some(bounded(GzDecoder::new(body))),
-        // The header of zlib (RFC 1950 §2.2): no JSON, form or page begins so.
+        // The header of zlib (RFC 1950 §2.2). No JSON, form or page begins with it.
         [0x78, second, ..] if (0x7800 + u16::from(*second)) % 31 == 0 => Some(bounded(ZlibDecoder::new(body))),
-        // Some servers send "deflate" without that header. A text would be decompressed to garbage.
+        // Some servers send raw deflate without that header. Decompressing a plain text would yield garbage.
         _ if deflate() && !is_text(body) => Some(bounded(DeflateDecoder::new(body))),
         _ => None,
     }
 }
 
-/// Judged by the first bytes.
+/// Detects the coding by the first bytes.
 fn is_text(body: &[u8]) -> bool {
     body.iter().take(16).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
 }
 
-/// What can be read, up to the limit.
+/// Decompresses as far as possible, up to the limit.
 fn bounded(decoder: impl Read) -> Zeroizing<Vec<u8>> {
     let mut decoded = Zeroizing::new(Vec::new());
-    // An error ends the body like a lost connection: what came before it counts.
+    // An error ends the body like a lost connection. The bytes before it count.
     let _ = decoder.take(MAX_BODY as u64).read_to_end(&mut decoded);
     decoded
 }
 
-/// UTF-8, or UTF-16 if the first bytes are those of UTF-16.
+/// Decodes UTF-8, or UTF-16 if the first bytes indicate it.
 fn characters(bytes: &[u8]) -> String {
     let utf16 = |read: fn([u8; 2]) -> u16| {
         let units = bytes.chunks_exact(2).map(|pair| read([pair[0], pair[1]]));

@@ -1,9 +1,9 @@
-//! A JSON object in a token endpoint's response (RFC 6749 §5.1, §5.2), read as far as it makes sense.
+//! A lenient view of the JSON object in a token endpoint's response (RFC 6749 §5.1, §5.2).
 //!
-//! The server spends a refresh token when it writes its response. A reader that discards a response because of a flaw
-//! in a member that nobody needs loses the grant. So this reader is lenient: it keeps numbers that are out of range, any
-//! depth of nesting, wrong types, unknown escapes, line breaks within strings, surplus commas, and text after the
-//! object. If two members have the same name, the last one counts, as in most parsers.
+//! The server spends a refresh token when it writes its response. A reader that discards a response because of a flaw in an
+//! unimportant member loses the grant. So this reader accepts numbers out of range, any depth of nesting, wrong types, unknown
+//! escapes, line breaks within strings, surplus commas, and text after the object. If two members have the same name, the last
+//! one counts, as in most parsers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,14 +15,14 @@ pub(crate) struct Document(HashMap<String, Raw>);
 
 /// A member that should be a string.
 pub(crate) enum Member {
-    /// Not there, `null`, or empty.
+    /// Missing, `null`, or empty.
     Absent,
     Text(String),
     /// Not a string.
     Other,
 }
 
-/// No token is believed to live longer.
+/// A longer lifetime counts as this one.
 const LONGEST_LIFE: f64 = 10.0 * 365.0 * 24.0 * 60.0 * 60.0;
 
 // === impl Document ===
@@ -61,7 +61,7 @@ impl Document {
         }
     }
 
-    /// The text of a member that may also be a whole number.
+    /// The text of a member. A whole number counts as text.
     pub(super) fn text_or_number(&self, name: &str) -> Option<String> {
         match self.raw(name)? {
             Raw::Bare(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.clone()),
@@ -69,20 +69,20 @@ impl Document {
         }
     }
 
-    /// `expires_in`, a number or a number in a string. `None`: not there, not positive, or not a number.
+    /// `expires_in`: a number, or a number in a string. `None`: missing, not positive, or not a number.
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         let (Raw::Text(text) | Raw::Bare(text)) = self.raw("expires_in")? else { return None };
         let text = text.trim();
-        // Rust reads `inf` and `nan` too, which are no numbers of JSON.
+        // Rust also parses `inf` and `nan`, which are not JSON numbers.
         if !text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) {
             return None;
         }
-        // As a float: every second of ten years is exact in it, and what is too large for it is infinite, not an error.
+        // A float represents every second of ten years exactly. A larger number becomes infinite and is not an error.
         let seconds = text.parse::<f64>().ok()?.floor().min(LONGEST_LIFE);
         Duration::try_from_secs_f64(seconds).ok().filter(|lifetime| !lifetime.is_zero())
     }
 
-    /// By its exact name, else by the same name in another spelling (`refreshToken`).
+    /// Finds a member by its exact name, else by another spelling (`refreshToken`).
     fn raw(&self, name: &str) -> Option<&Raw> {
         self.0.get(name).or_else(|| {
             let folded = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();

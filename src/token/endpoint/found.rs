@@ -1,9 +1,14 @@
-//! What a response's text says: the object that describes the outcome, and the successor of the refresh token.
+//! Finds the object that describes the outcome, and the successor of the refresh token, in the text of a response.
 //!
-//! The successor is looked for wherever it may be, because the presented token is spent once the server has written it:
-//! in the object with which the text begins; in an object within other text (a displayed PHP notice, a page), within
-//! another object (`data`) or within an array; in a form; in JSON that is encoded twice; and in an object that is cut
-//! off behind it. The presented token, which a debug page may echo, is no successor.
+//! The presented token is spent once the server has written its successor, so the search covers every place:
+//!
+//! * the object at the beginning of the text;
+//! * an object within other text (a PHP notice, a page), within another object (`data`) or within an array;
+//! * a form;
+//! * JSON that is encoded twice;
+//! * an object that is cut off after the successor.
+//!
+//! A debug page may echo the presented token, which is not a successor.
 
 use memchr::memmem;
 use url::form_urlencoded;
@@ -12,44 +17,44 @@ use super::document::{Document, Member};
 use super::lenient::{read_object, read_string};
 use crate::token::RefreshToken;
 
-/// What was found in one text.
+/// The result of a search.
 #[derive(Default)]
 pub(super) struct Found {
     /// The object that describes the outcome.
     pub(super) document: Option<Document>,
-    /// A refresh token that is not the presented one.
+    /// A refresh token other than the presented one.
     pub(super) successor: Option<RefreshToken>,
 }
 
-/// Looks for what counts in one response.
+/// The search in one response.
 pub(super) struct Search<'a> {
     pub(super) presented: Option<&'a RefreshToken>,
-    /// The text ends before its end.
+    /// The text is incomplete.
     pub(super) cut: bool,
 }
 
-/// The spellings of `refresh_token` as a member's name.
+/// The spellings of `refresh_token` as a member name.
 const REFRESH_TOKEN: [&str; 2] = ["\"refresh_token\"", "\"refreshToken\""];
 const ACCESS_TOKEN: [&str; 2] = ["\"access_token\"", "\"accessToken\""];
 const ERROR: [&str; 1] = ["\"error\""];
 
-/// The last ones count: a notice and an echoed request come before the response.
+/// Later objects win: a notice and an echoed request precede the response.
 const MAX_OCCURRENCES: usize = 8;
-/// So many braces are tried before a member's name.
+/// The number of braces that are tried before a member name.
 const MAX_BRACES: usize = 32;
-/// The bytes that one search may read within other text, since each brace may be tried.
+/// The number of bytes that one search may read within other text. It bounds the work, because each brace may be tried.
 const MAX_WORK: usize = 64 << 20;
 
 // === impl Search ===
 
 impl Search<'_> {
-    /// In the text of a 2xx response.
+    /// Searches the text of a 2xx response.
     pub(super) fn success(&self, text: &str) -> Found {
         let found = self.in_text(text);
         if found.successor.is_some() || found.document.as_ref().is_some_and(has_access_token) {
             return found;
         }
-        // JSON within a JSON string (a response that is encoded twice), or shown on a page.
+        // JSON within a JSON string (encoded twice), or shown on a page.
         let inner = if text.contains("\\\"") {
             text.replace("\\\"", "\"").replace("\\\\", "\\")
         } else if text.contains("&quot;") {
@@ -67,7 +72,7 @@ impl Search<'_> {
         {
             return Found { document: whole, successor: Some(successor) };
         }
-        // The text is JSON of another shape, in which an access token without a successor may be anything.
+        // The text is JSON of another shape. An access token in it without a successor may mean anything.
         let other_json = whole.is_some() || text.trim_start().starts_with(['[', '"']);
         let mut objects = Objects { text, work: MAX_WORK };
         let new = |document: &Document| self.successor(document).is_some();
@@ -80,7 +85,7 @@ impl Search<'_> {
         if !other_json && let Some(document) = self.form(text) {
             return Found { successor: self.successor(&document), document: self.conclusive(document) };
         }
-        // Cut off or malformed behind it.
+        // Cut off or malformed after the successor.
         if let Some(successor) = self.alone(text) {
             return Found { document: whole, successor: Some(successor) };
         }
@@ -94,7 +99,7 @@ impl Search<'_> {
         Found { document, successor: None }
     }
 
-    /// The object of a response that is no success, or what says that.
+    /// Searches the text of an error response.
     pub(super) fn error(&self, text: &str) -> Option<Document> {
         if let Some(document) = Document::parse(text) {
             return Some(document);
@@ -106,7 +111,7 @@ impl Search<'_> {
         Objects { text, work: MAX_WORK }.last_with(&ERROR, says).or_else(|| self.form(text).filter(says))
     }
 
-    /// What stands within other text, unless more text was to come: another object there would count instead.
+    /// An object within other text, if the text is complete. Otherwise, a later object could win.
     fn conclusive(&self, document: Document) -> Option<Document> {
         (!self.cut).then_some(document)
     }
@@ -115,7 +120,7 @@ impl Search<'_> {
         self.new_token(&document.text_or_number("refresh_token")?)
     }
 
-    /// Whether the object has a refresh token that breaks the grammar of refresh tokens.
+    /// Whether the object has a refresh token with invalid characters.
     pub(super) fn is_unusable(&self, document: &Document) -> bool {
         match document.member("refresh_token") {
             Member::Absent => false,
@@ -124,13 +129,13 @@ impl Search<'_> {
         }
     }
 
-    /// Whitespace and line ends around a token are not part of it.
+    /// Whitespace and line breaks around a token are not part of the token.
     fn new_token(&self, text: &str) -> Option<RefreshToken> {
         let token = RefreshToken::parse(trimmed(text)).ok()?;
         (Some(&token) != self.presented).then_some(token)
     }
 
-    /// A form (GitHub's default), also behind other text.
+    /// A form (GitHub's default), also after other text.
     fn form(&self, text: &str) -> Option<Document> {
         const NAMES: [&str; 3] = ["access_token", "refresh_token", "error"];
         let is_form = |word: &&str| {
@@ -139,12 +144,12 @@ impl Search<'_> {
         };
         let words = || text.split(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"' | '\'' | '{' | '}'));
         let word = words().rfind(is_form)?;
-        // The last value of a form that is cut off may go on.
+        // If the form is cut off, its last value may be incomplete.
         let word = if self.cut { &word[..word.rfind('&')?] } else { word };
         Some(Document::from_pairs(form_urlencoded::parse(word.as_bytes()).into_owned()))
     }
 
-    /// A successor whose object can't be read, but which is complete itself.
+    /// A complete successor in an object that can't be read.
     fn alone(&self, text: &str) -> Option<RefreshToken> {
         let values = REFRESH_TOKEN.into_iter().flat_map(|name| {
             memmem::rfind_iter(text.as_bytes(), name.as_bytes()).take(MAX_OCCURRENCES).map(move |at| at + name.len())
@@ -161,7 +166,7 @@ impl Search<'_> {
     }
 }
 
-/// The objects within a text.
+/// The JSON objects within a text.
 struct Objects<'a> {
     text: &'a str,
     work: usize,
@@ -170,7 +175,7 @@ struct Objects<'a> {
 // === impl Objects ===
 
 impl Objects<'_> {
-    /// The last object that has one of these members and is as wanted.
+    /// The last object that has one of these members and satisfies the condition.
     fn last_with(&mut self, names: &[&str], wanted: impl Fn(&Document) -> bool) -> Option<Document> {
         for name in names {
             let occurrences = memmem::rfind_iter(self.text.as_bytes(), name.as_bytes()).take(MAX_OCCURRENCES);
@@ -183,7 +188,7 @@ impl Objects<'_> {
         None
     }
 
-    /// The complete object of which the text at `at` is a part, without the objects around it.
+    /// The innermost complete object around `at`.
     fn around(&mut self, at: usize) -> Option<Document> {
         let before = self.text.get(..at)?;
         for brace in memchr::memrchr_iter(b'{', before.as_bytes()).take(MAX_BRACES) {

@@ -1,4 +1,4 @@
-//! A lenient reader of one JSON object: it keeps each member that it can read, and says whether the object was complete.
+//! A lenient reader of one JSON object. It keeps each member that it can read, and reports whether the object was complete.
 
 use std::collections::HashMap;
 use std::iter::Peekable;
@@ -8,16 +8,16 @@ use std::str::CharIndices;
 pub(super) enum Raw {
     /// A string, decoded.
     Text(String),
-    /// A number, `true`, `null` or another run of characters without quotes.
+    /// A number, `true`, `null` or any other run of characters without quotes.
     Bare(String),
     /// An object or an array.
     Nested,
 }
 
-/// The beginning of a text, read as an object.
+/// The object at the beginning of a text.
 pub(super) struct Object {
     pub(super) members: HashMap<String, Raw>,
-    /// `false`: the object is cut off or malformed behind these members.
+    /// `false`: the object is cut off or malformed after these members.
     pub(super) complete: bool,
     /// How many bytes of the text were read.
     pub(super) length: usize,
@@ -35,7 +35,7 @@ pub(super) fn read_object(text: &str) -> Option<Object> {
     Some(Object { members, complete, length: reader.at() })
 }
 
-/// The string at the beginning of the text, which begins with a quote. `None`: it does not end.
+/// The string at the beginning of the text, which begins with a quote. `None`: the string has no end.
 pub(super) fn read_string(text: &str) -> Option<String> {
     Reader { text, chars: text.char_indices().peekable() }.string()
 }
@@ -68,7 +68,7 @@ impl Reader<'_> {
         while self.chars.next_if(|(_, c)| c.is_whitespace() || *c == '\u{feff}').is_some() {}
     }
 
-    /// Up to the object's end. `None`: it is cut off or malformed.
+    /// Reads up to the end of the object. `None`: it is cut off or malformed.
     fn members(&mut self, members: &mut HashMap<String, Raw>) -> Option<()> {
         loop {
             self.skip_blanks();
@@ -124,14 +124,14 @@ impl Reader<'_> {
                 let code = self.text.get(at..at + 4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
                 let Some(code) = code else { return Some(char::REPLACEMENT_CHARACTER) };
                 self.chars.nth(3);
-                // Half of a surrogate pair is no character, and no token has one.
+                // A lone surrogate is not a character. No token has one.
                 char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
             }
             c => c,
         })
     }
 
-    /// Not by recursion: nesting has no limit.
+    /// Without recursion, because nesting has no limit.
     fn nested(&mut self) -> Option<Raw> {
         let mut depth = 0_usize;
         loop {
@@ -151,7 +151,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `None`: empty, or it may go on behind the end of the text.
+    /// `None`: empty, or possibly incomplete at the end of the text.
     fn bare(&mut self) -> Option<Raw> {
         let start = self.at();
         while !matches!(self.peek()?, ',' | '}' | ']' | '"' | '{' | '[' | ':') && !self.peek()?.is_whitespace() {

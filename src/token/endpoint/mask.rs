@@ -1,12 +1,12 @@
-//! Keeps secrets out of the words that a server sends back.
+//! Removes secrets from the error texts of a server.
 //!
-//! An error text is written to logs, to the store and to the status page, and a server may quote in it what it was
-//! sent. So a text passes through here before it becomes part of a [`RefreshFailure`](super::RefreshFailure). What was presented is
-//! replaced, whole or in parts, and so is anything that only looks like a token.
+//! An error text is written to logs, to the store and to the status page. A server may quote what it received in that text. So
+//! every text is masked before it becomes part of a [`RefreshFailure`](super::RefreshFailure). The mask replaces what was presented,
+//! whole or in parts, and everything that looks like a token.
 //!
-//! A server may cut a secret into pieces, escape it, or encode it. So the text is compared without its escapes and its
-//! whitespace, and once more without anything but letters and digits. A run of [`PART`] characters that also occurs in a
-//! secret, or in its base64 or hexadecimal form, is replaced.
+//! A server may split a secret, escape it, or encode it. So the text is compared without escapes and whitespace, and again with
+//! letters and digits only. A run of [`PART`] characters is replaced if it occurs in a secret, or in its base64 or hexadecimal
+//! form.
 
 mod unescape;
 
@@ -20,33 +20,33 @@ use super::Presented;
 use super::request::basic;
 use crate::config::{ClientAuth, TokenEndpoint};
 
-/// What must not come back out of one call.
+/// The secrets of one call.
 #[derive(Clone)]
 pub(super) struct Mask {
-    /// As they were on the wire. The longest first: one may be a part of another.
+    /// As they were on the wire, the longest first, because one may be a part of another.
     secrets: Vec<Zeroizing<String>>,
-    /// All parts of the secrets in all their forms, sorted.
+    /// All parts of the secrets in all forms, sorted.
     parts: Zeroizing<Vec<[char; PART]>>,
-    /// The secrets that are too short to have a part.
+    /// The secrets that are shorter than a part.
     short: Zeroizing<Vec<Vec<char>>>,
 }
 
-/// What stands for a secret.
+/// What replaces a secret.
 const MASKED: &str = "***";
 
-/// Of one text, as it is shown.
+/// The longest text that is shown.
 const MAX_CHARS: usize = 300;
 
-/// Of one text, as it is compared. At its end, less than a part of a secret can stay unrecognized.
+/// The longest text that is compared. At its end, less than a part of a secret can remain unrecognized.
 const MAX_COMPARED: usize = 8 * 1024;
 
-/// A run of more characters than this, without a break, is taken for a token. Words and error codes are shorter.
+/// A longer run without a break counts as a token. Words and error codes are shorter.
 const MAX_RUN: usize = 40;
 
 /// The length of the shortest part of a secret that is masked.
 const PART: usize = 8;
 
-/// A shorter secret is masked only as it was sent: with its whitespace and escapes removed, it could be any word.
+/// A shorter secret is masked only as it was sent. Without whitespace and escapes, it could be any word.
 const SHORTEST: usize = 4;
 
 // === impl Mask ===
@@ -63,7 +63,7 @@ impl Mask {
             }
         }
         plain.extend(&config.client_secret);
-        // A shorter value is rather a word, which error texts may need.
+        // A shorter value is probably a word that the error text needs.
         let values = config.parameters.iter().map(|(_, value)| value);
         plain.extend(values.filter(|value| value.expose().len() >= PART));
         let mut mask = Self { secrets: Vec::new(), parts: Zeroizing::default(), short: Zeroizing::default() };
@@ -76,7 +76,7 @@ impl Mask {
         mask.sorted()
     }
 
-    /// This mask, which also hides what the server has issued.
+    /// This mask, which also hides the issued tokens.
     pub(super) fn hiding<'a>(&self, issued: impl IntoIterator<Item = &'a str>) -> Self {
         let mut mask = self.clone();
         for secret in issued {
@@ -92,7 +92,7 @@ impl Mask {
         self.secrets.push(Zeroizing::new(byte_serialize(secret.as_bytes()).collect()));
         self.secrets.push(Zeroizing::new(secret.to_owned()));
         let encoded = |ahead: usize| {
-            // Base64 of a text that has the secret behind so many other bytes.
+            // The base64 form depends on the number of bytes before the secret, modulo 3.
             let bytes = Zeroizing::new([&b"  "[..ahead], secret.as_bytes()].concat());
             Zeroizing::new(BASE64_STANDARD_NO_PAD.encode(&*bytes))
         };
@@ -117,30 +117,30 @@ impl Mask {
         self
     }
 
-    /// Words of the server: neither what was presented nor what looks like a token.
+    /// Masks a text of the server: what was presented, and what looks like a token.
     pub(super) fn remote(&self, text: &str) -> String {
         let text = self.printable(text);
         let words: Vec<&str> = text.split(' ').map(mask_run).collect();
         limited(&words.join(" "))
     }
 
-    /// Where a redirect leads: `Location` without its query, in which a code or a token could be.
+    /// Masks a `Location` and removes its query, which could hold a code or a token.
     pub(super) fn location(&self, text: &str) -> String {
         let path = self.printable(text.split(['?', '#']).next().unwrap_or_default());
         let segments: Vec<&str> = path.split('/').map(mask_run).collect();
         limited(&segments.join("/"))
     }
 
-    /// Words of this machine's own libraries: the long names of hosts and files in them stay readable.
+    /// Masks a text of a local library. Long names of hosts and files stay readable.
     pub(super) fn local(&self, text: &str) -> String {
         limited(&self.printable(text))
     }
 
-    /// Printable ASCII, without the secrets: as they were sent, as blanks of another kind make them look, and in parts.
+    /// Reduces a text to printable ASCII, and removes the secrets: as sent, with other whitespace, and in parts.
     fn printable(&self, text: &str) -> String {
         let text: String = text.chars().take(MAX_COMPARED).collect();
         let text = self.without_parts(&self.without_secrets(&text));
-        // Nothing is dropped, so that no secret grows together.
+        // Characters are replaced and not dropped, because dropping could join the parts of a secret.
         let printable: String = text
             .chars()
             .map(|c| match c {
@@ -198,7 +198,7 @@ impl Mask {
     }
 }
 
-/// What is compared of a text.
+/// How a text is normalized before a comparison.
 const KEPT: [fn(char) -> bool; 2] = [|c| !c.is_whitespace() && !c.is_control(), |c| c.is_alphanumeric()];
 
 /// Without capitals, since a server may change the case.
@@ -206,7 +206,7 @@ fn folded(text: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
     text.map(|c| c.to_ascii_lowercase())
 }
 
-// The last step always: what is cut short before it is masked is no longer recognized.
+// Always the last step: a secret that is cut before the masking is not recognized.
 fn limited(text: &str) -> String {
     text.chars().take(MAX_CHARS).collect()
 }

@@ -1,4 +1,4 @@
-//! A token request: what is the same each time, and the body (RFC 6749 §4.1.3, §4.4.2, §6).
+//! A token request: the constant part, and the body (RFC 6749 §4.1.3, §4.4.2, §6).
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -18,18 +18,18 @@ use super::{EndpointError, Presented};
 use crate::config::{ClientAuth, Origin, TokenEndpoint, TokenFormat};
 use crate::secret::Secret;
 
-/// The part of a request that each call repeats.
+/// The part of a request that is the same in each call.
 pub(super) struct Template {
     /// In origin form (RFC 9112 §3.2.1).
     target: Uri,
     headers: HeaderMap,
 }
 
-/// A parameter of the body.
+/// A body parameter.
 type Field<'a> = (&'a str, &'a str);
 
-/// What the connection and the body decide, and `oauth.headers` therefore can't. `Authorization` is among them because
-/// a client must not authenticate in two ways at once (RFC 6749 §2.3).
+/// The fields that the connection and the body determine, so `oauth.headers` can't set them. `Authorization` is one of them,
+/// because a client must not authenticate in two ways at once (RFC 6749 §2.3).
 const NOT_CONFIGURABLE: [HeaderName; 10] =
     [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
@@ -40,9 +40,9 @@ impl Template {
         let unusable = || EndpointError::Url { host: origin.host().to_owned() };
         let target = config.url[Position::BeforePath..Position::AfterQuery].parse().map_err(|_| unusable())?;
         let mut headers = HeaderMap::new();
-        // Laravel's throttle and error pages are JSON only for who asks for it.
+        // Laravel's throttle and error pages are JSON only if the client asks for JSON.
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        // Nothing here decodes, and RFC 9110 §12.5.3 lets a server choose freely where the field is absent.
+        // Without this field, a server may choose any coding (RFC 9110 §12.5.3).
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("bearer-proxy/", env!("CARGO_PKG_VERSION"))));
         for name in config.headers.keys() {
@@ -71,14 +71,14 @@ impl Template {
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        // The buffer is zeroed when the last reference to it goes.
+        // The buffer is zeroed when its last reference is dropped.
         *request.body_mut() = Full::new(Bytes::from_owner(body));
         request
     }
 }
 
-/// The parameters in the order of the RFC's examples, then those of the configuration. A refresh has no `scope` unless the
-/// server requires it: without one, the scopes that were granted stay (RFC 6749 §6), and a wider one is refused.
+/// The parameters in the order of the RFC's examples, then those of the configuration. A refresh sends no `scope` unless the server
+/// requires it: without one, the granted scopes stay (RFC 6749 §6), and a server refuses wider ones.
 fn fields<'a>(presented: Presented<'a>, config: &'a TokenEndpoint) -> Vec<Field<'a>> {
     let mut fields = Vec::with_capacity(8);
     match presented {
@@ -98,7 +98,7 @@ fn fields<'a>(presented: Presented<'a>, config: &'a TokenEndpoint) -> Vec<Field<
             fields.extend(verifier.map(|verifier| ("code_verifier", verifier.expose())));
         }
     }
-    // A client without a secret can't authenticate, it names itself in the body (RFC 6749 §3.2.1).
+    // A client without a secret can't authenticate. It identifies itself in the body (RFC 6749 §3.2.1).
     match (config.client_auth, &config.client_secret) {
         (ClientAuth::Basic, Some(_)) => {}
         (ClientAuth::Body, Some(secret)) => {
@@ -110,8 +110,8 @@ fn fields<'a>(presented: Presented<'a>, config: &'a TokenEndpoint) -> Vec<Field<
     fields
 }
 
-/// The credentials of HTTP Basic as RFC 6749 §2.3.1 wants them: both parts form-encoded first. League does not decode
-/// them, but its ids and secrets are letters, digits and `-`, which the encoding leaves as they are.
+/// HTTP Basic credentials as in RFC 6749 §2.3.1, which form-encodes both parts first. League does not decode them. Its ids and
+/// secrets are letters, digits and `-`, which the encoding does not change.
 pub(super) fn basic(client_id: &str, secret: &Secret) -> Zeroizing<String> {
     let mut pair = Zeroizing::new(String::with_capacity(1 + 3 * (client_id.len() + secret.expose().len())));
     pair.extend(byte_serialize(client_id.as_bytes()));
@@ -126,19 +126,19 @@ impl TokenFormat {
     fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
-            // With the parameter, since Priava documents it; who knows none passes it over (RFC 9110 §8.3.1).
+            // Priava documents the parameter. Other servers ignore it (RFC 9110 §8.3.1).
             Self::Form => "application/x-www-form-urlencoded;charset=utf-8",
         }
     }
 
     fn encode(self, fields: &[Field<'_>]) -> Zeroizing<Vec<u8>> {
-        // Enough for the worst of both encodings (`\u0000`), so that the buffer does not grow and leave copies behind.
+        // Enough for the worst case of both encodings (`\u0000`). A buffer that grows would leave copies of secrets behind.
         let room: usize = fields.iter().map(|(name, value)| 8 + name.len() + 6 * value.len()).sum();
         match self {
             Self::Json => {
                 let mut body = Zeroizing::new(Vec::with_capacity(2 + room));
-                // Every value is a string, `client_id` too: league 8 compares it by type. Writing strings to memory
-                // can't fail.
+                // Every value is a string, because league 8 compares `client_id` by type. Writing strings to memory can't
+                // fail.
                 let written = serde_json::Serializer::new(&mut *body).collect_map(fields.iter().copied());
                 debug_assert!(written.is_ok());
                 body

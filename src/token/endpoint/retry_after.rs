@@ -1,4 +1,4 @@
-//! When the server wants to be asked again (RFC 9110 §10.2.3).
+//! `Retry-After` (RFC 9110 §10.2.3).
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use http::header::{DATE, RETRY_AFTER};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 
-/// A server that says less is asked again after this all the same, so that none can cause a loop.
+/// The shortest accepted wait, so no server can cause a loop.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// A server that says more is asked again after this all the same, so that none can put the token out of reach.
+/// The longest accepted wait, so no server can postpone the token without limit.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
 
-/// The weekday is not checked: it adds nothing, and the example in Priava's documentation has a wrong one.
+/// The weekday is not checked. It adds nothing, and the example in Priava's documentation has a wrong one.
 const DATES: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
 
-/// The field `Retry-After`; without one, `in_body`, which is where Priava puts it.
+/// The field `Retry-After`, or else `in_body`, where Priava puts it.
 pub(super) fn retry_after(headers: &HeaderMap, in_body: Option<&str>, now: Timestamp) -> Option<Duration> {
-    // A date is the server's, and so is `Date`: their difference holds even where the two clocks do not agree.
+    // The server sets both the date and `Date`, so their difference is right even if the server's clock is wrong.
     let now = headers.get(DATE).and_then(|value| date(value.to_str().ok()?)).unwrap_or(now);
     let in_header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     in_header.and_then(|text| delay(text, now)).or_else(|| delay(in_body?, now))
@@ -27,7 +27,7 @@ pub(super) fn retry_after(headers: &HeaderMap, in_body: Option<&str>, now: Times
 fn delay(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let delay = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // Digits alone fail to parse only when they are too many.
+        // Only too many digits fail to parse.
         text.parse().map_or(LONGEST, Duration::from_secs)
     } else {
         Duration::try_from(date(text)?.duration_since(now)).unwrap_or(SHORTEST)
@@ -35,7 +35,7 @@ fn delay(text: &str, now: Timestamp) -> Option<Duration> {
     Some(delay.clamp(SHORTEST, LONGEST))
 }
 
-/// An HTTP-date in its preferred form (RFC 9110 §5.6.7), also without a zone: Priava's, taken for UTC.
+/// An HTTP-date in its preferred form (RFC 9110 §5.6.7), or the same without a zone (Priava), which counts as UTC.
 fn date(text: &str) -> Option<Timestamp> {
     DATES.parse_timestamp(text).or_else(|_| DATES.parse_timestamp(format!("{text} GMT"))).ok()
 }

@@ -1,7 +1,7 @@
-//! A connection that knows whether anything was sent and what was received, and that begins no request too late.
+//! A connection that records whether anything was sent and what was received, and that begins no request too late.
 //!
-//! A process can be stopped for any time between any two lines, and another may have taken the right to present over when
-//! it goes on. So the clock is looked at right before the first byte.
+//! A process can be suspended at any line. When it continues, another process may hold the lease. So the clock is read
+//! immediately before the first byte.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use super::decode::MAX_BODY;
 use crate::fault;
 
 pin_project! {
-    /// A connection that notes when bytes are handed to it, and takes the first ones only in time.
+    /// Records when bytes are handed to `io`, and accepts the first ones only before `send_by`.
     pub(super) struct Watched<T> {
         #[pin]
         pub(super) io: T,
@@ -28,7 +28,7 @@ pin_project! {
     }
 }
 
-/// The largest body, and room for its head and its framing.
+/// Room for the largest body, its head and its framing.
 const MAX_RECEIVED: usize = MAX_BODY + (1 << 20);
 
 // === impl Watched ===
@@ -85,7 +85,7 @@ impl<T: AsyncWrite> AsyncWrite for Watched<T> {
     }
 }
 
-/// Whether a write may be made: the first only in time, those that follow it always.
+/// Whether a write is allowed: the first only in time, later ones always.
 fn in_time(sent: &AtomicBool, send_by: Instant) -> io::Result<()> {
     if sent.load(Ordering::Relaxed) {
         return Ok(());
@@ -97,7 +97,7 @@ fn in_time(sent: &AtomicBool, send_by: Instant) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::TimedOut, "the time in which the token may be presented is over"))
 }
 
-/// Whether anything was sent, now that this came of a write.
+/// Whether anything was sent, given the result of a write.
 fn note(sent: &AtomicBool, written: &Poll<io::Result<usize>>) {
     if written.is_ready() && !sent.swap(true, Ordering::Relaxed) {
         fault::point("called");

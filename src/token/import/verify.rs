@@ -1,4 +1,4 @@
-//! Whether a candidate works: a running proxy finds out, otherwise this process.
+//! Finds out whether a candidate works: with a running proxy, or else in this process.
 
 use std::time::Duration;
 
@@ -9,30 +9,31 @@ use crate::token::journal::{Journal, Renewed, Rotation, TokenSource, Uncommitted
 use crate::token::store::{CandidateResult, Expect, Record, Written};
 use crate::token::{Fingerprint, Generation, RefreshOutcome, Trigger};
 
-/// What became of a candidate.
+/// The outcome of a candidate.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verified {
-    /// It is the grant now.
+    /// The candidate is now the grant.
     Accepted(Generation),
-    /// It did not work, and was removed. The grant is unchanged.
+    /// The candidate did not work and was removed. The grant is unchanged.
     Withdrawn(CandidateResult),
-    /// The outcome is not known, and the candidate is kept: `oauth.ambiguous_retry` decides. The grant is unchanged.
+    /// The outcome is unknown. The candidate is kept, and `oauth.ambiguous_retry` decides. The grant is unchanged.
     Kept(CandidateResult),
-    /// The store holds another one.
+    /// The store holds another candidate.
     Replaced,
-    /// The store holds none any more: a process that did not know it wrote over it.
+    /// The store holds no candidate. A process that did not know it has overwritten it.
     Vanished,
-    /// It works, and its successor could not be stored.
+    /// The candidate works, but its successor could not be stored.
     Lost(String),
 }
 
-/// A running proxy takes a candidate within a second of its write.
+/// The time for a running proxy to present the candidate. It notices a candidate within a second.
 const PROXY_TAKES: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the successor is tried to be stored.
+/// How long this process tries to store the successor.
 const PERSIST: Duration = Duration::from_secs(60);
 
-/// Waits for a running proxy to present the stored candidate, then presents it if no proxy did. Must run to its end.
+/// Waits for a running proxy to present the stored candidate. If no proxy does, this process presents it. The future must run to its
+/// end.
 pub async fn verify(journal: &Journal, candidate: Fingerprint) -> Result<Verified, NotStored> {
     let proxy_takes = Instant::now() + PROXY_TAKES;
     while Instant::now() < proxy_takes {
@@ -41,7 +42,7 @@ pub async fn verify(journal: &Journal, candidate: Fingerprint) -> Result<Verifie
         }
         sleep(LOOK).await;
     }
-    // A proxy whose call is still in flight has the lease. It is waited for, and what it has found counts.
+    // A proxy with a call in flight holds the lease. This waits for the lease, and the outcome of that proxy counts.
     match journal.rotate(None, TokenSource::Candidate, Trigger::Manual, &Uncommitted::default()).await {
         Rotation::Renewed(Renewed { record, unpersisted: None, .. }) => Ok(Verified::Accepted(record.generation)),
         Rotation::Renewed(Renewed { record, unpersisted: Some(unpersisted), .. }) => {
@@ -61,7 +62,7 @@ pub async fn verify(journal: &Journal, candidate: Fingerprint) -> Result<Verifie
     }
 }
 
-/// `None`: it waits to be presented, or its outcome is not known yet. Pure.
+/// The outcome in a record. `None`: the candidate was not presented yet, or its outcome is unknown. Pure.
 fn verified(record: Option<&Record>, fingerprint: Fingerprint) -> Option<Verified> {
     let candidate = record.and_then(|record| record.candidate.as_ref());
     let (Some(record), Some(candidate)) = (record, candidate) else { return Some(Verified::Vanished) };
@@ -76,7 +77,7 @@ fn verified(record: Option<&Record>, fingerprint: Fingerprint) -> Option<Verifie
     })
 }
 
-/// It waits, and was not presented: it was before, and must not be again.
+/// The rotation did not present the candidate, because it was presented before and must not be presented again.
 fn forbidden(journal: &Journal, record: Option<&Record>) -> Verified {
     let candidate = record.and_then(|record| record.candidate.as_ref());
     let token = candidate.and_then(|candidate| candidate.token.as_ref());
@@ -84,7 +85,7 @@ fn forbidden(journal: &Journal, record: Option<&Record>) -> Verified {
     Verified::Kept(CandidateResult { outcome: RefreshOutcome::Ambiguous, error })
 }
 
-/// The pair that this process alone holds.
+/// Stores the pair that only this process has.
 async fn persist(journal: &Journal, mut record: Record, unpersisted: Unpersisted) -> Verified {
     let Unpersisted { mut expect, mut error } = unpersisted;
     let end = Instant::now() + PERSIST;

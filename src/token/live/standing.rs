@@ -1,17 +1,17 @@
-//! What requests and refreshes have shown about one access token: whether the upstream still accepts it.
+//! The evidence about one access token: whether the upstream still accepts it.
 //!
-//! One client can make the upstream refuse any token, by asking for a path that it may not see. So a refusal alone is a fact to
-//! report, and no reason to be unready. A token is dead if a refresh may have revoked it as well.
+//! A client can make the upstream refuse any token by requesting a forbidden path. So a refusal alone is reported, but does not make
+//! the proxy unready. A token is dead if the upstream refuses it and a refresh may have revoked it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The evidence about one token; shared by all workers.
+/// The evidence about one token, shared by all workers.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    /// A request's acceptance would be news. Read for each response, without the lock.
+    /// An accepted request would change the evidence. Each response reads this flag without the lock.
     open: AtomicBool,
     evidence: Mutex<Evidence>,
 }
@@ -26,7 +26,7 @@ struct Evidence {
 /// No request that was sent after the last refusal has been accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Refused {
-    /// The first refusal, or the last request that was accepted since then.
+    /// The first refusal, or the last accepted request since then.
     first: Timestamp,
     last: Timestamp,
 }
@@ -38,14 +38,14 @@ struct Doubt {
     disproved: bool,
 }
 
-/// A token that outlived its refresh is dead if it is refused for so long, and accepted on no request. Within this time, the
-/// requests of other clients show that only some paths refuse it.
+/// A token that worked after its doubtful refresh is dead once it was refused for this long and accepted on no request. Within this
+/// time, requests of other clients show whether only some paths refuse it.
 const DISPROVED_UNTIL: SignedDuration = SignedDuration::from_secs(5);
 
 // === impl Standing ===
 
 impl Standing {
-    /// The same, for the same token under another number.
+    /// A copy, for the same token in another generation.
     pub(super) fn copied(&self) -> Self {
         let evidence = self.evidence();
         Self { open: AtomicBool::new(evidence.is_open()), evidence: Mutex::new(evidence) }
@@ -59,7 +59,7 @@ impl Standing {
         self.change(|evidence| evidence.may_be_revoked(now));
     }
 
-    /// The upstream accepted a request that was sent at `sent`. One load where nothing speaks against the token.
+    /// The upstream accepted a request that was sent at `sent`. Without evidence against the token, this costs one load.
     pub(super) fn accepted(&self, sent: impl FnOnce() -> Timestamp) {
         if self.open.load(Ordering::Relaxed) {
             let sent = sent();

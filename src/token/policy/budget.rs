@@ -1,18 +1,18 @@
-//! How many refreshes refusals may still cause in this process.
+//! The number of refreshes that refusals may still cause in this process.
 //!
-//! The cooldown answers one token that is refused again and again. The budget answers what no cooldown sees: an
-//! upstream that takes each new token for a while and then refuses it.
+//! The cooldown handles a token that is refused repeatedly. The budget handles an upstream that accepts each new token for a while
+//! and then refuses it, which starts no cooldown.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A limit in any hour, not in each hour of the clock: a burst across the full hour counts as one.
+/// A limit for any 60 minutes, not for each hour of the clock.
 #[derive(Clone, Debug)]
 pub struct Budget {
     max_per_hour: u32,
-    /// When each was spent in the last hour, the oldest first. Never more than `max_per_hour`.
+    /// The times of the last hour, the oldest first. Never more than `max_per_hour`.
     spent: VecDeque<Instant>,
 }
 
@@ -25,7 +25,7 @@ impl Budget {
         Self { max_per_hour, spent: VecDeque::new() }
     }
 
-    /// Takes one; `false`: there is none left.
+    /// Takes one refresh. `false`: none is left.
     pub fn take(&mut self, now: Instant) -> bool {
         self.forget(now);
         let left = self.left();
@@ -35,7 +35,7 @@ impl Budget {
         left > 0
     }
 
-    /// Gives the last one back: it was not spent after all.
+    /// Gives the last refresh back, because it spent no refresh token.
     pub fn give_back(&mut self) {
         self.spent.pop_back();
     }

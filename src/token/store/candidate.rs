@@ -1,8 +1,7 @@
-//! A refresh token that a person supplied, next to the grant that it may replace.
+//! A refresh token that a person supplied, stored next to the grant that it may replace.
 //!
-//! The grant stays in use until a refresh with the candidate has succeeded. The candidate has an intent of its own, so that the
-//! grant's intent is not forgotten. Once the outcome is final, the token is removed and the outcome stays, for the import that
-//! waits for it.
+//! The grant stays in use until a refresh with the candidate has succeeded. The candidate has its own intent, so the intent of the
+//! grant is kept. When the outcome is final, the token is removed. The outcome stays for the `import` that waits for it.
 
 use super::{Binding, Intent};
 use crate::token::{Fingerprint, RefreshOutcome, RefreshToken};
@@ -12,12 +11,12 @@ pub struct Candidate {
     pub fingerprint: Fingerprint,
     /// `None`: the outcome is final.
     pub token: Option<RefreshToken>,
-    /// The server that it is for; it is never sent to another.
+    /// The server that the candidate is for. It is never sent to another.
     pub binding: Binding,
-    /// The import waits for the outcome and reports it. Then a failure that says nothing about the token withdraws the candidate;
-    /// otherwise the candidate is tried again.
+    /// `import` waits for the outcome and reports it. Then a transient or misconfigured outcome withdraws the candidate. Otherwise, the
+    /// candidate is tried again.
     pub awaited: bool,
-    /// A presentation that was announced and whose outcome is not known.
+    /// An announced presentation whose outcome is unknown.
     pub intent: Option<Intent>,
     /// How the last presentation ended.
     pub result: Option<CandidateResult>,
@@ -26,11 +25,11 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CandidateResult {
     pub outcome: RefreshOutcome,
-    /// In words that hold no secret.
+    /// Holds no secret.
     pub error: Option<String>,
 }
 
-/// What a write compares of a candidate.
+/// The part of a candidate that a write compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CandidateVersion {
     fingerprint: Fingerprint,
@@ -45,7 +44,7 @@ impl Candidate {
         Self { fingerprint: token.fingerprint(), token: Some(token), binding, awaited, intent: None, result: None }
     }
 
-    /// How often it was presented without a clear answer.
+    /// How many of its presentations have no clear outcome.
     pub fn presented(&self) -> u32 {
         self.intent.as_ref().map_or(0, |intent| intent.presented)
     }
@@ -55,17 +54,17 @@ impl Candidate {
         CandidateVersion { fingerprint, presented, is_settled: self.token.is_none() }
     }
 
-    /// The outcome is final: the token is not presented again.
+    /// Makes the outcome final: the token is not presented again.
     #[must_use]
     pub fn settled(self, outcome: RefreshOutcome, error: Option<String>) -> Self {
         Self { token: None, intent: None, result: Some(CandidateResult { outcome, error }), ..self }
     }
 
-    /// After a presentation that failed. `self` is the candidate as announced, `before` as it was until then.
+    /// The candidate after a failed presentation. `self` has the intent of that presentation, and `before` does not.
     #[must_use]
     pub fn failed(self, before: Self, outcome: RefreshOutcome, error: String, may_be_repeated: bool) -> Self {
         match outcome {
-            // Nothing was sent, or nothing was said about the token.
+            // The server received nothing, or said nothing about the token.
             RefreshOutcome::Transient | RefreshOutcome::Misconfigured if !before.awaited => {
                 Self { result: Some(CandidateResult { outcome, error: Some(error) }), ..before }
             }

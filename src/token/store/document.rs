@@ -1,4 +1,4 @@
-//! The document that a store holds: a record as JSON, in clear or sealed.
+//! The stored document: a record as JSON, in plaintext or sealed.
 //!
 //! ```text
 //! {"format": 2, "binding": {…}, "lineage": "…", "generation": 3, "access": {…}, "refresh_token": "…", …}
@@ -8,10 +8,10 @@
 //! The plaintext part of a sealed document is its header. It is authenticated with the rest, so a sealed document can be neither
 //! relabelled nor copied to another name. With keys, a plaintext document is refused.
 //!
-//! Format 1, which version 0.1.0 wrote, has neither lineage nor header. It is read, and never written.
+//! Format 1 of version 0.1.0 has neither lineage nor header. It is read and never written.
 //!
-//! A reader passes over fields that it does not know, so that a version that adds one can be rolled back. A field that must
-//! not be lost on such a way raises the format number instead, and an older version then refuses the document.
+//! A reader ignores unknown fields, so an upgrade that adds one can be rolled back. If a new field must not be lost in a rollback,
+//! it raises the format number, and older versions refuse the document.
 
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
@@ -24,7 +24,7 @@ use super::{Binding, Candidate, CandidateResult, Intent, LastRefresh, Record, St
 use crate::secret::Secret;
 use crate::token::{Access, AccessToken, Fingerprint, Generation, InvalidToken, Lineage, RefreshToken};
 
-/// Why a document could not be read. Holds no part of it: a damaged document can hold a token anywhere.
+/// Why a document could not be read. It quotes no part of the document, because a damaged document can hold a token anywhere.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
     #[error("is not a grant document: {0}")]
@@ -49,23 +49,23 @@ pub(super) enum Form {
     Sealed,
 }
 
-/// What is written.
+/// The format that is written.
 pub(super) const FORMAT: u64 = 2;
-/// What is read. A document of format 1 has a lineage derived from its binding.
+/// The formats that are read. A document of format 1 has a lineage derived from its binding.
 const FORMATS: std::ops::RangeInclusive<u64> = 1..=FORMAT;
 
-/// Bind a sealed document to what it is, so that no other use of the same key can be passed off as one.
+/// Authenticated with a sealed document, so data that another use of the same key sealed is never accepted as a document.
 pub(super) const FORMAT_1: &[u8] = b"bearer-proxy grant document, format 1";
 const FORMAT_2: &[u8] = b"bearer-proxy grant document, format 2";
 
-/// What tells how to read the rest.
+/// The fields that decide how to read the rest.
 #[derive(Deserialize)]
 struct Envelope {
     format: u64,
     sealed: Option<Sealed>,
 }
 
-/// What a sealed document looks like from outside, since format 2.
+/// The plaintext part of a sealed document, since format 2.
 #[derive(Serialize, Deserialize)]
 struct SealedEnvelope {
     format: u64,
@@ -78,7 +78,7 @@ struct SealedEnvelope {
 struct Header {
     binding: Binding,
     lineage: Lineage,
-    /// In a store that holds several grants, which one it is.
+    /// The name of the grant, in a store that holds several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
 }
@@ -91,7 +91,7 @@ struct Document {
     #[serde(default)]
     replaced: Vec<Lineage>,
     generation: Generation,
-    // A key that must be there, though its value may be null: without it the document is not whole.
+    // The key is required, though its value may be null. Without the key, the document is incomplete.
     #[serde(deserialize_with = "Option::deserialize")]
     access: Option<AccessDocument>,
     #[serde(deserialize_with = "Option::deserialize")]
@@ -121,10 +121,10 @@ struct CandidateDocument {
     result: Option<CandidateResult>,
 }
 
-/// The one form in which a secret is written out.
+/// The only type that serializes a secret.
 struct SecretText(Secret);
 
-/// The document of this record: sealed if there is a key.
+/// Writes a record as a document, sealed if there is a key.
 pub(super) fn encode(record: &Record, sealer: &Sealer) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let document = to_json(&Document::from(record))?;
     let name = sealer.name().map(str::to_owned);
@@ -135,7 +135,7 @@ pub(super) fn encode(record: &Record, sealer: &Sealer) -> Result<Zeroizing<Vec<u
     }
 }
 
-/// The record of this document, whatever its bytes are.
+/// Reads the record from any bytes.
 pub(super) fn decode(bytes: &[u8], sealer: &Sealer) -> Result<Record, Unreadable> {
     match decode_any(bytes, sealer)? {
         (_, Form::Plaintext) if sealer.has_keys() => Err(Unreadable::Plaintext),
@@ -143,7 +143,7 @@ pub(super) fn decode(bytes: &[u8], sealer: &Sealer) -> Result<Record, Unreadable
     }
 }
 
-/// Also of a plaintext document where keys are set: for the one command that a person runs to encrypt it.
+/// Also reads a plaintext document although keys are set, for the command `seal`.
 pub(super) fn decode_any(bytes: &[u8], sealer: &Sealer) -> Result<(Record, Form), Unreadable> {
     let envelope: Envelope = match serde_json::from_slice(bytes) {
         Ok(envelope) => envelope,
@@ -157,7 +157,7 @@ pub(super) fn decode_any(bytes: &[u8], sealer: &Sealer) -> Result<(Record, Form)
             let SealedEnvelope { header, sealed, .. } =
                 serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
             let record = decode_document(&sealer.open(&sealed, &header.authenticated())?)?;
-            // Only what was authenticated is compared.
+            // The header is compared only after its authentication.
             if (&record.binding, record.lineage) != (&header.binding, header.lineage) {
                 return Err(OpenError::Tampered.into());
             }
@@ -171,7 +171,7 @@ pub(super) fn decode_any(bytes: &[u8], sealer: &Sealer) -> Result<(Record, Form)
 
 fn decode_document(bytes: &[u8]) -> Result<Record, Unreadable> {
     let document: Document = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
-    // What is sealed has a number of its own.
+    // The sealed part has its own format number.
     known(document.format)?;
     Record::try_from(document)
 }
@@ -184,7 +184,7 @@ fn known(format: u64) -> Result<(), Unreadable> {
     }
 }
 
-/// A format number of a kind that we do not write is no number, as far as the text goes.
+/// The format number. A number in another notation than ours counts as missing.
 fn not_an_envelope(bytes: &[u8], error: &serde_json::Error) -> Unreadable {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Unreadable::Damaged("it is empty".to_owned());
@@ -195,7 +195,7 @@ fn not_an_envelope(bytes: &[u8], error: &serde_json::Error) -> Unreadable {
     damaged(error)
 }
 
-/// Says where and of which kind, never serde's own words: they quote the value that was found.
+/// The place and the kind of an error. The text of serde would quote the value.
 fn damaged(error: &serde_json::Error) -> Unreadable {
     let what = match error.classify() {
         Category::Eof => "it is cut short",
@@ -206,7 +206,7 @@ fn damaged(error: &serde_json::Error) -> Unreadable {
 }
 
 fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    // Room for a usual document, so that no copy of it stays behind in memory where the buffer grew from.
+    // Room for a usual document. A buffer that grows would leave a copy in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     serde_json::to_writer_pretty(&mut *bytes, value).map_err(|_| SealError)?;
     bytes.push(b'\n');
@@ -216,7 +216,7 @@ fn to_json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, SealError> {
 // === impl Header ===
 
 impl Header {
-    /// The data that is authenticated with a sealed document: each part with its length, so that no two headers read the same.
+    /// The data that is authenticated with a sealed document. Each part has its length, so no two headers are equal.
     fn authenticated(&self) -> Vec<u8> {
         let Self { binding: Binding { token_url, client_id, upstream_origin }, lineage, name } = self;
         let mut data = FORMAT_2.to_vec();
@@ -226,7 +226,7 @@ impl Header {
             data.extend_from_slice(part.as_bytes());
         };
         [token_url, client_id, upstream_origin, &lineage].into_iter().for_each(|part| append(part));
-        // A store without names differs from one whose name is empty.
+        // A store without a name differs from one with an empty name.
         if let Some(name) = name {
             append(name);
         }
@@ -241,7 +241,7 @@ impl Unreadable {
         Self::Damaged("it has no lineage".to_owned())
     }
 
-    /// `place`: the path, or the server and name, of what could not be read.
+    /// `place`: the path, or the server and the name, of the document.
     pub(super) fn at(self, place: &str) -> StoreError {
         let text = format!("{place} {self}");
         match self {
@@ -271,7 +271,7 @@ impl From<InvalidToken> for Unreadable {
 
 impl From<&Record> for Document {
     fn from(record: &Record) -> Self {
-        // Taken apart, so that a new field of a record is not forgotten here.
+        // Destructured, so the compiler reports a new field that is missing here.
         let Record {
             binding,
             lineage,

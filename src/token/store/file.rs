@@ -1,15 +1,15 @@
-//! The file store: one machine, several processes (a rolling restart overlaps two).
+//! The file store, for several processes on one machine. A rolling restart overlaps two processes.
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
-//! | `grant.json` | the document; replaced as a whole, so a reader sees the old one or the new one and needs no lock |
-//! | `grant.json.tmp` | the next document until it is renamed; the outcome of a token call that a killed process left is adopted (`leftover`) |
-//! | `grant.json.lock` | locked for the milliseconds of one transaction (`transaction`) |
-//! | `grant.json.lease` | who may present the refresh token; locked by its holder as long as it lives (`lease`) |
-//! | `grant.json.damaged-…` | what was found in the document's place and could not be read |
+//! | `grant.json` | the document. It is replaced as a whole, so a reader sees the old or the new one and needs no lock |
+//! | `grant.json.tmp` | the next document until it is renamed. If a killed process left the result of a token call, it is adopted (`leftover`) |
+//! | `grant.json.lock` | locked during one transaction, for milliseconds (`transaction`) |
+//! | `grant.json.lease` | the lease. Its holder keeps it locked (`lease`) |
+//! | `grant.json.damaged-…` | a copy of a document that could not be read |
 //!
-//! Locks are `flock(2)`: they belong to the open file, so they end with their process however it ends, and two stores in one
-//! process exclude each other as two processes do. They do not reach across machines, nor does this store.
+//! Locks are `flock(2)`. They belong to the open file, so they end with their process, and two stores in one process exclude each
+//! other. They do not work across machines, so neither does this store.
 
 mod disk;
 mod lease;
@@ -31,11 +31,11 @@ use super::document::{self, Form, Unreadable};
 use super::record::Meets;
 use super::{Expect, Hold, Lease, Leased, Record, Sealer, Sealing, StoreError, Written};
 
-/// A document in a file.
+/// A store in a file.
 #[derive(Debug)]
 pub struct FileStore {
     files: Arc<Files>,
-    /// The document as the watcher last saw it.
+    /// The document that the watch last saw.
     seen: Mutex<Option<Stamp>>,
 }
 
@@ -46,7 +46,7 @@ struct Files {
     sealer: Sealer,
 }
 
-/// Tells one written document from the next, without reading it.
+/// Distinguishes two written documents without reading them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -55,7 +55,7 @@ struct Stamp {
     modified: (i64, u64),
 }
 
-/// Four looks a second: a peer's token is known well within one.
+/// The watch polls four times per second, so a peer's token is known well within one.
 const WATCH_POLL: Duration = Duration::from_millis(250);
 
 // === impl FileStore ===
@@ -83,7 +83,7 @@ impl FileStore {
     }
 
     pub(super) fn release(&self, lease: Lease) {
-        // Nothing more is needed when the unlocking fails: the file is closed at once, and that unlocks it too.
+        // If unlocking fails, closing the file unlocks it too.
         if let Hold::File(file) = lease.hold {
             let _ = file.unlock();
         }
@@ -105,7 +105,7 @@ impl FileStore {
 
     pub(super) async fn changed(&self) {
         loop {
-            // A directory that cannot be reached any more is a change as well: the reader finds out why.
+            // An unreachable directory is a change too. The reader finds out why.
             let now = self.run(|_, dir| stamp(dir)).await.unwrap_or_default();
             {
                 let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +118,7 @@ impl FileStore {
         }
     }
 
-    /// Disks can hang: never on the runtime's thread. The work goes on to its end even if nobody waits for it any more.
+    /// Runs work on another thread, because a disk can hang. The work continues to its end even if its caller is dropped.
     async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -150,7 +150,7 @@ impl From<&Stat> for Stamp {
 // === impl Files ===
 
 impl Files {
-    /// A transaction that starts from what the last writer wrote, even if that writer was killed before its rename.
+    /// Begins a transaction from the last written document, even if its writer was killed before the rename.
     fn begin(&self, dir: &Dir<'_>) -> Result<Transaction, StoreError> {
         let transaction = Transaction::begin(dir)?;
         leftover::complete(dir, &transaction, &self.sealer)?;
@@ -158,7 +158,7 @@ impl Files {
     }
 
     fn load(&self, dir: &Dir<'_>) -> Result<Option<Record>, StoreError> {
-        // Without the lock: a living writer completes its own write, and a reader that may not write reads what there is.
+        // Without the lock: a live writer completes its own write, and a reader without write permission reads what exists.
         if leftover::exists(dir)?
             && let Ok(Some(transaction)) = Transaction::try_begin(dir)
         {
@@ -168,7 +168,7 @@ impl Files {
         match document::decode(&bytes, &self.sealer) {
             Ok(record) => Ok(Some(record)),
             Err(damage @ Unreadable::Damaged(_)) => match self.begin(dir) {
-                // Looked at again under the lock: another process may just have kept it aside, or a person mended it.
+                // Read again under the lock: another process may have kept it aside, or a person may have repaired it.
                 Ok(transaction) => self.present(dir, &transaction),
                 Err(error) => Err(StoreError::Damaged(format!(
                     "{}; it stays as it is, and no copy could be kept: {error}",
@@ -189,7 +189,7 @@ impl Files {
         let present = self.present(dir, &transaction)?;
         match expect.meets(present.as_ref(), record) {
             Meets::Expected => self.replace(dir, &transaction, record).map(|()| Written::Done),
-            // An earlier attempt may have failed after its rename: only now is it certain to outlive a power cut.
+            // An earlier attempt may have failed after its rename. The flush makes it survive a power failure.
             Meets::Wanted => disk::sync(dir).map(|()| Written::Done),
             Meets::Other => Ok(Written::Superseded(present.map(Box::new))),
         }
@@ -217,7 +217,7 @@ impl Files {
         }
     }
 
-    /// What the document holds; a damaged one is kept aside before it is refused.
+    /// The record of the document. A damaged document is kept aside before it is refused.
     fn present(&self, dir: &Dir<'_>, _: &Transaction) -> Result<Option<Record>, StoreError> {
         let Some(bytes) = disk::read(dir, DOCUMENT)? else { return Ok(None) };
         match document::decode(&bytes, &self.sealer) {

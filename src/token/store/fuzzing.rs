@@ -1,6 +1,6 @@
-//! Any bytes are read as the record that they hold, or refused in words that quote nothing.
+//! Any bytes are read as a record, or refused with an error that quotes none of them.
 //!
-//! An input is a document as it lies in a store, and at the same time what a sealed one holds inside.
+//! The input is used as a stored document, and also as the content of a sealed one.
 
 use zeroize::Zeroizing;
 
@@ -8,7 +8,7 @@ use super::document::{FORMAT_1, Form, Unreadable, decode, decode_any, encode};
 use super::{Record, Sealer};
 use crate::config::StoreKey;
 
-/// All that an error may say.
+/// All words of the errors.
 const WORDS: &str = "is not a grant document: it is empty it is JSON without a format number it is cut short it is not JSON \
     a value is missing or of another kind (line , column ) was written by a newer version (format ; this one reads up to 2); run that version \
     is encrypted with key , and store.keys holds none; put that key back its encrypted part was changed or cut \
@@ -34,14 +34,14 @@ pub fn document(data: &[u8]) {
         quotes_nothing(&error.to_string(), data);
     }
 
-    // As the inside of a sealed document it is the same record, or none.
+    // As the content of a sealed document, the input is the same record or none.
     let Ok(Some(sealed)) = one.seal(Zeroizing::new(data.to_vec()), FORMAT_1) else { unreachable!("there is a key") };
     let envelope = serde_json::json!({ "format": 1, "sealed": sealed }).to_string();
     let inside = decode(envelope.as_bytes(), &one);
     if let Err(error) = &inside {
         quotes_nothing(&error.to_string(), data);
     }
-    // But for a document that is sealed twice.
+    // Except for a document that is sealed twice.
     if !String::from_utf8_lossy(data).contains("sealed") && !data.contains(&b'\\') {
         assert_eq!(inside.ok(), read.ok().map(|(record, _)| record), "sealed, it is another");
     }
@@ -51,7 +51,8 @@ fn sealer(keys: &[u8]) -> Sealer {
     Sealer::new(&keys.iter().map(|byte| StoreKey(Zeroizing::new([*byte; 32]))).collect::<Vec<_>>())
 }
 
-/// A record is what was written, in clear, sealed, and after a rotation of keys; what was changed or cut is never taken for another.
+/// A record is read as it was written: in plaintext, sealed, and after a key rotation. A changed or cut document is never read as
+/// another record.
 fn survives(record: &Record, seed: usize) {
     let (clear, one, two, rotated) = (Sealer::default(), sealer(&[1]), sealer(&[2]), sealer(&[2, 1]));
     let Ok(plain) = encode(record, &clear) else { unreachable!("it can be written") };
@@ -86,7 +87,7 @@ fn survives(record: &Record, seed: usize) {
     }
 }
 
-/// No word of the input is in an error's text, but for our own words, a format number and a key's name.
+/// The text of an error has only our own words, a format number and the name of a key.
 fn quotes_nothing(error: &str, data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let is_word = |c: char| c.is_alphanumeric() || "-._~+/=".contains(c);

@@ -1,4 +1,4 @@
-//! A store that lives as long as the process: for grants that can be had anew, and for tests.
+//! A store in memory, for grants that need no storage (client credentials) and for tests.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::record::Meets;
 use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Record, Written};
 
-/// A handle; its clones share the record, and each watches for itself.
+/// A handle to a store. Clones share the record, and each has its own watch.
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Arc<Mutex<Contents>>,
@@ -19,11 +19,11 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Contents {
     record: Option<Record>,
-    /// The number of the last lease.
+    /// The fencing number of the last lease.
     fence: u64,
-    /// The end of the present lease; `None`: nobody has it.
+    /// The end of the present lease. `None`: nobody holds it.
     leased_until: Option<Instant>,
-    /// Whether the holder of the present lease lives.
+    /// Dead once the holder has dropped the present lease.
     holder: Weak<()>,
     changes: watch::Sender<()>,
 }
@@ -82,7 +82,7 @@ impl MemoryStore {
 
     pub(super) async fn changed(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Fails only without a sender, and this handle keeps one alive.
+        // An error means that there is no sender, but this handle keeps one alive.
         if seen.changed().await.is_ok() {
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         }

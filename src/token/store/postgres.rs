@@ -1,11 +1,11 @@
-//! The PostgreSQL store: many machines. One row of one table is one grant.
+//! The PostgreSQL store, for many machines. One row of one table holds one grant.
 //!
-//! Every change is a short transaction that locks the row, looks, decides and commits: the lock makes compare-and-set and
-//! fencing one step, and also settles what a lost answer leaves open. A transaction whose commit is still under way holds the
-//! lock, so whoever comes next sees its end and never its middle; and it leaves its number in the row ([`Database::change`]).
+//! Every change is a short transaction: it locks the row, reads it, decides and commits. The lock makes compare-and-set and fencing
+//! atomic, and resolves a commit whose answer was lost. A transaction that is still committing holds the lock, so the next one waits
+//! for its end. Each transaction leaves its number in the row ([`Database::change`]).
 //!
-//! How durable a commit is, is the server's choice (`synchronous_commit`, replication). Nothing here is ever waited for by a
-//! request: a lost database stops refreshes alone.
+//! The server decides how durable a commit is (`synchronous_commit`, replication). No request ever waits for the database. A lost
+//! database only stops refreshes.
 
 mod held;
 mod row;
@@ -44,24 +44,24 @@ pub struct PostgresStore {
     watch: tokio::sync::Mutex<Watch>,
 }
 
-/// Where the row is, and the way there.
+/// The row of the grant, and the connection to it.
 struct Database {
     target: Target,
     tls: Tls,
-    /// `store.name`: which grant.
+    /// `store.name`, the key of the row.
     name: String,
-    /// A connection that was left in good order by its last user.
+    /// An idle connection without an open transaction.
     idle: Mutex<Option<Session>>,
-    /// The user of this store writes, so that a missing table is made.
+    /// The caller writes, so a missing table is created.
     makes_table: AtomicBool,
 }
 
-/// All of an operation, its second attempt included.
+/// The time limit of an operation, including its second attempt.
 const OPERATION: Duration = Duration::from_secs(5);
-/// Before a lost connection is replaced once more.
+/// The pause before a further reconnect.
 const RECONNECT: Duration = Duration::from_millis(100);
 
-/// The SQL that makes the table, and the rights that the role needs.
+/// The SQL that creates the table, and the rights that the role needs.
 pub fn schema() -> &'static str {
     include_str!("postgres/schema.sql")
 }
@@ -69,7 +69,7 @@ pub fn schema() -> &'static str {
 // === impl PostgresStore ===
 
 impl PostgresStore {
-    /// Connects to nothing yet.
+    /// Does not connect yet.
     pub(super) fn open(url: &Secret, name: &str, ca_file: Option<&Path>, sealer: Sealer) -> Result<Self, StoreError> {
         let target = Target::parse(url)?;
         if target.is_exposed() {
@@ -89,8 +89,8 @@ impl PostgresStore {
         Ok(Self { database, sealer: sealer.with_name(name), leases, watch: tokio::sync::Mutex::new(Watch::new()) })
     }
 
-    /// Creates the table if it is missing, now and whenever a later operation misses it. An existing table needs no right to
-    /// create one.
+    /// Creates the table if it is missing, now and in any later operation. If the table exists, the role needs no right to create
+    /// one.
     pub(super) async fn prepare(&self) -> Result<(), StoreError> {
         self.database.makes_table.store(true, Ordering::Relaxed);
         self.database.twice(|| self.database.prepare()).await
@@ -190,7 +190,7 @@ impl PostgresStore {
         Ok(Zeroizing::new(text.to_owned()))
     }
 
-    /// What cannot be read is left as it is; this names it.
+    /// The place of the row, for errors. An unreadable document is left unchanged.
     fn place(&self) -> String {
         format!("{}: the grant {}", self.database.target.place, self.database.name)
     }
@@ -203,11 +203,11 @@ impl Database {
         Session::connect(&self.target, &self.tls, &self.name).await
     }
 
-    /// A connection for the watcher. It listens only if the backend behind it serves this connection alone.
+    /// A connection for the watch. It listens only if its backend serves no other connection.
     ///
-    /// Behind a pooler in transaction mode, LISTEN would stay on a backend that the pooler then gives to other clients. So the
-    /// connection starts with a random setting. A backend that has it was started for this connection. A pooler refuses the
-    /// setting or drops it.
+    /// Behind a pooler in transaction mode, LISTEN would stay on a backend that the pooler gives to other clients. So the connection
+    /// starts with a random setting. A backend with that setting was started for this connection. A pooler refuses or drops the
+    /// setting.
     async fn connect_watcher(&self) -> Result<Session, SessionError> {
         let mark = self.random().map_err(SessionError::Refused)?;
         let session = match Session::connect_marked(&self.target, &self.tls, &self.name, &mark).await {
@@ -224,9 +224,9 @@ impl Database {
         Ok(session)
     }
 
-    /// The idle connection, or a new one. It comes back by [`Database::park`] alone: whatever ends early, by an error or by
-    /// being dropped, takes its connection and an open transaction with it. An idle one may be dead, which shows at once, and
-    /// is what the second try of each operation is for.
+    /// The idle connection, or a new one. Only [`Database::park`] returns it. An operation that ends early, by an error or by a drop,
+    /// closes its connection and rolls back its transaction. An idle connection may be dead. That shows at once, and each operation
+    /// then makes a second attempt.
     async fn session(&self) -> Result<Session, SessionError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
         match idle {
@@ -246,7 +246,7 @@ impl Database {
         }
     }
 
-    /// Once more where the connection is lost. For what may be done twice.
+    /// Repeats the operation once after a lost connection. Only for idempotent operations.
     async fn twice<T, F>(&self, work: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, SessionError>>,
@@ -278,7 +278,7 @@ impl Database {
         if !session.has_table().await? {
             tracing::info!("the table bearer_proxy_grant is missing and is created");
             match session.batch(schema()).await {
-                // Two that make the table at once can get into each other's way; one of them has made it.
+                // Two processes that create the table at once can fail. One of them has created it.
                 Err(SessionError::Refused(_)) if session.has_table().await? => {}
                 made => made?,
             }
@@ -301,28 +301,28 @@ impl Database {
         Ok(())
     }
 
-    /// Looks at the locked row, decides, and commits. `decide` says what changes, if anything, and what the answer then is.
+    /// Reads the locked row, decides, and commits. `decide` returns the change, if any, and the answer.
     ///
-    /// A connection that is lost during the commit leaves it open whether the change is made. The next connection waits for
-    /// the row's lock, thus for the end of that commit, and then finds this attempt's number in the row, or does not.
+    /// If the connection is lost during the commit, the outcome is unknown. The next connection waits for the lock of the row, and thus
+    /// for the end of that commit. The row then has the number of this attempt, or it does not.
     async fn change<T>(
         &self,
         decide: impl Fn(&Row) -> Result<(Option<Update>, T), StoreError>,
     ) -> Result<T, StoreError> {
         let attempt = self.random()?;
-        let mut unclear = None;
+        let mut undecided = None;
         self.within(async {
             let mut first = true;
             let mut table = true;
             loop {
-                match self.try_change(&attempt, &mut unclear, &decide).await {
+                match self.try_change(&attempt, &mut undecided, &decide).await {
                     Err(SessionError::Lost(_)) if first => first = false,
                     Err(failure) if table && self.makes_up_for(&failure) => {
                         table = false;
                         self.prepare().await?;
                     }
-                    // Worth every connection that is to be had until the operation's time is over.
-                    Err(SessionError::Lost(_)) if unclear.is_some() => tokio::time::sleep(RECONNECT).await,
+                    // The outcome matters, so it reconnects until the time limit of the operation.
+                    Err(SessionError::Lost(_)) if undecided.is_some() => tokio::time::sleep(RECONNECT).await,
                     done => return done,
                 }
             }
@@ -330,23 +330,23 @@ impl Database {
         .await
     }
 
-    /// `unclear`: the answer of an earlier try, if its commit may have been made.
+    /// `undecided`: the answer of an earlier attempt whose commit may have succeeded.
     async fn try_change<T>(
         &self,
         attempt: &str,
-        unclear: &mut Option<T>,
+        undecided: &mut Option<T>,
         decide: impl Fn(&Row) -> Result<(Option<Update>, T), StoreError>,
     ) -> Result<T, SessionError> {
         let session = self.session().await?;
         let row = session.begin(&self.name).await?;
-        let decided = match unclear.take() {
+        let decided = match undecided.take() {
             Some(answer) if row.attempt.as_deref() == Some(attempt) => Ok((None, answer)),
             _ => decide(&row),
         };
         let (update, answer) = match decided {
             Ok((Some(update), answer)) => (update, answer),
             nothing_to_do => {
-                // The answer stands whether or not the connection lives on.
+                // The answer is valid even if the connection is lost.
                 if session.roll_back().await.is_ok() {
                     self.park(session);
                 }
@@ -363,14 +363,14 @@ impl Database {
             }
             Err(failure) => {
                 if matches!(failure, SessionError::Lost(_)) {
-                    *unclear = Some(answer);
+                    *undecided = Some(answer);
                 }
                 Err(failure)
             }
         }
     }
 
-    /// A number that no other transaction or process has.
+    /// A unique number for a transaction.
     fn random(&self) -> Result<String, StoreError> {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes)

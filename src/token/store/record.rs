@@ -1,4 +1,4 @@
-//! What is known of a grant, and what a write compares.
+//! A grant with everything that is known about it, and what a write compares.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,29 +6,29 @@ use serde::{Deserialize, Serialize};
 use super::{Candidate, CandidateVersion};
 use crate::token::{Access, Fingerprint, Generation, Lineage, RefreshOutcome, RefreshToken, Trigger};
 
-/// The grant with all that is known of it, written as a whole.
+/// A grant with everything that is known about it. It is always written as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub binding: Binding,
-    /// Which grant this is: a rotation keeps it, a grant that a person supplies has a new one.
+    /// The id of the grant. A rotation keeps it. A grant that a person supplies has a new one.
     pub lineage: Lineage,
-    /// The lineages that this one took the place of, the newest last. A stored record of one of them is an old backup.
+    /// The lineages that this one has replaced, the newest last. A stored record with one of them is an old backup.
     pub replaced: Vec<Lineage>,
     pub generation: Generation,
     pub access: Option<Access>,
     pub refresh: Option<RefreshToken>,
-    /// What replaces the grant once a refresh with it has succeeded.
+    /// It replaces the grant after a refresh with it has succeeded.
     pub candidate: Option<Candidate>,
-    /// A token call that was announced and whose outcome is not known.
+    /// An announced token call whose outcome is unknown.
     pub intent: Option<Intent>,
-    /// Why a person has to log in; such a grant is never presented again.
+    /// Why a person must log in. A grant with this reason is never presented again.
     pub needs_login: Option<String>,
-    /// All first refresh tokens that were ever taken from the configuration, so that a known one is passed over.
+    /// The initial tokens that were tried. None of them is tried again.
     pub tried_initial: Vec<Fingerprint>,
     pub last_refresh: Option<LastRefresh>,
 }
 
-/// The server that a grant belongs to; it is never sent to another.
+/// The server that a grant belongs to. The grant is never sent to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     pub token_url: String,
@@ -36,24 +36,24 @@ pub struct Binding {
     pub upstream_origin: String,
 }
 
-/// What a commit compares: the grant as it was when its refresh token was presented.
+/// What a write compares: the identity of the grant when its refresh token was presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     pub lineage: Lineage,
     pub generation: Generation,
     pub fingerprint: Option<Fingerprint>,
-    /// So that a late write undoes nothing that was noted of a candidate.
+    /// Compared so that a late write does not undo a note about a candidate.
     pub candidate: Option<CandidateVersion>,
 }
 
-/// Written before each token call.
+/// The announcement of a token call, written before the call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     pub owner: String,
     pub at: Timestamp,
-    /// Of the refresh token that was going to be presented: the grant's, or a first one from the configuration.
+    /// The refresh token of the call: that of the grant, or the initial token.
     pub fingerprint: Fingerprint,
-    /// How often this refresh token was presented without a clear answer, this time included.
+    /// How often this refresh token was presented without a clear outcome, including this call.
     pub presented: u32,
 }
 
@@ -63,31 +63,31 @@ pub struct LastRefresh {
     pub trigger: Trigger,
     pub outcome: RefreshOutcome,
     pub duration_ms: u64,
-    /// What went wrong, in words that hold no secret.
+    /// What went wrong. Holds no secret.
     pub error: Option<String>,
 }
 
-/// What a write expects.
+/// What a write expects of the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Expect {
-    /// The version that the store must hold; `None`: no record at all.
+    /// The version that the store must hold. `None`: the store must be empty.
     pub version: Option<Version>,
-    /// The fencing number of the lease that must be the present one; `None`: whoever holds it.
+    /// The fencing number of the present lease. `None`: any lease, or none.
     pub fence: Option<u64>,
 }
 
-/// What a write meets.
+/// What a write finds in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meets {
-    /// The expected version: write.
+    /// The expected version. Write.
     Expected,
-    /// The very record that is to be written: an earlier attempt got through although its answer was lost.
+    /// The record to be written. An earlier attempt succeeded, and only its answer was lost.
     Wanted,
-    /// Anything else: leave it alone.
+    /// Anything else. Leave it unchanged.
     Other,
 }
 
-/// How many replaced lineages a record remembers: grants that persons have supplied one after the other, 35 bytes each.
+/// The number of replaced lineages in a record. Each takes 35 bytes.
 const REPLACED: usize = 256;
 
 // === impl Record ===
@@ -119,24 +119,24 @@ impl Record {
         }
     }
 
-    /// The value of [`Record::replaced`] for a record of `lineage` that takes the place of this one.
+    /// The value of [`Record::replaced`] for a record of `lineage` that replaces this one.
     pub fn replaced_by(&self, lineage: Lineage) -> Vec<Lineage> {
         distinct(self.replaced.iter().chain([&self.lineage]), lineage)
     }
 
-    /// Notes that this record takes the place of `other` too.
+    /// Notes that this record replaces `other` too.
     pub fn replace_also(&mut self, other: &Self) {
         let all = other.replaced.iter().chain([&other.lineage]).chain(&self.replaced);
         self.replaced = distinct(all, self.lineage);
     }
 
-    /// Whether it was stored without an access token of its own: it has none, or still the one that `known` has.
+    /// Whether it was stored without a new access token: it has none, or the one of `known`.
     pub fn is_bare_beside(&self, known: &Self) -> bool {
         self.access.is_none() || self.access == known.access
     }
 
-    /// Whether this record is older than `newer`: an earlier generation of the same grant, or of a grant that `newer` has
-    /// replaced. Where each has replaced the other, a person has put the old grant back, and neither is older.
+    /// Whether this record is older than `newer`: an earlier generation of the same grant, or a grant that `newer` has replaced. If each
+    /// has replaced the other, a person has restored the old grant, and neither is older.
     pub fn is_behind(&self, newer: &Self) -> bool {
         if self.lineage == newer.lineage {
             return self.generation < newer.generation;
@@ -145,7 +145,7 @@ impl Record {
     }
 }
 
-/// Each of them once, without `own`; the newest ones, if there are too many.
+/// Each lineage once, without `own`. If there are too many, only the newest.
 fn distinct<'a>(all: impl Iterator<Item = &'a Lineage>, own: Lineage) -> Vec<Lineage> {
     let mut kept = Vec::new();
     for lineage in all.filter(|lineage| **lineage != own) {
@@ -161,7 +161,7 @@ fn distinct<'a>(all: impl Iterator<Item = &'a Lineage>, own: Lineage) -> Vec<Lin
 // === impl Version ===
 
 impl Version {
-    /// Whether both are the same grant, whatever candidates are next to it.
+    /// Whether both are the same grant, whatever their candidates are.
     pub fn is_same_grant(self, other: Self) -> bool {
         Self { candidate: None, ..self } == Self { candidate: None, ..other }
     }
@@ -170,7 +170,7 @@ impl Version {
 // === impl Expect ===
 
 impl Expect {
-    /// The compare of the compare-and-set. The fence is each store's own to check.
+    /// Compares, for the compare-and-set. Each store checks the fence itself.
     pub fn meets(&self, present: Option<&Record>, wanted: &Record) -> Meets {
         if present.map(Record::version) == self.version {
             Meets::Expected

@@ -1,8 +1,8 @@
 //! Encryption at rest: AES-256-GCM (NIST SP 800-38D) with the keys of `store.keys`.
 //!
-//! The first key seals, all open. A sealed document names its key by the first bytes of the key's SHA-256, so that a missing
-//! key is told apart from a document that was tampered with, and after a rotation the right one is found at once. A random
-//! 96-bit nonce is safe for 2^32 documents a key (§8.3); a store writes a few a day.
+//! The first key seals, and all keys open. A sealed document names its key by the first bytes of the key's SHA-256. So a missing
+//! key is distinguished from a manipulated document, and after a key rotation the right key is found at once. A random 96-bit
+//! nonce is safe for 2^32 documents per key (§8.3), and a store writes a few per day.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::config::StoreKey;
 
-/// Seals and opens documents; without keys it seals nothing.
+/// Seals and opens documents. Without keys, it seals nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Sealer {
     keys: Vec<StoreKey>,
@@ -21,10 +21,10 @@ pub struct Sealer {
     name: Option<String>,
 }
 
-/// A sealed document, as it stands in the envelope.
+/// The sealed part of a document.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Sealed {
-    /// Which key: the first 8 bytes of its SHA-256, in hexadecimal.
+    /// The name of the key: the first 8 bytes of its SHA-256, in hexadecimal.
     key: String,
     /// Base64, as is `data`: the encrypted document and its tag.
     nonce: String,
@@ -35,12 +35,12 @@ pub(super) struct Sealed {
 pub(super) enum OpenError {
     #[error("is encrypted with key {needed}, and store.keys holds {held}; put that key back")]
     WrongKey { needed: String, held: String },
-    /// The key is there, and what it should open was changed or cut.
+    /// The key is known, but the sealed data was changed or cut.
     #[error("its encrypted part was changed or cut")]
     Tampered,
 }
 
-/// The cipher failed, which it does for no input that we give it.
+/// The cipher failed. No input of this program causes that.
 #[derive(Debug, thiserror::Error)]
 #[error("the document could not be encrypted")]
 pub(super) struct SealError;
@@ -65,7 +65,7 @@ impl Sealer {
         !self.keys.is_empty()
     }
 
-    /// `None`: there is no key, the document stays in plaintext. `header` is authenticated, and not encrypted.
+    /// `None`: there is no key, and the document stays in plaintext. `header` is authenticated and not encrypted.
     pub(super) fn seal(&self, mut document: Zeroizing<Vec<u8>>, header: &[u8]) -> Result<Option<Sealed>, SealError> {
         let Some(key) = self.keys.first() else { return Ok(None) };
         let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.0.as_slice()).map_err(|_| SealError)?;
@@ -77,12 +77,12 @@ impl Sealer {
         }))
     }
 
-    /// With the header that it was sealed with.
+    /// `header` is the one that the document was sealed with.
     pub(super) fn open(&self, sealed: &Sealed, header: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let Some(key) = self.keys.iter().find(|key| key_id(key) == sealed.key) else {
             let held: Vec<_> = self.keys.iter().map(key_id).collect();
             let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
-            // What the envelope names is printed only if it is a key's name: it comes from a file.
+            // The name comes from a file, so it is printed only if it has the form of a key name.
             let named = sealed.key.len() == 16 && sealed.key.bytes().all(|byte| byte.is_ascii_hexdigit());
             let needed = if named { sealed.key.clone() } else { return Err(OpenError::Tampered) };
             return Err(OpenError::WrongKey { needed, held });

@@ -1,4 +1,4 @@
-//! Reading and replacing the document so that a crash, a full disk or a power cut at any step leaves the old content or the new one.
+//! Reads and replaces the document. A crash, a full disk or a power failure at any step leaves the old or the new content.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
@@ -13,21 +13,21 @@ use super::state_dir::{Access, DOCUMENT, Dir};
 use crate::fault;
 use crate::token::store::StoreError;
 
-/// Where the next document is written before it takes the document's name.
+/// The next document, before it is renamed.
 pub(super) const TEMPORARY: &str = ".tmp";
 
-/// Far more than a grant document needs: something else lies there.
+/// Far more than a grant document needs. A larger file is something else.
 const LARGEST: u64 = 1024 * 1024;
 
-/// The content of the document or of one of its neighbours. `None`: there is no such file. A directory that is gone is an
-/// error instead: the grant may be on a disk that is not mounted.
+/// The content of a file of the store. `None`: the file does not exist. A missing directory is an error, because the grant may be
+/// on a disk that is not mounted.
 pub(super) fn read(dir: &Dir<'_>, suffix: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     let failed = |error| dir.unavailable("read", suffix, &error);
     let Some(file) = dir.open(suffix, Access::Read).map_err(failed)? else { return Ok(None) };
     contents(dir, suffix, &file).map(Some)
 }
 
-/// The content of an open file of this name, which is closed to others first.
+/// The content of an open file with this name. First removes the permissions of other users.
 pub(super) fn contents(dir: &Dir<'_>, suffix: &str, file: &File) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let failed = |error| dir.unavailable("read", suffix, &error);
     tighten(dir, suffix, file).map_err(failed)?;
@@ -42,11 +42,11 @@ pub(super) fn contents(dir: &Dir<'_>, suffix: &str, file: &File) -> Result<Zeroi
     Ok(bytes)
 }
 
-/// Puts these bytes in the document's place, durably.
+/// Replaces the document durably.
 pub(super) fn replace(dir: &Dir<'_>, bytes: &[u8]) -> Result<(), StoreError> {
     let failed = |error| dir.unavailable("write", DOCUMENT, &error);
-    // One name for all attempts, so that the next attempt overwrites what a crash leaves behind. What a crash left of a token
-    // call's outcome was adopted when the transaction began. The transaction's lock keeps two writers apart.
+    // All attempts use one name, so the next attempt overwrites what a crash left. If a crash left the result of a token call, the
+    // transaction has adopted it at its beginning. The lock of the transaction excludes a second writer.
     dir.remove_leftover(TEMPORARY).map_err(failed)?;
     let written = create(dir, TEMPORARY, bytes).and_then(|()| dir.rename(TEMPORARY, DOCUMENT));
     written.map_err(failed)?;
@@ -54,7 +54,7 @@ pub(super) fn replace(dir: &Dir<'_>, bytes: &[u8]) -> Result<(), StoreError> {
     sync_directory(dir)
 }
 
-/// Makes certain that the document is on the disk, and its name too.
+/// Flushes the document and its directory to the disk.
 pub(super) fn sync(dir: &Dir<'_>) -> Result<(), StoreError> {
     let flushed = match dir.open(DOCUMENT, Access::Read) {
         Ok(Some(file)) => file.sync_all(),
@@ -65,8 +65,8 @@ pub(super) fn sync(dir: &Dir<'_>) -> Result<(), StoreError> {
     sync_directory(dir)
 }
 
-/// Keeps a copy of a document that can't be read, once: a copy with the same content is enough. What this program cannot have
-/// made is not copied: it may be a file that only this process can read.
+/// Keeps a copy of a document that can't be read, unless a copy with that content exists. A file that this program can't have made
+/// is not copied, because only this process may be allowed to read it.
 pub(super) fn keep_aside(dir: &Dir<'_>, bytes: &[u8]) -> Result<PathBuf, StoreError> {
     const COPY: &str = ".damaged-";
     let failed = |error| dir.unavailable("keep a copy of", DOCUMENT, &error);
@@ -86,7 +86,7 @@ pub(super) fn keep_aside(dir: &Dir<'_>, bytes: &[u8]) -> Result<PathBuf, StoreEr
     Ok(copy)
 }
 
-/// Leaves nothing behind if it fails.
+/// Leaves no file behind if it fails.
 fn create(dir: &Dir<'_>, suffix: &str, bytes: &[u8]) -> io::Result<()> {
     let file = dir.create(suffix)?;
     write(&file, bytes).inspect_err(|_| {
@@ -109,7 +109,7 @@ pub(super) fn sync_directory(dir: &Dir<'_>) -> Result<(), StoreError> {
     flushed.map_err(|error| dir.unavailable("flush", DOCUMENT, &error))
 }
 
-/// Closes a document to others, by its descriptor, if it is this program's own.
+/// Removes the permissions of other users, by the descriptor, if the document is this program's own.
 fn tighten(dir: &Dir<'_>, suffix: &str, file: &File) -> io::Result<()> {
     let stat = fstat(file)?;
     if stat.st_mode & 0o077 == 0 {

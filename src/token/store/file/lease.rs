@@ -1,9 +1,9 @@
-//! The lease file: who may present the refresh token.
+//! The lease file.
 //!
-//! Its holder keeps the file locked. A lock that can be had says that the holder is gone or gave the lease back, and it is
-//! taken at once. A lock that can't be had says only that a process lives: it may be stopped, or stuck. So a taker that has
-//! seen the same claim for as long as the claim says, by its own monotonic clock, takes over by putting a new file in its
-//! place. The old holder keeps a lock on a file without a name, and its fencing number is no longer the present one.
+//! The holder of the lease keeps the file locked. A free lock means that the holder has gone or has released the lease, so the lease
+//! can be taken at once. A held lock means only that a process exists, which may be suspended or stuck. So a process that sees the
+//! same claim for the duration in that claim, by its own monotonic clock, takes over with a new file. The old holder then has a
+//! lock on a deleted file, and its fencing number is outdated.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
@@ -19,14 +19,14 @@ use super::state_dir::{Access, Dir};
 use super::transaction::Transaction;
 use crate::token::store::{Hold, LEASE_POLL, Lease, Leased, StoreError};
 
-/// What this process has seen in the lease file.
+/// The claims that this process has seen in the lease file.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// A claim of somebody else, and when it was first seen.
+    /// A claim of another process, and when it was first seen.
     sight: Mutex<Option<(Claim, Instant)>>,
 }
 
-/// The lease file's content.
+/// The content of the lease file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Claim {
     owner: String,
@@ -40,7 +40,7 @@ const TEMPORARY: &str = ".lease.tmp";
 // === impl Claims ===
 
 impl Claims {
-    /// The transaction closes the race of two takers who both find the lease free, or run out.
+    /// The transaction excludes a second process that also finds the lease free or expired.
     pub(super) fn take(
         &self,
         dir: &Dir<'_>,
@@ -52,7 +52,7 @@ impl Claims {
         let (mut last, mut overdue) = (None, false);
         if let Some((file, claim)) = read(dir)? {
             if is_locked(dir, &file)? {
-                // What can't be read names no duration; then our own is the best guess at a peer's.
+                // An unreadable claim has no duration. The own duration is the best estimate.
                 let claim =
                     claim.clone().unwrap_or(Claim { owner: String::new(), fence: 0, duration_ms: millis(duration) });
                 let left = self.left(&claim);
@@ -79,7 +79,7 @@ impl Claims {
         Ok(Leased::Held(Lease { fence, asked, duration, hold: Hold::File(file) }))
     }
 
-    /// Whether the lease with this number is the present one, and was not given back.
+    /// Whether the lease with this number is the present one and was not released.
     pub(super) fn is_present(&self, dir: &Dir<'_>, _: &Transaction, fence: u64) -> Result<bool, StoreError> {
         match read(dir)? {
             Some((file, Some(claim))) if claim.fence == fence => is_locked(dir, &file),
@@ -87,7 +87,7 @@ impl Claims {
         }
     }
 
-    /// How long this claim still has to be waited for.
+    /// How long this claim is still valid.
     fn left(&self, claim: &Claim) -> Duration {
         let mut sight = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -102,7 +102,7 @@ impl Claims {
     }
 }
 
-/// The file, and its claim if it can be understood.
+/// The file, and its claim if it is readable.
 fn read(dir: &Dir<'_>) -> Result<Option<(File, Option<Claim>)>, StoreError> {
     let failed = |error| dir.unavailable("read", LEASE, &error);
     let Some(file) = dir.open(LEASE, Access::Read).map_err(failed)? else { return Ok(None) };
@@ -111,7 +111,7 @@ fn read(dir: &Dir<'_>) -> Result<Option<(File, Option<Claim>)>, StoreError> {
     Ok(Some((file, serde_json::from_slice(&bytes).ok())))
 }
 
-/// Leaves the file locked if it was free; closing it undoes that.
+/// Leaves the file locked if it was free. Closing the file unlocks it.
 fn is_locked(dir: &Dir<'_>, file: &File) -> Result<bool, StoreError> {
     match file.try_lock() {
         Ok(()) => Ok(false),
@@ -120,8 +120,8 @@ fn is_locked(dir: &Dir<'_>, file: &File) -> Result<bool, StoreError> {
     }
 }
 
-/// Locked before it gets its name, so that nobody ever sees it free. Not flushed to the disk: after a power cut no holder
-/// lives, and a claim that was lost or cut is followed by a higher number all the same (see [`next_fence`]).
+/// The file is locked before it gets its name, so no process sees it unlocked. It is not flushed to the disk: no holder survives a
+/// power failure, and [`next_fence`] is higher even if the claim was lost.
 fn put(dir: &Dir<'_>, claim: &Claim) -> io::Result<File> {
     dir.remove_leftover(TEMPORARY)?;
     let mut file = dir.create(TEMPORARY)?;
@@ -139,9 +139,9 @@ fn put(dir: &Dir<'_>, claim: &Claim) -> io::Result<File> {
     }
 }
 
-/// One more than the last. Where that is lost (somebody removed the file) a holder may still be out there with it, so the
-/// count begins at the time in milliseconds: more than any count that began earlier has reached, at fewer than a thousand
-/// leases a second.
+/// One more than the last number. If the last number is lost because somebody removed the file, its holder may still exist. Then
+/// the count begins at the present time in milliseconds. With fewer than a thousand leases per second, no earlier count has reached
+/// that number.
 fn next_fence(last: Option<&Claim>) -> u64 {
     let begin = || u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(1);
     last.and_then(|claim| claim.fence.checked_add(1)).unwrap_or_else(begin)

@@ -1,8 +1,8 @@
 //! The temporary document that a killed process left behind.
 //!
-//! A process that dies after it wrote the outcome of a token call and before the rename leaves the only live refresh token in the
-//! temporary document. The next process that takes the store's lock completes that write. Whoever has the lock knows that no
-//! living process is between these two steps, and every write removes the temporary document.
+//! A process that dies between writing the result of a token call and the rename leaves the only live refresh token in the
+//! temporary document. The next process that takes the lock of the store completes that write. Under the lock, no live process is
+//! between these two steps. Every write removes the temporary document.
 
 use std::fs::File;
 use std::io;
@@ -18,22 +18,22 @@ use crate::token::store::document::{Unreadable, decode_any};
 use crate::token::store::{Candidate, Record, Sealer, StoreError};
 use crate::token::{RefreshOutcome, RefreshToken};
 
-/// The open file, and its content.
+/// A temporary document: the open file and its content.
 type Opened = (File, Zeroizing<Vec<u8>>);
 
-/// Whether there is a temporary document that this program can have written.
+/// Whether a temporary document exists that this program can have written.
 pub(super) fn exists(dir: &Dir<'_>) -> Result<bool, StoreError> {
     let stat = dir.stat(TEMPORARY).map_err(|error| dir.unavailable("look at", TEMPORARY, &error))?;
     Ok(stat.is_some_and(|stat| dir.is_ours(&stat)))
 }
 
-/// Puts a complete temporary document in the place of the document, if it holds the outcome of the call that the document
-/// announces. Any other is left for the next write to remove.
+/// Renames a complete temporary document, if it holds the result of the call that the document announces. The next write removes any
+/// other temporary document.
 pub(super) fn complete(dir: &Dir<'_>, _: &Transaction, sealer: &Sealer) -> Result<(), StoreError> {
     if !exists(dir)? {
         return Ok(());
     }
-    // A document that cannot be read is the caller's to report.
+    // The caller reports an unreadable document.
     let Ok(Some(bytes)) = disk::read(dir, DOCUMENT) else { return Ok(()) };
     let Ok((document, form)) = decode_any(&bytes, sealer) else { return Ok(()) };
     if !announces_a_call(&document) {
@@ -41,9 +41,9 @@ pub(super) fn complete(dir: &Dir<'_>, _: &Transaction, sealer: &Sealer) -> Resul
     }
     let Some((file, bytes)) = read(dir)? else { return Ok(()) };
     let temporary = match decode_any(&bytes, sealer) {
-        // Where the document is encrypted, a plaintext one next to it is not trusted.
+        // If the document is encrypted, a plaintext temporary document is not trusted.
         Ok((temporary, temporary_form)) if temporary_form == form => temporary,
-        // It may be the live grant, and can be read with another key or another version: it must not be removed.
+        // It may hold the live grant, readable with another key or another version, so it must not be removed.
         Err(unreadable @ (Unreadable::Newer(_) | Unreadable::WrongKey(_))) => {
             return Err(unreadable.at(&dir.path(TEMPORARY).display().to_string()));
         }
@@ -62,10 +62,10 @@ pub(super) fn complete(dir: &Dir<'_>, _: &Transaction, sealer: &Sealer) -> Resul
     Ok(())
 }
 
-/// Whether `temporary` is the outcome of a call that `document` announces. Pure.
+/// Whether `temporary` is the result of a call that `document` announces. Pure.
 ///
-/// An answer that brought a refresh token has the next generation and clears the intent. The document says which token was
-/// presented: the grant's own, a candidate, or the initial token of the configuration.
+/// A result with a refresh token has the next generation and no intent. The document says which token was presented: that of the
+/// grant, a candidate, or the initial token.
 fn adopts(document: &Record, temporary: &Record) -> bool {
     let is_an_answer = Some(temporary.generation.0) == document.generation.0.checked_add(1)
         && temporary.refresh.is_some()
@@ -81,7 +81,7 @@ fn announces_a_call(document: &Record) -> bool {
     document.intent.is_some() || document.candidate.as_ref().is_some_and(|candidate| candidate.intent.is_some())
 }
 
-/// The grant's own refresh token was presented.
+/// The refresh token of the grant was presented.
 fn rotates(document: &Record, temporary: &Record) -> bool {
     let own = document.refresh.as_ref().map(RefreshToken::fingerprint);
     own.is_some()
@@ -90,7 +90,7 @@ fn rotates(document: &Record, temporary: &Record) -> bool {
         && temporary.binding == document.binding
 }
 
-/// The candidate was presented, and is the grant now.
+/// The candidate was presented and is now the grant.
 fn accepts_candidate(document: &Record, temporary: &Record) -> bool {
     let (Some(candidate), Some(settled)) = (&document.candidate, &temporary.candidate) else { return false };
     let accepted = |candidate: &Candidate| {
@@ -105,7 +105,7 @@ fn accepts_candidate(document: &Record, temporary: &Record) -> bool {
         && replaces(temporary, document)
 }
 
-/// The initial token of the configuration was presented, and is taken now.
+/// The initial token was presented and is now marked as tried.
 fn accepts_initial(document: &Record, temporary: &Record) -> bool {
     document.intent.as_ref().is_some_and(|intent| {
         !document.tried_initial.contains(&intent.fingerprint) && temporary.tried_initial.contains(&intent.fingerprint)
@@ -116,7 +116,7 @@ fn replaces(newer: &Record, older: &Record) -> bool {
     newer.lineage != older.lineage && newer.replaced.contains(&older.lineage)
 }
 
-/// `None`: there is none, this program did not make it, or it is too large.
+/// `None`: it does not exist, this program did not make it, or it is too large.
 fn read(dir: &Dir<'_>) -> Result<Option<Opened>, StoreError> {
     let failed = |error| dir.unavailable("read", TEMPORARY, &error);
     let Some(file) = dir.open(TEMPORARY, Access::Read).map_err(failed)? else { return Ok(None) };
@@ -130,7 +130,7 @@ fn read(dir: &Dir<'_>) -> Result<Option<Opened>, StoreError> {
     }
 }
 
-/// The killed process may not have flushed it.
+/// Flushes the file, because the killed process may not have done so.
 fn put_in_place(dir: &Dir<'_>, file: &File) -> Result<(), StoreError> {
     let renamed = (|| {
         file.sync_all()?;

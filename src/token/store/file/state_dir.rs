@@ -1,8 +1,8 @@
-//! The directory of the store's files, which may belong to another user.
+//! The directory of the store, which may belong to another user.
 //!
-//! Whoever owns a directory decides what lies in it: links, pipes, devices, hard links to files of others. So the directory is
-//! opened once for each piece of work, every file is named relative to that descriptor, and no link is followed. A process of
-//! root works with the rights of the directory's owner, so it can do there only what the owner could do anyway.
+//! The owner of a directory controls its content: links, pipes, devices, hard links to files of other users. So the directory is
+//! opened once per operation, every file is opened relative to that descriptor, and no link is followed. A root process acts with
+//! the rights of the directory's owner, so it can do there only what the owner can do.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -21,14 +21,14 @@ use crate::files::open_directory;
 use crate::secret::forbid_dumps;
 use crate::token::store::StoreError;
 
-/// Where the document is. All other files have its name and a suffix.
+/// The path of the document. All other files have its name and a suffix.
 #[derive(Clone, Debug)]
 pub(super) struct StateDir {
     folder: PathBuf,
     document: OsString,
 }
 
-/// The state directory, opened for one piece of work. A file is named by its suffix: see [`DOCUMENT`].
+/// The state directory, opened for one operation. A file is named by its suffix: see [`DOCUMENT`].
 #[derive(Debug)]
 pub(super) struct Dir<'a> {
     state: &'a StateDir,
@@ -36,19 +36,19 @@ pub(super) struct Dir<'a> {
     stat: Stat,
 }
 
-/// What a file is opened for.
+/// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
-    /// For a lock: network file systems lock only a file that is open for writing.
+    /// For a lock. Network file systems lock only a file that is open for writing.
     Lock,
 }
 
-/// The suffix of the document itself.
+/// The suffix of the document.
 pub(super) const DOCUMENT: &str = "";
-/// The group whose rights mean nothing.
+/// The group `nogroup`, which grants no rights.
 const NOGROUP: u32 = 65534;
-/// Everybody may make files in such a directory.
+/// The permissions of a directory in which every user may create files.
 const WORLD_WRITABLE: u32 = 0o002;
 
 // === impl StateDir ===
@@ -60,12 +60,12 @@ impl StateDir {
             Some(_) => Path::new("."),
             None => Path::new("/"),
         };
-        // A path that ends in `/` or `..` names a directory; the store then says that this is not a file.
+        // A path that ends in `/` or `..` names a directory. The store later reports that it is not a file.
         let name = document.file_name().unwrap_or(OsStr::new("."));
         Self { folder: folder.to_owned(), document: name.to_owned() }
     }
 
-    /// Opens the directory and does the work with the rights of its owner. Blocks.
+    /// Opens the directory and runs the work with the rights of its owner. Blocks.
     pub(super) fn run<T: Send>(
         &self,
         work: impl FnOnce(&Dir<'_>) -> Result<T, StoreError> + Send,
@@ -77,7 +77,7 @@ impl StateDir {
         if !geteuid().is_root() || stat.st_uid == 0 {
             return work(&dir);
         }
-        // A thread of its own, which ends with the work: nothing else ever runs with these rights.
+        // A thread of its own that ends with the work, so nothing else ever runs with these rights.
         let ended = thread::scope(|scope| {
             let worker = thread::Builder::new().name("state-dir".to_owned()).spawn_scoped(scope, || {
                 act_as(Uid::from_raw(stat.st_uid), group(stat.st_gid))
@@ -102,8 +102,8 @@ impl StateDir {
     }
 }
 
-/// Takes on the rights of this user, on this thread alone. Real and saved user stay root: they give no right to any file, and
-/// without them this user could send signals to the thread.
+/// Sets the effective user and group of this thread. The real and saved user stay root: they grant no access to files, and they keep
+/// the user from sending signals to the thread.
 fn act_as(user: Uid, group: Gid) -> Result<(), Errno> {
     set_thread_groups(&[])?;
     set_thread_res_gid(None, group, None)?;
@@ -112,7 +112,7 @@ fn act_as(user: Uid, group: Gid) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Root's group is a privilege that the owner of a directory need not have: `install -d -o USER` leaves it there.
+/// The group of root is a privilege that the owner may not have: `install -d -o USER` leaves that group on the directory.
 fn group(of_directory: u32) -> Gid {
     Gid::from_raw(if of_directory == 0 { NOGROUP } else { of_directory })
 }
@@ -120,15 +120,15 @@ fn group(of_directory: u32) -> Gid {
 // === impl Dir ===
 
 impl Dir<'_> {
-    /// For messages: a path is never used to reach a file.
+    /// Only for messages. No file is opened by this path.
     pub(super) fn path(&self, suffix: &str) -> PathBuf {
         self.state.folder.join(self.name(suffix))
     }
 
-    /// `None`: there is no such file. Anything but a file is an error, and is not opened.
+    /// `None`: the file does not exist. Anything but a regular file is an error and is not opened.
     pub(super) fn open(&self, suffix: &str, access: Access) -> io::Result<Option<File>> {
         let name = self.name(suffix);
-        // Looked at before it is opened, because opening a device may already have an effect.
+        // Checked before it is opened, because opening a device can have an effect.
         match self.stat(suffix)? {
             Some(stat) => self.must_be_a_file(&stat)?,
             None => return Ok(None),
@@ -145,7 +145,7 @@ impl Dir<'_> {
         }
     }
 
-    /// A file that did not exist before, for its owner alone.
+    /// Creates a file that did not exist before, readable only by its owner.
     pub(super) fn create(&self, suffix: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(openat(&self.fd, self.name(suffix), flags, Mode::RUSR | Mode::WUSR)?))
@@ -155,7 +155,7 @@ impl Dir<'_> {
         Ok(renameat(&self.fd, self.name(from), &self.fd, self.name(to))?)
     }
 
-    /// Removes what an earlier process left behind. What this program did not make stays, and is an error.
+    /// Removes a file of an earlier process. A file that this program can't have made stays, and is an error.
     pub(super) fn remove_leftover(&self, suffix: &str) -> io::Result<()> {
         match self.stat(suffix)? {
             None => Ok(()),
@@ -171,7 +171,7 @@ impl Dir<'_> {
         }
     }
 
-    /// Removes what this process has just made.
+    /// Removes a file that this process has just made.
     pub(super) fn remove(&self, suffix: &str) -> io::Result<()> {
         match unlinkat(&self.fd, self.name(suffix), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -179,18 +179,18 @@ impl Dir<'_> {
         }
     }
 
-    /// `None`: there is nothing of this name. A link is not followed.
+    /// `None`: the name does not exist. A link is not followed.
     pub(super) fn stat(&self, suffix: &str) -> io::Result<Option<Stat>> {
         match statat(&self.fd, self.name(suffix), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
-            // The directory itself was removed: that says nothing about the grant.
+            // The directory was removed, which says nothing about the grant.
             Err(Errno::NOENT) if fstat(&self.fd)?.st_nlink == 0 => Err(Errno::NOENT.into()),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether this program can have made the file: a hard link is somebody else's file under our name.
+    /// Whether this program can have made the file. A hard link can be a file of another user.
     pub(super) fn is_ours(&self, stat: &Stat) -> bool {
         let made_by = [geteuid().as_raw(), self.stat.st_uid];
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
@@ -198,7 +198,7 @@ impl Dir<'_> {
             && made_by.contains(&stat.st_uid)
     }
 
-    /// The suffixes of all files that have the document's name and this prefix.
+    /// The suffixes of all files that have the name of the document and this prefix.
     pub(super) fn suffixes(&self, prefix: &str) -> io::Result<Vec<String>> {
         let start = self.name(prefix);
         let mut suffixes = Vec::new();
@@ -213,12 +213,12 @@ impl Dir<'_> {
         Ok(suffixes)
     }
 
-    /// A rename is on the disk when its directory is.
+    /// Flushes the directory, which makes a rename durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         File::from(self.readable()?).sync_all()
     }
 
-    /// What failed on which file, and what a person can do about it.
+    /// An error that says what failed on which file, and what to do.
     pub(super) fn unavailable(&self, action: &str, suffix: &str, error: &io::Error) -> StoreError {
         let owner = self.stat(suffix).ok().flatten().unwrap_or(self.stat).st_uid;
         unavailable(action, &self.path(suffix), Some(owner), error)
@@ -237,7 +237,7 @@ impl Dir<'_> {
     fn must_be_a_file(&self, stat: &Stat) -> io::Result<()> {
         let what = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
-                // Where everybody may make files, whoever is nobody here does not decide which grant is used.
+                // In a directory where every user may create files, an unrelated user must not decide which grant is used.
                 let known = [0, geteuid().as_raw(), self.stat.st_uid].contains(&stat.st_uid);
                 if known || self.stat.st_mode & WORLD_WRITABLE == 0 {
                     return Ok(());
@@ -281,7 +281,7 @@ fn unavailable(action: &str, path: &Path, owner: Option<u32>, error: &io::Error)
             )
         }
         io::ErrorKind::ReadOnlyFilesystem => "; store.path needs a directory that can be written".to_owned(),
-        // The kernel has one error for both.
+        // The kernel has one error for both cases.
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("; free some space, or some inodes if there is space (df -h {folder}; df -i {folder})")
         }

@@ -1,4 +1,4 @@
-//! The lock under which the store is looked at and changed in one step. Held for milliseconds.
+//! The lock under which the store is read and changed in one step. It is held for milliseconds.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -9,26 +9,26 @@ use rustix::fs::fstat;
 use super::state_dir::{Access, Dir};
 use crate::token::store::StoreError;
 
-/// The lock, while it lives.
+/// Holds the lock until it is dropped.
 #[derive(Debug)]
 pub(super) struct Transaction {
     _lock: File,
 }
 
 const LOCK: &str = ".lock";
-/// Longer than any transaction takes, and short enough to tell a person that the disk or another process hangs.
+/// Longer than any transaction. After this time, the disk or another process hangs, and a person must know.
 const LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 
 // === impl Transaction ===
 
 impl Transaction {
-    /// Waits for the lock, on a thread that may wait.
+    /// Waits for the lock. Blocks.
     pub(super) fn begin(dir: &Dir<'_>) -> Result<Self, StoreError> {
         Self::begin_within(dir, LIMIT)
     }
 
-    /// Asks again and again, since `flock` itself knows no time limit.
+    /// Polls, because `flock` has no time limit.
     #[allow(clippy::disallowed_methods, reason = "on a thread that is there to wait, and no worker's")]
     fn begin_within(dir: &Dir<'_>, limit: Duration) -> Result<Self, StoreError> {
         let begun = Instant::now();
@@ -46,13 +46,13 @@ impl Transaction {
         }
     }
 
-    /// `None`: somebody else has it. The file is never written, changed or removed: its one use is that everybody locks the same one.
+    /// `None`: another process has the lock. The file is never written, changed or removed, so all processes lock the same file.
     pub(super) fn try_begin(dir: &Dir<'_>) -> io::Result<Option<Self>> {
         let file = match dir.open(LOCK, Access::Lock)? {
             Some(file) => file,
             None => match dir.create(LOCK) {
                 Ok(file) => file,
-                // Another process has just made it.
+                // Another process has just created it.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
                 Err(error) => return Err(error),
             },
@@ -60,8 +60,8 @@ impl Transaction {
         Self::lock(file, dir)
     }
 
-    /// `None`: somebody else has it, or it is not the file of this name any more. Who tidied up may have removed it between its
-    /// opening and its locking, and a later one would then lock another file of the same name.
+    /// `None`: another process has the lock, or the file has lost its name. A person may have removed it between its opening and its
+    /// locking. Then the next process would lock another file of the same name.
     fn lock(file: File, dir: &Dir<'_>) -> io::Result<Option<Self>> {
         match file.try_lock() {
             Ok(()) => {}

@@ -1,14 +1,14 @@
-//! The leases that this store handed out and whose holder still lives.
+//! The leases of this store whose holders still exist.
 //!
-//! A lease in the row can outlive its holder: the answer to the lease's commit came too late, or the release failed. Nobody
-//! presents a token under such a lease, so the handle that owns it takes it back at once instead of waiting for its end.
+//! A lease in the row can outlive its holder: the answer to its commit was late, or its release failed. Nobody presents a token
+//! under such a lease, so the handle that owns it takes it back at once.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Names one handle of the store, and knows the leases that its users hold.
+/// The identity of one handle of the store, and the leases that its users hold.
 #[derive(Debug)]
 pub(super) struct HeldLeases {
-    /// Unique per handle, hence per process start: the row's owner ends with it.
+    /// Unique per handle, and so per process start. The owner in the row ends with it.
     instance: String,
     held: Mutex<Vec<(i64, Weak<()>)>>,
 }
@@ -20,15 +20,15 @@ impl HeldLeases {
         Self { instance, held: Mutex::default() }
     }
 
-    /// What the row says of a lease of this handle.
+    /// The owner in the row for a lease of this handle.
     pub(super) fn owner(&self, name: &str) -> String {
         format!("{name} {}", self.instance)
     }
 
     /// Notes a lease that is about to be written. It counts as held while the returned value lives.
     ///
-    /// Call this under the row's lock and before the commit. Otherwise another task of this process could find the lease in the
-    /// row before it is noted here, and take it away from its holder.
+    /// Call this under the lock of the row and before the commit. Otherwise, another task of this process could find the lease in the
+    /// row before it is noted here, and take it back from its holder.
     pub(super) fn hold(&self, fence: i64) -> Arc<()> {
         let hold = Arc::new(());
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

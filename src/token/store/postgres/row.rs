@@ -1,4 +1,4 @@
-//! A grant's row, in SQL: looked at and changed under its lock.
+//! The SQL of a grant's row.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use zeroize::Zeroizing;
 use super::session::{Session, SessionError};
 use crate::token::store::StoreError;
 
-/// A row, locked until the transaction's end.
+/// A row that is locked until the end of the transaction.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) document: Option<Zeroizing<String>>,
-    /// The number of the last lease.
+    /// The fencing number of the last lease.
     pub(super) fence: i64,
-    /// Who has the lease, or has let it run out.
+    /// The present or last holder of the lease.
     pub(super) lease_owner: Option<String>,
-    /// What is left of it, by the database's clock; zero: it can be had.
+    /// The remaining time of the lease, by the clock of the database. Zero: the lease is free.
     pub(super) lease_left: Duration,
     /// The last transaction that changed the row.
     pub(super) attempt: Option<String>,
 }
 
-/// What a transaction changes.
+/// The change of a transaction.
 #[derive(Debug)]
 pub(super) enum Update {
     Lease {
@@ -31,15 +31,15 @@ pub(super) enum Update {
         duration: Duration,
     },
     Document(Zeroizing<String>),
-    /// The same, and the document that was there is kept in `damaged`.
+    /// As `Document`, and the previous document is kept in `damaged`.
     ReplaceDamaged(Zeroizing<String>),
 }
 
-/// What is notified when a document changes; the payload is the grant's name.
+/// The channel that is notified when a document changes. The payload is the name of the grant.
 pub(super) const LISTEN: &str = "LISTEN bearer_proxy_grant";
 
-/// The isolation is named since a server's default may be stricter, and would then refuse what the row's lock makes safe. The
-/// limits free the row soon if this process is cut off in the midst; local, so that a connection pooler passes none of it on.
+/// The statement sets the isolation, because a stricter default would refuse what the lock of the row makes safe. The limits free the
+/// row soon if this process is disconnected. They are local, so a connection pooler passes none of them on.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
     SET LOCAL statement_timeout = '1500ms'; SET LOCAL idle_in_transaction_session_timeout = '2s'";
 
@@ -71,10 +71,10 @@ const TABLE: &str = "SELECT to_regclass('bearer_proxy_grant') IS NOT NULL";
 // === impl Session ===
 
 impl Session {
-    /// Begins a transaction and locks the row, which is made if it is missing.
+    /// Begins a transaction and locks the row. Creates a missing row.
     pub(super) async fn begin(&self, name: &str) -> Result<Row, SessionError> {
         self.batch(BEGIN).await?;
-        // Of two that make it at once, the second waits for the first and then finds its row.
+        // If two create it at once, the second waits for the first and then finds its row.
         for _ in 0..2 {
             let row = self.row(LOCK, &[(&name, Type::TEXT)], Row::read).await?;
             match row {
@@ -115,7 +115,7 @@ impl Session {
         self.batch("ROLLBACK").await
     }
 
-    /// Outside of a transaction: a reader sees the last commit and waits for nobody.
+    /// Reads outside of a transaction: the last commit, without waiting for a lock.
     pub(super) async fn document(&self, name: &str) -> Result<Option<Zeroizing<String>>, SessionError> {
         let read = |row: &tokio_postgres::Row| Ok(row.try_get::<_, Option<String>>(0)?.map(Zeroizing::new));
         Ok(self.row(LOAD, &[(&name, Type::TEXT)], read).await?.flatten())

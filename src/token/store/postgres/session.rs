@@ -16,51 +16,51 @@ use super::tls::Tls;
 use super::url::Target;
 use crate::token::store::StoreError;
 
-/// A connection. Dropped, it is cut, and the server rolls back what was not committed.
+/// A connection. A drop closes it, and the server rolls back an open transaction.
 pub(super) struct Session {
     client: Client,
     driver: AbortHandle,
-    /// Where it leads, for errors.
+    /// The address, for errors.
     place: String,
-    /// Told of each notification with the watched payload, and of the connection's end.
+    /// Notified of each notification with the watched payload, and of the end of the connection.
     told: Arc<Notify>,
 }
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
-    /// The connection is gone, or the server is on its way out; another connection may do.
+    /// The connection is lost, or the server is stopping. Another connection may work.
     #[error(transparent)]
     Lost(StoreError),
-    /// The server said no, or what it holds is not usable.
+    /// The server refused, or its data is unusable.
     #[error(transparent)]
     Refused(StoreError),
-    /// The server said that there is no such table.
+    /// The table does not exist.
     #[error(transparent)]
     NoTable(StoreError),
 }
 
-/// A value of a statement. Its type is given, so that a statement is one round trip and needs no preparation, which a
-/// connection pooler may not keep.
+/// A value of a statement, with its type. So a statement takes one round trip and needs no preparation, which a connection pooler
+/// may not keep.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// A step is one round trip of a few milliseconds, a connect a handful.
+/// The time limit of a step. A step is one round trip, and a connect takes a few.
 const STEP: Duration = Duration::from_secs(2);
-/// A setting that has no meaning to the server.
+/// A custom setting, which the server ignores.
 const MARK: &str = "bearer_proxy.watcher";
 
 // === impl Session ===
 
 impl Session {
-    /// `payload`: of which notifications [`Session::told`] tells, once the session listens.
+    /// `payload`: the payload of the notifications that [`Session::told`] reports, once the session listens.
     pub(super) async fn connect(target: &Target, tls: &Tls, payload: &str) -> Result<Self, SessionError> {
         let config = timed(&target.place, target.reachable()).await?.map_err(SessionError::Lost)?;
         let connected = Self::dial(&config, &target.place, tls, payload).await;
-        // A server that starts or stops refuses, and another one may stand behind the same name a moment later.
+        // A server that starts or stops refuses. A moment later, another server may have the same name.
         connected.map_err(|failure| SessionError::Lost(failure.into()))
     }
 
-    /// The same, with a start-up setting that [`Session::is_marked`] asks for. A pooler may refuse it.
+    /// As `connect`, with a start-up setting that [`Session::is_marked`] checks. A pooler may refuse it.
     pub(super) async fn connect_marked(
         target: &Target,
         tls: &Tls,
@@ -95,17 +95,17 @@ impl Session {
         Ok(found.flatten().as_deref() == Some(mark))
     }
 
-    /// Returns when a notification came, or the connection's end, since the last return.
+    /// Returns after a notification or the end of the connection, since the last return.
     pub(super) async fn told(&self) {
         self.told.notified().await;
     }
 
-    /// Statements without values.
+    /// Runs statements without values.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), SessionError> {
         step(&self.place, self.client.batch_execute(sql)).await
     }
 
-    /// A statement that yields one row at most, which is read by `read`.
+    /// Runs a statement that returns at most one row. `read` reads that row.
     pub(super) async fn row<T>(
         &self,
         sql: &str,
@@ -138,7 +138,7 @@ fn failure(place: &str, error: &tokio_postgres::Error) -> SessionError {
         SqlState::ADMIN_SHUTDOWN,
         SqlState::CRASH_SHUTDOWN,
         SqlState::CANNOT_CONNECT_NOW,
-        // It was the primary until a moment ago.
+        // The server was the primary until a failover.
         SqlState::READ_ONLY_SQL_TRANSACTION,
     ];
     match error.code() {
@@ -148,7 +148,7 @@ fn failure(place: &str, error: &tokio_postgres::Error) -> SessionError {
     }
 }
 
-/// What happened, and what a person can do about it. Of a server's answer only its message: its detail can quote a row.
+/// What happened and what to do. Only the message of a server's answer is shown, because its detail can quote a row.
 fn reason(error: &tokio_postgres::Error) -> String {
     if let Some(answer) = error.as_db_error() {
         let mend = match answer.code().code() {

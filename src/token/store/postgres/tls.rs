@@ -1,4 +1,4 @@
-//! TLS to the database, by rustls: the driver asks for it through these two traits.
+//! TLS to the database, with rustls, through the two traits of the driver.
 
 use std::io;
 use std::path::Path;
@@ -18,13 +18,13 @@ use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore};
 use crate::files;
 use crate::token::store::StoreError;
 
-/// Whom to trust.
+/// The TLS configuration with its trust anchors.
 #[derive(Clone)]
 pub(super) struct Tls {
     config: Arc<ClientConfig>,
 }
 
-/// One handshake to come.
+/// A handshake that has not begun.
 pub(super) struct Handshake {
     config: Arc<ClientConfig>,
     host: String,
@@ -33,7 +33,7 @@ pub(super) struct Handshake {
 /// An encrypted connection.
 pub(super) struct Encrypted<S>(TlsStream<S>);
 
-/// Why there is none.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
     #[error("{0:?} is not a name that a certificate can hold")]
@@ -44,7 +44,7 @@ pub(super) enum HandshakeError {
     Failed(io::Error),
 }
 
-/// The name that PostgreSQL 17 and later ask for where TLS begins at once (`sslnegotiation=direct`).
+/// The ALPN name that PostgreSQL 17 and later require for `sslnegotiation=direct`.
 const ALPN: &[u8] = b"postgresql";
 
 // === impl Tls ===
@@ -57,7 +57,7 @@ impl Tls {
                 |what: String| StoreError::Unavailable(format!("outbound.ca_file: {}: {what}", path.display()));
             let anchors = files::read_certificates(path).map_err(|error| match error {
                 pem::Error::Io(error) => failed(error.to_string()),
-                // The parser's own text may quote the file.
+                // The text of the parser may quote the file.
                 _ => failed("is not valid PEM".to_owned()),
             })?;
             if anchors.is_empty() {
@@ -67,7 +67,7 @@ impl Tls {
                 roots.add(anchor).map_err(|error| failed(format!("not a trust anchor: {error}")))?;
             }
         }
-        // The provider is named: the process-wide default would depend on who installed one first.
+        // An explicit provider, because the process-wide default depends on who installed one first.
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| StoreError::Unavailable(format!("TLS is not available: {error}")))?;
@@ -86,7 +86,7 @@ where
     type Error = HandshakeError;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, HandshakeError> {
-        // Not checked yet: a connection without TLS comes through here too, and a unix socket has no name.
+        // The host is checked later, because connections without TLS pass here too, and a unix socket has no host name.
         Ok(Handshake { config: Arc::clone(&self.config), host: host.to_owned() })
     }
 }
@@ -112,7 +112,7 @@ where
 // === impl Encrypted ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin> tokio_postgres::tls::TlsStream for Encrypted<S> {
-    /// None: it would guard against a middleman with a certificate of this host's name from a root that we trust.
+    /// No channel binding. It would only help against an attacker with a trusted certificate for this host.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }

@@ -1,16 +1,16 @@
-//! `store.url`: where the database is, and whether the way there is encrypted.
+//! `store.url`: the address of the database, and whether the connection is encrypted.
 //!
-//! | `sslmode` | what it does |
+//! | `sslmode` | connection |
 //! |---|---|
-//! | none | plaintext to a loopback address or a unix socket, else as `require` |
-//! | `disable` | plaintext to any address; a warning names one beyond this machine |
-//! | `allow`, `prefer` | to a loopback address or a unix socket encrypted if the server offers it, else as `require` |
+//! | absent | plaintext to a loopback address or a unix socket, else as `require` |
+//! | `disable` | plaintext to any address, with a warning if it is on another machine |
+//! | `allow`, `prefer` | to a loopback address or a unix socket: encrypted if the server offers it. Else as `require` |
 //! | `require`, `verify-ca`, `verify-full` | encrypted |
 //!
-//! Whether `localhost` is loopback is decided by its address at each connect: a hosts file can give it any.
+//! Each connect checks whether `localhost` has a loopback address, because a hosts file can change it.
 //!
-//! Whenever it is encrypted, the certificate must come from a public root or one of `outbound.ca_file` and be for this host:
-//! an encrypted way to an unknown party is no protection. (libpq asks for that under `verify-full` alone.)
+//! With encryption, the certificate must be valid for this host and come from a public root or from `outbound.ca_file`. Encryption
+//! without that check gives no protection. (libpq checks this only with `verify-full`.)
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -24,7 +24,7 @@ use crate::outbound::loopback_addresses;
 use crate::secret::Secret;
 use crate::token::store::StoreError;
 
-/// A database, and what to call it in an error.
+/// A database, and its name in errors.
 #[derive(Debug)]
 pub(super) struct Target {
     /// Its `Debug` masks the password.
@@ -34,19 +34,19 @@ pub(super) struct Target {
     pub(super) place: String,
 }
 
-/// Where a connection may be in plaintext.
+/// To which addresses a connection may be in plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plaintext {
     Nowhere,
     Loopback,
-    /// `sslmode=disable` is written.
+    /// With `sslmode=disable`.
     Anywhere,
 }
 
 const EXPECTED: &str = "postgres://user:password@host:port/database";
-/// To each address of a host.
+/// The time limit for each address of a host.
 const CONNECT: Duration = Duration::from_secs(2);
-/// After this the system finds out that the other side is gone.
+/// After this time, the system detects that the peer has gone.
 const SILENCE: Duration = Duration::from_secs(10);
 
 // === impl Target ===
@@ -65,7 +65,7 @@ impl Target {
             _ => (SslMode::Require, Plaintext::Nowhere),
         };
         config.ssl_mode(mode);
-        // Of several hosts, or after a failover, the one that can be written: a stale replica must not be read either.
+        // Only a primary: a stale replica must not be read either.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.keepalives_idle(SILENCE).keepalives_interval(SILENCE / 5).keepalives_retries(2);
         config.tcp_user_timeout(SILENCE);
@@ -79,12 +79,12 @@ impl Target {
         Ok(Self { config, plaintext, place })
     }
 
-    /// Tokens would cross a network in plaintext, as the URL says.
+    /// Whether the URL sends tokens over a network in plaintext.
     pub(super) fn is_exposed(&self) -> bool {
         self.plaintext == Plaintext::Anywhere && !is_local(&self.config)
     }
 
-    /// What to connect with. Plaintext to a name that should be loopback goes to its loopback addresses.
+    /// The configuration for a connect. Plaintext to a loopback name uses only its loopback addresses.
     pub(super) async fn reachable(&self) -> Result<Cow<'_, Config>, StoreError> {
         let config = &self.config;
         if self.plaintext != Plaintext::Loopback || !config.get_hostaddrs().is_empty() {
@@ -106,14 +106,14 @@ impl Target {
     }
 }
 
-/// `host` with the address to connect to instead of looking it up.
+/// A host with its resolved address.
 struct Place {
     host: Host,
     address: Option<IpAddr>,
     port: u16,
 }
 
-/// The same configuration for other hosts: the driver can only add hosts to one.
+/// The same configuration for other hosts. The driver can only add hosts to a configuration.
 fn with_places(config: &Config, places: &[Place]) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));
@@ -129,7 +129,7 @@ fn with_places(config: &Config, places: &[Place]) -> Config {
     config.get_keepalives_retries().map(|retries| copy.keepalives_retries(retries));
     copy.target_session_attrs(config.get_target_session_attrs());
     copy.channel_binding(config.get_channel_binding()).load_balance_hosts(config.get_load_balance_hosts());
-    // The driver takes addresses for all hosts or for none. Beside a unix socket, the address stands for the name.
+    // The driver takes addresses for all hosts or for none. With a unix socket among them, the address replaces the name.
     let all = places.iter().all(|place| place.address.is_some());
     for Place { host, address, port } in places {
         copy.port(*port);
@@ -147,13 +147,13 @@ fn port(config: &Config, index: usize) -> u16 {
     config.get_ports().get(index).or(config.get_ports().first()).copied().unwrap_or(5432)
 }
 
-/// The URL without its `sslmode`, some of whose values the driver does not know.
+/// Removes `sslmode` from the URL, because the driver does not know all of its values.
 fn split_sslmode(url: &str) -> Result<(Secret, Option<SslMode>), StoreError> {
     let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
     let rest = rest.ok_or_else(|| invalid("it does not begin with postgres:// or postgresql://"))?;
     let after_credentials = rest.split_once('@').map_or(rest, |(_, after)| after);
     let (location, query) = after_credentials.split_once('?').unwrap_or((after_credentials, ""));
-    // A part of the password would be taken for a host, and then be named in errors.
+    // Otherwise, a part of the password could be read as a host and appear in errors.
     if location.contains('@') {
         return Err(invalid("an `@` in user, password or database is written %40"));
     }
@@ -172,7 +172,7 @@ fn split_sslmode(url: &str) -> Result<(Secret, Option<SslMode>), StoreError> {
     Ok((Secret::new(format!("{base}{location}?{}", others.join("&"))), mode))
 }
 
-/// The driver's own words, where they can hold no part of the URL.
+/// The text of the driver, if it can't hold a part of the URL.
 fn parse_reason(error: &tokio_postgres::Error) -> String {
     let reason = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     if reason.starts_with("invalid value for option") {
@@ -209,7 +209,7 @@ fn place(config: &Config) -> String {
     let mut place = "PostgreSQL at ".to_owned();
     for (index, name) in names.iter().enumerate() {
         let port = port(config, index);
-        // Writing to a string does not fail.
+        // Writing to a string can't fail.
         let _ = write!(place, "{}{name}:{port}", if index == 0 { "" } else { ", " });
     }
     place

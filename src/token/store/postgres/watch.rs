@@ -1,26 +1,26 @@
-//! How a process learns of a peer's new token: `LISTEN`, and beneath it a look at the row's revision.
+//! How a process notices a peer's new token: by polling the revision of the row, and by `LISTEN`.
 //!
-//! A notification can be missed (a failover, a connection that is dead and does not know it), and there is none through a
-//! connection pooler. So all it does is to make the next look come sooner.
+//! A notification can be missed (a failover, a dead connection), and a connection pooler delivers none. So a notification only makes
+//! the next poll come sooner.
 
 use std::time::Duration;
 
 use super::Database;
 use super::session::{Session, SessionError};
 
-/// A watcher's connection, and what it saw last.
+/// The connection of a watch, and what it saw last.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// How long it waits for a notification until it looks without one.
+    /// How long it waits for a notification before it polls.
     poll: Duration,
     session: Option<Session>,
-    /// `None`: nothing yet, so that whatever it finds may be new to its user.
+    /// `None`: nothing yet, so every revision may be new to the caller.
     seen: Option<i64>,
-    /// So that a loss is told once, and its end.
+    /// The connection is lost, and the log says so. Its end is logged too.
     lost: bool,
 }
 
-/// Without notifications a peer's token is known after this and a round trip: well within a second.
+/// Without notifications, a peer's token is known after this time and a round trip, well within a second.
 const POLL: Duration = Duration::from_millis(500);
 
 // === impl Watch ===
@@ -56,7 +56,7 @@ impl Watch {
                     None => std::future::pending().await,
                 }
             };
-            // The end of the time is not an error: it is the time for the next look.
+            // The time limit is not an error. It is time for the next poll.
             let _ = tokio::time::timeout(self.poll, told).await;
         }
     }
@@ -67,7 +67,7 @@ impl Watch {
             none => none.insert(database.connect_watcher().await?),
         };
         match session.revision(&database.name).await {
-            // As a row that is not there. If it was there before, its reader finds out and creates the table.
+            // The same as a missing row. If it existed before, its reader notices and creates the table.
             Err(SessionError::NoTable(_)) => Ok(0),
             revision => revision,
         }
@@ -76,7 +76,7 @@ impl Watch {
 
 #[cfg(test)]
 impl Watch {
-    /// Without looks of its own: only a notification wakes it.
+    /// Without polling: only a notification wakes it.
     pub(super) fn listen_only(&mut self) {
         self.poll = Duration::from_secs(3600);
     }
