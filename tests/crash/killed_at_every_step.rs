@@ -4,14 +4,13 @@
 //! `KILLS=2000` for the whole matrix; `SEED` for a run that was seen.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
 use http::StatusCode;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use simulator::{Latency, Options, Simulator};
 use tokio::io::AsyncWriteExt;
@@ -25,6 +24,7 @@ use crate::postgres::Postgres;
 use crate::random::Random;
 use crate::site::Site;
 use crate::support::{Proxy, Setup};
+use crate::tally::{IN_A_ROTATION, IN_A_START, Tally};
 
 /// How the program dies.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,17 @@ enum Death {
     Later(Duration),
     /// So long after the process was started.
     Young(Duration),
+}
+
+/// How a person supplies a new grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    /// The whole response of the server.
+    Pair,
+    /// A refresh token alone, which the running proxy presents.
+    Bare,
+    /// A refresh token alone, which `import` presents, because the proxy is suspended meanwhile.
+    BareToASuspendedProxy,
 }
 
 /// One grant in one store, with one process after the other on it.
@@ -48,17 +59,6 @@ struct Lane {
     leased_until: Instant,
     /// The last one that died has noted that a login is needed: the next one presents nothing.
     rests: bool,
-}
-
-/// What came of all deaths in one kind of store.
-#[derive(Default)]
-struct Tally {
-    /// Deaths and losses, by the point of the death.
-    deaths: BTreeMap<&'static str, (u32, u32)>,
-    /// Of the deaths at random moments, those that lost a grant whose answer the process had received.
-    after_the_answer: u32,
-    recovered: u32,
-    slowest: Duration,
 }
 
 const FILE: [&str; 14] = [
@@ -100,9 +100,6 @@ const WRITTEN: [&str; 2] = ["written 2", "flushed 2"];
 
 /// A rotation that is refused comes neither to a commit nor to a publication.
 const OF_SUCCESS: [&str; 2] = ["committed", "published"];
-
-const IN_A_ROTATION: &str = "any moment of a rotation";
-const IN_A_START: &str = "any moment of a start";
 
 /// A rotation and the start of a process take less, of which a random death is to meet every moment.
 const ROTATION: Duration = Duration::from_millis(60);
@@ -161,16 +158,16 @@ async fn matrix(store: &str, points: &[&'static str], sites: Vec<Site>, kills: u
         loop {
             let Some(death) = deaths.borrow_mut().pop() else { break };
             if lane.rests || lane.judge.lost() && (!death.meets_a_refusal() || random.borrow_mut().coin()) {
-                let bare = random.borrow_mut().coin();
-                let took = lane.recover(bare).await;
+                let given = Given::ALL[random.borrow_mut().below(Given::ALL.len())];
+                let took = lane.recover(given).await;
                 tally.borrow_mut().recovery(took);
             }
             let was_lost = lane.judge.lost();
             let (found, was_answered) = lane.die(death).await;
-            tally.borrow_mut().death(death, !was_lost && found == Found::Spent, was_answered);
+            tally.borrow_mut().death(death.name(), !was_lost && found == Found::Spent, was_answered);
         }
         if lane.judge.lost() {
-            let took = lane.recover(true).await;
+            let took = lane.recover(Given::Bare).await;
             tally.borrow_mut().recovery(took);
         }
         lane.end().await;
@@ -180,6 +177,12 @@ async fn matrix(store: &str, points: &[&'static str], sites: Vec<Site>, kills: u
     eprintln!("{store} store, {kills} kills in {:.0?}: {tally}", began.elapsed());
     assert_eq!(tally.count(), (u32::try_from(kills).unwrap(), tally.recovered), "each loss was recovered from, once");
     tally
+}
+
+// === impl Given ===
+
+impl Given {
+    const ALL: [Self; 3] = [Self::Pair, Self::Bare, Self::BareToASuspendedProxy];
 }
 
 // === impl Death ===
@@ -280,11 +283,10 @@ impl Lane {
         pid
     }
 
-    /// What is lost is said, by the program and its commands; a new grant brings it back as it runs. Gives back how long
-    /// that took. `bare`: a refresh token alone, not the server's whole answer.
-    async fn recover(&mut self, bare: bool) -> Duration {
+    /// The program and its commands report the loss. A new grant repairs it while the proxy runs. Returns how long that took.
+    async fn recover(&mut self, new_grant: Given) -> Duration {
+        let begin = self.pipe.all().len();
         let proxy = self.pipe.report(self.setup.again()).start().await;
-        let pid = proxy.pid();
         let status = proxy.wait_for_status("needs a login", |status| status["state"] == "needs_login").await;
         let reason = status["reason"].as_str().unwrap().to_owned();
         assert!(reason.contains("that answer probably held the successor, and was lost"), "{reason}");
@@ -297,11 +299,16 @@ impl Lane {
         let answer = json!({
             "access_token": grant.access_token, "refresh_token": grant.refresh_token, "token_type": "Bearer", "expires_in": 3600
         });
-        let input = if bare { grant.refresh_token } else { answer.to_string() };
+        let input = if new_grant == Given::Pair { answer.to_string() } else { grant.refresh_token };
         // It waits for a dead holder's lease, as for a refresh in flight.
         let waits = self.leased_until.saturating_duration_since(Instant::now());
         let given = Instant::now();
-        import(&self.setup, &input).await;
+        if new_grant == Given::BareToASuspendedProxy {
+            proxy.signal(Signal::STOP);
+        }
+        // If the proxy is slow, `import` presents the refresh token itself. So its steps are reported too.
+        import(&self.pipe.report(self.setup.again()), &input).await;
+        proxy.signal(Signal::CONT);
         let began = Instant::now();
         assert!(began - given < waits + IMPORT, "the import took {:?}, and had to wait for {waits:?}", began - given);
         let before = status["generation"].as_u64().unwrap();
@@ -313,7 +320,7 @@ impl Lane {
         self.judge.given(grant.refresh);
         self.rests = false;
         proxy.stop().await;
-        let steps = self.pipe.take(pid);
+        let steps = self.pipe.take_since(begin);
         assert_eq!(self.judge.after(&steps, self.site.document(&self.setup).await).await, Found::Living);
         took
     }
@@ -328,55 +335,6 @@ impl Lane {
         proxy.stop().await;
         let steps = self.pipe.take(pid);
         assert_eq!(self.judge.after(&steps, self.site.document(&self.setup).await).await, Found::Living);
-    }
-}
-
-// === impl Tally ===
-
-impl Tally {
-    fn death(&mut self, death: Death, lost: bool, was_answered: bool) {
-        let (deaths, losses) = self.deaths.entry(death.name()).or_default();
-        *deaths += 1;
-        *losses += u32::from(lost);
-        self.after_the_answer += u32::from(lost && was_answered && !matches!(death, Death::At(_)));
-    }
-
-    /// Deaths and losses there.
-    fn at(&self, name: &str) -> (u32, u32) {
-        self.deaths.get(name).copied().unwrap_or_default()
-    }
-
-    fn at_any_moment(&self) -> u32 {
-        self.at(IN_A_ROTATION).0 + self.at(IN_A_START).0
-    }
-
-    fn recovery(&mut self, took: Duration) {
-        self.recovered += 1;
-        self.slowest = self.slowest.max(took);
-    }
-
-    /// Deaths and losses.
-    fn count(&self) -> (u32, u32) {
-        self.deaths.values().fold((0, 0), |(deaths, losses), (more, lost)| (deaths + more, losses + lost))
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (_, losses) = self.count();
-        writeln!(
-            f,
-            "{losses} grants lost, all of them between the server's commit and ours; {} recovered as the proxy ran, the slowest \
-             in {:.0?}",
-            self.recovered, self.slowest
-        )?;
-        let (moments, lost) = (self.at_any_moment(), self.after_the_answer);
-        writeln!(f, "of {moments} kills at a random moment, {lost} lost a grant whose answer had arrived")?;
-        writeln!(f, "\n| killed at | kills | lost there |\n|---|---|---|")?;
-        for (point, (deaths, losses)) in &self.deaths {
-            writeln!(f, "| {point} | {deaths} | {losses} |")?;
-        }
-        Ok(())
     }
 }
 

@@ -33,6 +33,7 @@ mod judge;
 mod pipe;
 mod random;
 mod site;
+mod tally;
 
 mod a_database_that_goes;
 mod a_disk_that_fails;

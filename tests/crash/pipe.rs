@@ -65,6 +65,17 @@ impl Pipe {
         self.steps.remove(&pid).unwrap_or_default()
     }
 
+    /// The steps of all processes after the first `begin` steps, in the order in which they were reached. They are forgotten, because a
+    /// later process may have the same number.
+    pub fn take_since(&mut self, begin: usize) -> Vec<String> {
+        self.read();
+        let (pids, steps): (Vec<u32>, Vec<String>) = self.all[begin..].iter().cloned().unzip();
+        for pid in pids {
+            self.steps.remove(&pid);
+        }
+        steps
+    }
+
     /// The steps of all processes, in the order in which they were reached.
     pub fn all(&mut self) -> &[(u32, String)] {
         self.read();
