@@ -12,26 +12,11 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
-#[path = "../promises/support"]
-mod support {
-    //! What the promises' tests use: the program as a process, and its clients.
-
-    #![allow(dead_code, reason = "these tests use a part of it")]
-
-    mod client;
-    mod proxy;
-
-    pub use client::{Answer, Client, request};
-    pub use proxy::{Proxy, Setup};
-}
-
-#[path = "../support/postgres.rs"]
-mod postgres;
+use testkit::{self as support, postgres, random};
 
 mod commands;
 mod judge;
 mod pipe;
-mod random;
 mod site;
 mod tally;
 

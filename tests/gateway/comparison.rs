@@ -11,11 +11,11 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::client::connect;
-use crate::raw::Raw;
 use crate::raw_http1::strict::Strict;
 use crate::raw_http1::table::{self, Row};
-use crate::stage::before;
+use testkit::connection::connect;
+use testkit::raw::Raw;
+use testkit::stage::before;
 
 /// A started gateway of another make; it ends when dropped.
 struct Other {

@@ -7,10 +7,11 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 
-use crate::body::{empty, fed, full};
-use crate::client::{Protocol, connect, get};
-use crate::raw::Raw;
-use crate::stage::{Stage, eventually, within};
+use testkit::body::{empty, fed, full};
+use testkit::connection::{Protocol, connect, get};
+use testkit::raw::Raw;
+use testkit::stage::Stage;
+use testkit::{eventually, within};
 
 const ASKED_AGAIN: &str = "GET /again HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 

@@ -2,12 +2,12 @@
 
 use http::Response;
 
-use crate::body::full;
-use crate::client::{Protocol, connect};
-use crate::frames::{
+use testkit::body::full;
+use testkit::connection::{Protocol, connect};
+use testkit::frames::{
     DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
 };
-use crate::stage::Stage;
+use testkit::stage::Stage;
 
 /// More than h2 remembers resets of, and more than it lets a connection's frames come to streams that it has forgotten.
 const REQUESTS: u32 = 600;

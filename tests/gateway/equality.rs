@@ -8,10 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::body::{TestBody, empty, full, pieces};
-use crate::client::{Client, Protocol, Whole};
-use crate::origin::Seen;
-use crate::stage::Stage;
+use testkit::Answer;
+use testkit::body::{TestBody, empty, full, pieces};
+use testkit::connection::{Connection, Protocol};
+use testkit::origin::Seen;
+use testkit::stage::Stage;
 
 /// Of each pair of protocols.
 const CASES: u32 = 256;
@@ -186,7 +187,7 @@ fn expected_accept(given: &[String]) -> Vec<String> {
     }
 }
 
-fn compare(direct: (&Seen, &Whole), through: (&Seen, &Whole)) -> Result<(), TestCaseError> {
+fn compare(direct: (&Seen, &Answer), through: (&Seen, &Answer)) -> Result<(), TestCaseError> {
     let ((sent, answered), (forwarded, returned)) = (direct, through);
     prop_assert_eq!(&sent.method, &forwarded.method);
     prop_assert_eq!(&sent.target, &forwarded.target);
@@ -223,7 +224,7 @@ fn every_message(down: Protocol, up: Protocol) {
         // Of a case that failed before.
         while record.lock().unwrap().try_recv().is_ok() {}
         let (direct, through) = runtime.block_on(async {
-            let mut direct = Client::over(stage.origin.stream().await, up, false).await;
+            let mut direct = Connection::over(stage.origin.stream().await, up, false).await;
             let answered = direct.ask(exchange.request()).await;
             let sent = record.lock().unwrap().try_recv().unwrap();
             let mut client = stage.client(down).await;

@@ -5,9 +5,9 @@ mod heads;
 mod http2;
 mod races;
 
-use crate::client::{Client, Protocol, connect};
-use crate::stage::before;
-use crate::support::{Proxy, Setup};
+use testkit::connection::{Connection, Protocol, connect};
+use testkit::stage::before;
+use testkit::{Proxy, Setup};
 
 /// A started proxy before this upstream.
 async fn start(url: &str, configure: impl FnOnce(Setup) -> Setup) -> Proxy {
@@ -17,6 +17,6 @@ async fn start(url: &str, configure: impl FnOnce(Setup) -> Setup) -> Proxy {
 }
 
 /// Its requests share one worker of the proxy's, and so that worker's connections to the upstream.
-async fn client(proxy: &Proxy) -> Client {
-    Client::over(connect(proxy.address(), None).await, Protocol::Http1, false).await
+async fn client(proxy: &Proxy) -> Connection {
+    Connection::over(connect(proxy.address(), None).await, Protocol::Http1, false).await
 }

@@ -11,10 +11,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Client, Protocol};
-use crate::raw::Raw;
-use crate::stage::Stage;
-use crate::support::Setup;
+use testkit::Setup;
+use testkit::connection::{Connection, Protocol};
+use testkit::raw::Raw;
+use testkit::stage::Stage;
 
 /// What one promise is shown on.
 #[derive(Clone)]
@@ -116,7 +116,7 @@ async fn to_http2_with_tls() {
 }
 
 impl Scene {
-    async fn client(&self) -> Client {
+    async fn client(&self) -> Connection {
         self.stage.client(self.down).await
     }
 

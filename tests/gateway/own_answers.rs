@@ -5,7 +5,8 @@ mod for_clients;
 mod for_operators;
 mod for_upstreams;
 
-use crate::client::{Protocol, Whole};
+use testkit::Answer;
+use testkit::connection::Protocol;
 
 const BOTH: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 
@@ -13,7 +14,7 @@ const BOTH: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 type Row = (u16, &'static str, &'static str);
 
 /// That it is this answer, and can't be taken for the upstream's. `retry`: whether it says when to come again.
-fn assert_own(answer: &Whole, (status, kind, error): Row, retry: bool, what: &str) {
+fn assert_own(answer: &Answer, (status, kind, error): Row, retry: bool, what: &str) {
     let said = answer.text();
     assert_eq!(answer.status.as_u16(), status, "{what}: {said}");
     assert_eq!(answer.field("content-type"), "application/problem+json", "{what}: {said}");

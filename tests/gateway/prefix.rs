@@ -2,12 +2,13 @@
 
 use http::Response;
 
-use crate::body::{empty, full};
-use crate::client::{Client, Protocol, connect, get};
-use crate::origin::Origin;
-use crate::raw::Raw;
-use crate::stage::{Stage, before, within};
-use crate::support::Proxy;
+use testkit::Proxy;
+use testkit::body::{empty, full};
+use testkit::connection::{Connection, Protocol, connect, get};
+use testkit::origin::Origin;
+use testkit::raw::Raw;
+use testkit::stage::{Stage, before};
+use testkit::within;
 
 async fn below(origin: &Origin, prefix: &str) -> Proxy {
     let proxy = before(&format!("{}{prefix}", origin.url())).await.set("UPSTREAM__HTTP", "1").start().await;
@@ -21,7 +22,7 @@ async fn no_request_leaves_the_path_of_the_upstream() {
     let mut record = origin.record("*");
     let proxy = below(&origin, "/api/v2").await;
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let mut client = Client::over(connect(proxy.address(), None).await, protocol, false).await;
+        let mut client = Connection::over(connect(proxy.address(), None).await, protocol, false).await;
         for target in [
             "/../../admin/users",
             "/..",
@@ -80,7 +81,7 @@ async fn a_redirect_to_the_upstream_comes_back_to_the_proxy() {
         }
         rows.extend(same.into_iter().map(|value| (value.clone(), value)));
         for protocol in [Protocol::Http1, Protocol::Http2] {
-            let mut client = Client::over(connect(proxy.address(), None).await, protocol, false).await;
+            let mut client = Connection::over(connect(proxy.address(), None).await, protocol, false).await;
             for (given, expected) in &rows {
                 let said = given.clone();
                 origin.on(&format!("{prefix}/old"), move |_| {

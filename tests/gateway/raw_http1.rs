@@ -7,9 +7,9 @@ pub mod table;
 
 use std::time::Duration;
 
-use crate::client::connect;
-use crate::raw::Raw;
-use crate::stage::before;
+use testkit::connection::connect;
+use testkit::raw::Raw;
+use testkit::stage::before;
 
 use strict::Strict;
 use table::Row;

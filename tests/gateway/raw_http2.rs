@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use http::Response;
 
-use crate::body::{empty, full, pattern};
-use crate::client::{Protocol, connect};
-use crate::frames::{
+use crate::raw_http1::strict::Strict;
+use testkit::body::{empty, full, pattern};
+use testkit::connection::{Protocol, connect};
+use testkit::frames::{
     DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
     frame, status,
 };
-use crate::raw_http1::strict::Strict;
-use crate::stage::{Stage, before, within};
+use testkit::stage::{Stage, before};
+use testkit::within;
 
 use table::{ANY, Row, Verdict};
 

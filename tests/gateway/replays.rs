@@ -9,11 +9,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use simulator::{ApiRequest, Kind, Options, Revocation, Simulator};
 
-use crate::body::{Feed, TestBody, fed, full, pattern, pieces};
-use crate::client::{Client, Protocol, Whole, connect, get, read, request};
-use crate::raw::Raw;
-use crate::stage::within;
-use crate::support::{Proxy, Setup};
+use testkit::Answer;
+use testkit::body::{Feed, TestBody, fed, full, pattern, pieces};
+use testkit::connection::{Connection, Protocol, connect, get, read, request};
+use testkit::raw::Raw;
+use testkit::within;
+use testkit::{Proxy, Setup};
 
 const ECHO: &str = "/api/v2/echo";
 
@@ -37,8 +38,8 @@ impl Stage {
         Self { simulator, proxy, down }
     }
 
-    async fn client(&self) -> Client {
-        Client::over(connect(self.proxy.address(), None).await, self.down, false).await
+    async fn client(&self) -> Connection {
+        Connection::over(connect(self.proxy.address(), None).await, self.down, false).await
     }
 
     /// From now on the present token is refused.
@@ -85,7 +86,7 @@ async fn on_all<F: Future<Output = ()>>(show: impl Fn(Protocol, Protocol) -> F) 
 }
 
 /// Sends pieces of a body while it runs.
-async fn upload(stage: &Stage, first: Bytes) -> (Feed, tokio::task::JoinHandle<Whole>) {
+async fn upload(stage: &Stage, first: Bytes) -> (Feed, tokio::task::JoinHandle<Answer>) {
     let mut client = stage.client().await;
     let (feed, body) = fed();
     let asking = tokio::spawn(async move {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use simulator::{Kind, Latency, Options, Revocation, Simulator};
 
-use crate::support::{Proxy, request};
+use testkit::{Proxy, request};
 
 #[tokio::test]
 async fn a_client_that_leaves_cancels_no_refresh() {

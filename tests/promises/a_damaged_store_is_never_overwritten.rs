@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::Value;
 use simulator::{Options, Simulator};
 
-use crate::support::{Proxy, Setup};
+use testkit::{Proxy, Setup};
 
 const DAMAGED: &[u8] = b"{\"format\":1,\"generation\":7,";
 

@@ -9,8 +9,8 @@ use simulator::{Options, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::postgres::Postgres;
-use crate::support::{Proxy, Setup};
+use testkit::postgres::Postgres;
+use testkit::{Proxy, Setup};
 
 fn stored_in(url: &str, name: &str, setup: Setup) -> Setup {
     setup.unset("STORE__PATH").set("STORE__KIND", "postgres").set("STORE__URL", url).set("STORE__NAME", name)

@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use simulator::{CLIENT_ID, Options, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -67,7 +67,7 @@ async fn in_plaintext_and_sealed() {
         assert_eq!(std::fs::read_to_string(setup.store()).unwrap(), stored.to_string());
 
         assert_eq!(proxy.refresh().await.status, StatusCode::OK);
-        let written: Value = serde_json::from_slice(&std::fs::read(setup.store()).unwrap()).unwrap();
+        let written = setup.document();
         assert_eq!((&written["format"], written["sealed"].is_null()), (&json!(2), keys.is_none()));
         lineages.push(written["lineage"].clone());
         // What was there before is an older state of the same grant.

@@ -6,7 +6,7 @@ use serde_json::json;
 use simulator::Act;
 use simulator::{DeadRefresh, Fault, Grant, Options, Revocation, Simulator, Step, TokenError};
 
-use crate::support::{Proxy, Setup};
+use testkit::{Proxy, Setup};
 
 fn presented(simulator: &Simulator, grant: &Grant) -> usize {
     simulator.with_ledger(|ledger| ledger.calls_with(grant.refresh).count())

@@ -4,7 +4,7 @@
 use http::StatusCode;
 use simulator::{Client, Options, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 const OTHER_CLIENT: &str = "another-client";
 

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use simulator::{Kind, Latency, Options, Revocation, Simulator};
 
-use crate::support::{Answer, Disk, Proxy, Setup, Trouble};
+use testkit::{Answer, Disk, Proxy, Setup, Trouble};
 
 const METRIC: &str = "bearer_proxy_token_unpersisted";
 const REASON: &str = "a rotated token is held that the store has not taken";

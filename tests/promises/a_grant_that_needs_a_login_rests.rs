@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use simulator::{Kind, Options, Revocation, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 /// How often the thread that the refresher runs on has waited for something.
 fn waits(pid: u32) -> u64 {

@@ -2,7 +2,7 @@
 
 use simulator::{Options, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 const EMPTY_KEYS_DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

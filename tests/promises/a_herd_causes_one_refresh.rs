@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use simulator::{Kind, Options, Revocation, Simulator};
 use tokio::task::JoinSet;
 
-use crate::support::{Client, Proxy};
+use testkit::{Client, Proxy};
 
 const REQUESTS: usize = 1000;
 /// Connections of HTTP/1.1 clients: each request of a herd has one of its own.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use simulator::{Fault, Options, Simulator};
 use tokio::task::JoinSet;
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 #[derive(Clone, Copy)]
 struct Row {

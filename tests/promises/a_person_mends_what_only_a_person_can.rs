@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::json;
 use simulator::{Grant, Kind, Options, Revocation, Simulator};
 
-use crate::support::{Proxy, Setup};
+use testkit::{Proxy, Setup};
 
 /// As the token endpoint answered.
 fn answer(grant: &Grant) -> String {
@@ -39,15 +39,7 @@ async fn the_last_access_token_is_used_to_its_end_and_no_longer() {
     assert_eq!(status_exit(&commands).await, 3);
 
     let mut client = proxy.http1().await;
-    let mut good = 0;
-    let refused = loop {
-        let answer = client.get("/api/v2/version").await;
-        if answer.status != StatusCode::OK {
-            break answer;
-        }
-        good += 1;
-        tokio::task::yield_now().await;
-    };
+    let (good, refused) = client.get_until_refused("/api/v2/version").await;
     assert!(good > 0, "a token that has not expired is still used");
     // Nothing will come by itself, so nobody is kept waiting for it.
     assert_eq!((refused.status, refused.problem()), (StatusCode::SERVICE_UNAVAILABLE, "token-unavailable".to_owned()));

@@ -5,7 +5,7 @@ use simulator::{Options, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 /// An API whose responses depend on the path alone.
 async fn api() -> String {

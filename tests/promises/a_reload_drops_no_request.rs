@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use simulator::{Options, Simulator};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{Client, Proxy, request};
+use testkit::{Client, Proxy, request};
 
 /// The interface document's promise, and nothing on top.
 const WITHIN: Duration = Duration::from_secs(5);

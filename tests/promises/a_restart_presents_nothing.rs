@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use simulator::{Options, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 #[tokio::test]
 async fn a_valid_stored_token_is_used_without_a_token_call() {

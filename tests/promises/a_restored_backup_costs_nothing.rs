@@ -8,8 +8,8 @@ use serde_json::Value;
 use simulator::{Options, Revocation, Simulator};
 use tokio_postgres::NoTls;
 
-use crate::postgres::Postgres;
-use crate::support::{Proxy, Setup};
+use testkit::postgres::Postgres;
+use testkit::{Proxy, Setup};
 
 /// One grant's store, read and written past the program.
 enum Site {

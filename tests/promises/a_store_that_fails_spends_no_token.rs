@@ -4,7 +4,7 @@
 use http::{Method, StatusCode};
 use simulator::{Options, Simulator};
 
-use crate::support::{Disk, Proxy, Trouble};
+use testkit::{Disk, Proxy, Trouble};
 
 #[tokio::test]
 async fn a_store_that_can_not_be_written_puts_a_refresh_off() {

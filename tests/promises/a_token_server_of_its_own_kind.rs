@@ -7,7 +7,7 @@ use simulator::{Options, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 /// Gives each request the next of its bodies with status 200, and the last one again and again.
 struct Server {

@@ -4,7 +4,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use simulator::{CLIENT_SECRET, Options, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 #[tokio::test]
 async fn it_rests_unless_a_person_asks() {

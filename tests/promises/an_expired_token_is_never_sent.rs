@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use simulator::{Fault, Options, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 #[tokio::test]
 async fn an_expired_token_is_never_sent() {
@@ -18,15 +18,7 @@ async fn an_expired_token_is_never_sent() {
     simulator.fault(Fault::throttled(None).forever());
 
     let mut client = proxy.http1().await;
-    let mut good = 0;
-    let refused = loop {
-        let answer = client.get("/api/v2/version").await;
-        if answer.status != StatusCode::OK {
-            break answer;
-        }
-        good += 1;
-        tokio::task::yield_now().await;
-    };
+    let (good, refused) = client.get_until_refused("/api/v2/version").await;
     assert!(good > 0, "while the token lived, its failing refresh harmed nobody");
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text());
     assert_eq!(refused.problem(), "token-unavailable");

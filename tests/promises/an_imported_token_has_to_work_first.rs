@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use simulator::{Act, DeadRefresh, Fault, Grant, Options, Revocation, Simulator, Step, TokenError};
 
-use crate::support::{Proxy, Setup};
+use testkit::{Proxy, Setup};
 
 fn presented(simulator: &Simulator, grant: &Grant) -> usize {
     simulator.with_ledger(|ledger| ledger.calls_with(grant.refresh).count())

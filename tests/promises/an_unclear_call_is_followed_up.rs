@@ -9,7 +9,7 @@ use simulator::{Fault, Kind, Latency, Options, Revocation, Simulator};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{Proxy, Setup, output};
+use testkit::{Proxy, Setup, output};
 
 fn in_needs_login(status: &Value) -> bool {
     status["state"] == "needs_login"

@@ -8,39 +8,22 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use simulator::{Options, Simulator};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
 
-use crate::support::Proxy;
+use testkit::Proxy;
+use testkit::authority::Authority;
 
 struct Upstream {
     port: u16,
-    /// Of its authority.
-    ca: tempfile::NamedTempFile,
+    authority: Authority,
     refused: Arc<AtomicUsize>,
 }
 
 impl Upstream {
     async fn start() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &issuer).unwrap();
-        let ca = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(ca.path(), issuer.pem()).unwrap();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let authority = Authority::new();
+        let acceptor = authority.acceptor(&["localhost"], &["h2", "http/1.1"]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let refused = Arc::<AtomicUsize>::default();
@@ -67,7 +50,7 @@ impl Upstream {
                 });
             }
         });
-        Self { port, ca, refused }
+        Self { port, authority, refused }
     }
 }
 
@@ -76,7 +59,7 @@ async fn an_upstream_that_requires_http1_gets_it() {
     let (simulator, upstream) = (Simulator::start(Options::league8()).await.unwrap(), Upstream::start().await);
     let proxy = Proxy::before(&simulator)
         .set("UPSTREAM__URL", format!("https://localhost:{}", upstream.port))
-        .set("OUTBOUND__CA_FILE", upstream.ca.path().display())
+        .set("OUTBOUND__CA_FILE", upstream.authority.ca_file().display())
         .start()
         .await;
     let mut client = proxy.http2().await;

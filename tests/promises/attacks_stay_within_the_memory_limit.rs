@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{Proxy, Setup};
+use testkit::{Proxy, Setup};
 
 const LIMIT: u64 = 256 << 20;
 const KEY: &str = "0123456789abcdef0123456789abcdef";

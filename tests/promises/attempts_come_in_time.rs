@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use simulator::{Fault, Options, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 #[tokio::test]
 async fn one_page_in_the_place_of_an_answer_costs_a_token_of_a_minute_seconds() {

@@ -8,7 +8,7 @@ use simulator::{Fault, Kind, Options, Revocation, Simulator};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::{Client, Proxy};
+use testkit::{Client, Proxy};
 
 /// The simulated API refuses every token on this path.
 const REFUSING: &str = "/api/v2/always-401";

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use simulator::{Act, Fault, Kind, Options, Revocation, Simulator, Step};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 #[tokio::test]
 async fn a_running_proxy_adopts_what_is_imported() {

@@ -11,7 +11,7 @@ use simulator::{Options, Simulator};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use crate::support::{Proxy, Setup, output};
+use testkit::{Proxy, Setup, output};
 
 /// A bound for tests that fail, not a measure.
 const PATIENCE: Duration = Duration::from_secs(60);

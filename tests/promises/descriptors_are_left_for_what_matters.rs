@@ -2,11 +2,10 @@
 
 use http::{Method, StatusCode};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
-use serde_json::Value;
 use simulator::{Options, Simulator};
 use tokio::net::TcpStream;
 
-use crate::support::{Proxy, Setup, request};
+use testkit::{Proxy, Setup, request};
 
 /// Starts the program with this hard and soft limit of open files.
 fn limited(setup: Setup, limit: &str) -> Setup {
@@ -38,7 +37,7 @@ async fn idle_clients_leave_descriptors_for_all_else() {
         assert_eq!(proxy.admin(Method::GET, path).await.status, StatusCode::OK, "{path}");
     }
     assert_eq!(proxy.refresh().await.status, StatusCode::OK);
-    let stored: Value = serde_json::from_slice(&std::fs::read(proxy.setup().store()).unwrap()).unwrap();
+    let stored = proxy.setup().document();
     assert_eq!(stored["generation"], 2, "the refresh was stored");
     let (code, _, err) = proxy.commands().run(&["status"]).await;
     assert_eq!(code, 0, "{err}");

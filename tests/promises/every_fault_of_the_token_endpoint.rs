@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use self::load::Load;
 use self::place::{Front, Place};
-use crate::support::Proxy;
+use testkit::Proxy;
 
 /// Rows at once: each is a process and a server.
 const AT_ONCE: usize = 8;

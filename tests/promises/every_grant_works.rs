@@ -3,7 +3,7 @@
 use http::StatusCode;
 use simulator::{Kind, Options, Presented, Revocation, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 #[tokio::test]
 async fn passolution_with_either_league() {

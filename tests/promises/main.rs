@@ -11,12 +11,6 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
-mod support;
-
-#[cfg(feature = "postgres")]
-#[path = "../support/postgres.rs"]
-mod postgres;
-
 mod a_client_that_leaves_cancels_no_refresh;
 mod a_damaged_store_is_never_overwritten;
 #[cfg(feature = "postgres")]
@@ -49,7 +43,6 @@ mod configured_files_are_files;
 mod descriptors_are_left_for_what_matters;
 mod documents_are_true;
 mod every_fault_of_the_token_endpoint;
-
 mod every_grant_works;
 mod messages_say_what_to_do;
 mod names_are_looked_up_for_all_who_wait;

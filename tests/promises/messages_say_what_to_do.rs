@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::Value;
 use simulator::{Options, Simulator};
 
-use crate::support::{Proxy, request};
+use testkit::{Proxy, request};
 
 #[tokio::test]
 async fn config_prints_the_warnings_that_serve_logs() {

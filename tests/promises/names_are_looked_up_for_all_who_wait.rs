@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use http::StatusCode;
 use simulator::{Options, Simulator};
 
-use crate::support::names::{Kind, NameServer, Names, Question, Reply, can_be_mounted};
-use crate::support::{Client, Proxy, Setup};
+use testkit::names::{Kind, NameServer, Names, Question, Reply, can_be_mounted};
+use testkit::{Client, Proxy, Setup};
 
 const PATH: &str = "/api/v2/version";
 

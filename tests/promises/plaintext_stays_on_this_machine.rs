@@ -3,8 +3,8 @@
 use http::StatusCode;
 use simulator::{Options, Simulator};
 
-use crate::support::Proxy;
-use crate::support::names::{Names, can_be_mounted};
+use testkit::Proxy;
+use testkit::names::{Names, can_be_mounted};
 
 /// Of another machine (RFC 5737): nothing may be sent there.
 const ELSEWHERE: &str = "192.0.2.1";

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use simulator::{Options, Simulator};
 use tokio::task::spawn_blocking;
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 /// More than the listener serves at once.
 const HELD: usize = 160;

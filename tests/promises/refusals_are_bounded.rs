@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use simulator::{Fault, Kind, Options, Revocation, Simulator};
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 #[tokio::test]
 async fn an_upstream_that_refuses_every_token_is_passed_through() {
@@ -44,7 +44,7 @@ async fn one_path_that_always_refuses_disturbs_no_other() {
     let address = proxy.address();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let others = tokio::spawn(async move {
-        let mut client = crate::support::Client::http1(address).await;
+        let mut client = testkit::Client::http1(address).await;
         let mut statuses = std::collections::BTreeMap::new();
         while !*stopped.borrow() {
             *statuses.entry(client.get("/api/v2/version").await.status).or_insert(0) += 1;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const KEY: &str = "0123456789abcdef0123456789abcdef";

@@ -8,7 +8,7 @@ use simulator::{Latency, Options, Simulator};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::{Client, Proxy};
+use testkit::{Client, Proxy};
 
 /// Rotations, one a second. `ROTATIONS=60` is the whole minute.
 fn rotations() -> u32 {

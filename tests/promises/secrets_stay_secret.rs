@@ -9,7 +9,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use simulator::{Client as Registered, Fault, Kind, Options, Revocation, Simulator};
 
-use crate::support::{PROGRAM, Proxy, output};
+use testkit::{Proxy, output};
 
 const SECRET: &str = "canary-client-secret-7c1f";
 const ADMIN_KEY: &str = "canary-admin-key-91ab";
@@ -182,7 +182,7 @@ async fn no_process_with_secrets_can_be_dumped() {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     // Cargo's own directory may be closed to another user.
     let program = folder.path().join("program");
-    fs::copy(PROGRAM, &program).unwrap();
+    fs::copy(testkit::program(), &program).unwrap();
     let simulator = Simulator::start(Options::league8()).await.unwrap();
     let setup = Proxy::without_grant(&simulator)
         .program(program.display().to_string())

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::support::{Client, PROGRAM, output};
+use testkit::{Client, output, program};
 
 #[tokio::test]
 async fn once_shows_every_step_and_ends() {
     let began = Instant::now();
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(program());
     command.args(["demo", "--once"]).env_clear();
     let (status, out, err) = output(command).await;
     assert!(status.success(), "{out}\n{err}");
@@ -22,7 +22,7 @@ async fn once_shows_every_step_and_ends() {
 
 #[tokio::test]
 async fn it_goes_on_and_the_printed_line_works() {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(program());
     command
         .arg("demo")
         .env_clear()

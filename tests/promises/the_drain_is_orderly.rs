@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use rustix::process::Signal;
 use simulator::{Kind, Latency, Options, Revocation, Simulator};
 
-use crate::support::{Proxy, request};
+use testkit::{Proxy, request};
 
 #[tokio::test]
 async fn a_request_and_its_refresh_in_flight_finish() {
@@ -38,17 +38,12 @@ async fn a_refresh_that_a_person_asked_for_is_stored_before_the_end() {
     let mut proxy = Proxy::before(&simulator).start().await;
     proxy.ready().await;
     proxy.rested().await;
-    let admin = proxy.admin_address();
-    let asking = tokio::spawn(async move {
-        let mut refresh = request(Method::POST, "/refresh");
-        refresh.headers_mut().insert("host", admin.to_string().parse().unwrap());
-        crate::support::Client::http1(admin).await.send(refresh).await
-    });
+    let asking = proxy.begin_refresh();
     simulator.wait_until(|ledger| ledger.token_calls().len() == 2).await.unwrap();
     proxy.signal(Signal::INT);
     assert_eq!(proxy.ended().await.code(), Some(0), "{}", proxy.log().join("\n"));
     drop(asking.await);
-    let document: serde_json::Value = serde_json::from_slice(&std::fs::read(proxy.setup().store()).unwrap()).unwrap();
+    let document = proxy.setup().document();
     assert_eq!(document["generation"], 2);
 }
 
@@ -77,14 +72,9 @@ async fn a_second_signal_ends_the_grace_of_requests_and_no_refresh() {
         proxy.rested().await;
         let address = proxy.address();
         let long = request(Method::GET, "/api/v2/events?n=1000&every=100");
-        let streaming = tokio::spawn(async move { crate::support::Client::http1(address).await.send(long).await });
+        let streaming = tokio::spawn(async move { testkit::Client::http1(address).await.send(long).await });
         simulator.wait_until(|ledger| ledger.requests_seen() > 0).await.unwrap();
-        let admin = proxy.admin_address();
-        let asking = tokio::spawn(async move {
-            let mut refresh = request(Method::POST, "/refresh");
-            refresh.headers_mut().insert("host", admin.to_string().parse().unwrap());
-            crate::support::Client::http1(admin).await.send(refresh).await
-        });
+        let asking = proxy.begin_refresh();
         simulator.wait_until(|ledger| ledger.token_calls().len() == 2).await.unwrap();
         proxy.signal(Signal::TERM);
         proxy.wait_for_log("the drain", |line| line.to_string().contains("draining")).await;
@@ -93,8 +83,7 @@ async fn a_second_signal_ends_the_grace_of_requests_and_no_refresh() {
         assert_eq!(proxy.ended().await.code(), Some(0), "{}", proxy.log().join("\n"));
         assert!(streaming.await.unwrap().is_err(), "the response was cut");
         drop(asking.await);
-        let document = std::fs::read(proxy.setup().store()).unwrap();
-        let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+        let document = proxy.setup().document();
         assert_eq!(document["generation"], 2, "the refresh in flight was stored");
     }
 }

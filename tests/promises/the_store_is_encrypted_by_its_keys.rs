@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use simulator::{Options, Simulator};
 
-use crate::support::{Proxy, Setup};
+use testkit::{Proxy, Setup};
 
 fn key(byte: u8) -> String {
     BASE64_STANDARD.encode([byte; 32])
@@ -171,7 +171,7 @@ async fn a_document_of_somebody_else_is_refused_while_the_proxy_runs() {
 #[tokio::test]
 async fn a_document_of_another_name_is_refused() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
-    let server = crate::postgres::Postgres::shared();
+    let server = testkit::postgres::Postgres::shared();
     let start = async |name: &str| {
         let setup = Proxy::before(&simulator).unset("STORE__PATH").set("STORE__KIND", "postgres");
         let setup = setup.set("STORE__URL", server.url()).set("STORE__NAME", name).set("STORE__KEYS", key(1));

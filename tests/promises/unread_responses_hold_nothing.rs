@@ -8,7 +8,7 @@ use simulator::{Options, Simulator};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::Proxy;
+use testkit::Proxy;
 
 #[tokio::test]
 async fn a_client_that_hoards_the_proxys_own_responses_is_ended_and_one_that_reads_is_not() {

@@ -23,7 +23,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use self::victims::{Look, Victims};
-use crate::support::{PROGRAM, Proxy, Setup};
+use testkit::{Proxy, Setup, program};
 
 const SERVICE: u32 = 61_001;
 /// A bound for tests that fail, not a measure.
@@ -107,7 +107,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         // Cargo's own directory may be closed to the service user.
-        fs::copy(PROGRAM, folder.path().join("program")).unwrap();
+        fs::copy(program(), folder.path().join("program")).unwrap();
         let victims = Victims::new(folder.path());
         let site = Self { folder, victims };
         fs::create_dir(site.home()).unwrap();

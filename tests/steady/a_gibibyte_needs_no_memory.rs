@@ -12,12 +12,12 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::body::full;
-use crate::client::{Protocol, get, request};
-use crate::memory::{Memory, mib};
 use crate::pattern::{Received, Sending};
-use crate::scale::{built, figure, pick, turn};
-use crate::stage::Stage;
+use crate::scale::{figure, pick, turn};
+use testkit::body::full;
+use testkit::connection::{Protocol, get, request};
+use testkit::memory::{Memory, mib};
+use testkit::stage::Stage;
 
 const MORE: u64 = 32 * 1024;
 
@@ -44,7 +44,7 @@ async fn a_gibibyte_needs_no_memory() {
     let mut most = 0;
     let began = Instant::now();
     for (down, up, tls) in [(Http1, Http1, false), (Http2, Http2, true), (Http1, Http2, false), (Http2, Http1, false)] {
-        let stage = Stage::new(up, tls, |setup| built(setup).set("LOG__REQUESTS", "none")).await;
+        let stage = Stage::new(up, tls, |setup| setup.set("LOG__REQUESTS", "none")).await;
         let memory = Memory::of(stage.proxy.pid());
         let place = Place { stage, down, size, counters: Counters::default() };
         place.serve();
@@ -158,7 +158,7 @@ impl Counters {
 
 #[test]
 fn what_arrives_otherwise_than_sent_is_noticed() {
-    let piece = crate::body::pattern(65_521);
+    let piece = testkit::body::pattern(65_521);
     let take = |pieces: &[&[u8]]| {
         let mut received = Received::default();
         pieces.iter().for_each(|piece| received.take(piece));

@@ -12,16 +12,16 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::client::Protocol;
-use crate::memory::{Memory, mib};
-use crate::random::Random;
-use crate::scale::{built, duration, figure, turn};
-use crate::stage::before;
-use crate::support::Proxy;
+use crate::scale::{duration, figure, turn};
 use crate::unruly::Upstream;
 use crate::unruly::clients::{Clients, LIMIT, Outcome};
 use crate::unruly::judge::judge;
 use crate::unruly::ledger::Ledger;
+use testkit::Proxy;
+use testkit::connection::Protocol;
+use testkit::memory::{Memory, mib};
+use testkit::random::Random;
+use testkit::stage::before;
 
 /// Connections of clients, to each proxy.
 const HTTP1: usize = 16;
@@ -93,7 +93,8 @@ async fn an_unruly_upstream_loses_nothing() {
 
 async fn scene(name: &'static str, protocol: Protocol, chance: &Arc<Mutex<Random>>) -> Scene {
     let (upstream, address) = Upstream::start(protocol, Arc::clone(chance)).await;
-    let proxy = built(before(&format!("http://{address}")).await)
+    let proxy = before(&format!("http://{address}"))
+        .await
         .set("UPSTREAM__HTTP", if protocol == Protocol::Http2 { "2" } else { "1" })
         .set("UPSTREAM__CONNECT_TIMEOUT", "1s")
         .set("UPSTREAM__RESPONSE_TIMEOUT", "1s")
@@ -108,7 +109,7 @@ async fn scene(name: &'static str, protocol: Protocol, chance: &Arc<Mutex<Random
 
 fn count(outcome: &Outcome, attempts: usize) -> Vec<String> {
     let ended = match outcome {
-        Outcome::Whole => "whole".to_owned(),
+        Outcome::Answer => "whole".to_owned(),
         Outcome::Problem(status, kind, error) => format!("{status} {kind} {error}"),
         Outcome::Cut => "cut".to_owned(),
         Outcome::Hang | Outcome::Strange(_) => "strange".to_owned(),

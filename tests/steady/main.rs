@@ -13,40 +13,6 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
-#[path = "../promises/support"]
-mod support {
-    //! What the promises' tests use: the program as a process, and its clients.
-
-    #![allow(dead_code, reason = "these tests use a part of it")]
-
-    mod client;
-    mod proxy;
-
-    pub use client::{Answer, Client, request};
-    pub use proxy::{Proxy, Setup};
-}
-
-macro_rules! borrowed {
-    ($($name:ident $path:literal)*) => {
-        $(
-            #[path = $path]
-            #[allow(dead_code, reason = "these tests use a part of it")]
-            mod $name;
-        )*
-    };
-}
-
-borrowed! {
-    authority "../gateway/authority.rs"
-    body "../gateway/body.rs"
-    client "../gateway/client.rs"
-    origin "../gateway/origin.rs"
-    raw "../gateway/raw.rs"
-    stage "../gateway/stage.rs"
-    random "../crash/random.rs"
-}
-
-mod memory;
 mod pace;
 mod pattern;
 mod scale;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::client::{Client, Protocol, connect, get};
+use testkit::connection::{Connection, Protocol, connect, get};
 
 /// Longer than any good answer may take; what takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub struct Timed {
 #[derive(Clone)]
 struct Idle {
     address: SocketAddr,
-    clients: Arc<Mutex<Vec<(Protocol, Client)>>>,
+    clients: Arc<Mutex<Vec<(Protocol, Connection)>>>,
     opened: Arc<AtomicUsize>,
 }
 
@@ -91,11 +91,11 @@ impl Idle {
             Some((_, client)) => client,
             None => {
                 self.opened.fetch_add(1, Ordering::Relaxed);
-                Client::over(connect(self.address, None).await, protocol, false).await
+                Connection::over(connect(self.address, None).await, protocol, false).await
             }
         };
         let Ok(response) = client.send(get(path)).await else { return false };
-        let whole = crate::client::read(response).await;
+        let whole = testkit::connection::read(response).await;
         self.clients.lock().unwrap().push((protocol, client));
         whole.status == 200
     }

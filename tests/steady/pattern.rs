@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::body::{BoxError, pattern};
+use testkit::body::{BoxError, pattern};
 
 /// Not a power of two: what is lost, doubled or exchanged in blocks is noticed.
 const PERIOD: usize = 65_521;

@@ -1,12 +1,9 @@
-//! How much of a test is run, of which build, and where its figures go.
+//! How much of a test is run, and where its figures go.
 
 use std::io::Write;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Mutex, MutexGuard};
-
-use crate::support::Setup;
 
 /// `STEADY=full`: all of it, else the slice that fits every run of the tests.
 pub fn is_full() -> bool {
@@ -23,14 +20,6 @@ pub fn duration() -> Duration {
     Duration::from_secs(given.unwrap_or(pick(10, 600)))
 }
 
-/// With `PROGRAM`, that build of the program.
-pub fn built(setup: Setup) -> Setup {
-    match std::env::var("PROGRAM") {
-        Ok(program) => setup.program(program),
-        Err(_) => setup,
-    }
-}
-
 /// One test at a time: each measures time or memory, and would measure its neighbours.
 pub async fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
@@ -44,15 +33,4 @@ pub fn figure(short: &str, text: &str) {
         let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
         writeln!(file, "{short}").unwrap();
     }
-}
-
-/// Raises the limit of open files of this process and of what it starts.
-pub fn allow_open_files(count: u64) {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= count) {
-        return;
-    }
-    let allowed = limit.maximum.is_none_or(|maximum| maximum >= count);
-    assert!(allowed, "this needs {count} open files, and the hard limit is {:?}: raise it (ulimit -Hn)", limit.maximum);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(count), ..limit }).unwrap();
 }

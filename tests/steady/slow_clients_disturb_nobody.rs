@@ -25,12 +25,14 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::body::{fed, full, pattern};
-use crate::memory::{Memory, mib};
 use crate::pace::{Pace, Timed, quantile};
-use crate::scale::{allow_open_files, built, figure, pick, turn};
+use crate::scale::{figure, pick, turn};
 use crate::slowhttptest::{SlowHttpTest, connections, needed};
-use crate::stage::{Stage, eventually};
+use testkit::allow_open_files;
+use testkit::body::{fed, full, pattern};
+use testkit::eventually;
+use testkit::memory::{Memory, mib};
+use testkit::stage::Stage;
 
 const PER_SECOND: u32 = 200;
 
@@ -67,9 +69,9 @@ async fn slow_clients_disturb_nobody() {
         ended(address).await
     })));
     let all = f64::from(heads + bodies + readers + silent);
-    stage.reaches("all are there", |open| open - pace.connections() as f64 >= all).await;
+    reaches(&stage, "all are there", |open| open - pace.connections() as f64 >= all).await;
     let there = Instant::now();
-    stage.reaches("all are gone", |open| open <= pace.connections() as f64).await;
+    reaches(&stage, "all are gone", |open| open <= pace.connections() as f64).await;
     let (gone, peak) = (Instant::now(), memory.peak());
 
     // The clients see it too: the silent ones are closed at their deadline, the tool has no connection left before its time.
@@ -86,7 +88,7 @@ async fn slow_clients_disturb_nobody() {
     // After: as before, beside the good ones. A worker that nothing wakes keeps what it has freed until its next request.
     let after = memory.settled(before + KEPT, Duration::from_secs(20)).await;
     let timed = pace.stop().await;
-    stage.reaches("none is open", |open| open == 0.0).await;
+    reaches(&stage, "none is open", |open| open == 0.0).await;
     // The readers' as well, though they have not read what is left to them; and nothing is closed and lives on in the kernel.
     eventually("no connection in the kernel", || connections(address.port()) == 0).await;
     readers_tool.kill().await;
@@ -119,7 +121,7 @@ async fn stage_apart(deadline: Duration) -> Stage {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let stage = Stage::plain(|setup| {
-                built(setup)
+                setup
                     .set("GUARD__MAX_CONNECTIONS", pick(700, 4600))
                     .set("UPSTREAM__MAX_IN_FLIGHT", pick(512, 2048))
                     .set("GUARD__HEADER_TIMEOUT", format!("{}s", deadline.as_secs()))
@@ -162,15 +164,13 @@ async fn ended(address: std::net::SocketAddr) -> Option<Duration> {
     timeout(Duration::from_secs(TOOL_SECONDS), tcp.read(&mut [0])).await.ok().map(|_| connected.elapsed())
 }
 
-impl Stage {
-    /// Waits until the proxy's own count of its clients' connections is so.
-    async fn reaches(&self, what: &str, wanted: impl Fn(f64) -> bool) {
-        let poll = async {
-            while !wanted(self.proxy.metric("bearer_proxy_downstream_connections").await) {
-                sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let in_time = timeout(Duration::from_secs(TOOL_SECONDS), poll).await;
-        assert!(in_time.is_ok(), "never {what}: {}", self.proxy.metric("bearer_proxy_downstream_connections").await);
-    }
+/// Waits until the proxy's own count of its clients' connections is so.
+async fn reaches(stage: &Stage, what: &str, wanted: impl Fn(f64) -> bool) {
+    let poll = async {
+        while !wanted(stage.proxy.metric("bearer_proxy_downstream_connections").await) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let in_time = timeout(Duration::from_secs(TOOL_SECONDS), poll).await;
+    assert!(in_time.is_ok(), "never {what}: {}", stage.proxy.metric("bearer_proxy_downstream_connections").await);
 }

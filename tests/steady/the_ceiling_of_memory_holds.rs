@@ -17,14 +17,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::body::{TestBody, pattern};
-use crate::client::{Client, Protocol, Stream, connect, get, request};
-use crate::memory::{Memory, mib};
-use crate::origin::Origin;
 use crate::pattern::Sending;
-use crate::scale::{allow_open_files, built, figure, pick, turn};
-use crate::stage::before;
-use crate::support::Proxy;
+use crate::scale::{figure, pick, turn};
+use testkit::body::{TestBody, pattern};
+use testkit::connection::{Connection, Protocol, Stream, connect, get, request};
+use testkit::memory::{Memory, mib};
+use testkit::origin::Origin;
+use testkit::stage::before;
+use testkit::{Proxy, allow_open_files};
 
 const CONNECTIONS: u64 = 64;
 const IN_FLIGHT: u64 = 32;
@@ -65,7 +65,7 @@ enum Greed {
 #[derive(Default)]
 struct Clients {
     raw: Vec<Box<dyn Stream>>,
-    hyper: Vec<Client>,
+    hyper: Vec<Connection>,
     sent: JoinSet<Option<http::Response<Incoming>>>,
 }
 
@@ -147,7 +147,8 @@ async fn proxy(up: Protocol) -> (Proxy, Option<Origin>) {
             (origin.url(), Some(origin))
         }
     };
-    let proxy = built(before(&url).await)
+    let proxy = before(&url)
+        .await
         .set("UPSTREAM__HTTP", if up == Protocol::Http2 { "2" } else { "1" })
         .set("GUARD__MAX_CONNECTIONS", CONNECTIONS)
         .set("UPSTREAM__MAX_IN_FLIGHT", IN_FLIGHT)
@@ -195,7 +196,7 @@ impl Clients {
             stream.write_all(head.as_bytes()).await.unwrap();
             return self.raw.push(stream);
         }
-        self.hyper.push(Client::over(stream, Protocol::Http2, false).await);
+        self.hyper.push(Connection::over(stream, Protocol::Http2, false).await);
     }
 
     async fn ask(&mut self, greed: Greed) {

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::client::Protocol;
-use crate::random::Random;
 use ledger::{Deed, Ledger};
+use testkit::connection::Protocol;
+use testkit::random::Random;
 
 /// Longer than any limit of the proxy's in these tests: what is not ended by then is not ended by time.
 pub const STALL: Duration = Duration::from_secs(4);

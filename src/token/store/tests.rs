@@ -14,8 +14,7 @@ use crate::token::{Access, AccessToken, Generation, RefreshToken};
 mod histories;
 
 #[cfg(feature = "postgres")]
-#[path = "../../../tests/support/postgres.rs"]
-pub(super) mod server;
+pub(super) use testkit::postgres as server;
 
 /// A place that holds one grant and can be opened often.
 pub(super) enum Site {

@@ -7,16 +7,16 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{client, start};
-use crate::authority::Authority;
-use crate::body::{full, pattern};
-use crate::client::{Client, get, request};
-use crate::raw::Raw;
-use crate::stage::within;
-use crate::support::Proxy;
-use crate::wire::Wire;
+use testkit::Proxy;
+use testkit::authority::Authority;
+use testkit::body::{full, pattern};
+use testkit::connection::{Connection, get, request};
+use testkit::raw::Raw;
+use testkit::wire::Wire;
+use testkit::within;
 
 /// What was read of a body, and whether it has ended as one.
-pub(super) async fn read(client: &mut Client, path: &str) -> (String, bool) {
+pub(super) async fn read(client: &mut Connection, path: &str) -> (String, bool) {
     let mut response = within(client.send(get(path))).await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     let mut read = String::new();
@@ -51,8 +51,8 @@ async fn wire(answers: &'static [(&'static str, &'static str)]) -> Wire {
 async fn both(proxy: &Proxy, path: &str) -> [(String, bool); 2] {
     let mut first = client(proxy).await;
     let address = proxy.address();
-    let stream = crate::client::connect(address, None).await;
-    let mut second = Client::over(stream, crate::client::Protocol::Http2, false).await;
+    let stream = testkit::connection::connect(address, None).await;
+    let mut second = Connection::over(stream, testkit::connection::Protocol::Http2, false).await;
     [read(&mut first, path).await, read(&mut second, path).await]
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::Method;
 
 use super::{client, start};
-use crate::body::empty;
-use crate::client::{get, request};
-use crate::raw::Raw;
-use crate::wire::Wire;
+use testkit::body::empty;
+use testkit::connection::{get, request};
+use testkit::raw::Raw;
+use testkit::wire::Wire;
 
 /// An answer, and the error that the client is told; `None`: it is passed on, with the body `ok`.
 const ANSWERS: &[(&str, &str, Option<&str>)] = &[

@@ -8,15 +8,15 @@ use http_body_util::BodyExt;
 use tokio::sync::{Notify, mpsc};
 
 use super::{bodies, start};
-use crate::body::full;
-use crate::client::{Client, Protocol, connect, get, request};
-use crate::frames::{
+use testkit::Proxy;
+use testkit::body::full;
+use testkit::connection::{Connection, Protocol, connect, get, request};
+use testkit::frames::{
     DATA, END_HEADERS, END_STREAM, Frame, Frames, HEADERS, PREFACE, RST_STREAM, SETTINGS, block, frame, goaway, reset,
     status,
 };
-use crate::stage::within;
-use crate::support::Proxy;
-use crate::wire::{Log, Wire};
+use testkit::wire::{Log, Wire};
+use testkit::within;
 
 const REFUSED_STREAM: u32 = 7;
 const INTERNAL_ERROR: u32 = 2;
@@ -42,8 +42,8 @@ fn answer(stream: u32) -> Bytes {
     frame(HEADERS, END_STREAM | END_HEADERS, stream, &block(&[(":status", "200")]))
 }
 
-async fn clients(proxy: &Proxy) -> Client {
-    Client::over(connect(proxy.address(), None).await, Protocol::Http2, false).await
+async fn clients(proxy: &Proxy) -> Connection {
+    Connection::over(connect(proxy.address(), None).await, Protocol::Http2, false).await
 }
 
 async fn start_http2(wire: &Wire) -> Proxy {
@@ -278,7 +278,7 @@ async fn what_came_before_a_reset_reaches_the_client() {
         .await;
         let proxy = start_http2(&wire).await;
         for protocol in [Protocol::Http1, Protocol::Http2] {
-            let mut client = Client::over(connect(proxy.address(), None).await, protocol, false).await;
+            let mut client = Connection::over(connect(proxy.address(), None).await, protocol, false).await;
             let (read, whole) = bodies::read(&mut client, "/").await;
             assert_eq!((read.len(), whole), (count * 1000, false), "{protocol:?}");
         }
@@ -313,7 +313,7 @@ async fn a_whole_answer_is_not_logged_as_cut() {
     let proxy = start(&wire.url(), |setup| setup.set("UPSTREAM__HTTP", "2").set("LOG__REQUESTS", "all")).await;
     for number in 1..=8 {
         let protocol = if number % 2 == 1 { Protocol::Http1 } else { Protocol::Http2 };
-        let mut client = Client::over(connect(proxy.address(), None).await, protocol, false).await;
+        let mut client = Connection::over(connect(proxy.address(), None).await, protocol, false).await;
         let mut body = within(client.send(get(&format!("/{number}")))).await.unwrap().into_body();
         within(body.frame()).await.unwrap().unwrap();
         arrived.notify_one();

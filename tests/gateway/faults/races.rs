@@ -3,10 +3,10 @@
 use http::Method;
 
 use super::{client, start};
-use crate::body::{empty, full};
-use crate::client::{get, request};
-use crate::raw::Raw;
-use crate::wire::Wire;
+use testkit::body::{empty, full};
+use testkit::connection::{get, request};
+use testkit::raw::Raw;
+use testkit::wire::Wire;
 
 /// Answers `/ok`; ends the connection instead of an answer to `/race` if it was used before, and to `/never` always. It ends by a
 /// close, or by a reset.

@@ -9,10 +9,10 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 
 use super::Scene;
-use crate::body::{empty, fed, full, pattern, pieces};
-use crate::client::{Protocol, get, read, request};
-use crate::origin::values;
-use crate::stage::{eventually, within};
+use testkit::body::{empty, fed, full, pattern, pieces};
+use testkit::connection::{Protocol, get, read, request};
+use testkit::origin::values;
+use testkit::{eventually, within};
 
 /// Around the replay limit, a frame, a window, and far beyond all of them.
 const SIZES: [usize; 9] = [0, 1, 16_383, 16_385, 65_535, 65_536, 65_537, 1_000_003, 6_000_000];

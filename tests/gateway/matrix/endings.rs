@@ -7,9 +7,9 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::Scene;
-use crate::body::{Feed, fed, full, pattern};
-use crate::client::{get, read, request};
-use crate::stage::within;
+use testkit::body::{Feed, fed, full, pattern};
+use testkit::connection::{get, read, request};
+use testkit::within;
 
 /// Hands one thing from the upstream's side to the test.
 fn handover<T: Send>() -> (impl Fn(T) + Clone + Send + Sync, oneshot::Receiver<T>) {

@@ -4,10 +4,11 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request};
 
 use super::Scene;
-use crate::body::TestBody;
-use crate::client::{Protocol, get};
-use crate::origin::Seen;
-use crate::stage::{TOKEN, within};
+use testkit::body::TestBody;
+use testkit::connection::{Protocol, get};
+use testkit::origin::Seen;
+use testkit::stage::TOKEN;
+use testkit::within;
 
 async fn ask(scene: &Scene, lines: &[(&str, &[u8])]) -> Seen {
     let mut record = scene.stage.origin.record("/fields");

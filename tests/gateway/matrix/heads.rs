@@ -3,9 +3,9 @@
 use http::Method;
 
 use super::Scene;
-use crate::body::{empty, full};
-use crate::client::{get, request};
-use crate::stage::within;
+use testkit::body::{empty, full};
+use testkit::connection::{get, request};
+use testkit::within;
 
 pub async fn any_method_arrives(scene: Scene) {
     let mut record = scene.stage.origin.record("/method");

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::{Method, Response};
 
 use super::Scene;
-use crate::body::{empty, full, pattern};
-use crate::client::{Protocol, get, request};
-use crate::origin::values;
-use crate::stage::within;
+use testkit::body::{empty, full, pattern};
+use testkit::connection::{Protocol, get, request};
+use testkit::origin::values;
+use testkit::within;
 
 pub async fn any_status_comes_back(scene: Scene) {
     let mut client = scene.client().await;

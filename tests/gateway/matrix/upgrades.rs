@@ -5,9 +5,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Scene;
-use crate::body::{empty, full};
-use crate::client::Protocol;
-use crate::stage::{TOKEN, within};
+use testkit::body::{empty, full};
+use testkit::connection::Protocol;
+use testkit::stage::TOKEN;
+use testkit::within;
 
 const ASKED: &str = "GET /tunnel HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";

@@ -3,9 +3,10 @@
 use http::{Method, Request, Response};
 
 use super::{BOTH, assert_own};
-use crate::body::{TestBody, empty, full};
-use crate::client::{get, request};
-use crate::stage::{Stage, within};
+use testkit::body::{TestBody, empty, full};
+use testkit::connection::{get, request};
+use testkit::stage::Stage;
+use testkit::within;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 const CROSS_SITE: super::Row = (403, "cross-site", "http_request_denied");

@@ -5,9 +5,10 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request};
 
 use super::{BOTH, assert_own};
-use crate::body::{TestBody, empty, fed, full, pattern, pieces};
-use crate::client::{get, read, request};
-use crate::stage::{Stage, within};
+use testkit::body::{TestBody, empty, fed, full, pattern, pieces};
+use testkit::connection::{get, read, request};
+use testkit::stage::Stage;
+use testkit::within;
 
 fn sha256_hex(text: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());

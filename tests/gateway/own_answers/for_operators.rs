@@ -5,17 +5,18 @@ use rustix::process::Signal;
 use simulator::{Options, Simulator};
 
 use super::{BOTH, assert_own};
-use crate::body::{fed, full};
-use crate::client::{Client, connect, get, read};
-use crate::stage::{Stage, within};
-use crate::support::Proxy;
+use testkit::Proxy;
+use testkit::body::{fed, full};
+use testkit::connection::{Connection, connect, get, read};
+use testkit::stage::Stage;
+use testkit::within;
 
 #[tokio::test]
 async fn there_is_no_token() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
     let proxy = Proxy::without_grant(&simulator).set("REFRESH__WAIT", "100ms").start().await;
     for protocol in BOTH {
-        let mut client = Client::over(connect(proxy.address(), None).await, protocol, false).await;
+        let mut client = Connection::over(connect(proxy.address(), None).await, protocol, false).await;
         let answer = client.ask(get("/api/v2/version")).await;
         assert_own(&answer, (503, "token-unavailable", "proxy_internal_error"), true, &format!("{protocol:?}"));
     }

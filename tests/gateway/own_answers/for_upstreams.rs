@@ -8,11 +8,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::{BOTH, Row, assert_own};
-use crate::authority::Authority;
-use crate::body::{empty, full};
-use crate::client::{Client, connect, get, request};
-use crate::stage::{Stage, before};
-use crate::support::{Proxy, Setup};
+use testkit::authority::Authority;
+use testkit::body::{empty, full};
+use testkit::connection::{Connection, connect, get, request};
+use testkit::stage::{Stage, before};
+use testkit::{Proxy, Setup};
 
 async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -30,7 +30,7 @@ async fn start(url: &str, configure: impl FnOnce(Setup) -> Setup) -> Proxy {
 
 async fn assert_answer(proxy: &Proxy, row: Row, what: &str) {
     for protocol in BOTH {
-        let mut client = Client::over(connect(proxy.address(), None).await, protocol, false).await;
+        let mut client = Connection::over(connect(proxy.address(), None).await, protocol, false).await;
         // Nothing was sent, and the answer says so whatever the method.
         for asked in [get("/"), request(Method::POST, "/", full("body"))] {
             assert_own(&client.ask(asked).await, row, false, &format!("{what}, {protocol:?}"));

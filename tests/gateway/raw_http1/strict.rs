@@ -16,7 +16,7 @@ pub struct Strict {
 
 #[derive(Clone, Default)]
 struct Seen {
-    /// Whole requests: method, target, and body if there is one.
+    /// Answer requests: method, target, and body if there is one.
     requests: Arc<Mutex<Vec<String>>>,
     violations: Arc<Mutex<Vec<String>>>,
 }
@@ -194,7 +194,7 @@ fn check_field(line: &str) -> Result<(), Violation> {
 }
 
 impl Head {
-    /// Whole lines.
+    /// Answer lines.
     fn parse(text: &[u8]) -> Result<Self, Violation> {
         // Obsolete text is no concern of this judge.
         let text: String = text.iter().map(|byte| char::from(*byte)).collect();

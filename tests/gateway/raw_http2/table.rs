@@ -7,7 +7,7 @@ mod frames;
 mod pseudo_fields;
 mod right;
 
-use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
+use testkit::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
 
 pub struct Row {
     pub name: &'static str,

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::{blocks, read};
-use crate::support::{PROGRAM, output};
+use testkit::{output, program};
 
 /// A bound for a test that fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -149,7 +149,8 @@ impl Reader {
 
     fn shell(&self, script: &str) -> Command {
         let home = self.home.path();
-        let programs = Path::new(PROGRAM).parent().unwrap().display();
+        let program = program();
+        let programs = Path::new(&program).parent().unwrap().display();
         let path = std::env::var("PATH").unwrap_or_default();
         let mut bash = Command::new("bash");
         bash.args(["-euo", "pipefail", "-c", script]).current_dir(home).env_clear().kill_on_drop(true);

@@ -9,7 +9,7 @@ use simulator::{Options, Simulator};
 use tokio::process::Command;
 
 use super::{files_below, name_character, read, root};
-use crate::support::{PROGRAM, Proxy, output, request};
+use testkit::{Proxy, output, program, request};
 
 const END: &str = "<!-- /generated -->";
 
@@ -39,7 +39,7 @@ fn the_table_of_keys_is_the_programs() {
 #[tokio::test]
 async fn the_commands_are_those_of_the_help() {
     let help = async |arguments: &[&str]| {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(arguments).env_clear();
         let (_, text, _) = output(command).await;
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned()

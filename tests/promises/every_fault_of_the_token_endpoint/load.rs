@@ -7,7 +7,7 @@ use http::StatusCode;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::Client;
+use testkit::Client;
 
 /// A client that sends one request after the other and wants each answered by the upstream.
 pub struct Load {

@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use simulator::{Options, Simulator};
+use testkit::authority::Authority;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio_rustls::rustls::ServerConfig;
 
 /// Where `oauth.token_url` points.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,7 +45,8 @@ impl Front {
             }
             Place::UnknownName => front.token_url = "https://token-endpoint.invalid/oauth/token".into(),
             Place::Distrusted => {
-                let other = Simulator::start(Options { tls: Some(self_signed()), ..Options::league8() }).await.unwrap();
+                let tls = Arc::clone(Authority::new().acceptor(&["127.0.0.1"], &[]).config());
+                let other = Simulator::start(Options { tls: Some(tls), ..Options::league8() }).await.unwrap();
                 front.token_url = other.token_url();
                 front._other = Some(other);
             }
@@ -77,11 +77,4 @@ impl Front {
             }
         });
     }
-}
-
-fn self_signed() -> Arc<ServerConfig> {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    let key = signing_key.serialize_der().try_into().unwrap();
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key);
-    Arc::new(config.unwrap())
 }

@@ -12,9 +12,9 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer;
-use crate::body::{TestBody, empty, full, pattern};
-use crate::client::{Client, Protocol, connect, request};
-use crate::random::Random;
+use testkit::body::{TestBody, empty, full, pattern};
+use testkit::connection::{Connection, Protocol, connect, request};
+use testkit::random::Random;
 
 /// No request lasts longer: two connects, two waits for a head, one for a body, a second each, and what a busy machine adds.
 pub const LIMIT: Duration = Duration::from_secs(15);
@@ -34,7 +34,7 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// The upstream's answer, by the byte.
-    Whole,
+    Answer,
     /// The proxy's own: status, type, error of `Proxy-Status`.
     Problem(u16, String, String),
     /// The answer ended before its end.
@@ -67,7 +67,7 @@ impl Clients {
         while Instant::now() < end {
             let mut connected = match client.take() {
                 Some(client) => client,
-                None => Client::over(connect(self.address, None).await, protocol, false).await,
+                None => Connection::over(connect(self.address, None).await, protocol, false).await,
             };
             // HTTP/2 several at once.
             let count = if protocol == Protocol::Http2 { 1 + self.below(6) } else { 1 };
@@ -86,7 +86,7 @@ impl Clients {
             }
             let ended = join_all(begun).await;
             // HTTP/1 ends its connection with an answer that is cut.
-            let goes_on = protocol == Protocol::Http2 || ended.iter().all(|(_, outcome)| *outcome == Outcome::Whole);
+            let goes_on = protocol == Protocol::Http2 || ended.iter().all(|(_, outcome)| *outcome == Outcome::Answer);
             client = goes_on.then_some(connected);
             all.extend(ended);
             sleep(Duration::from_millis(self.below(40) as u64)).await;
@@ -112,7 +112,7 @@ async fn outcome(id: u64, sent: Result<Response<Incoming>, hyper::Error>) -> Out
     let Ok(body) = body.collect().await.map(|whole| whole.to_bytes()) else { return Outcome::Cut };
     let field = |name: &str| head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     if head.status == 200 && body == answer(id) {
-        return Outcome::Whole;
+        return Outcome::Answer;
     }
     let document: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     match document["type"].as_str().and_then(|kind| kind.strip_prefix("urn:bearer-proxy:")) {

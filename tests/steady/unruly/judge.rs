@@ -25,7 +25,7 @@ pub fn judge(asked: &Asked, outcome: &Outcome, attempts: &[Attempt], losses: usi
     let lost = losses > attempts.iter().filter(|attempt| attempt.deed == Deed::GoAway).count();
     // In whatever order: of two connections, either may be read first.
     let fits = match outcome {
-        Outcome::Whole => attempts.iter().any(|attempt| attempt.deed == Deed::Answer && attempt.applied),
+        Outcome::Answer => attempts.iter().any(|attempt| attempt.deed == Deed::Answer && attempt.applied),
         Outcome::Cut => attempts.iter().any(|attempt| {
             attempt.struck || matches!(attempt.deed, Deed::CutBody | Deed::TearBody | Deed::StallBody | Deed::AbortBody)
         }),
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn what_has_no_cause_is_found() {
         let problem = |(status, kind, error): (u16, &str, &str)| Outcome::Problem(status, kind.into(), error.into());
-        let (whole, cut) = (Outcome::Whole, Outcome::Cut);
+        let (whole, cut) = (Outcome::Answer, Outcome::Cut);
         let now = Instant::now();
         let judged = |is_post: bool, deeds: &[(Deed, bool)], outcome: &Outcome| {
             let ledger = Ledger::default();

@@ -2,7 +2,7 @@
 
 use super::Verdict::{Answer, GoAway, Reset};
 use super::{POST, PROTOCOL_ERROR, Row, get, head, post, raw, row, whole};
-use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
+use testkit::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
 
 pub const ROWS: &[Row] = &[
     row("name-in-upper-case", "RFC 9113 §8.2.1", || get(&[("X-Upper", "b")]), GoAway(PROTOCOL_ERROR), &[]),

@@ -2,7 +2,7 @@
 
 use super::Verdict::{Answer, GoAway, Reset};
 use super::{ENHANCE_YOUR_CALM, GET, POST, REFUSED_STREAM, Row, get, head, raw, row};
-use crate::frames::{
+use testkit::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, WINDOW_UPDATE, block, reset,
 };
 

@@ -2,7 +2,7 @@
 
 use super::Verdict::{Answer, GoAway, Reset};
 use super::{ANY, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, GET, POST, PROTOCOL_ERROR, Row, get, head, raw, row};
-use crate::frames::{
+use testkit::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, block, goaway, reset,
 };

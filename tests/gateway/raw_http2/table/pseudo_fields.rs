@@ -2,7 +2,7 @@
 
 use super::Verdict::{Answer, GoAway, Reset};
 use super::{POST, PROTOCOL_ERROR, Row, get, head, raw, row, whole};
-use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
+use testkit::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, block, frame};
 
 pub const ROWS: &[Row] = &[
     row(

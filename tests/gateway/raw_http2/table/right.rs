@@ -2,7 +2,7 @@
 
 use super::Verdict::Answer;
 use super::{GET, POST, Row, get, head, post, raw, row, whole};
-use crate::frames::{
+use testkit::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PADDED, PRIORITIZED, SETTINGS, block, frame,
 };
 

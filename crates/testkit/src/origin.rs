@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use crate::body::{BoxError, TestBody, empty, full};
-use crate::client::{Protocol, Stream, connect};
+use crate::connection::{Protocol, Stream, connect};
 
 pub struct Origin {
     address: SocketAddr,
@@ -36,7 +36,6 @@ pub struct Arrived {
 
 /// A request, read whole.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "printed where an assertion fails")]
 pub struct Seen {
     pub method: String,
     /// Path and query.

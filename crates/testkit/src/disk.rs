@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Setup;
+use crate::Setup;
 
 /// What happens to the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,6 @@ impl Trouble {
 
 impl Disk {
     /// The folder, and the setup of a program that stores there; `None`: this machine does not let the test make one.
-    #[allow(clippy::print_stdout, reason = "a test that is skipped says so")]
     pub fn new(trouble: Trouble, setup: Setup) -> Option<(Self, Setup)> {
         let folder = setup.folder().join("store");
         fs::create_dir(&folder).unwrap();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::net::UdpSocket;
 
-use super::Setup;
+use crate::{Setup, program};
 
 /// Files of names. They last as long as this.
 pub struct Names {
@@ -43,7 +43,6 @@ pub enum Reply {
 }
 
 /// Whether this machine lets the tests give a program names of its own; says so where it does not.
-#[allow(clippy::print_stdout, reason = "a test that did not run says so")]
 pub fn can_be_mounted() -> bool {
     let tried =
         std::process::Command::new("unshare").args(["--mount", "mount", "--bind", "/etc/hosts", "/etc/hosts"]).output();
@@ -79,13 +78,9 @@ impl Names {
     pub async fn run(&self, setup: &Setup, arguments: &[&str]) -> (i32, String, String) {
         let wrapper = self.wrapper();
         let path = std::env::var("PATH").unwrap();
-        let words: Vec<_> = wrapper
-            .iter()
-            .skip(1)
-            .map(String::as_str)
-            .chain([super::PROGRAM])
-            .chain(arguments.iter().copied())
-            .collect();
+        let program = program();
+        let words: Vec<_> =
+            wrapper.iter().skip(1).map(String::as_str).chain([&*program]).chain(arguments.iter().copied()).collect();
         setup.again().raw("PATH", path).program(&wrapper[0]).run(&words).await
     }
 }

@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -16,7 +15,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::body::{TestBody, empty};
-use crate::stage::within;
+use crate::client::Answer;
+use crate::within;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -24,7 +24,7 @@ pub enum Protocol {
     Http2,
 }
 
-pub struct Client {
+pub struct Connection {
     sender: Sender,
     scheme: &'static str,
     connection: tokio::task::JoinHandle<()>,
@@ -33,15 +33,6 @@ pub struct Client {
 enum Sender {
     One(http1::SendRequest<TestBody>),
     Two(http2::SendRequest<TestBody>),
-}
-
-/// An answer, read whole.
-#[derive(Debug)]
-pub struct Whole {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    pub trailers: Option<HeaderMap>,
 }
 
 /// A duplex stream of bytes.
@@ -66,7 +57,7 @@ pub fn request(method: Method, path: &str, body: TestBody) -> Request<TestBody> 
     Request::builder().method(method).uri(path).body(body).unwrap()
 }
 
-impl Client {
+impl Connection {
     pub async fn over(stream: Box<dyn Stream>, protocol: Protocol, tls: bool) -> Self {
         let io = TokioIo::new(stream);
         let scheme = if tls { "https" } else { "http" };
@@ -115,7 +106,7 @@ impl Client {
     }
 
     /// Until the response's end, within the tests' patience.
-    pub async fn ask(&mut self, request: Request<TestBody>) -> Whole {
+    pub async fn ask(&mut self, request: Request<TestBody>) -> Answer {
         within(async { read(self.send(request).await.unwrap()).await }).await
     }
 
@@ -126,28 +117,9 @@ impl Client {
     }
 }
 
-pub async fn read(response: Response<Incoming>) -> Whole {
+pub async fn read(response: Response<Incoming>) -> Answer {
     let (head, body) = response.into_parts();
     let whole = body.collect().await.unwrap();
     let trailers = whole.trailers().cloned();
-    Whole { status: head.status, headers: head.headers, body: whole.to_bytes(), trailers }
-}
-
-impl Whole {
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// The last word of a problem document's type; empty where the answer is none of the proxy's own.
-    pub fn problem(&self) -> String {
-        if self.headers.get("content-type").is_none_or(|kind| kind != "application/problem+json") {
-            return String::new();
-        }
-        let document: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
-        document["type"].as_str().unwrap().trim_start_matches("urn:bearer-proxy:").to_owned()
-    }
-
-    pub fn field(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
+    Answer { status: head.status, headers: head.headers, body: whole.to_bytes(), trailers }
 }

@@ -41,7 +41,6 @@ static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
 
 // === impl Postgres ===
 
-#[allow(dead_code, reason = "each test that includes this file uses a part of it")]
 impl Postgres {
     /// One server for all tests that run at the same time; it ends with the last of them.
     pub fn shared() -> Arc<Self> {

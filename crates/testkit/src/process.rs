@@ -12,14 +12,19 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{Answer, Client};
-
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_bearer-proxy");
+use crate::{Answer, Client};
 
 /// A bound for tests that fail, not a measure.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The built program. `PROGRAM` names another build, such as an old one, to see whether it keeps a promise too.
+pub fn program() -> String {
+    let variables = ["PROGRAM", "CARGO_BIN_EXE_bearer-proxy"];
+    variables.into_iter().find_map(|name| std::env::var(name).ok()).expect("run by cargo, or with PROGRAM=…")
+}
 
 /// A program to be started: its environment is all that it gets.
 #[derive(Clone)]
@@ -54,7 +59,6 @@ impl Setup {
     }
 
     /// A variable that is not of the program's configuration.
-    #[allow(dead_code, reason = "used by the crash tests alone")]
     pub fn raw(mut self, name: &str, value: impl ToString) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
         self
@@ -71,8 +75,7 @@ impl Setup {
         self
     }
 
-    /// Another build of the program than cargo's for the tests.
-    #[allow(dead_code, reason = "used where a debug build would measure itself")]
+    /// Another copy or build of the program.
     pub fn program(mut self, path: impl Into<String>) -> Self {
         self.program = path.into();
         self
@@ -96,6 +99,11 @@ impl Setup {
         self.folder.path().join("grant.json")
     }
 
+    /// The document in the store.
+    pub fn document(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.store()).unwrap()).unwrap()
+    }
+
     /// A command of the program, in this environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
@@ -110,7 +118,6 @@ impl Setup {
     }
 
     /// `import` with this on its standard input.
-    #[allow(dead_code, reason = "the crash tests use it not")]
     pub async fn import(&self, arguments: &[&str], input: &str) -> (i32, String, String) {
         let mut command = self.command(&[&["import"], arguments].concat());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -174,7 +181,6 @@ impl Started {
     }
 }
 
-#[allow(dead_code, reason = "for the tests that kill it at its start")]
 impl Started {
     pub fn pid(&self) -> u32 {
         self.child.id().expect("the program runs")
@@ -203,15 +209,20 @@ impl Proxy {
     }
 
     pub fn without_grant(simulator: &Simulator) -> Setup {
+        Self::with_urls(&simulator.origin(), &simulator.token_url())
+    }
+
+    /// As [`Self::without_grant`], for a simulator that this thread cannot reach.
+    pub fn with_urls(upstream: &str, token: &str) -> Setup {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("grant.json").display().to_string();
         let (wrapper, environment) = (Vec::new(), Vec::new());
-        Setup { program: PROGRAM.to_owned(), wrapper, environment, folder: Arc::new(folder) }
+        Setup { program: program(), wrapper, environment, folder: Arc::new(folder) }
             .set("LISTEN", "127.0.0.1:0")
             .set("ADMIN__LISTEN", "127.0.0.1:0")
             .set("LOG__FORMAT", "json")
-            .set("UPSTREAM__URL", simulator.origin())
-            .set("OAUTH__TOKEN_URL", simulator.token_url())
+            .set("UPSTREAM__URL", upstream)
+            .set("OAUTH__TOKEN_URL", token)
             .set("OAUTH__CLIENT_ID", CLIENT_ID)
             .set("OAUTH__CLIENT_SECRET", CLIENT_SECRET)
             .set("STORE__PATH", store)
@@ -227,7 +238,6 @@ impl Proxy {
     }
 
     /// Of the probes listener, if there is one.
-    #[allow(dead_code, reason = "not every target has one")]
     pub fn probes_address(&self) -> SocketAddr {
         find(&self.lines.borrow(), "probes listening").expect("a probes listener")
     }
@@ -245,7 +255,7 @@ impl Proxy {
     }
 
     pub async fn admin(&self, method: http::Method, path: &str) -> Answer {
-        let mut request = super::request(method, path);
+        let mut request = crate::request(method, path);
         request.headers_mut().insert("host", self.admin.to_string().parse().unwrap());
         if let Some(key) = self.setup().value("ADMIN__KEY") {
             request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
@@ -291,9 +301,16 @@ impl Proxy {
         }
     }
 
+    /// Requests a refresh in a task. Its answer may come after the program was told to stop.
+    pub fn begin_refresh(&self) -> JoinHandle<Result<Answer, hyper::Error>> {
+        let admin = self.admin;
+        let mut refresh = crate::request(http::Method::POST, "/refresh");
+        refresh.headers_mut().insert("host", admin.to_string().parse().unwrap());
+        tokio::spawn(async move { Client::http1(admin).await.send(refresh).await })
+    }
+
     /// Waits until a refresh that is asked for now is one of its own: the second after the last one, which has ended before this
     /// is called, is over.
-    #[allow(dead_code, reason = "not every target asks by hand")]
     pub async fn rested(&self) {
         tokio::time::sleep(Duration::from_millis(1050)).await;
     }
@@ -310,7 +327,6 @@ impl Proxy {
     }
 
     /// Waits for the first line of the JSON log that is as wanted.
-    #[allow(dead_code, reason = "not every target waits for a line")]
     pub async fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> String {
         let mut lines = self.lines.clone();
         let is_wanted = |line: &&String| serde_json::from_str(line).is_ok_and(|line| wanted(&line));
@@ -353,7 +369,6 @@ impl Proxy {
     }
 
     /// The setup of commands that speak to this one.
-    #[allow(dead_code, reason = "the crash tests use it not")]
     pub fn commands(&self) -> Setup {
         self.setup().again().set("ADMIN__LISTEN", self.admin)
     }

@@ -4,8 +4,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::{Stream, Whole};
-use crate::stage::within;
+use crate::client::Answer;
+use crate::connection::Stream;
+use crate::within;
 
 pub struct Raw {
     stream: Box<dyn Stream>,
@@ -74,7 +75,7 @@ impl Raw {
     }
 
     /// A response with a known length.
-    pub async fn read_answer(&mut self) -> Whole {
+    pub async fn read_answer(&mut self) -> Answer {
         let text = self.read_head().await;
         let mut lines = text.trim_end().lines();
         let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
@@ -85,7 +86,7 @@ impl Raw {
         }
         let length = headers.get("content-length").map_or(0, |length| length.to_str().unwrap().parse().unwrap());
         let body = self.read_exact(length).await;
-        Whole { status: status.unwrap_or_else(|| panic!("no status: {text}")), headers, body, trailers: None }
+        Answer { status: status.unwrap_or_else(|| panic!("no status: {text}")), headers, body, trailers: None }
     }
 
     /// Reads a final response over: its status, and the field `x-target`. `None`: there is none any more.

@@ -1,34 +1,15 @@
 //! One started program between a client and an [`Origin`].
 
-use std::time::Duration;
-
 use simulator::{Options, Simulator};
 
 use crate::authority::Authority;
-use crate::client::{Client, Protocol, Stream, connect};
+use crate::connection::{Connection, Protocol, Stream, connect};
 use crate::origin::Origin;
 use crate::raw::Raw;
-use crate::support::{Proxy, Setup};
+use crate::{Proxy, Setup};
 
 /// The token that the proxy adds.
 pub const TOKEN: &str = "the-token-of-the-tests";
-
-/// Longer than anything here should take: what never ends fails its test instead of hanging it.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("not within the tests' patience")
-}
-
-/// Waits until it holds. Polls: for what has no event.
-pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let poll = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, poll).await.is_ok(), "never: {what}");
-}
 
 /// A proxy with a token that never changes, before this upstream.
 pub async fn before(url: &str) -> Setup {
@@ -93,8 +74,8 @@ impl Stage {
         connect(self.proxy.address(), tls).await
     }
 
-    pub async fn client(&self, protocol: Protocol) -> Client {
-        Client::over(self.stream(protocol).await, protocol, self.is_tls()).await
+    pub async fn client(&self, protocol: Protocol) -> Connection {
+        Connection::over(self.stream(protocol).await, protocol, self.is_tls()).await
     }
 
     /// HTTP/1 by the byte.

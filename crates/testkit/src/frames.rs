@@ -3,8 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::Stream;
-use crate::stage::within;
+use crate::connection::Stream;
+use crate::within;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -59,16 +59,18 @@ impl Frames {
 
     /// `None`: the connection has ended.
     pub async fn next(&mut self) -> Option<Frame> {
-        within(async {
-            let mut head = [0; 9];
-            self.0.read_exact(&mut head).await.ok()?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            let mut payload = vec![0; length as usize];
-            self.0.read_exact(&mut payload).await.ok()?;
-            Some(Frame { kind: head[3], flags: head[4], stream, payload: payload.into() })
-        })
-        .await
+        within(self.next_whenever()).await
+    }
+
+    /// As [`Self::next`], however long it takes.
+    pub async fn next_whenever(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await.ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        let mut payload = vec![0; length as usize];
+        self.0.read_exact(&mut payload).await.ok()?;
+        Some(Frame { kind: head[3], flags: head[4], stream, payload: payload.into() })
     }
 
     /// The next frame of this type.

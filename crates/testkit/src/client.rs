@@ -14,11 +14,13 @@ pub enum Client {
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
+/// A response, read to its end.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub trailers: Option<HeaderMap>,
 }
 
 pub fn request(method: Method, path: &str) -> Request<Full<Bytes>> {
@@ -55,12 +57,26 @@ impl Client {
             }
         };
         let (parts, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        let whole = body.collect().await?;
+        let trailers = whole.trailers().cloned();
+        Ok(Answer { status: parts.status, headers: parts.headers, body: whole.to_bytes(), trailers })
     }
 
     pub async fn get(&mut self, path: &str) -> Answer {
         self.send(request(Method::GET, path)).await.unwrap()
+    }
+
+    /// Sends requests until one is not answered with 200: how many were, and the answer that was not.
+    pub async fn get_until_refused(&mut self, path: &str) -> (usize, Answer) {
+        let mut good = 0;
+        loop {
+            let answer = self.get(path).await;
+            if answer.status != StatusCode::OK {
+                return (good, answer);
+            }
+            good += 1;
+            tokio::task::yield_now().await;
+        }
     }
 
     pub async fn post(&mut self, path: &str, body: impl Into<Bytes>) -> Answer {
@@ -72,6 +88,11 @@ impl Client {
 impl Answer {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The first value of a field; empty where the response has none.
+    pub fn field(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     pub fn text(&self) -> String {

@@ -1,0 +1,14 @@
+//! How many files this process may open.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Raises the limit of open files of this process and of what it starts.
+pub fn allow_open_files(count: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= count) {
+        return;
+    }
+    let allowed = limit.maximum.is_none_or(|maximum| maximum >= count);
+    assert!(allowed, "this needs {count} open files, and the hard limit is {:?}: raise it (ulimit -Hn)", limit.maximum);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(count), ..limit }).unwrap();
+}
