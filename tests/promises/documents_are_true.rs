@@ -224,7 +224,7 @@ fn most_memory(config: &Config) -> usize {
 }
 
 /// In bytes: Kubernetes' `limits`, Compose's `mem_limit`, systemd's `MemoryMax`.
-fn memory_limit(text: &str) -> Option<usize> {
+pub fn memory_limit(text: &str) -> Option<usize> {
     let value = text.lines().map(str::trim).find_map(|line| {
         let kubernetes = || line.strip_prefix("limits: {")?.split_once("memory: ").map(|(_, value)| value);
         kubernetes().or_else(|| line.strip_prefix("mem_limit: ")).or_else(|| line.strip_prefix("MemoryMax="))
@@ -263,7 +263,7 @@ fn content(name: &str) -> &'static str {
 /// NAME: "…"                         Compose
 /// Environment=NAME=…                systemd
 /// ```
-fn environments(text: &str) -> Vec<(usize, Vec<(String, String)>)> {
+pub fn environments(text: &str) -> Vec<(usize, Vec<(String, String)>)> {
     let unquoted = |text: &str| text.trim().trim_matches(|c| c == '"' || c == '\'').to_owned();
     let mut parts = Vec::new();
     for (part, document) in text.split("\n---\n").enumerate() {
