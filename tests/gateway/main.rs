@@ -11,6 +11,7 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod cancellations;
 mod comparison;
 mod connections;
 mod early;
