@@ -5,7 +5,7 @@ use simulator::{Options, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use testkit::Proxy;
+use testkit::{Proxy, Setup};
 
 /// An API whose responses depend on the path alone.
 async fn api() -> String {
@@ -37,26 +37,37 @@ async fn api() -> String {
     url
 }
 
-#[tokio::test]
-async fn only_a_response_about_the_token_costs_a_refresh() {
-    let simulator = Simulator::start(Options::league8()).await.unwrap();
-    let proxy = Proxy::before(&simulator)
-        .set("UPSTREAM__URL", api().await)
-        .set("UPSTREAM__REFUSAL", "401, 403 invalid_token")
-        .start()
-        .await;
+/// A proxy before this API.
+async fn proxy(simulator: &Simulator, configure: impl FnOnce(Setup) -> Setup) -> Proxy {
+    let proxy = configure(Proxy::before(simulator).set("UPSTREAM__URL", api().await)).start().await;
     proxy.ready().await;
-    let calls = || simulator.with_ledger(|ledger| ledger.token_calls().len());
-    let before = calls();
-    for (path, status) in [
-        ("/basic", StatusCode::UNAUTHORIZED),
-        ("/scope", StatusCode::UNAUTHORIZED),
-        ("/request", StatusCode::UNAUTHORIZED),
-        ("/not-declared", StatusCode::FORBIDDEN),
-    ] {
-        assert_eq!(proxy.get(path).await.status, status, "{path}");
-        assert_eq!(calls(), before, "{path} cost a refresh token");
+    proxy
+}
+
+fn calls(simulator: &Simulator) -> usize {
+    simulator.with_ledger(|ledger| ledger.token_calls().len())
+}
+
+#[tokio::test]
+async fn a_401_about_something_else_costs_no_refresh() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let proxy = proxy(&simulator, |setup| setup).await;
+    let before = calls(&simulator);
+    for path in ["/basic", "/scope", "/request"] {
+        assert_eq!(proxy.get(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(calls(&simulator), before, "{path} cost a refresh token");
     }
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_declared_refusal_is_followed_by_a_refresh() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let proxy = proxy(&simulator, |setup| setup.set("UPSTREAM__REFUSAL", "401, 403 invalid_token")).await;
+    let before = calls(&simulator);
+    assert_eq!(proxy.get("/not-declared").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(calls(&simulator), before, "another Bearer error cost a refresh token");
     assert_eq!(proxy.get("/azure").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(calls(), before + 1, "a declared refusal is followed by a refresh");
+    assert_eq!(calls(&simulator), before + 1);
+    proxy.stop().await;
 }
