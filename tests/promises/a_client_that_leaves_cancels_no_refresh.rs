@@ -1,4 +1,4 @@
-//! A client that disconnects in the middle of a refresh it caused: the refresh completes and is stored.
+//! A refresh completes and is stored although the client that caused it has disconnected.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ async fn a_client_that_leaves_cancels_no_refresh() {
 
     let mut client = proxy.http1().await;
     let asking = tokio::spawn(async move { client.send(request(Method::GET, "/api/v2/version")).await });
-    // The refresh that it caused has reached the server.
+    // The refresh that the client caused has reached the server.
     simulator.wait_until(|ledger| ledger.token_calls().len() == 2).await.unwrap();
     asking.abort();
     assert!(asking.await.unwrap_err().is_cancelled());
 
     proxy.wait_for_status("renewed", |status| status["generation"] == 2 && status["persisted"] == true).await;
-    // Stored: another process finds it, and needs no call of its own.
+    // Another process finds the stored token and makes no token call.
     let proxy = proxy.kill().await.start().await;
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
     assert_eq!(simulator.with_ledger(|ledger| ledger.token_calls().len()), 2);

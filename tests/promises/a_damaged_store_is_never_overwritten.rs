@@ -1,5 +1,5 @@
-//! A store document that can't be read is refused aloud and kept aside; only a person replaces it, and the running proxy goes on
-//! with what they give it.
+//! The program refuses a document that it cannot read, says so, and keeps a copy. Only a person replaces the document. The running
+//! proxy then continues with the new one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use testkit::{Proxy, Setup};
 
 const DAMAGED: &[u8] = b"{\"format\":1,\"generation\":7,";
 
-/// The copies that were kept aside.
+/// The copies that the program kept.
 fn kept(setup: &Setup) -> BTreeMap<String, Vec<u8>> {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     std::fs::read_dir(setup.folder())
@@ -24,7 +24,7 @@ fn kept(setup: &Setup) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// At once, so that nobody comes upon a half.
+/// Replaces the document at once, so that the program never reads half of it.
 fn put(setup: &Setup, bytes: &[u8]) {
     let beside = setup.folder().join("new");
     std::fs::write(&beside, bytes).unwrap();
@@ -60,7 +60,7 @@ async fn replace(simulator: &Simulator, proxy: &Proxy) {
 #[tokio::test]
 async fn found_at_the_start() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
-    // Also a first refresh token in the configuration overwrites nothing.
+    // An initial refresh token in the configuration overwrites nothing either.
     for setup in [Proxy::without_grant(&simulator), Proxy::before(&simulator)] {
         let calls = simulator.with_ledger(|ledger| ledger.token_calls().len());
         put(&setup, DAMAGED);
@@ -95,14 +95,14 @@ async fn found_while_the_proxy_runs() {
     assert_eq!(status["persisted"], false);
     assert!(status["reason"].as_str().unwrap().contains("stored once that document is moved away"), "{status}");
 
-    // Moved away, the live grant takes its place.
+    // After the document is moved away, the program stores the live grant.
     std::fs::rename(proxy.setup().store(), proxy.setup().folder().join("away")).unwrap();
     proxy.wait_for_status("stored", |status| status["state"] == "valid" && status["persisted"] == true).await;
     assert_eq!(std::fs::read(proxy.setup().store()).unwrap(), good);
     put(proxy.setup(), DAMAGED);
     refused_aloud(&proxy).await;
 
-    // Mended by hand, it goes on by itself.
+    // After a person restores the document, the proxy continues by itself.
     put(proxy.setup(), &good);
     proxy.ready().await;
     assert_eq!(proxy.refresh().await.status, StatusCode::OK);
@@ -110,7 +110,7 @@ async fn found_while_the_proxy_runs() {
     put(proxy.setup(), DAMAGED);
     refused_aloud(&proxy).await;
     replace(&simulator, &proxy).await;
-    // The new document could not know of the three before it, and the number goes on all the same.
+    // The new document does not know of the three generations before it. The number still grows.
     let status = proxy.wait_for_status("renewed", |status| status["generation"].as_u64() > Some(3)).await;
     assert_eq!(status["state"], "valid");
     let presented = simulator.with_ledger(|ledger| ledger.calls_per_refresh_token().into_values().max());

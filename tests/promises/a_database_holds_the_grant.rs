@@ -1,4 +1,4 @@
-//! The PostgreSQL store, as its user meets it: a new grant is seen however busy the proxy is, and a missing table is created.
+//! The PostgreSQL store: a busy proxy notices a new grant, and `serve` creates a missing table.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn stored_in(url: &str, name: &str, setup: Setup) -> Setup {
     setup.unset("STORE__PATH").set("STORE__KIND", "postgres").set("STORE__URL", url).set("STORE__NAME", name)
 }
 
-/// A way to the server on which each answer takes a while, as between two data centres. Gives the URL.
+/// A path to the server with latency, as between two data centres. Returns the URL.
 async fn slow_way(server: &Postgres) -> String {
     const DELAY: Duration = Duration::from_millis(50);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -47,7 +47,7 @@ async fn a_new_grant_is_seen_while_clients_send_requests_without_a_pause() {
     let server = Postgres::shared();
     let simulator = Simulator::start(Options::league9()).await.unwrap();
     let setup = stored_in(&slow_way(&server).await, "busy", Proxy::without_grant(&simulator));
-    // Each request then asks the refresher, and a look at the store takes longer than the pause between two requests.
+    // Each request then asks the refresher, and a read of the store takes longer than the pause between two requests.
     let proxy = setup.start().await;
     proxy.wait_for_status("empty", |status| status["state"] == "needs_login").await;
 
@@ -80,7 +80,7 @@ async fn a_table_that_vanished_is_created_again_and_holds_the_grant() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
     let setup = stored_in(&server.url(), "vanished", Proxy::before(&simulator));
 
-    // Who only reads creates no table, and says how to.
+    // A command that only reads does not create the table. It says how to create it.
     let (code, _, err) = setup.run(&["status"]).await;
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("the table is missing: `serve` and `import` create it"), "{err}");

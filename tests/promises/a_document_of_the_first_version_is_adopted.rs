@@ -1,5 +1,5 @@
-//! A document that version 0.1.0 wrote, in plaintext or sealed, is used as it is, and becomes one of the present format with the
-//! next refresh. No token is presented for the change alone.
+//! The program reads a document of version 0.1.0, in plaintext or sealed. The next refresh writes the current format. The change of
+//! format alone presents no token.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -70,7 +70,7 @@ async fn in_plaintext_and_sealed() {
         let written = setup.document();
         assert_eq!((&written["format"], written["sealed"].is_null()), (&json!(2), keys.is_none()));
         lineages.push(written["lineage"].clone());
-        // What was there before is an older state of the same grant.
+        // The restored document is an older state of the same grant.
         let beside = setup.folder().join("backup");
         std::fs::write(&beside, stored.to_string()).unwrap();
         std::fs::rename(beside, setup.store()).unwrap();

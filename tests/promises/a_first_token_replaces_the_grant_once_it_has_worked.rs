@@ -1,5 +1,5 @@
-//! `oauth.refresh_token`: one that is known is passed over, a new one takes the stored grant's place once it has worked, and one
-//! that does not work leaves the stored grant in use.
+//! `oauth.refresh_token`: the program ignores a token that it knows. A new token replaces the stored grant after a refresh with it
+//! succeeded. A token that does not work leaves the stored grant in use.
 
 use http::StatusCode;
 use serde_json::json;
@@ -29,7 +29,7 @@ async fn a_known_one_is_passed_over_and_a_new_one_has_to_work_first() {
     assert_eq!(proxy.refresh().await.status, StatusCode::OK);
     proxy.stop().await;
 
-    // A new one that does not work is tried once, ever.
+    // The program tries a new token that does not work only once.
     for _ in 0..2 {
         let proxy = with(&setup, &bad).start().await;
         proxy.wait_for_status("tried", |_| presented(&simulator, &bad) == 1).await;
@@ -44,7 +44,7 @@ async fn a_known_one_is_passed_over_and_a_new_one_has_to_work_first() {
     assert_eq!(proxy.status().await["generation"], 3);
     proxy.stop().await;
 
-    // One that works is the grant from then on, and the old one is presented no more.
+    // A token that works becomes the grant. The program never presents the old one again.
     let calls = simulator.with_ledger(|ledger| ledger.token_calls().len());
     let proxy = with(&setup, &good).start().await;
     proxy.wait_for_status("replaced", |status| status["generation"] == 4 && status["state"] == "valid").await;
@@ -75,11 +75,11 @@ async fn one_of_another_client_is_kept_for_later_and_holds_nothing_up() {
     let tried = |status: &serde_json::Value| status["last_refresh"]["outcome"] == "misconfigured";
     let status = proxy.wait_for_status("tried", tried).await;
     assert_eq!((&status["state"], &status["generation"]), (&json!("valid"), &json!(1)));
-    // A refusal is about the stored one.
+    // A refused access token causes a refresh with the stored token.
     simulator.revoke(Revocation::All(simulator::Kind::Access));
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
     assert_eq!((presented(&simulator, &new), &proxy.status().await["generation"]), (1, &json!(2)));
-    // A person who asks means the new one.
+    // A refresh on request uses the new token.
     assert_eq!(proxy.refresh().await.status, StatusCode::OK);
     assert_eq!((presented(&simulator, &new), &proxy.status().await["generation"]), (2, &json!(3)));
     proxy.stop().await;

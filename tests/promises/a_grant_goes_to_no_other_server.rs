@@ -1,5 +1,5 @@
-//! A grant is bound to its server. Where the configuration names another, nothing is sent to anyone, and undoing the change is
-//! all that it takes.
+//! A grant is bound to its server. If the configuration names another server, the program sends nothing to either. The grant works
+//! again once the change is undone.
 
 use http::StatusCode;
 use simulator::{Client, Options, Simulator};

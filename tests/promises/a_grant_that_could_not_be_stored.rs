@@ -1,5 +1,5 @@
-//! The store fails between the token call and the commit: the new grant is used from memory and stored as soon as it can be, the
-//! spent one is never presented again, and whoever looks is told.
+//! The store fails between the token call and the commit. The program uses the new grant from memory, stores it as soon as
+//! possible, never presents the spent token again, and reports the state.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ const METRIC: &str = "bearer_proxy_token_unpersisted";
 const REASON: &str = "a rotated token is held that the store has not taken";
 
 async fn simulator() -> Simulator {
-    // Time to break the store while the answer is on its way.
+    // Time to break the store while the response is under way.
     let latency = Latency { after_commit: Duration::from_millis(300), ..Latency::default() };
     Simulator::start(Options { latency, ..Options::league8() }).await.unwrap()
 }
 
-/// A proxy that has renewed its token and could not store it, with the answer to who asked for that.
+/// A proxy that has renewed its token but could not store it, and the response to the request for the refresh.
 async fn unpersisted(simulator: &Simulator, disk: &Disk, setup: Setup) -> (Proxy, Answer) {
     let proxy = setup.start().await;
     proxy.ready().await;
@@ -34,7 +34,7 @@ fn calls(simulator: &Simulator) -> usize {
     simulator.with_ledger(|ledger| ledger.token_calls().len())
 }
 
-/// By the metric: the log has a repeated line once a minute.
+/// From the metric: the log shows a repeated line only once a minute.
 async fn failures(proxy: &Proxy) -> f64 {
     proxy.metric(r#"bearer_proxy_store_operations_total{operation="commit",outcome="error"}"#).await
 }
@@ -53,7 +53,7 @@ async fn it_is_used_told_and_stored_once_the_store_is_mended() {
         assert_eq!((readiness.status, &readiness.json()["reasons"]), (StatusCode::OK, &json!([REASON])));
         assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
 
-        // Nothing makes it present the spent token: neither a person nor a refusal.
+        // Neither a person nor a refusal makes it present the spent token.
         let again = proxy.refresh().await;
         assert_eq!(again.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(again.text().contains("could not be stored yet"), "{}", again.text());
@@ -70,7 +70,7 @@ async fn it_is_used_told_and_stored_once_the_store_is_mended() {
         assert_eq!(proxy.metric(METRIC).await, 0.0);
         let document: Value = serde_json::from_str(&disk.document(proxy.pid())).unwrap();
         assert_eq!((&document["generation"], &document["intent"]), (&json!(2), &Value::Null));
-        // The successor is what is presented from now on.
+        // From now on, the program presents the successor.
         assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
         assert!(simulator.with_ledger(|ledger| ledger.reused_after_delivery().is_empty()));
         assert_eq!(calls(&simulator), 3);
@@ -121,7 +121,7 @@ async fn another_grant_that_a_person_stores_meanwhile_counts() {
     let (disk, setup) = Disk::new(Trouble::CanNotBeWritten, Proxy::before(&simulator)).unwrap();
     let (proxy, _) = unpersisted(&simulator, &disk, setup).await;
     let grant = simulator.grant();
-    // Put there between two tries, as `import` does where the proxy may not write.
+    // The test writes it between two attempts, as `import` does where the proxy may not write.
     let path = proxy.setup().folder().join("store").join("grant.json");
     let mut document: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     document["refresh_token"] = json!(grant.refresh_token);
@@ -134,7 +134,7 @@ async fn another_grant_that_a_person_stores_meanwhile_counts() {
         proxy.wait_for_status("adopted", |status| status["persisted"] == true && status["state"] == "valid").await;
     proxy
         .wait_for_status("renewed", |status| {
-            // It never goes back, though the stored document was of generation 1.
+            // The generation never decreases, although the stored document had generation 1.
             status["generation"].as_u64() > Some(2) && status["last_refresh"]["trigger"] == "manual"
         })
         .await;

@@ -1,4 +1,4 @@
-//! A grant that only a person can renew is neither presented again nor looked at without end.
+//! The program does not present a grant that only a person can renew, and does not poll for it without end.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use simulator::{Kind, Options, Revocation, Simulator};
 
 use testkit::Proxy;
 
-/// How often the thread that the refresher runs on has waited for something.
+/// How often the thread of the refresher has slept.
 fn waits(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
@@ -20,11 +20,11 @@ async fn a_refused_grant_past_its_time_costs_nothing() {
     let proxy = Proxy::before(&simulator).start().await;
     proxy.ready().await;
     simulator.revoke(Revocation::All(Kind::Refresh));
-    // The scheduled refresh of half its life is refused.
+    // The server rejects the scheduled refresh at half of the token's life.
     proxy.wait_for_status("given up", |status| status["state"] == "needs_login").await;
     let calls = simulator.with_ledger(|ledger| ledger.token_calls().len());
     let before = waits(proxy.pid());
-    // What is measured is what happens in a time: while the token lives, and after it.
+    // The test counts wake-ups for a while: before the token expires, and after.
     tokio::time::sleep(access_lifetime).await;
     let woken = waits(proxy.pid()) - before;
     assert!(woken < 200, "woken {woken} times in {access_lifetime:?}");

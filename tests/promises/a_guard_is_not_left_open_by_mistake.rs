@@ -1,4 +1,4 @@
-//! A guard that was left empty, or as an example has it, is an error and not an open door.
+//! A guard that is empty, or still has an example's value, is a configuration error. It does not mean open access.
 
 use simulator::{Options, Simulator};
 

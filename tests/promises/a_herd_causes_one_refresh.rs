@@ -1,4 +1,4 @@
-//! A thousand requests on a revoked token: one token call, every client gets its answer, over either protocol on either side.
+//! A thousand requests with a revoked token cause one token call. Each client gets its response, with either protocol on each side.
 
 use http::{Method, StatusCode};
 use simulator::{Kind, Options, Revocation, Simulator};
@@ -43,7 +43,7 @@ async fn herd(downstream: Version, upstream: &str, method: Method) {
     let calls = simulator.with_ledger(|ledger| ledger.token_calls().len());
     assert_eq!(calls, 1, "the first refresh token's exchange");
 
-    // Connected first, so that all requests are there together.
+    // Connecting first lets all requests arrive together.
     let mut clients = Vec::new();
     match downstream {
         Version::Http1 => {

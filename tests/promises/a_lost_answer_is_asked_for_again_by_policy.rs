@@ -1,5 +1,5 @@
-//! `oauth.ambiguous_retry`: how often a refresh token is presented whose answer was lost, before or after the server's commit, by
-//! the server's own books; a restart counts on.
+//! `oauth.ambiguous_retry`: how often the program presents a refresh token whose response was lost before or after the server's
+//! commit. The server's ledger is the judge. A restart does not reset the count.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -13,7 +13,7 @@ struct Row {
     policy: &'static str,
     /// The server had not yet spent the token.
     before_commit: bool,
-    /// How many answers in a row are lost.
+    /// How many responses in a row are lost.
     lost: u32,
     presented: usize,
     renewed: bool,
@@ -26,7 +26,7 @@ const fn row(policy: &'static str, before_commit: bool, lost: u32, presented: us
 const ROWS: [Row; 9] = [
     row("until_clear", true, 1, 2, true),
     row("until_clear", true, 3, 4, true),
-    // The second try finds the token spent: a clear no.
+    // The second attempt finds the token spent, so the server rejects it.
     row("until_clear", false, 1, 2, false),
     row("once", true, 1, 2, true),
     row("once", true, 2, 2, false),

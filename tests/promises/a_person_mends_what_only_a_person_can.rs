@@ -1,5 +1,5 @@
-//! `needs_login`: what is left is used to its end, the reason says what to do, and doing it takes effect within a second without a
-//! restart.
+//! `needs_login`: the proxy uses the last access token until it expires, and the reason says what to do. A new grant takes effect
+//! within a second, without a restart.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use simulator::{Grant, Kind, Options, Revocation, Simulator};
 
 use testkit::{Proxy, Setup};
 
-/// As the token endpoint answered.
+/// The response of the token endpoint.
 fn answer(grant: &Grant) -> String {
     json!({"token_type": "Bearer", "expires_in": 3600, "access_token": grant.access_token, "refresh_token": grant.refresh_token})
         .to_string()
@@ -41,7 +41,7 @@ async fn the_last_access_token_is_used_to_its_end_and_no_longer() {
     let mut client = proxy.http1().await;
     let (good, refused) = client.get_until_refused("/api/v2/version").await;
     assert!(good > 0, "a token that has not expired is still used");
-    // Nothing will come by itself, so nobody is kept waiting for it.
+    // No token will come by itself, so no client waits for one.
     assert_eq!((refused.status, refused.problem()), (StatusCode::SERVICE_UNAVAILABLE, "token-unavailable".to_owned()));
     assert!(refused.headers.contains_key("retry-after"));
     let asked = Instant::now();
@@ -50,7 +50,7 @@ async fn the_last_access_token_is_used_to_its_end_and_no_longer() {
     assert_eq!(simulator.with_ledger(|ledger| ledger.expired_seen_total()), 0);
     assert_eq!(calls(&simulator), 2, "asked once");
 
-    // Without the proxy, its store says the same, and it does after a restart.
+    // `status` without a proxy reports the same, and so does the proxy after a restart.
     let setup = proxy.stop().await;
     assert_eq!(status_exit(&setup).await, 3);
     let proxy = setup.start().await;
@@ -75,7 +75,7 @@ async fn an_import_takes_effect_within_a_second() {
     proxy.wait_for_status("empty", |status| status["state"] == "needs_login").await;
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::SERVICE_UNAVAILABLE);
 
-    // Of several, since this machine may be busy with other tests.
+    // The fastest of several, because the machine may be busy.
     let mut fastest = Duration::MAX;
     for generation in 1..=6 {
         let grant = simulator.grant();

@@ -1,4 +1,4 @@
-//! A refused token costs a refresh; a response that is about something else costs none.
+//! A refused token causes a refresh. A response about something else causes none.
 
 use http::StatusCode;
 use simulator::{Options, Simulator};

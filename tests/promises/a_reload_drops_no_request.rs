@@ -1,4 +1,4 @@
-//! A changed file, or SIGHUP: what is valid takes effect within 5 s and drops no request; what is not is refused whole.
+//! A changed file or SIGHUP: a valid configuration takes effect within 5 s and drops no request. An invalid one changes nothing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::time::{Instant, timeout};
 
 use testkit::{Client, Proxy, request};
 
-/// The interface document's promise, and nothing on top.
+/// The promised time, without an allowance.
 const WITHIN: Duration = Duration::from_secs(5);
 
 fn write(path: &Path, text: &str) {
-    // As an editor does it: never half a file under the name.
+    // An editor replaces the file. The name never points to half a file.
     let new = path.with_extension("new");
     std::fs::write(&new, text).unwrap();
     std::fs::rename(new, path).unwrap();
@@ -56,7 +56,7 @@ async fn a_changed_file_takes_effect_and_drops_no_request() {
         }
         sent
     });
-    // A long answer that began before the change ends whole after it.
+    // A long response that began before the change arrives complete after it.
     let long = tokio::spawn(async move { Client::http1(address).await.get("/api/v2/events?n=12&every=500").await });
     write(&file, "[guard]\nallow = [\"GET /api/v2/*\"]\n");
     until(&proxy, "the new allow-list", async |proxy| proxy.get("/api/v2/countries").await.status == StatusCode::OK)
@@ -107,7 +107,7 @@ async fn a_listener_loses_no_guard_because_the_next_one_will_not_need_it() {
     write(&file, &format!("listen = \"127.0.0.1:0\"\n[admin]\nlisten = \"0.0.0.0:0\"\nkey = \"{key}\"\n"));
     let proxy = setup.set("CONFIG", file.display()).start().await;
     assert_eq!(proxy.admin(Method::GET, "/status").await.status, StatusCode::UNAUTHORIZED);
-    // By now only what is bound tells that the key and the hosts are needed.
+    // Only the bound address shows now that a key and hosts are needed.
     write(&file, "listen = \"0.0.0.0:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nlevel = \"debug\"\n");
     let named = |line: &String| {
         line.contains("next start") && ["guard.hosts", "admin.key"].iter().all(|key| line.contains(key))
@@ -173,7 +173,7 @@ async fn a_configuration_that_was_refused_is_read_again_when_the_missing_file_ap
 
 #[tokio::test]
 async fn a_reload_brings_a_pending_attempt_forward_whatever_has_changed() {
-    // The secret was wrong, and then is right; or the server has asked for patience, and any key changes.
+    // Either the secret was wrong and is now right, or the server asked for patience and some other key changes.
     for secret_is_wrong in [true, false] {
         let simulator = Simulator::start(Options::league8()).await.unwrap();
         let setup = Proxy::before(&simulator).unset("OAUTH__CLIENT_SECRET");

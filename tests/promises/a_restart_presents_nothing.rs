@@ -1,4 +1,4 @@
-//! A restart with a valid stored token makes no token call; with an expired one, one.
+//! A restart with a valid stored token makes no token call. A restart with an expired one makes one.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn a_valid_stored_token_is_used_without_a_token_call() {
     proxy.ready().await;
     let setup = proxy.stop().await;
     for _ in 0..2 {
-        // The first refresh token is still configured, and is passed over: its fingerprint is known.
+        // The initial refresh token is still configured. The program knows its fingerprint and ignores it.
         let proxy = setup.again().start().await;
         assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
         let status = proxy.status().await;
@@ -33,7 +33,7 @@ async fn an_expired_stored_token_is_renewed_by_one_call() {
     let setup = proxy.stop().await;
     let calls = simulator.with_ledger(|ledger| ledger.token_calls().len());
     simulator.reconfigure(|options| options.access_lifetime = Duration::from_secs(3600));
-    // The one thing to wait for is time itself.
+    // Only the passing of time makes the token expire.
     tokio::time::sleep(life).await;
 
     let proxy = setup.start().await;

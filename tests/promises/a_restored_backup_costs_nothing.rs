@@ -1,5 +1,6 @@
-//! A store that is set back, by a restored backup or by a database that lost its last commits, costs no grant while a process with
-//! the live one runs. Judged by the server's ledger: no refresh token is presented twice.
+//! A restored backup, or a database that lost its last commits, costs no grant while a process holds the live one.
+//!
+//! The server's ledger is the judge: no refresh token is presented twice.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio_postgres::NoTls;
 use testkit::postgres::Postgres;
 use testkit::{Proxy, Setup};
 
-/// One grant's store, read and written past the program.
+/// The store of one grant. The test reads and writes it without the program.
 enum Site {
     File(Setup),
     Postgres { server: Arc<Postgres>, name: &'static str },
@@ -46,7 +47,7 @@ impl Site {
         }
     }
 
-    /// By a rename, as a person restores a file; or as a database wakes up without its last commits.
+    /// A person restores a file by a rename. A database comes back without its last commits.
     async fn restore(&self, backup: &str) {
         match self {
             Self::File(setup) => {
@@ -66,7 +67,7 @@ impl Site {
         serde_json::from_str(&self.back_up().await).unwrap()
     }
 
-    /// Until the store holds this generation.
+    /// Waits until the store holds this generation.
     async fn holds(&self, proxy: &Proxy, generation: u64) {
         let wanted = |status: &Value| status["generation"] == generation && status["persisted"] == true;
         loop {
@@ -88,7 +89,7 @@ async fn refresh(proxy: &Proxy) {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
 }
 
-/// The live one is stored again, and works.
+/// The program stores the live grant again, and it works.
 async fn recovers(site: &Site, proxy: &Proxy, simulator: &Simulator, generation: u64) {
     site.holds(proxy, generation).await;
     refresh(proxy).await;
@@ -104,7 +105,7 @@ async fn restored_after_a_restart() {
         proxy.ready().await;
         let backup = site.back_up().await;
         refresh(&proxy).await;
-        // Now no process has seen the token in the backup.
+        // After the restart, no process has seen the token of the backup.
         let proxy = proxy.stop().await.start().await;
         proxy.ready().await;
         site.restore(&backup).await;
@@ -137,7 +138,7 @@ async fn of_any_age_at_any_time() {
         proxy.ready().await;
         let (mut backups, mut generation) = (vec![site.back_up().await], 1);
         for round in 0..12 {
-            // Every other one without a pause, so that the refresh meets it at any step.
+            // Every second one follows without a pause, so the refresh can be at any step.
             if round % 2 == 0 {
                 refresh(&proxy).await;
             } else {
@@ -192,11 +193,11 @@ async fn a_restored_grant_is_tried_once_the_present_one_was_refused() {
         simulator.revoke(Revocation::Refresh(simulator.serial(&present).unwrap()));
         assert_eq!(proxy.refresh().await.status, StatusCode::SERVICE_UNAVAILABLE);
         proxy.wait_for_status("over", |status| status["state"] == "needs_login").await;
-        // Spent, it changes nothing but the reason.
+        // A spent token changes only the reason.
         site.restore(&backup.to_string()).await;
         proxy.wait_for_log("the try", |line| line["message"].as_str().unwrap().contains("it is tried")).await;
         site.holds(&proxy, 2).await;
-        // One that lives is taken.
+        // The program takes a live token.
         let mut lives = backup.clone();
         lives["refresh_token"] = simulator.grant().refresh_token.into();
         proxy.wait_for_status("over again", |status| status["state"] == "needs_login").await;

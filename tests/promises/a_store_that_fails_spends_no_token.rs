@@ -1,5 +1,5 @@
-//! The intent comes first: a store that can't be written is found out before the refresh token is spent, and no client notices
-//! while the token lives.
+//! The program stores its intent before it presents a refresh token. A store that cannot be written therefore costs no token, and
+//! clients notice nothing while the access token lives.
 
 use http::{Method, StatusCode};
 use simulator::{Options, Simulator};
@@ -27,7 +27,7 @@ async fn a_store_that_can_not_be_written_puts_a_refresh_off() {
         let status = proxy.status().await;
         assert_eq!((&status["persisted"], &status["last_refresh"]["outcome"]), (&true.into(), &"transient".into()));
 
-        // It is tried again by itself.
+        // The program tries again by itself.
         disk.mend(proxy.pid());
         proxy.wait_for_status("renewed", |status| status["generation"] == 2).await;
         assert_eq!((calls(), proxy.get("/api/v2/version").await.status), (2, StatusCode::OK), "{trouble:?}");

@@ -1,4 +1,4 @@
-//! Token servers that the simulator does not play: by their requests' parameters, and by responses that are odd.
+//! Token servers that need other parameters, or send odd responses. The simulator does not imitate them.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use testkit::Proxy;
 
-/// Gives each request the next of its bodies with status 200, and the last one again and again.
+/// Answers each request with status 200 and the next of its bodies. It repeats the last one.
 struct Server {
     url: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -25,7 +25,7 @@ impl Server {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut read = Vec::new();
-                // The client's id and secret are the last parameters of the protocol's own.
+                // The client's id and secret are the last parameters of the protocol.
                 while !read.windows(9).any(|word| word == b"client_id") {
                     assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0);
                 }
@@ -80,7 +80,7 @@ async fn additional_parameters_and_the_scope_reach_the_token_endpoint() {
     let (exit, shown, _) = setup.run(&["config"]).await;
     assert_eq!(exit, 0);
     assert!(shown.contains("audience") && !shown.contains("canary") && !shown.contains("api.example"), "{shown}");
-    // No part of the binding: the grant goes on without them.
+    // The parameters are not part of the binding: the grant works without them.
     let without = setup.again().unset("OAUTH__PARAMETERS").start().await;
     without.ready().await;
     assert_eq!(server.requests.lock().unwrap().len(), 1);
@@ -110,7 +110,7 @@ async fn a_successor_in_an_odd_response_is_stored_and_presented_next() {
 
     proxy.refresh().await;
     assert!(presented(2)(&server));
-    // An ambiguous outcome is followed by another attempt, with the successor and unasked.
+    // After an ambiguous outcome, the program tries again by itself, with the successor.
     proxy.wait_for_status("renewed", |status| outcome(status) == "ok" && status["generation"] == 4).await;
     assert!(presented(3)(&server));
     assert!(stored(&proxy).contains("\"r4\""));

@@ -1,4 +1,4 @@
-//! A wrong client secret: the grant is kept, it is tried again after a growing wait, and at once when a person asks.
+//! A wrong client secret costs no grant. The program tries again after a growing wait, and at once on request.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ async fn it_rests_unless_a_person_asks() {
         let said = status["last_refresh"]["error"].as_str().unwrap();
         assert!(said.contains("invalid_client") && said.contains("oauth.client_secret"), "{said}");
 
-        // Requests do not ask for it, and are told when it may be worth asking again.
+        // Requests cause no attempt, and learn when to come back.
         let answer = proxy.get("/api/v2/version").await;
         assert_eq!(
             (answer.status, answer.problem()),

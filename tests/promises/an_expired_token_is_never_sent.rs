@@ -1,4 +1,4 @@
-//! An expired token is never sent, not even once: 503 with `Retry-After`, and a recovery by itself.
+//! The proxy never sends an expired token. It answers 503 with `Retry-After`, and recovers by itself.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn an_expired_token_is_never_sent() {
         assert_eq!(client.get("/api/v2/version").await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
     assert_eq!(simulator.with_ledger(|ledger| ledger.requests_seen()), requests, "nothing was forwarded");
-    // What was sent in time may have arrived a moment late.
+    // A request that was sent in time may have arrived after the expiry.
     let on_the_way = Duration::from_millis(250);
     assert_eq!(simulator.with_ledger(|ledger| ledger.expired_seen(on_the_way).len()), 0);
     assert_eq!(proxy.status().await["state"], "expired");

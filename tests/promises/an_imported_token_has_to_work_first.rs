@@ -1,5 +1,5 @@
-//! `import` of a bare refresh token: it takes the grant's place once a refresh with it has succeeded, and until then, or if it does
-//! not work, the stored grant is what it was.
+//! `import` of a bare refresh token replaces the grant after a refresh with it succeeded. Until then, or if it fails, the stored
+//! grant does not change.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ fn presented(simulator: &Simulator, grant: &Grant) -> usize {
     simulator.with_ledger(|ledger| ledger.calls_with(grant.refresh).count())
 }
 
-/// The stored grant, without what is noted of candidates.
+/// The stored grant, without its candidates.
 fn stored(setup: &Setup) -> Value {
     let text = std::fs::read_to_string(setup.store()).unwrap();
     let mut document: Value = serde_json::from_str(&text).unwrap();
@@ -90,7 +90,7 @@ async fn a_running_proxy_finds_out_and_import_says_what_came_of_it() {
     let status = proxy.status().await;
     assert_eq!((&status["state"], &status["reason"]), (&json!("valid"), &json!(null)), "{status}");
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
-    // The grant is as good as it was.
+    // The grant still works.
     assert_eq!(proxy.refresh().await.status, StatusCode::OK);
 
     let good = simulator.grant();
@@ -132,7 +132,7 @@ async fn an_unverified_one_waits_for_the_next_start() {
     assert_eq!(code, 0, "{err}");
     assert!(out.starts_with("stored as a candidate"), "{out}");
     assert_eq!((stored(&setup), presented(&simulator, &grant)), (before, 0));
-    // An outage at the start does not cost it.
+    // An outage at the start does not cost the candidate.
     simulator.fault(Fault::throttled(None));
     let proxy = setup.start().await;
     proxy.wait_for_status("taken", |status| status["generation"] == 2 && status["state"] == "valid").await;

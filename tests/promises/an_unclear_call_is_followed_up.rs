@@ -1,5 +1,5 @@
-//! A token call whose outcome is not known is not left at that: what `oauth.ambiguous_retry` allows is tried, and what comes of
-//! it is said, however long the live token has yet to live.
+//! After a token call with an unknown outcome, the program tries what `oauth.ambiguous_retry` allows and reports the result,
+//! however long the current access token lives.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn calls(simulator: &Simulator) -> usize {
     simulator.with_ledger(|ledger| ledger.token_calls().len())
 }
 
-/// What `status` finds in the store: exit code and reason.
+/// The exit code of `status` on the store, and the reason that it prints.
 async fn stored_status(setup: &Setup) -> (i32, String) {
     let (exit, text, _) = output(setup.command(&["status", "--json"])).await;
     let status: Value = serde_json::from_str(&text).unwrap();
@@ -58,7 +58,7 @@ async fn once_and_never_end_where_they_say_and_say_so() {
         let reason = status["reason"].as_str().unwrap().to_owned();
         assert!(reason.contains("without a clear answer"), "{retry}: {reason}");
         assert_eq!(status["generation"], 1);
-        // The old token was not ended, and is used to its own end.
+        // The server did not revoke the old access token, so the proxy uses it until it expires.
         assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK);
         let setup = proxy.stop().await;
         assert_eq!(stored_status(&setup).await, (3, reason));
@@ -79,7 +79,7 @@ async fn a_call_that_a_dead_process_made_is_followed_up_by_the_next_one() {
     asking.write_all(request.as_bytes()).await.unwrap();
     simulator.wait_until(|ledger| ledger.committed_calls() == 2).await.unwrap();
 
-    // The access token that is stored would be used for a year, and the server has ended it.
+    // The stored access token has a year left, but the server has revoked it.
     let proxy = proxy.kill().await.start().await;
     let status = proxy.wait_for_status("lost", in_needs_login).await;
     assert!(status["reason"].as_str().unwrap().contains("probably held the successor, and was lost"), "{status}");

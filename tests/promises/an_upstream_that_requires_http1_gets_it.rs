@@ -1,4 +1,4 @@
-//! An upstream that offers HTTP/2 and answers HTTP_1_1_REQUIRED: the request is sent again over HTTP/1.1, and no client notices.
+//! An upstream offers HTTP/2 and answers HTTP_1_1_REQUIRED: the proxy repeats the request over HTTP/1.1, unnoticed by the client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

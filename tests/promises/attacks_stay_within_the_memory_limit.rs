@@ -20,7 +20,7 @@ use testkit::{Cgroup, PROMPT, Prober, Proxy, Setup, allow_open_files, demand};
 
 /// More than `guard.max_connections` of the manifest: the others wait for their turn in the accept queue.
 const CLIENTS: usize = 200;
-/// So many ended version 0.1.0 with the settings of its manifest.
+/// This number ended version 0.1.0 with the settings of its manifest.
 const MORE_CLIENTS: usize = 680;
 /// A bound for a test that fails, not a measure.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -95,7 +95,7 @@ async fn withstand(attack: Attack, count: usize) {
     drop(clients);
     let calm = async {
         while Memory::of(pid).resident > before + KEPT {
-            // A worker returns freed memory while it serves requests. The connections are open together, so that each worker has one.
+            // A worker returns freed memory while it serves requests. Connections that are open together reach each worker.
             let answers = join_all((0..16).map(|_| proxy.get("/refused"))).await;
             assert!(answers.iter().all(|answer| answer.status == StatusCode::FORBIDDEN), "{answers:?}");
         }
@@ -109,7 +109,7 @@ async fn withstand(attack: Attack, count: usize) {
     proxy.stop().await;
 }
 
-/// With what the gateway's manifest sets, and its memory limit. `MANIFEST` is another one.
+/// Applies the limits of the gateway's manifest, and returns its memory limit. `MANIFEST` names another manifest.
 fn gateway(mut setup: Setup) -> (Setup, u64) {
     let path = std::env::var("MANIFEST")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/gateway.yaml").to_owned());
@@ -146,7 +146,7 @@ async fn settled(pid: u32) {
     }
 }
 
-/// Of a process, in bytes (`proc_pid_status(5)`).
+/// Memory of a process, in bytes (`proc_pid_status(5)`).
 struct Memory {
     resident: u64,
     peak: u64,

@@ -1,4 +1,4 @@
-//! When a refresh is tried again, by itself and on request.
+//! When the program repeats a refresh, by itself and on request.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ async fn requests_for_a_refresh_in_a_loop_spend_one_token_a_second() {
             while began.elapsed() < Duration::from_secs(3) {
                 let answer = proxy.admin(Method::POST, "/refresh").await;
                 let document: Value = answer.json();
-                // At first also in the second run: the outcome of a refresh that succeeded just before.
+                // The second run may begin with the outcome of a refresh that succeeded just before.
                 assert!(answer.status == StatusCode::OK || failing, "{document}");
                 asked += 1;
             }
@@ -49,7 +49,7 @@ async fn requests_for_a_refresh_in_a_loop_spend_one_token_a_second() {
         };
         let asked = tokio::join!(ask(), ask(), ask(), ask());
         let spent = calls() - before;
-        // In each second that has begun, and what a refresh on schedule or a retry adds.
+        // One in each second that has begun. A scheduled refresh or a retry may add to that.
         let most = usize::try_from(began.elapsed().as_secs()).unwrap() + 3;
         assert!((2..=most).contains(&spent), "{spent} calls for {asked:?} requests in {:?}", began.elapsed());
     }

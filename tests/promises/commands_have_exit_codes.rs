@@ -1,4 +1,4 @@
-//! `import`, `status`, `refresh` and `wait` against the running proxy and against its store, by exit code and output.
+//! Exit codes and output of `import`, `status`, `refresh` and `wait`, with and without a running proxy.
 
 use serde_json::Value;
 use simulator::{Act, Fault, Kind, Options, Revocation, Simulator, Step};
@@ -26,7 +26,7 @@ async fn a_running_proxy_adopts_what_is_imported() {
     let status: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &status["state"], &status["generation"]), (0, &"valid".into(), &1.into()), "{out}");
 
-    // An answer with its access token is used as it is, and is the next generation.
+    // A response with an access token needs no refresh. It becomes the next generation.
     let grant = simulator.grant();
     let answer = serde_json::json!({
         "token_type": "Bearer",
@@ -42,7 +42,7 @@ async fn a_running_proxy_adopts_what_is_imported() {
     let (code, out, _) = setup.run(&["refresh"]).await;
     assert!(code == 0 && out.contains("generation 3"), "{out}");
 
-    // Without the proxy, the store tells.
+    // Without a proxy, the commands read the store.
     proxy.stop().await;
     let (code, out, _) = setup.run(&["status"]).await;
     assert!(code == 0 && out.contains("generation 3") && out.contains("no proxy runs"), "{out}");
@@ -63,7 +63,7 @@ async fn a_grant_that_is_gone_is_exit_code_3_until_the_next_import() {
     assert_eq!(setup.run(&["status"]).await.0, 3);
 
     assert_eq!(setup.import(&[], &simulator.grant().refresh_token).await.0, 0);
-    // Ready it was all the time: the last access token has not expired.
+    // It was ready throughout: the last access token has not expired.
     proxy.wait_for_status("the imported grant", |status| status["generation"] == 2).await;
     assert_eq!(setup.run(&["status"]).await.0, 0);
     proxy.stop().await;

@@ -1,5 +1,5 @@
-//! A configured file may be a link, but leads to a regular file. A pipe or a device is refused at once, in every key that
-//! names a file; only `/dev/stdin` and `/dev/fd/N` may be pipes, and not for ever.
+//! A configured file is a regular file, or a link to one. Every key that names a file refuses a pipe or a device at once. Only
+//! `/dev/stdin` and `/dev/fd/N` may be pipes, and the program reads them with a time limit.
 
 use std::fs;
 use std::os::unix::fs::symlink;

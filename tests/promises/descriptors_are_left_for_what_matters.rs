@@ -1,4 +1,4 @@
-//! However many clients connect, probes, the admin listener, token calls and the store have file descriptors left.
+//! Probes, the admin listener, token calls and the store keep file descriptors, however many clients connect.
 
 use http::{Method, StatusCode};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};

@@ -1,5 +1,7 @@
-//! Whatever the token endpoint does, or fails to: the outcome has its class, in the status, the metric and the log; the token is
-//! presented as often as the class allows; requests with the token that still lives go on; and what can recover does, unasked.
+//! Each fault of the token endpoint has a class of outcome, which the status, the metric and the log show.
+//!
+//! The program presents the token as often as the class allows. Requests with a live access token continue. The program recovers by
+//! itself where it can.
 
 mod load;
 mod place;
@@ -19,7 +21,7 @@ use self::load::Load;
 use self::place::{Front, Place};
 use testkit::Proxy;
 
-/// Rows at once: each is a process and a server.
+/// Rows that run at the same time. Each has a process and a server.
 const AT_ONCE: usize = 8;
 
 struct Row {
@@ -28,7 +30,7 @@ struct Row {
     place: Place,
     fault: Option<Fault>,
     class: &'static str,
-    /// Words of the error that people are shown.
+    /// A part of the error that `status` shows.
     says: &'static [&'static str],
     then: Then,
 }
@@ -36,19 +38,19 @@ struct Row {
 /// What follows.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
-    /// It has worked, with a token that lives so many seconds.
+    /// The refresh succeeded, with a token that lives so many seconds.
     Worked(i64),
-    /// Tried again unasked, not before these seconds are over, and it works.
+    /// The program tries again by itself, after these seconds or later, and succeeds.
     Renewed(u64),
-    /// Tried again unasked, and the server says that the token is spent.
+    /// The program tries again by itself, and the server rejects the spent token.
     Lost,
-    /// The successor that came along is stored, presented unasked, and works.
+    /// The program stores the successor of the response, presents it by itself, and succeeds.
     Kept,
-    /// A clear no.
+    /// The server rejects the token.
     Over,
-    /// Left alone until a person asks, and then it works.
+    /// The program waits until a person asks, and then succeeds.
     Asked,
-    /// Tried again without an end.
+    /// The program tries again without end.
     Fails,
 }
 
@@ -75,7 +77,7 @@ async fn every_fault_has_its_class_and_harms_no_request() {
 impl Row {
     async fn check(self) {
         let Self { what, class, .. } = self;
-        // What a refresh does to the old access token is another promise's.
+        // Another file tests what a refresh does to the old access token.
         let options =
             Options { flavour: self.flavour, revoke_old_access: false, reuse: Reuse::Refuse, ..Options::league8() };
         let simulator = Simulator::start(options).await.unwrap();
@@ -96,7 +98,7 @@ impl Row {
             simulator.fault(fault);
         }
         let answer = proxy.refresh().await;
-        // The answer's own copy: what comes next may have come already.
+        // From the response itself: the status may already show the next attempt.
         let status = if ok { answer.json() } else { answer.json()["grant"].take() };
         assert_eq!(answer.status == StatusCode::OK, ok, "{what}: {}", answer.text());
         let last = &status["last_refresh"];
@@ -121,7 +123,7 @@ impl Row {
         proxy.stop().await;
     }
 
-    /// What follows the failure, to its end; gives back how often the token has then been presented.
+    /// Waits until the program has recovered or given up. Returns how often it presented the token.
     async fn follow(&self, simulator: &Simulator, front: &Front, proxy: &Proxy, grant: &Grant) -> usize {
         let what = self.what;
         match self.then {
@@ -148,7 +150,7 @@ impl Row {
                 let status = proxy.wait_for_status("lost", |status| status["state"] == "needs_login").await;
                 let reason = status["reason"].as_str().unwrap();
                 assert!(reason.contains("was lost") && reason.contains("bearer-proxy import"), "{what}: {reason}");
-                // What follows an unclear outcome nobody has asked for.
+                // Nobody asked for the attempt that follows an unclear outcome.
                 assert_eq!(proxy.metric(&series("rejected", "scheduled")).await, 1.0, "{what}");
                 over(proxy, what).await;
                 2
@@ -182,7 +184,7 @@ impl Row {
     }
 }
 
-/// A grant that only a person can renew: asking presents nothing, and says so.
+/// A refresh on request of a grant that only a person can renew presents nothing, and says so.
 async fn over(proxy: &Proxy, what: &str) {
     let answer = proxy.refresh().await;
     assert_eq!(
@@ -193,7 +195,7 @@ async fn over(proxy: &Proxy, what: &str) {
     assert_eq!(proxy.metric("bearer_proxy_needs_login").await, 1.0, "{what}");
 }
 
-/// The token endpoint's answer with which the grant was issued.
+/// The response of the token endpoint that issued the grant.
 fn answer_of(grant: &Grant) -> String {
     json!({"access_token": grant.access_token, "refresh_token": grant.refresh_token, "expires_in": 86_400}).to_string()
 }

@@ -76,7 +76,7 @@ async fn a_static_token_is_read_again_when_it_is_refused() {
     simulator.revoke(Revocation::All(Kind::Access));
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::UNAUTHORIZED, "the file holds the same token");
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::UNAUTHORIZED);
-    // It is said once, in the log and as long as it lasts in the status.
+    // The log says it once, and the status as long as it lasts.
     let status = proxy.status().await;
     let remedy = format!("write a valid one to {}", path.display());
     assert!(status["reason"].as_str().is_some_and(|reason| reason.contains(&remedy)), "{status}");

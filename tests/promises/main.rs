@@ -1,7 +1,6 @@
-//! What the program promises, on the built program, against the simulator, over real sockets: one file a promise.
+//! What the program promises. Each file tests one promise: with the built program, the simulator and real sockets.
 //!
-//! The judge is the simulated server's own ledger and what the clients saw; the proxy's word counts only where it is what is
-//! promised.
+//! The simulator's ledger and the clients are the judges. The proxy's own word counts only where it is the promise.
 
 #![allow(
     clippy::unwrap_used,

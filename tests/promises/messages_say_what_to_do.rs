@@ -1,4 +1,4 @@
-//! What the program prints names the fault and the fix, on each way that a person meets it.
+//! Messages name the fault and the fix.
 
 use http::Method;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use testkit::{Proxy, request};
 #[tokio::test]
 async fn config_prints_the_warnings_that_serve_logs() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
-    // The key has no use with this grant.
+    // This grant does not use the key.
     let setup = Proxy::before(&simulator).set("OAUTH__ACCESS_TOKEN", "canary-static-token");
     let (code, out, err) = setup.run(&["config"]).await;
     assert_eq!(code, 0, "{err}");

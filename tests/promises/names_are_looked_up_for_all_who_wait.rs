@@ -1,4 +1,4 @@
-//! Name servers that lose packets, answer for one address family, or answer nothing at all.
+//! Name servers that lose packets, answer for one address family only, or never answer.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn an_answer_for_one_address_family_is_enough() {
     proxy.stop().await;
 }
 
-/// Every first packet of a question is lost, and the client's patience is shorter than the time to the second.
+/// The first packet of each question is lost. The client gives up before the second.
 #[tokio::test]
 async fn a_late_answer_serves_those_who_wait_by_then() {
     if !can_be_mounted() {
@@ -100,7 +100,7 @@ async fn what_the_hosts_file_has_is_not_asked_of_a_name_server() {
         return;
     }
     let simulator = Simulator::start(Options::league8()).await.unwrap();
-    // It would add an IPv6 address, where nothing listens.
+    // The name server would add an IPv6 address on which nothing listens.
     let server = NameServer::start(|_, _| Reply::Loopback).await;
     let names = Names::new("127.0.0.1 localhost\n", &server.resolv_conf("timeout:1"));
     let upstream = format!("http://localhost:{}", simulator.address().port());

@@ -1,4 +1,4 @@
-//! Plaintext goes to loopback addresses only, whatever address a hosts file gives to `localhost`.
+//! The program sends plaintext to loopback addresses only, whatever address the hosts file gives to `localhost`.
 
 use http::StatusCode;
 use simulator::{Options, Simulator};
@@ -6,7 +6,7 @@ use simulator::{Options, Simulator};
 use testkit::Proxy;
 use testkit::names::{Names, can_be_mounted};
 
-/// Of another machine (RFC 5737): nothing may be sent there.
+/// An address of another machine (RFC 5737). The program must send nothing there.
 const ELSEWHERE: &str = "192.0.2.1";
 
 fn names() -> Names {

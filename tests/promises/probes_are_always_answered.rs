@@ -1,4 +1,4 @@
-//! Whatever else occupies connections to the probes listener and to the admin listener, a probe is answered within a second.
+//! The probes listener and the admin listener answer a probe within a second, whatever else occupies their connections.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -36,7 +36,7 @@ async fn probes_are_answered_beside_held_connections_of_every_kind() {
         Proxy::before(&simulator).set("PROBES__LISTEN", "127.0.0.1:0").set("ADMIN__KEY", "the-key").start().await;
     proxy.ready().await;
     for held in KINDS {
-        // Without its key, the admin listener has another answer for them.
+        // Without its key, the admin listener answers 401.
         for (listener, expected) in [(proxy.probes_address(), 200), (proxy.admin_address(), 401)] {
             let hold = move || (0..HELD).map(|_| held.connect(listener).unwrap()).collect::<Vec<_>>();
             let connections = spawn_blocking(hold).await.unwrap();
@@ -53,7 +53,7 @@ async fn probes_are_answered_beside_held_connections_of_every_kind() {
     proxy.stop().await;
 }
 
-/// A client that comes again whenever it is closed does not keep others out either.
+/// Clients that reconnect all the time do not keep probes out either.
 #[tokio::test]
 async fn probes_are_answered_beside_clients_that_come_again() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
@@ -71,7 +71,7 @@ async fn probes_are_answered_beside_clients_that_come_again() {
     proxy.stop().await;
 }
 
-/// Ends the clients, also where the test fails.
+/// Ends the clients, even if the test fails.
 struct SetOnDrop(Arc<AtomicBool>);
 
 impl Drop for SetOnDrop {
@@ -80,7 +80,7 @@ impl Drop for SetOnDrop {
     }
 }
 
-/// Opens some hundred connections a second, and holds the last [`HELD`] of them.
+/// Opens up to a hundred connections a second and holds the last [`HELD`] of them.
 fn come_again(held: Held, address: SocketAddr, over: Arc<AtomicBool>) -> impl FnOnce() {
     move || {
         let mut connections = std::collections::VecDeque::new();
@@ -106,7 +106,7 @@ impl Held {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n");
-        // The proxy may have closed it for another one already.
+        // The proxy may already have closed this connection in favour of another.
         let _ = match self {
             Self::Silent => Ok(()),
             Self::Incomplete => stream.write_all(request.as_bytes()),

@@ -1,4 +1,4 @@
-//! An upstream that refuses every token, or one path that does, does not burn refresh tokens, and nobody else notices.
+//! An upstream or a path that refuses every token costs a bounded number of refresh tokens. Other clients do not notice.
 
 use std::time::{Duration, Instant};
 

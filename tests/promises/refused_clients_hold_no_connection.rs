@@ -1,4 +1,4 @@
-//! A client without a key, or one that hardly sends its body, holds no connection that others need.
+//! A client without a key, or with a body that hardly arrives, holds no connection that others need.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ async fn http2_goes_away_after_sixteen_refusals_and_finishes_what_it_accepted() 
     for number in 0..16 {
         assert_eq!(ask(&sender, "wrong").await.unwrap(), StatusCode::FORBIDDEN, "{number}");
     }
-    // The seventeenth is not even answered, nor is one with the key.
+    // The proxy does not answer the seventeenth request, with or without the key.
     for key in ["wrong", KEY] {
         let refused = timeout(PATIENCE, ask(&sender, key)).await.unwrap().unwrap_err();
         assert!(refused.is_go_away() || refused.reason() == Some(h2::Reason::REFUSED_STREAM), "{refused:?}");
@@ -97,7 +97,7 @@ async fn http2_goes_away_after_sixteen_refusals_and_finishes_what_it_accepted() 
         echoed.extend_from_slice(&piece.unwrap());
     }
     assert!(String::from_utf8_lossy(&echoed).contains(r#""body_length":10,"#), "{}", String::from_utf8_lossy(&echoed));
-    // The client keeps its side open, and the connection ends nonetheless.
+    // The client keeps its side open. The proxy ends the connection nonetheless.
     let _ = timeout(PATIENCE, connection).await.expect("the connection ends").unwrap();
     drop(sender);
     proxy.stop().await;
@@ -112,7 +112,7 @@ async fn a_body_below_the_minimum_rate_ends_its_request() {
     stream.write_all(b"POST /api/v2/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
     let (mut reading, mut writing) = stream.split();
     let drip = async {
-        // It would take a day.
+        // At this rate, the body would take a day.
         while writing.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

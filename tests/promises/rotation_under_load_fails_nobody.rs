@@ -1,4 +1,4 @@
-//! Load while the token is rotated again and again: not one failure that a client sees.
+//! Clients see no failure while the token rotates under load.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn rotation_under_load_fails_nobody() {
                     answer
                 };
                 *statuses.entry(answer.status).or_default() += 1;
-                // The load is of many clients, not of a fast one: the test shares its cores with the program.
+                // Many slow clients: the test shares its cores with the program.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             statuses

@@ -1,4 +1,4 @@
-//! Canary secrets stand in every place where one can, everything runs at `trace`, and no output holds one.
+//! Every place for a secret holds a canary, and the log level is `trace`. No output contains a canary.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -94,7 +94,7 @@ async fn no_output_holds_a_secret() {
     printed.extend(proxy.log());
     proxy.stop().await;
 
-    // Whatever the store ever held is secret too: each token that the server issued.
+    // Every token that the store ever held is secret too.
     for document in &store {
         canaries.extend(tokens_in(document));
     }
@@ -106,7 +106,7 @@ async fn no_output_holds_a_secret() {
     }
 }
 
-/// What opens the store, and what lets clients in: a run of its own, since the sealed store hides the tokens to be looked for.
+/// The keys of the store and of clients. The sealed store would hide the tokens that the other test looks for.
 #[tokio::test]
 async fn no_output_holds_a_key() {
     const STORE_KEY: &str = "Y2FuYXJ5LXN0b3JlLWtleS1vZi0zMi1ieXRlcy0tLS0=";
@@ -145,7 +145,7 @@ async fn no_output_holds_a_key() {
     }
 }
 
-/// Every long text of a stored document that looks like a token.
+/// Every text of a stored document that looks like a token.
 fn tokens_in(document: &str) -> Vec<String> {
     document
         .split('"')
@@ -173,7 +173,7 @@ async fn a_secret_that_every_user_may_read_is_named_with_its_mode_at_the_start_a
     proxy.stop().await;
 }
 
-/// The kernel gives the entries of a process that must not be dumped to root, whoever runs it.
+/// Root owns the `/proc` entries of a process that cannot be dumped, whoever runs it.
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "a test that is not run says so")]
 async fn no_process_with_secrets_can_be_dumped() {

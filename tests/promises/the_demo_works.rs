@@ -1,4 +1,4 @@
-//! `demo --once`: the tour, checked on the server's books, in under 15 s; and by hand: `demo`, then the line that it prints.
+//! `demo --once` takes less than 15 s, and its summary agrees with the server's ledger. The command that `demo` prints works.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! SIGTERM: not ready, requests in flight finish, a refresh in flight finishes and is stored, exit 0.
+//! SIGTERM: the proxy becomes unready, finishes the requests and the refresh in flight, stores the result, and exits with 0.
 
 use std::time::Duration;
 

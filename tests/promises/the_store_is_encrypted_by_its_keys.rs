@@ -1,4 +1,4 @@
-//! `store.keys`: none, one, rotated, and the wrong one, which is a clear error that changes nothing.
+//! `store.keys`: no key, one key, rotated keys, and a wrong key, which is an error that changes nothing.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ fn document(setup: &Setup) -> String {
     std::fs::read_to_string(setup.store()).unwrap()
 }
 
-/// Whether tokens stand in it as they are.
+/// Whether it contains tokens in plaintext.
 fn readable(document: &str) -> bool {
     document.contains("eyJ") && document.contains("def502")
 }
 
-/// A plaintext document is refused until a person runs `seal`; then the proxy goes on by itself.
+/// The proxy refuses a plaintext document until a person runs `seal`. Then it continues by itself.
 async fn sealed_on_request(proxy: &Proxy) {
     let status = proxy.wait_for_status("refused", |status| status["state"] == "needs_login").await;
     assert!(status["reason"].as_str().unwrap().contains("bearer-proxy seal"), "{status}");
@@ -110,7 +110,7 @@ async fn with_keys(simulator: &Simulator) -> (Proxy, String) {
     (proxy, document)
 }
 
-/// The proxy goes on with its own grant, refuses the document, and stores its own once the document is moved away.
+/// The proxy continues with its own grant, refuses the document, and stores its grant after the document is moved away.
 async fn refuses(proxy: &Proxy, foreign: &str, why: &str) {
     let setup = proxy.setup();
     let generation = proxy.status().await["generation"].clone();
@@ -130,7 +130,7 @@ async fn refuses(proxy: &Proxy, foreign: &str, why: &str) {
 #[tokio::test]
 async fn a_document_of_somebody_else_is_refused_while_the_proxy_runs() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
-    // As they are: a plaintext one with another's tokens, and an encrypted one of another server under the same key.
+    // A plaintext document with other tokens, and an encrypted one of another server under the same key.
     let plaintext = Proxy::before(&simulator).start().await;
     plaintext.ready().await;
     let elsewhere = Simulator::start(Options::league8()).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_document_of_somebody_else_is_refused_while_the_proxy_runs() {
     assert_eq!(proxy.refresh().await.status, StatusCode::OK);
     let (proxy, other, plaintext) = tokio::join!(proxy.stop(), other.stop(), plaintext.stop());
 
-    // At the start, there is no grant to go on with.
+    // At the start, the proxy has no grant in memory.
     for (foreign, why) in [
         (document(&plaintext), "bearer-proxy seal"),
         (sealed.clone(), "belongs to another server"),

@@ -1,4 +1,4 @@
-//! An HTTP/2 client that opens no window and leaves the proxy's own responses unread does not keep their memory.
+//! The proxy ends an HTTP/2 connection whose client opens no window and leaves the proxy's own responses unread.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn a_client_that_hoards_the_proxys_own_responses_is_ended_and_one_that_rea
         if ends {
             timeout(Duration::from_secs(30), connection).await.expect("the connection ends").unwrap().unwrap_err();
         } else {
-            // Longer than the proxy waits for one that hoards.
+            // Longer than the proxy tolerates unread responses.
             let ended = timeout(Duration::from_secs(4), &mut connection).await;
             assert!(ended.is_err(), "{ended:?}");
         }

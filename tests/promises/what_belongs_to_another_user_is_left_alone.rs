@@ -1,7 +1,7 @@
-//! A service user owns the state directory and plants links, pipes, devices and hard links there; root runs the commands.
+//! A service user owns the state directory and plants links, pipes, devices and hard links there. Root runs the commands.
 //!
-//! Root's commands change nothing that the program did not make, and work or say why not. Runs only as root, with two users
-//! that need no account.
+//! Root's commands change nothing that the program did not create. They succeed or say why not. The test runs only as root, with
+//! two users that need no account.
 
 #![allow(clippy::print_stdout, reason = "a test that is not run says so")]
 
@@ -32,7 +32,7 @@ const DAMAGED: &str = ".damaged-20260101T000000.000Z";
 /// Every name that the program uses.
 const NAMES: [&str; 6] = ["", ".tmp", ".lock", ".lease", ".lease.tmp", DAMAGED];
 
-/// What the service user puts in the place of one of the program's files.
+/// What the service user plants under the name of one of the program's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plant {
     LinkToPrivate,
@@ -143,11 +143,11 @@ impl Site {
             .set("STORE__PATH", self.file("").display())
     }
 
-    /// A new state directory with this in it, and what all is like that must stay so.
+    /// A new state directory with this plant, and the state that must not change.
     fn plant(&self, plant: Plant, name: &str) -> Planted {
         self.renew();
         if name == DAMAGED {
-            // So that a copy is to be kept.
+            // A damaged document makes the program keep a copy.
             fs::write(self.file(""), "{\"format\":").unwrap();
             chown(self.file(""), Some(SERVICE), Some(SERVICE)).unwrap();
         }
@@ -256,7 +256,7 @@ async fn whatever_is_planted_root_s_serve_and_refresh_change_nothing_of_it() {
             }
         }
         timeout(PATIENCE, serve.wait()).await.unwrap().unwrap();
-        // Something of the same form as a copy that was kept is in nobody's way.
+        // A file with the name of a kept copy does no harm.
         assert!(name == DAMAGED || log.contains("grant.json"), "{plant:?} as {name}: {log}");
         site.is_as_it_was(&planted);
     }
@@ -282,7 +282,7 @@ async fn names_that_change_under_root_s_commands_mislead_none_of_them() {
     let swapper = std::thread::spawn({
         let (done, state) = (Arc::clone(&done), site.state());
         move || {
-            // One takes the other's name and gives it back.
+            // The two names are exchanged and exchanged back.
             let swap = |one: &Path, two: &Path| {
                 let exchange = || renameat_with(CWD, one, CWD, two, RenameFlags::EXCHANGE).is_ok();
                 let swapped = exchange();
@@ -310,7 +310,7 @@ async fn names_that_change_under_root_s_commands_mislead_none_of_them() {
     println!("{stored} of 30 imports succeeded");
     // The hard links are still there: root's files have two names, and all else is as it was.
     assert_eq!(site.victims.look(), victims);
-    // A last import, in peace.
+    // A last import, without the swapping thread.
     site.renew();
     let (code, said) = site.command(&setup, &["import"], &simulator.grant().refresh_token).await;
     assert_eq!(code, 0, "{said}");
@@ -322,7 +322,7 @@ async fn the_demo_keeps_its_grant_in_a_directory_that_nobody_made_before() {
     let shared = site.folder.path().join("tmp");
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
-    // The number of the process is known before it begins: a name made of it is anybody's.
+    // Anyone can predict a name that is made of the process id.
     let script = r#"echo $$; read -r line; exec "$0" demo"#;
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(site.folder.path().join("program")).env("TMPDIR", &shared).kill_on_drop(true);

@@ -1,4 +1,4 @@
-//! Clients that go on while the token endpoint fails.
+//! Clients that send requests while the token endpoint fails.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use testkit::Client;
 
-/// A client that sends one request after the other and wants each answered by the upstream.
+/// A client that sends one request after another. The upstream must answer each.
 pub struct Load {
     task: JoinHandle<()>,
     answered: watch::Receiver<(u64, u64)>,
@@ -31,7 +31,7 @@ impl Load {
         Self { task, answered, stop }
     }
 
-    /// Waits for the answer to a request that is sent from now on.
+    /// Waits for the response to a request that is sent after this call.
     pub async fn more(&mut self) {
         let (ok, bad) = *self.answered.borrow_and_update();
         self.answered.wait_for(|(now_ok, now_bad)| now_ok + now_bad >= ok + bad + 2).await.unwrap();

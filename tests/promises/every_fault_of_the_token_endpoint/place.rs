@@ -1,4 +1,4 @@
-//! Ways not to reach a token endpoint.
+//! Token endpoints that cannot be reached.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Copy, PartialEq)]
 pub enum Place {
     Server,
-    /// A port that refuses connections, and after the failure the way to the server.
+    /// A port that refuses connections. After the failure, it forwards to the server.
     ClosedPort,
     UnknownName,
     /// A server with a certificate that nobody trusts.
@@ -24,7 +24,7 @@ pub enum Place {
     ResetAtOnce,
 }
 
-/// What stands at `oauth.token_url`.
+/// The server at `oauth.token_url`.
 pub struct Front {
     pub token_url: String,
     address: Option<SocketAddr>,
@@ -38,7 +38,7 @@ impl Front {
         match place {
             Place::Server => {}
             Place::ClosedPort => {
-                // Free again once it is dropped.
+                // The port is free again after the listener is dropped.
                 let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
                 front.token_url = format!("http://{address}/oauth/token");
                 front.address = Some(address);
@@ -65,7 +65,7 @@ impl Front {
         front
     }
 
-    /// The port is a way to the server from now on.
+    /// From now on, the port forwards to the server.
     pub async fn open(&self, simulator: &Simulator) {
         let Some(address) = self.address else { return };
         let listener = TcpListener::bind(address).await.unwrap();

@@ -1,4 +1,4 @@
-//! The faults, a table a class, in the order of the interface document.
+//! The faults, in one table for each class of outcome.
 
 use simulator::{Act, Answer, DeadRefresh, Fault, Flavour, Step, TokenError};
 

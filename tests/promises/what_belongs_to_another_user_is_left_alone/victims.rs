@@ -1,4 +1,4 @@
-//! Root's own files, which nobody may change, and what they look like.
+//! Root's own files, which no command may change, and their state.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +10,7 @@ const TEXT: &str = "root's own";
 /// A directory of root with a private and a public file.
 pub struct Victims(PathBuf);
 
-/// What a file or directory is, without following a link.
+/// The state of a file or directory. Links are not followed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Look {
     path: PathBuf,
@@ -18,7 +18,7 @@ pub struct Look {
     mode: u32,
     owner: (u32, u32),
     device: u64,
-    /// Of a file its text, of a directory its names.
+    /// The text of a file, or the names in a directory.
     content: Vec<u8>,
     modified: Option<SystemTime>,
 }
