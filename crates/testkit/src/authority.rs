@@ -1,4 +1,4 @@
-//! A certificate authority of the tests' own, for both sides of the proxy.
+//! A certificate authority for both sides of the proxy.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Authority {
         self.path().join("ca.pem")
     }
 
-    /// Files of a certificate and its key for these names.
+    /// A certificate for these names and its key, as files.
     pub fn server_files(&self, names: &[&str]) -> (PathBuf, PathBuf) {
         let (cert, key) = self.certificate(names);
         let (cert_file, key_file) = (self.path().join("server.pem"), self.path().join("server.key"));
@@ -38,7 +38,7 @@ impl Authority {
         (cert_file, key_file)
     }
 
-    /// A server of these names that speaks `alpn`.
+    /// The TLS of a server with these names that speaks `alpn`.
     pub fn acceptor(&self, names: &[&str], alpn: &[&str]) -> TlsAcceptor {
         let (cert, key) = self.certificate(names);
         let chain: Vec<CertificateDer<'static>> = vec![cert.der().clone()];
@@ -53,7 +53,7 @@ impl Authority {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// A client that trusts this authority and offers `alpn`.
+    /// The TLS of a client that trusts this authority and offers `alpn`.
     pub fn connector(&self, alpn: &[&str]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Bodies of both directions: whole, in pieces as the test hands them out, with trailers.
+//! Bodies of both directions: whole, in pieces that the test sends, with trailers.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -11,14 +11,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 pub type TestBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// Feeds a body piece by piece; dropped, the body has ended. A full queue is what back-pressure looks like from here.
+/// Feeds a body piece by piece. The body ends when this is dropped. A full queue means back-pressure.
 pub struct Feed(mpsc::Sender<Result<Frame<Bytes>, BoxError>>);
 
 pub fn empty() -> TestBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Its length is known.
+/// A body of known length.
 pub fn full(bytes: impl Into<Bytes>) -> TestBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
@@ -38,13 +38,13 @@ pub fn pieces(pieces: &[Bytes], trailers: Option<HeaderMap>) -> TestBody {
     StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
 }
 
-/// So many bytes that differ from place to place.
+/// Bytes that differ from place to place.
 pub fn pattern(length: usize) -> Bytes {
     (0..length).map(|index| (index.wrapping_mul(31) >> 3).to_le_bytes()[0]).collect::<Vec<u8>>().into()
 }
 
 impl Feed {
-    /// Waits until the piece before was taken; false: nobody takes it any more.
+    /// Waits until the previous piece was read. False: nobody reads the body any more.
     pub async fn send(&self, piece: impl Into<Bytes>) -> bool {
         self.0.send(Ok(Frame::data(piece.into()))).await.is_ok()
     }

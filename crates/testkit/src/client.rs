@@ -1,4 +1,4 @@
-//! A client that knows nothing of tokens: one connection, HTTP/1.1 or HTTP/2.
+//! A client without a token, on one HTTP/1.1 or HTTP/2 connection. It reads each response to its end.
 
 use std::net::SocketAddr;
 
@@ -66,7 +66,7 @@ impl Client {
         self.send(request(Method::GET, path)).await.unwrap()
     }
 
-    /// Sends requests until one is not answered with 200: how many were, and the answer that was not.
+    /// Sends requests until a response is not 200. Returns how many were, and the other response.
     pub async fn get_until_refused(&mut self, path: &str) -> (usize, Answer) {
         let mut good = 0;
         loop {
@@ -90,7 +90,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The first value of a field; empty where the response has none.
+    /// The first value of a field. Empty if the response has none.
     pub fn field(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -99,7 +99,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The last word of a problem document's type; empty where the answer is none of the proxy's own.
+    /// The last part of a problem document's type. Empty if the response is not the proxy's own.
     pub fn problem(&self) -> String {
         if self.headers.get("content-type").is_none_or(|kind| kind != "application/problem+json") {
             return String::new();

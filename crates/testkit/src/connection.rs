@@ -1,4 +1,4 @@
-//! A client with bodies that stream: one connection, HTTP/1.1 or HTTP/2, plain or TLS.
+//! A client with streamed bodies, on one connection: HTTP/1.1 or HTTP/2, with or without TLS.
 
 use std::net::SocketAddr;
 
@@ -75,12 +75,12 @@ impl Connection {
         }
     }
 
-    /// Until the response's head.
+    /// Waits for the head of the response.
     pub async fn send(&mut self, request: Request<TestBody>) -> Result<Response<Incoming>, hyper::Error> {
         self.begin(request).await.await
     }
 
-    /// Sends, and leaves the waiting for the response's head to the caller.
+    /// Sends the request. The returned future waits for the head of the response.
     pub async fn begin(
         &mut self,
         mut request: Request<TestBody>,
@@ -105,12 +105,12 @@ impl Connection {
         }
     }
 
-    /// Until the response's end, within the tests' patience.
+    /// Reads the response to its end.
     pub async fn ask(&mut self, request: Request<TestBody>) -> Answer {
         within(async { read(self.send(request).await.unwrap()).await }).await
     }
 
-    /// Ends the connection at once.
+    /// Closes the connection at once.
     pub async fn close(self) {
         self.connection.abort();
         let _ = self.connection.await;

@@ -1,4 +1,4 @@
-//! A folder for the store that is taken away from the program while it runs.
+//! A directory for the store that fails while the program runs.
 
 use std::fs;
 use std::io::Write;
@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 
 use crate::Setup;
 
-/// What happens to the folder.
+/// What happens to the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     Vanishes,
     CanNotBeWritten,
-    /// The disk that it is on.
+    /// The disk of the directory.
     IsFull,
 }
 
@@ -22,10 +22,10 @@ pub struct Disk {
     folder: PathBuf,
 }
 
-/// In a name space of its own, which ends with the program.
+/// Runs in a mount namespace of its own, which ends with the program.
 const SMALL: &str = r#"mount -t tmpfs -o size=64k,mode=700 tmpfs "$1" && shift && exec "$@""#;
 
-/// Modes bind root only without these.
+/// File modes restrict root only without these capabilities.
 const BOUND: [&str; 2] = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
 
 impl Trouble {
@@ -33,7 +33,7 @@ impl Trouble {
 }
 
 impl Disk {
-    /// The folder, and the setup of a program that stores there; `None`: this machine does not let the test make one.
+    /// The directory, and the setup of a program that stores there. `None`: this machine does not let the test create it.
     pub fn new(trouble: Trouble, setup: Setup) -> Option<(Self, Setup)> {
         let folder = setup.folder().join("store");
         fs::create_dir(&folder).unwrap();
@@ -52,7 +52,7 @@ impl Disk {
         Some((Self { trouble, folder }, setup))
     }
 
-    /// The document as the program with this number sees it.
+    /// The document as process `pid` sees it.
     pub fn document(&self, pid: u32) -> String {
         fs::read_to_string(self.seen_by(pid).join("grant.json")).unwrap()
     }

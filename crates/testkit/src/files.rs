@@ -1,8 +1,8 @@
-//! How many files this process may open.
+//! The limit of open files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit of open files of this process and of what it starts.
+/// Raises the limit of open files for this process and its children.
 pub fn allow_open_files(count: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= count) {

@@ -1,4 +1,4 @@
-//! HTTP/2 by the frame (RFC 9113 §4.1), for what no library would send.
+//! Raw HTTP/2 frames (RFC 9113 §4.1), for what no library sends.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +23,7 @@ pub const ACK: u8 = 0x1;
 pub const END_STREAM: u8 = 0x1;
 pub const END_HEADERS: u8 = 0x4;
 pub const PADDED: u8 = 0x8;
-/// With a priority.
+/// The frame has a priority.
 pub const PRIORITIZED: u8 = 0x20;
 
 /// One side of a connection.
@@ -42,7 +42,7 @@ impl Frames {
         Self(stream)
     }
 
-    /// A server's side: reads the preface, and sends SETTINGS that limit nothing.
+    /// The server's side: reads the preface and sends empty SETTINGS.
     pub async fn accept(stream: Box<dyn Stream>) -> Option<Self> {
         let mut frames = Self(stream);
         let mut preface = [0; PREFACE.len()];
@@ -116,7 +116,7 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// With a prefix of 7 bits (RFC 7541 §5.1).
+/// An integer with a prefix of 7 bits (RFC 7541 §5.1).
 fn integer(block: &mut Vec<u8>, value: usize) {
     if value < 127 {
         return block.push(value.to_le_bytes()[0]);
@@ -130,10 +130,10 @@ fn integer(block: &mut Vec<u8>, value: usize) {
     block.push(rest.to_le_bytes()[0]);
 }
 
-/// The status of a response's head, by which it begins: an index, or a literal of three digits (RFC 7541 §6.1, §6.2, Appendix A).
+/// The status at the start of a header block: an index, or a literal of three digits (RFC 7541 §6.1, §6.2, Appendix A).
 pub fn status(block: &[u8]) -> u16 {
     const INDEXED: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
-    // Changes of the table's size may come before.
+    // Updates of the table's size may precede it.
     let start = block.iter().position(|byte| byte & 0xe0 != 0x20).unwrap();
     match block[start..] {
         [first @ 0x88..=0x8e, ..] => INDEXED[usize::from(first - 0x88)],
@@ -143,7 +143,7 @@ pub fn status(block: &[u8]) -> u16 {
     }
 }
 
-/// Three digits in Huffman's code: 0 to 2 have five bits, 3 to 9 six (RFC 7541, Appendix B).
+/// Three digits in the Huffman code: 0 to 2 have five bits, 3 to 9 have six (RFC 7541, Appendix B).
 fn digits(huffman: &[u8]) -> u16 {
     let bits = huffman.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte)) << (64 - huffman.len() * 8);
     let (mut rest, mut status) = (bits, 0);

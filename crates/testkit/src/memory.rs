@@ -1,4 +1,4 @@
-//! How much memory a process occupies, as the kernel counts it (`proc_pid_status(5)`).
+//! The memory of a process, as the kernel counts it (`proc_pid_status(5)`).
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Memory {
         self.field("VmRSS:")
     }
 
-    /// `VmHWM`: the most that was resident since the process's start, or since [`Self::forget_peak`].
+    /// `VmHWM`: the peak since the process started, or since [`Self::forget_peak`].
     pub fn peak(self) -> u64 {
         self.field("VmHWM:")
     }
@@ -31,7 +31,7 @@ impl Memory {
         std::fs::write(format!("/proc/{}/clear_refs", self.pid), "5").unwrap();
     }
 
-    /// Waits until it has given back all but `bound` KiB, or for `patience`. Polls: memory has no events.
+    /// Waits until at most `bound` KiB are resident, or for `patience`. Polls, because memory has no events.
     pub async fn settled(self, bound: u64, patience: Duration) -> u64 {
         let end = Instant::now() + patience;
         while self.resident() > bound && Instant::now() < end {

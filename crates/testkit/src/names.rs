@@ -1,6 +1,6 @@
-//! Names as the program sees them: files of its own instead of `/etc/hosts` and `/etc/resolv.conf`, and a name server.
+//! Host names for the program: its own `/etc/hosts` and `/etc/resolv.conf`, and a name server.
 //!
-//! The files are mounted in a mount namespace of the program's own, so that nothing else on the machine notices. That needs root.
+//! The files are mounted in a mount namespace of the program. That needs root.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,12 +11,12 @@ use tokio::net::UdpSocket;
 
 use crate::{Setup, program};
 
-/// Files of names. They last as long as this.
+/// The two files. Dropping this removes them.
 pub struct Names {
     folder: TempDir,
 }
 
-/// A name server on a loopback address of its own.
+/// A name server on its own loopback address.
 pub struct NameServer {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Question>>>,
@@ -25,7 +25,7 @@ pub struct NameServer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     pub kind: Kind,
-    /// Equal questions from one socket are one question that was sent again.
+    /// Equal ids mean that the client repeated a question.
     pub id: (SocketAddr, u16),
 }
 
@@ -42,7 +42,7 @@ pub enum Reply {
     Loopback,
 }
 
-/// Whether this machine lets the tests give a program names of its own; says so where it does not.
+/// Whether this machine lets the tests mount files for a program. Prints a line if not.
 pub fn can_be_mounted() -> bool {
     let tried =
         std::process::Command::new("unshare").args(["--mount", "mount", "--bind", "/etc/hosts", "/etc/hosts"]).output();
@@ -61,7 +61,7 @@ impl Names {
         Self { folder }
     }
 
-    /// The command that runs the words behind it with these names.
+    /// The command that runs a program with these names.
     fn wrapper(&self) -> [String; 5] {
         let folder = self.folder.path().display();
         let mounts =
@@ -74,7 +74,7 @@ impl Names {
         setup.under(&wrapper.each_ref().map(String::as_str))
     }
 
-    /// What a command prints that sees these names.
+    /// The exit code and output of a command with these names.
     pub async fn run(&self, setup: &Setup, arguments: &[&str]) -> (i32, String, String) {
         let wrapper = self.wrapper();
         let path = std::env::var("PATH").unwrap();
@@ -86,9 +86,9 @@ impl Names {
 }
 
 impl NameServer {
-    /// Answers what `reply` says; it is given the questions before and the new one.
+    /// `reply` gets the earlier questions and the new one.
     pub async fn start(reply: impl Fn(&[Question], &Question) -> Reply + Send + 'static) -> Self {
-        // Port 53 is the only one that resolv.conf can name. Each server has an address of its own.
+        // resolv.conf cannot name a port other than 53, so each server has its own address.
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let own = std::process::id().to_ne_bytes();
         let address = Ipv4Addr::new(127, own[0] | 1, own[1], NEXT.fetch_add(1, Ordering::Relaxed));
@@ -120,7 +120,7 @@ impl NameServer {
     }
 }
 
-/// The question of a message (RFC 1035 §4.1), and where it ends.
+/// The question of a message (RFC 1035 §4.1), and its end.
 fn parse(message: &[u8], client: SocketAddr) -> Option<(Question, usize)> {
     let name = message.get(12..)?.iter().position(|byte| *byte == 0)?;
     let end = 12 + name + 5;

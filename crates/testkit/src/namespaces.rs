@@ -15,7 +15,7 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// The addresses of the two sides. The program sends plaintext to loopback addresses only, so they are such.
+    /// The addresses of the two sides: loopback addresses, because the program sends plaintext only to those.
     pub const CLIENT: &str = "127.77.0.1";
     pub const SERVER: &str = "127.77.0.2";
 
@@ -63,7 +63,7 @@ impl Namespaces {
         setup.under(&["nsenter", &format!("--net=/run/netns/{}", self.client)])
     }
 
-    /// A command of `nft` on the server's side.
+    /// Runs a command of `nft` on the server's side.
     pub fn nft(&self, command: &str) {
         let words: Vec<&str> = ["netns", "exec", &self.server, "nft"].into_iter().chain(command.split(' ')).collect();
         assert!(succeeds("ip", &words), "{command}");

@@ -1,4 +1,4 @@
-//! The upstream: records what reaches it, and answers as each test says.
+//! The upstream. It records what reaches it and responds as each test says.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,16 +29,16 @@ pub struct Origin {
     connections: Arc<AtomicUsize>,
 }
 
-/// A request, its body not read.
+/// A request with an unread body.
 pub struct Arrived {
     pub request: Request<Incoming>,
 }
 
-/// A request, read whole.
+/// A request that was read to its end.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: String,
-    /// Path and query.
+    /// The path and the query.
     pub target: String,
     /// `Host` or `:authority`.
     pub host: String,
@@ -55,11 +55,11 @@ type Answer = Result<Response<TestBody>, BoxError>;
 
 type Handler = Arc<dyn Fn(Arrived) -> BoxFuture<'static, Answer> + Send + Sync>;
 
-/// By path.
+/// The handlers, by path.
 type Routes = Arc<Mutex<HashMap<String, Handler>>>;
 
 impl Origin {
-    /// With TLS the protocol is negotiated, else all connections speak `protocol`.
+    /// TLS negotiates the protocol. Without TLS, all connections speak `protocol`.
     pub async fn start(protocol: Protocol, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -95,7 +95,7 @@ impl Origin {
         format!("{}://localhost:{}", self.scheme, self.address.port())
     }
 
-    /// Past the proxy; without TLS.
+    /// A connection without TLS that bypasses the proxy.
     pub async fn stream(&self) -> Box<dyn Stream> {
         connect(self.address, None).await
     }
@@ -108,7 +108,7 @@ impl Origin {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Answers requests for this path, whatever their query; `*`: for all that have no other.
+    /// Handles requests for this path with any query. `*` handles all other paths.
     pub fn on<F, A>(&self, path: &str, handler: F)
     where
         F: Fn(Arrived) -> A + Send + Sync + 'static,
@@ -118,7 +118,7 @@ impl Origin {
         self.routes.lock().unwrap().insert(path.to_owned(), handler);
     }
 
-    /// Reads requests for this path whole, records them, and answers.
+    /// Reads requests for this path to their end, records them, and responds.
     pub fn answer(&self, path: &str, make: impl Fn(&Seen) -> Response<TestBody> + Send + Sync + 'static) -> Record {
         let (sender, record) = mpsc::unbounded_channel();
         let make = Arc::new(make);
@@ -134,7 +134,7 @@ impl Origin {
         record
     }
 
-    /// As [`Self::answer`], with an empty 200.
+    /// Like [`Self::answer`], with an empty 200.
     pub fn record(&self, path: &str) -> Record {
         self.answer(path, |_| Response::new(empty()))
     }
@@ -159,7 +159,7 @@ impl Arrived {
 }
 
 impl Seen {
-    /// The values of all lines of a field, in order.
+    /// All values of a field, in order.
     pub fn values(&self, name: &str) -> Vec<String> {
         values(&self.headers, name)
     }
@@ -187,7 +187,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, pro
         }
     });
     let io = TokioIo::new(stream);
-    // How a connection ends is for the test to judge, by what it sees.
+    // The test judges from the client's side how a connection ends.
     let _ = match protocol {
         Protocol::Http1 => {
             http1::Builder::new()

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of the tests' own: made by `initdb` in a folder of its own, stopped and removed with its handle.
+//! A PostgreSQL server for the tests. `initdb` creates it in a temporary directory. Dropping the handle stops and removes it.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A running server. It trusts whoever connects, unless it was started otherwise.
+/// A running server. It accepts every client unless the test configures it otherwise.
 pub struct Postgres {
     folder: TempDir,
-    /// The unprivileged user that it runs as where the tests are root's: PostgreSQL refuses to be root.
+    /// The user that it runs as if root runs the tests: PostgreSQL refuses to run as root.
     user: Option<User>,
     options: Vec<String>,
     port: u16,
     running: Option<Running>,
 }
 
-/// A shell that stops the server when our end of its standard input closes, thus also when the tests are killed.
+/// A shell that stops the server when its standard input closes, also if the tests are killed.
 struct Running {
     shell: Child,
     stdin: Option<ChildStdin>,
@@ -42,7 +42,7 @@ static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
 // === impl Postgres ===
 
 impl Postgres {
-    /// One server for all tests that run at the same time; it ends with the last of them.
+    /// One server for all tests that run at the same time. It ends with the last of them.
     pub fn shared() -> Arc<Self> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
@@ -56,7 +56,7 @@ impl Postgres {
         Self::start_with(|_| Vec::new(), &[])
     }
 
-    /// `prepare` gets the server's folder, to put files into, and returns settings (`ssl=on`); `initdb` gets more arguments.
+    /// `prepare` may write files into the server's directory, and returns settings (`ssl=on`). `initdb` has more arguments for it.
     pub fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>, initdb: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the server");
         let user = User::to_run_as();
@@ -93,7 +93,7 @@ impl Postgres {
         self.port
     }
 
-    /// Ends the server as a crash would: no checkpoint, no word to its clients.
+    /// Kills the server: no checkpoint, no message to its clients.
     pub fn kill(&mut self) {
         let pid = self.pid().expect("the server runs");
         let killed = Command::new("kill").args(["-KILL", &pid]).status().expect("kill");
@@ -104,17 +104,17 @@ impl Postgres {
     /// Starts it again, on the same port and with the same data.
     pub fn restart(&mut self) {
         let until = Instant::now() + LIMIT;
-        // What the killed server's processes still hold is free when the last of them has noticed.
+        // The processes of the killed server hold resources until the last of them has ended.
         while !self.launch() {
             assert!(Instant::now() < until, "the server does not start again: {}", self.log());
             pause();
         }
     }
 
-    /// Whether it came up; if not it has ended.
+    /// Whether the server started. If not, it has ended.
     fn launch(&mut self) -> bool {
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
-        // A new file: what is left of a killed server still writes into the old one, and would be taken for this one's words.
+        // A new file, because processes of a killed server may still write to the old one.
         let _ = fs::remove_file(self.folder.path().join("log"));
         let log = fs::File::create(self.folder.path().join("log")).expect("a log");
         let mut command = self.command("postgres");
@@ -125,7 +125,7 @@ impl Postgres {
         for option in &self.options {
             command.args(["-c", option]);
         }
-        // Again and again: a server that is only starting ignores the first one.
+        // Repeated, because a server that is starting ignores the first signal.
         let script = r#"exec 3<&0; "$@" </dev/null 3<&- & server=$!; read _ <&3
             while kill -INT $server 2>&-; do sleep 0.1; done; wait $server"#;
         let mut shell = Command::new("sh")
@@ -188,7 +188,7 @@ impl Postgres {
         self.run(&find(program))
     }
 
-    /// A program that runs as the user that the server runs as.
+    /// A program that runs as the server's user.
     pub fn run(&self, program: &Path) -> Command {
         match &self.user {
             None => Command::new(program),
@@ -208,7 +208,7 @@ impl Drop for Postgres {
     }
 }
 
-/// On the path, or where Debian puts it; the highest version of several.
+/// On the path, or in Debian's directory with the highest version.
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
@@ -222,7 +222,7 @@ fn find(program: &str) -> PathBuf {
     on_path.or(installed.pop()).and_then(|file| fs::canonicalize(file).ok()).expect(MISSING)
 }
 
-/// The server says what it does in files alone.
+/// The server reports its state in files only.
 #[allow(clippy::disallowed_methods, reason = "a test's thread, and no worker's")]
 fn pause() {
     std::thread::sleep(POLL);

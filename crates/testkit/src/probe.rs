@@ -1,4 +1,4 @@
-//! A prober as the kubelet is one: a new connection for each probe.
+//! Probes with a new connection each, like the kubelet's.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::schedule::waits;
 
-/// A probe must be answered within this time, in which no thread waited for a processor.
+/// The time for the response to a probe, without waits for a processor.
 pub const PROMPT: Duration = Duration::from_secs(1);
 
 /// A bound for a test that fails, not a measure.
@@ -20,8 +20,8 @@ pub type Probed = std::io::Result<(u16, Duration)>;
 
 /// Sends one probe.
 ///
-/// The time in which this thread or the main thread of process `pid` waited for a processor is not included: it depends on what
-/// else the machine does.
+/// The time does not include waits of this thread and of the main thread of process `pid` for a processor. Those depend on what else
+/// the machine does.
 pub fn probe(address: SocketAddr, pid: u32, path: &str, fields: &str) -> Probed {
     let (began, before) = (Instant::now(), waits(pid));
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
@@ -33,7 +33,7 @@ pub fn probe(address: SocketAddr, pid: u32, path: &str, fields: &str) -> Probed 
     Ok((status, began.elapsed().saturating_sub(waits(pid).saturating_sub(before))))
 }
 
-/// Sends probes all the time.
+/// Sends probes continuously.
 pub struct Prober {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<Vec<Probed>>>,
@@ -56,7 +56,7 @@ impl Prober {
         Self { over, thread: Some(thread) }
     }
 
-    /// What came of each probe since the start.
+    /// The result of each probe since the start.
     pub fn end(mut self) -> Vec<Probed> {
         self.over.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()

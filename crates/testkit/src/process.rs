@@ -1,4 +1,4 @@
-//! The built program as a process of its own, with what it prints.
+//! The built program as a process, with its output.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,18 +26,18 @@ pub fn program() -> String {
     variables.into_iter().find_map(|name| std::env::var(name).ok()).expect("run by cargo, or with PROGRAM=…")
 }
 
-/// A program to be started: its environment is all that it gets.
+/// A program to start. Its environment is its only input.
 #[derive(Clone)]
 pub struct Setup {
     program: String,
-    /// The words before the program's own: a command that runs the one that it is given.
+    /// A command that runs the program, placed before it.
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
-    /// Shared by those that are started again on it.
+    /// Shared with the setups that start the program again.
     folder: Arc<TempDir>,
 }
 
-/// A program that was started, and may not have said yet where it listens.
+/// A program that was started and may not listen yet.
 pub struct Started {
     child: Child,
     lines: watch::Receiver<Vec<String>>,
@@ -58,7 +58,7 @@ impl Setup {
         self
     }
 
-    /// A variable that is not of the program's configuration.
+    /// A variable outside the program's configuration.
     pub fn raw(mut self, name: &str, value: impl ToString) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
         self
@@ -69,7 +69,7 @@ impl Setup {
         self
     }
 
-    /// Runs the program by this command, which must become it (`exec`) and not start it.
+    /// Runs the program with this command. The command must become the program (`exec`).
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         self
@@ -86,7 +86,7 @@ impl Setup {
         self.environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The same environment on the same folder.
+    /// The same environment and directory.
     pub fn again(&self) -> Self {
         self.clone()
     }
@@ -104,20 +104,20 @@ impl Setup {
         serde_json::from_slice(&std::fs::read(self.store()).unwrap()).unwrap()
     }
 
-    /// A command of the program, in this environment.
+    /// A command of the program in this environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).env_clear().envs(self.environment.iter().cloned()).kill_on_drop(true);
         command
     }
 
-    /// What a command printed, and its exit code.
+    /// The exit code and output of a command.
     pub async fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let (status, out, err) = output(self.command(arguments)).await;
         (status.code().unwrap(), out, err)
     }
 
-    /// `import` with this on its standard input.
+    /// `import` with this input.
     pub async fn import(&self, arguments: &[&str], input: &str) -> (i32, String, String) {
         let mut command = self.command(&[&["import"], arguments].concat());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -160,7 +160,7 @@ impl Started {
         Proxy { child, address, admin, lines, setup: Some(setup) }
     }
 
-    /// Where it listens, for clients and for its operators, once it has said so.
+    /// The addresses of the two listeners, after the program has logged them.
     pub async fn addresses(&mut self) -> (SocketAddr, SocketAddr) {
         let lines = &mut self.lines;
         let addresses = async {
@@ -186,7 +186,7 @@ impl Started {
         self.child.id().expect("the program runs")
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
@@ -202,7 +202,7 @@ fn find(lines: &[String], message: &str) -> Option<SocketAddr> {
 }
 
 impl Proxy {
-    /// Before this simulator, with Passolution's profile, the first client's credentials, and a first refresh token.
+    /// A proxy in front of this simulator, with its first client's credentials and an initial refresh token.
     pub fn before(simulator: &Simulator) -> Setup {
         let first = simulator.grant().refresh_token;
         Self::without_grant(simulator).set("OAUTH__REFRESH_TOKEN", first)
@@ -237,7 +237,7 @@ impl Proxy {
         self.admin
     }
 
-    /// Of the probes listener, if there is one.
+    /// The address of the probes listener, if there is one.
     pub fn probes_address(&self) -> SocketAddr {
         find(&self.lines.borrow(), "probes listening").expect("a probes listener")
     }
@@ -267,7 +267,7 @@ impl Proxy {
         self.admin(http::Method::GET, "/status").await.json()
     }
 
-    /// Waits until the status document is as wanted. Polls: the document has no events.
+    /// Waits until the status document is as wanted. Polls, because the document has no events.
     pub async fn wait_for_status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let poll = async {
             loop {
@@ -288,8 +288,7 @@ impl Proxy {
         self.wait_for_status("valid", |status| status["state"] == "valid").await;
     }
 
-    /// A refresh of its own. Within a second of the last one, the program gives back that one's outcome: so this asks until the
-    /// generation is a new one, or the refresh has failed.
+    /// Requests a refresh until one has happened. Within a second of the last refresh, the program returns the outcome of that one.
     pub async fn refresh(&self) -> Answer {
         let before = self.status().await["generation"].as_u64();
         loop {
@@ -309,13 +308,12 @@ impl Proxy {
         tokio::spawn(async move { Client::http1(admin).await.send(refresh).await })
     }
 
-    /// Waits until a refresh that is asked for now is one of its own: the second after the last one, which has ended before this
-    /// is called, is over.
+    /// Waits until the second after the last refresh is over. The next request for a refresh then causes one.
     pub async fn rested(&self) {
         tokio::time::sleep(Duration::from_millis(1050)).await;
     }
 
-    /// The value of a series, by its name with its labels as they are printed; 0 where it is absent.
+    /// The value of a series, by its name with labels as printed. 0 if it is absent.
     pub async fn metric(&self, series: &str) -> f64 {
         let text = self.admin(http::Method::GET, "/metrics").await.text();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -326,7 +324,7 @@ impl Proxy {
         self.lines.borrow().clone()
     }
 
-    /// Waits for the first line of the JSON log that is as wanted.
+    /// Waits for a line of the JSON log that is as wanted.
     pub async fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> String {
         let mut lines = self.lines.clone();
         let is_wanted = |line: &&String| serde_json::from_str(line).is_ok_and(|line| wanted(&line));
@@ -350,7 +348,7 @@ impl Proxy {
         timeout(PATIENCE, self.child.wait()).await.expect("the program did not end").unwrap()
     }
 
-    /// SIGTERM, and the setup to start it again with.
+    /// Sends SIGTERM. Returns the setup, to start the program again.
     pub async fn stop(mut self) -> Setup {
         self.signal(rustix::process::Signal::TERM);
         let status = self.ended().await;
@@ -358,7 +356,7 @@ impl Proxy {
         self.setup.take().unwrap()
     }
 
-    /// SIGKILL, and the setup to start it again with.
+    /// Sends SIGKILL. Returns the setup, to start the program again.
     pub async fn kill(mut self) -> Setup {
         self.child.kill().await.unwrap();
         self.setup.take().unwrap()
@@ -368,13 +366,13 @@ impl Proxy {
         self.setup.as_ref().unwrap()
     }
 
-    /// The setup of commands that speak to this one.
+    /// The setup of commands that ask this process.
     pub fn commands(&self) -> Setup {
         self.setup().again().set("ADMIN__LISTEN", self.admin)
     }
 }
 
-/// All that a process printed, both ways, and how it ended.
+/// The exit status of a process, and both of its outputs.
 pub async fn output(mut command: Command) -> (ExitStatus, String, String) {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut out, mut err) = (String::new(), String::new());

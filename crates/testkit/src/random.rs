@@ -1,4 +1,4 @@
-//! Chance that can be had again: printed seeds, `SEED=…`.
+//! Reproducible random numbers: the seed is printed, and `SEED=…` sets it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Random(u64);
 
 impl Random {
-    /// From `SEED`, else from the clock; says which.
+    /// The seed comes from `SEED`, otherwise from the clock. It is printed.
     pub fn new(what: &str) -> Self {
         let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A connection by the byte, for what no library would send or show.
+//! A raw connection, for what no library sends or shows.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
@@ -18,13 +18,13 @@ impl Raw {
         Self { stream, unread: BytesMut::new() }
     }
 
-    /// An error is for the reading side to find.
+    /// Ignores errors. The reading side finds them.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref()).await;
         let _ = self.stream.flush().await;
     }
 
-    /// Everything up to and with `end`.
+    /// Reads up to and including `end`.
     pub async fn read_until(&mut self, end: &str) -> String {
         within(async {
             loop {
@@ -39,12 +39,12 @@ impl Raw {
         .await
     }
 
-    /// A message's head, with the empty line.
+    /// Reads the head of a message and the empty line.
     pub async fn read_head(&mut self) -> String {
         self.read_until("\r\n\r\n").await
     }
 
-    /// As [`Self::read_head`]; `None`: the other side has ended.
+    /// Like [`Self::read_head`]. `None`: the peer has closed its side.
     pub async fn try_read_head(&mut self) -> Option<String> {
         loop {
             if let Some(start) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -65,7 +65,7 @@ impl Raw {
         .await
     }
 
-    /// All that comes until the other side ends or resets.
+    /// Reads until the peer closes or resets the connection.
     pub async fn read_to_end(&mut self) -> Bytes {
         within(async {
             while self.stream.read_buf(&mut self.unread).await.is_ok_and(|count| count > 0) {}
@@ -74,7 +74,7 @@ impl Raw {
         .await
     }
 
-    /// A response with a known length.
+    /// Reads a response of known length.
     pub async fn read_answer(&mut self) -> Answer {
         let text = self.read_head().await;
         let mut lines = text.trim_end().lines();
@@ -89,7 +89,7 @@ impl Raw {
         Answer { status: status.unwrap_or_else(|| panic!("no status: {text}")), headers, body, trailers: None }
     }
 
-    /// Reads a final response over: its status, and the field `x-target`. `None`: there is none any more.
+    /// Skips a final response. Returns its status and the field `x-target`. `None`: there are no more responses.
     pub async fn read_status(&mut self) -> Option<(u16, String)> {
         loop {
             let head = self.try_read_head().await?;
@@ -111,7 +111,7 @@ impl Raw {
         }
     }
 
-    /// Ends this side; the other may still send.
+    /// Closes this side. The peer may still send.
     pub async fn shutdown(&mut self) {
         let _ = self.stream.shutdown().await;
     }

@@ -1,4 +1,4 @@
-//! What the kernel's scheduler counts for each thread (`/proc/…/schedstat`): nanoseconds on a processor, and waiting for one.
+//! The scheduler's counters of each thread (`/proc/…/schedstat`): nanoseconds on a processor, and in the queue for one.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ pub fn waits(pid: u32) -> Duration {
     read("/proc/thread-self/schedstat").1 + read(&format!("/proc/{pid}/schedstat")).1
 }
 
-/// How long the threads of a process had something to do since their start. Unlike its CPU time, it grows on a busy machine too.
+/// How long the threads of a process were runnable. Unlike CPU time, this also grows while other processes occupy the machine.
 pub fn demand(pid: u32) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     threads
@@ -16,7 +16,7 @@ pub fn demand(pid: u32) -> Duration {
         .sum()
 }
 
-/// Zero where the kernel does not count it.
+/// Zero if the kernel does not count it.
 fn read(path: &str) -> (Duration, Duration) {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let mut fields = text.split(' ').map(|nanos| Duration::from_nanos(nanos.parse().unwrap_or(0)));

@@ -1,4 +1,4 @@
-//! One started program between a client and an [`Origin`].
+//! A running program between a client and an [`Origin`].
 
 use simulator::{Options, Simulator};
 
@@ -11,7 +11,7 @@ use crate::{Proxy, Setup};
 /// The token that the proxy adds.
 pub const TOKEN: &str = "the-token-of-the-tests";
 
-/// A proxy with a token that never changes, before this upstream.
+/// A proxy with a static token in front of this upstream.
 pub async fn before(url: &str) -> Setup {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
     Proxy::without_grant(&simulator)
@@ -32,7 +32,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// `tls`: on both sides.
+    /// `tls`: TLS on both sides.
     pub async fn new(up: Protocol, tls: bool, configure: impl FnOnce(Setup) -> Setup) -> Self {
         let authority = tls.then(Authority::new);
         // An upgrade needs HTTP/1.1 beside HTTP/2.
@@ -78,7 +78,7 @@ impl Stage {
         Connection::over(self.stream(protocol).await, protocol, self.is_tls()).await
     }
 
-    /// HTTP/1 by the byte.
+    /// A connection for raw HTTP/1.
     pub async fn raw(&self) -> Raw {
         Raw::new(self.stream(Protocol::Http1).await)
     }

@@ -1,4 +1,4 @@
-//! An upstream by the byte: does what the test says with each connection, and keeps what was said to it.
+//! A raw upstream. The test serves each connection; the upstream records the heads.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ pub struct Wire {
     log: Log,
 }
 
-/// The heads that arrived, in order, of all connections.
+/// The heads that arrived on all connections, in order.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -54,7 +54,7 @@ impl Log {
         self.0.lock().unwrap().push(head.to_owned());
     }
 
-    /// How many heads began so.
+    /// The number of heads that begin with `start`.
     pub fn count(&self, start: &str) -> usize {
         self.0.lock().unwrap().iter().filter(|head| head.starts_with(start)).count()
     }
