@@ -11,7 +11,7 @@ use testkit::frames::{
 use testkit::stage::Stage;
 
 const REQUESTS: usize = 2320;
-/// At a time. A client that resets more before the proxy has accepted them loses its connection.
+/// Requests at a time. A client that resets more before the proxy has accepted them loses its connection.
 const BATCH: usize = 20;
 /// New connections to the upstream in any 5 s, beyond the requests that were answered.
 const MOST: usize = 64;

@@ -1,6 +1,6 @@
-//! The table of HTTP/1 requests by the byte, before nginx and HAProxy too: prints where the three differ.
+//! Sends the table of raw HTTP/1 requests through nginx and HAProxy too, and prints where the three differ.
 //!
-//! Run by `.ci/compare-raw`; what it printed last is explained in `docs/explanation/malformed-requests.md`.
+//! `.ci/compare-raw` runs it. `docs/explanation/malformed-requests.md` explains its output.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
@@ -17,18 +17,18 @@ use testkit::connection::connect;
 use testkit::raw::Raw;
 use testkit::stage::before;
 
-/// A started gateway of another make; it ends when dropped.
+/// Another gateway. It ends when dropped.
 struct Other {
     address: SocketAddr,
     _child: Child,
     _folder: TempDir,
 }
 
-/// As a line: the answers, and what the upstream saw.
+/// The responses and what the upstream saw, as a line.
 async fn outcome(address: SocketAddr, row: &Row, upstream: &Strict) -> String {
     let mut raw = Raw::new(connect(address, None).await);
     raw.send(&row.sent).await;
-    // Whoever waits for the rest of a message gives up within a second.
+    // A gateway that waits for the rest of a message gives up within a second.
     let waits = row.answers.is_empty() || row.answers.contains(&408);
     let quiet = Duration::from_millis(if waits { 2500 } else { 400 });
     let mut answers = Vec::new();
@@ -108,7 +108,7 @@ async fn haproxy(upstream: SocketAddr) -> Other {
            server origin {upstream}
 "
     );
-    // Indented sections are no sections.
+    // HAProxy does not accept indented sections.
     let text = text.lines().map(|line| line.strip_prefix("         ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
     start("/usr/sbin/haproxy", &["-db", "-f"], "haproxy.cfg", text + "\n", address).await
 }

@@ -1,4 +1,4 @@
-//! What a response says of its HTTP/1 connection is what becomes of it.
+//! A response says correctly whether its HTTP/1 connection stays open.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use testkit::{eventually, within};
 
 const ASKED_AGAIN: &str = "GET /again HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// Whether the connection serves another request, behind what is left of the first one.
+/// Whether the connection serves another request after the rest of the first.
 async fn goes_on(raw: &mut Raw, rest: &str) -> bool {
     raw.send(format!("{rest}{ASKED_AGAIN}")).await;
     within(raw.try_read_head()).await.is_some_and(|head| head.starts_with("HTTP/1.1 200 "))
@@ -28,7 +28,7 @@ fn closes(head: &str) -> bool {
 async fn stage() -> Stage {
     let stage = Stage::plain(|setup| setup.set("GUARD__MAX_BODY_SIZE", "1MiB")).await;
     stage.origin.on("/again", |_| async { Ok(Response::new(empty())) });
-    // It answers without having read anything of the body.
+    // The upstream answers before it reads the body.
     stage.origin.on("/early", |_| async { Ok(Response::builder().status(413).body(full("no")).unwrap()) });
     stage
 }
@@ -38,7 +38,7 @@ async fn an_early_answer_says_whether_the_connection_stays_open() {
     let stage = stage().await;
     let head =
         |method: &str, path: &str, more: &str| format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
-    // What is sent with the head, what behind the answer, and whether the connection goes on.
+    // The bytes with the head, the bytes after the response, and whether the connection stays open.
     for (sent, rest, expected, what) in [
         (head("POST", "/early", "Content-Length: 100000\r\n"), "", false, "an upload that goes on"),
         (head("TRACE", "/", "Expect: 100-continue\r\nContent-Length: 4\r\n"), "", false, "refused instead of 100"),
@@ -113,12 +113,12 @@ async fn http_1_0_is_told_that_a_response_of_unknown_length_ends_its_connection(
             assert_eq!(raw.read_to_end().await, "unknown");
         }
     }
-    // So it is with a connection that ends for another reason.
+    // The same applies to a connection that ends for another reason.
     let mut raw = stage.raw().await;
     raw.send("OPTIONS * HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n").await;
     let head = raw.read_head().await;
     assert!(closes(&head) && !head.to_ascii_lowercase().contains("keep-alive"), "{head}");
-    // Who does not ask to keep it is told nothing else.
+    // A client that does not ask for keep-alive gets no such field.
     let mut raw = stage.raw().await;
     raw.send("HEAD /unknown HTTP/1.0\r\nHost: localhost\r\n\r\n").await;
     assert!(!raw.read_head().await.to_ascii_lowercase().contains("keep-alive"));
@@ -142,7 +142,7 @@ async fn a_head_may_have_many_fields() {
     assert_eq!(head.matches("\r\nx-").count(), 900);
     let seen = within(record.recv()).await.unwrap();
     assert_eq!(seen.headers.keys().filter(|name| name.as_str().starts_with("x-")).count(), 900);
-    // More than anybody needs.
+    // More fields than any client needs.
     stage.origin.on("/more", |_| {
         let mut response = Response::builder();
         for number in 0..1100 {
@@ -213,7 +213,7 @@ async fn a_target_that_the_library_does_not_take_is_answered_counted_and_logged(
     let log = stage.proxy.log().join("\n");
     assert!(log.contains("\"path\":\"/users/\"") && !log.contains("quoted"), "{log}");
     assert!(record.try_recv().is_err(), "it came through");
-    // What the library takes passes as it is, encoded or not.
+    // A target that the library accepts passes unchanged, encoded or not.
     let mut raw = stage.raw().await;
     raw.send("GET /{\"a\":1}|^?q=`b`%3Cc%3E HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(raw.read_head().await.starts_with("HTTP/1.1 200 "));

@@ -1,4 +1,4 @@
-//! An HTTP/2 client that is answered before it has sent everything keeps its connection, whoever answered.
+//! An HTTP/2 client keeps its connection if a response arrives before it has sent everything, whoever responded.
 
 use http::Response;
 

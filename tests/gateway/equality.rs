@@ -1,5 +1,4 @@
-//! Any valid message that goes through the proxy is the same message that goes directly, but for the fields that the interface
-//! names.
+//! A valid message through the proxy equals the same message without the proxy, except for the documented fields.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +25,7 @@ struct Message {
 #[derive(Clone, Debug)]
 enum Content {
     None,
-    /// Of a length that is announced.
+    /// A body of declared length.
     Known(Vec<u8>),
     Pieces(Vec<Vec<u8>>, Option<Vec<u8>>),
 }
@@ -59,7 +58,7 @@ fn target() -> impl Strategy<Value = String> {
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![8 => 0x20..0x7fu8, 1 => 0x80..=0xffu8, 1 => Just(b'\t')];
-    // Blanks around a value are no part of it (RFC 9110 §5.5).
+    // Whitespace around a value is not part of it (RFC 9110 §5.5).
     prop::collection::vec(byte, 0..40).prop_map(|value| value.trim_ascii().to_vec())
 }
 
@@ -104,7 +103,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
         prop::sample::select(vec![200u16, 200, 201, 204, 206, 299, 301, 304, 400, 403, 404, 429, 500, 503, 599]);
     (token(), target(), asked, content(), status, answered, content()).prop_map(
         |(method, target, asked, sent, status, answered, returned)| Exchange {
-            // hyper's client sends no such body without being told to.
+            // hyper's client needs this field to send such a body.
             request: Message {
                 fields: asked,
                 body: match sent {
@@ -114,7 +113,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
                     other => other,
                 },
             },
-            // hyper's server would send it all the same over HTTP/2.
+            // hyper's server would send it over HTTP/2 nevertheless.
             response: Message {
                 fields: answered,
                 body: if [204, 304].contains(&status) || method == "HEAD" { Content::None } else { returned },
@@ -167,7 +166,7 @@ impl Exchange {
     }
 }
 
-/// The fields but for these, each with all its values in order.
+/// The other fields, each with all its values in order.
 fn but_for(headers: &HeaderMap, names: &[&str]) -> Vec<(String, Vec<Vec<u8>>)> {
     let mut fields: Vec<(String, Vec<Vec<u8>>)> = headers
         .keys()
@@ -178,7 +177,7 @@ fn but_for(headers: &HeaderMap, names: &[&str]) -> Vec<(String, Vec<Vec<u8>>)> {
     fields
 }
 
-/// What the interface says of a request's `Accept`.
+/// The documented rule for `Accept` of a request.
 fn expected_accept(given: &[String]) -> Vec<String> {
     match given {
         [] => vec!["application/json, */*;q=0.8".to_owned()],
@@ -193,7 +192,7 @@ fn compare(direct: (&Seen, &Answer), through: (&Seen, &Answer)) -> Result<(), Te
     prop_assert_eq!(&sent.target, &forwarded.target);
     prop_assert_eq!(&sent.body, &forwarded.body);
     prop_assert_eq!(&sent.trailers, &forwarded.trailers);
-    // Of the hop: how the body is framed. Of the gateway: its own.
+    // The framing belongs to the hop, and the others to the gateway.
     let own = ["host", "authorization", "via", "accept", "content-length", "transfer-encoding"];
     prop_assert_eq!(but_for(&sent.headers, &own), but_for(&forwarded.headers, &own));
     prop_assert_eq!(expected_accept(&sent.values("accept")), forwarded.values("accept"));
@@ -216,12 +215,12 @@ fn every_message(down: Protocol, up: Protocol) {
         let plan = Arc::clone(&plan);
         move |_| plan.lock().unwrap().as_ref().unwrap().response()
     });
-    // proptest wants a function that it may call again.
+    // proptest calls the function more than once.
     let record = Mutex::new(record);
     let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&exchange(), |exchange| {
         *plan.lock().unwrap() = Some(exchange.clone());
-        // Of a case that failed before.
+        // A failed case may have left records.
         while record.lock().unwrap().try_recv().is_ok() {}
         let (direct, through) = runtime.block_on(async {
             let mut direct = Connection::over(stage.origin.stream().await, up, false).await;

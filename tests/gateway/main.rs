@@ -1,7 +1,7 @@
-//! A request's journey, proven on the built program over real sockets: transparent to what is right, closed to what is wrong.
+//! The journey of a request, with the built program and real sockets. Valid messages pass unchanged; invalid ones do not pass.
 //!
-//! The judge is the upstream of these tests ([`testkit::origin`], [`testkit::raw`]), which records what reaches it, and what the
-//! client saw. One started program serves as many rows as its configuration allows.
+//! The judges are the upstream of these tests ([`testkit::origin`], [`testkit::raw`]) and the client. One running program serves as
+//! many rows as its configuration allows.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What is right passes: each promise over {HTTP/1.1, HTTP/2} downstream, {HTTP/1.1, HTTP/2} upstream, {plain, TLS} on both sides.
+//! Valid messages pass. Each promise runs over HTTP/1.1 and HTTP/2 on either side, with and without TLS.
 
 mod bodies;
 mod endings;
@@ -16,7 +16,7 @@ use testkit::connection::{Connection, Protocol};
 use testkit::raw::Raw;
 use testkit::stage::Stage;
 
-/// What one promise is shown on.
+/// The client and the stage of one promise.
 #[derive(Clone)]
 struct Scene {
     stage: Arc<Stage>,
@@ -71,7 +71,7 @@ const PROMISES: [Promise; 33] = promises![
     upgrades::an_upgraded_connection_carries_bytes_both_ways,
 ];
 
-/// All promises on one started program, by clients of both protocols.
+/// All promises on one running program, with clients of both protocols.
 async fn show_all(up: Protocol, tls: bool) {
     let configure = |setup: Setup| setup.set("UPSTREAM__REPLAY_LIMIT", "64KiB").set("LOG__REQUESTS", "none");
     let stage = Stage::new(up, tls, configure).await;
@@ -124,7 +124,7 @@ impl Scene {
         self.stage.raw().await
     }
 
-    /// Whether the connection's own fields can be sent at all.
+    /// Whether the protocol has connection-specific fields.
     fn is_http1(&self) -> bool {
         self.down == Protocol::Http1
     }

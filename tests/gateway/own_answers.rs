@@ -1,4 +1,4 @@
-//! The proxy's own answers: each row of the interface's table, over both protocols.
+//! The proxy's own responses: each documented row, over both protocols.
 
 mod for_browsers;
 mod for_clients;
@@ -10,10 +10,10 @@ use testkit::connection::Protocol;
 
 const BOTH: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 
-/// Status, the last word of the problem's type, and the error of RFC 9209.
+/// The status, the last part of the problem's type, and the error of RFC 9209.
 type Row = (u16, &'static str, &'static str);
 
-/// That it is this answer, and can't be taken for the upstream's. `retry`: whether it says when to come again.
+/// Checks that this is the proxy's response and cannot be mistaken for the upstream's. `retry`: it has `Retry-After`.
 fn assert_own(answer: &Answer, (status, kind, error): Row, retry: bool, what: &str) {
     let said = answer.text();
     assert_eq!(answer.status.as_u16(), status, "{what}: {said}");

@@ -1,4 +1,4 @@
-//! `upstream.url` with a path: requests stay below it, and redirects come back without it.
+//! `upstream.url` with a path: requests stay below the path, and redirects come back without it.
 
 use http::Response;
 
@@ -36,7 +36,7 @@ async fn no_request_leaves_the_path_of_the_upstream() {
             "/%252e%252e%252fadmin",
         ] {
             if protocol == Protocol::Http1 {
-                // On a connection of its own, since a malformed request ends it.
+                // A malformed request ends its connection, so each has its own.
                 let mut raw = Raw::new(connect(proxy.address(), None).await);
                 raw.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
                 let answer = raw.read_answer().await;
@@ -54,7 +54,7 @@ async fn no_request_leaves_the_path_of_the_upstream() {
     }
 }
 
-/// What the upstream says, what the client gets, of an upstream without and with a prefix.
+/// The field that the upstream sends, and what the client gets from an upstream without and with a prefix.
 #[tokio::test]
 async fn a_redirect_to_the_upstream_comes_back_to_the_proxy() {
     for prefix in ["", "/v1"] {

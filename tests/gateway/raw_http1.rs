@@ -1,4 +1,4 @@
-//! HTTP/1 requests by the byte: what is malformed or ambiguous never reaches the upstream, what is odd but right does.
+//! Raw HTTP/1 requests: malformed or ambiguous ones never reach the upstream, odd but valid ones do.
 //!
 //! The table is `raw_http1/requests.txt`.
 
@@ -14,10 +14,10 @@ use testkit::stage::before;
 use strict::Strict;
 use table::Row;
 
-/// Follows each row on its connection, where that is still open: whoever lost count of messages answers it wrongly.
+/// Follows each row on its connection if that is still open. A proxy that lost count of messages answers it wrongly.
 const LAST: &str = "GET /last HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// What came of a row.
+/// The result of a row.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     answers: Vec<u16>,
@@ -30,7 +30,7 @@ impl Outcome {
     }
 }
 
-/// Sends a row and what follows it, and reads all answers.
+/// Sends a row and the last request, and reads all responses.
 async fn run(raw: &mut Raw, row: &Row, upstream: &Strict) -> Outcome {
     raw.send(&row.sent).await;
     let mut answers = Vec::new();

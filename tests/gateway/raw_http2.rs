@@ -21,7 +21,7 @@ use table::{ANY, Row, Verdict};
 /// The stream of the request that follows each row; higher than all others.
 const LAST: u32 = 0x7fff_fff1;
 
-/// What came of a row.
+/// The result of a row.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     verdict: Verdict,

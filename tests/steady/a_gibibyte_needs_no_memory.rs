@@ -1,6 +1,6 @@
-//! 1 GiB up and down, checked by the byte, with less than 32 MiB more memory; also while the reader rests, on either side.
+//! A body of 1 GiB in either direction takes less than 32 MiB of memory, also while its reader rests. Every byte is checked.
 //!
-//! `VmHWM` is reset before each body, so that it is the peak of that body alone. The slice has bodies of 64 MiB.
+//! The test resets `VmHWM` before each body, so it is the peak of that body. The short run uses 64 MiB.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use testkit::stage::Stage;
 
 const MORE: u64 = 32 * 1024;
 
-/// How long a reader rests, each time: far longer than it takes to fill every buffer, shorter than any limit.
+/// The pause of a reader: long enough to fill every buffer, shorter than any limit.
 fn rest() -> Duration {
     Duration::from_millis(pick(300, 1500))
 }
@@ -48,7 +48,7 @@ async fn a_gibibyte_needs_no_memory() {
         let memory = Memory::of(stage.proxy.pid());
         let place = Place { stage, down, size, counters: Counters::default() };
         place.serve();
-        // What a first request brings with it (a connection, its buffers) is not the body's.
+        // The connection and its buffers belong to the first request, not to the body.
         place.download(Reader::Steady, 1 << 20).await;
         let before = memory.resident();
         for reader in [Reader::Steady, Reader::Resting] {
@@ -71,7 +71,7 @@ async fn a_gibibyte_needs_no_memory() {
     figure(&format!("{each} MiB up and down: {} more", mib(most)), &format!("16 bodies in {:.0?}", began.elapsed()));
 }
 
-/// How far the present body is, at its two ends.
+/// The progress of the current body at both ends.
 #[derive(Clone, Default)]
 struct Counters {
     sent: Arc<AtomicU64>,
@@ -142,12 +142,12 @@ impl Counters {
         received
     }
 
-    /// Reads nothing, and sees that the other end sends nothing any more.
+    /// Reads nothing until the sender has stopped.
     async fn rest(&self, size: u64) {
         sleep(rest()).await;
         let sent = self.sent.load(Ordering::Relaxed);
         sleep(rest() / 3).await;
-        // Up to here the kernel's buffers have taken it; a body that fits them whole proves nothing.
+        // The kernel's buffers hold this much. A body that fits into them proves nothing.
         if size >= 1 << 30 {
             assert_eq!(self.sent.load(Ordering::Relaxed), sent, "it went on while nobody read");
             let ahead = sent - self.received.load(Ordering::Relaxed);

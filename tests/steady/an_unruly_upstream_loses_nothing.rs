@@ -1,8 +1,8 @@
-//! Minutes of mixed load before an upstream that resets, stalls, refuses and goes away by chance: every request ends in time, every
-//! failure a client sees has its cause in what the upstream did to that very request, nothing is applied twice.
+//! Mixed load with an upstream that resets, stalls, refuses and disappears at random. Every request ends in time. An action of the
+//! upstream on the same request explains each failure that a client sees. Nothing is applied twice.
 //!
-//! `GET` and `POST`, over HTTP/1 and HTTP/2, on either side. `SECONDS=…` is how long (10, or 600 with `STEADY=full`), `SEED=…` what
-//! is drawn: the same seed draws the same, though tasks may take turns in another order.
+//! The load is `GET` and `POST` over HTTP/1 and HTTP/2 on either side. `SECONDS=…` sets its duration (10, or 600 with
+//! `STEADY=full`). `SEED=…` sets the random choices, although tasks may run in another order.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -27,10 +27,10 @@ use testkit::stage::before;
 const HTTP1: usize = 16;
 const HTTP2: usize = 4;
 
-/// What it takes a proxy to notice the end of a connection.
+/// The time for a proxy to notice the end of a connection.
 const NOTICED: Duration = Duration::from_millis(5);
 
-/// A proxy before an upstream, and the clients' account.
+/// A proxy, its upstream, and the record of the clients.
 struct Scene {
     name: &'static str,
     proxy: Proxy,
@@ -82,7 +82,7 @@ async fn an_unruly_upstream_loses_nothing() {
         &format!("{} failed, {} sent again; RSS {}", sum("asked") - sum("whole"), sum("again"), memory.join(" and ")),
     );
     assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
-    // What was not met was not tested.
+    // A case that did not occur was not tested.
     for what in ["whole", "cut", "again", "http_response_incomplete", "http_protocol_error", "http_response_timeout"] {
         assert!(sum(what) > 0, "none: {what}");
     }
@@ -119,7 +119,7 @@ fn count(outcome: &Outcome, attempts: usize) -> Vec<String> {
 }
 
 impl Scene {
-    /// Nobody is connected any more, and nothing is in flight.
+    /// Waits until no client is connected and nothing is in flight.
     async fn is_left_clean(&self) {
         let poll = async {
             for series in ["bearer_proxy_requests_in_flight", "bearer_proxy_downstream_connections"] {

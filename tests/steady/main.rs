@@ -1,8 +1,8 @@
-//! What stays steady under strain, on the built program and real sockets: latency beside slow clients, memory beside large bodies
-//! and greedy clients, the account of each request beside an upstream that behaves badly.
+//! Behaviour under load, with the built program and real sockets: latency with slow clients, memory with large bodies and greedy
+//! clients, and the result of each request with a misbehaving upstream.
 //!
-//! `cargo test --test steady` is a slice of under a minute. `STEADY=full` is all of it, by `.ci/full steady`, which also gives the
-//! release build of the program (`PROGRAM=…`). `SECONDS=…` is how long the unruly upstream lasts, `SEED=…` what it draws.
+//! `cargo test --test steady` takes less than a minute. `.ci/full steady` runs everything (`STEADY=full`) with the release build
+//! (`PROGRAM=…`). `SECONDS=…` sets the duration of the misbehaving upstream, and `SEED=…` its random choices.
 
 #![allow(
     clippy::unwrap_used,

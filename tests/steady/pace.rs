@@ -1,5 +1,5 @@
-//! Good requests at a steady rate, whatever becomes of those before (an open loop): each is timed from the moment in which it was
-//! due, so that a pause counts for all whom it met.
+//! Requests at a steady rate (an open loop). Each is timed from the moment when it was due, so a pause counts for every request
+//! that it delays.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,17 +12,17 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use testkit::connection::{Connection, Protocol, connect, get};
 
-/// Longer than any good answer may take; what takes longer has failed.
+/// The longest time for a response. A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Good requests on their way, until they are told to stop.
+/// Requests in flight, until told to stop.
 pub struct Pace {
     stop: watch::Sender<bool>,
     thread: std::thread::JoinHandle<Vec<Timed>>,
     opened: Arc<AtomicUsize>,
 }
 
-/// When a request was due, and how long it took; `None`: it failed.
+/// When a request was due, and how long it took. `None`: it failed.
 pub struct Timed {
     pub due: Instant,
     pub took: Option<Duration>,
@@ -41,7 +41,7 @@ impl Pace {
         let (stop, stopped) = watch::channel(false);
         let opened = Arc::new(AtomicUsize::new(0));
         let idle = Idle { address, clients: Arc::default(), opened: Arc::clone(&opened) };
-        // A thread of its own: what else the test does must not pass for the proxy's latency.
+        // A separate thread, so that other work of the test does not count as the proxy's latency.
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(ask(idle, path, per_second, stopped))
@@ -49,12 +49,12 @@ impl Pace {
         Self { stop, thread, opened }
     }
 
-    /// How many connections it has; it closes none.
+    /// The number of its connections. It closes none.
     pub fn connections(&self) -> usize {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// After the last answer; closes the connections.
+    /// Waits for the last response and closes the connections.
     pub async fn stop(self) -> Vec<Timed> {
         let _ = self.stop.send(true);
         tokio::task::spawn_blocking(|| self.thread.join().unwrap()).await.unwrap()
@@ -70,7 +70,7 @@ async fn ask(idle: Idle, path: &'static str, per_second: u32, mut stopped: watch
             () = sleep_until(due) => {}
             _ = stopped.changed() => break,
         }
-        // Every fourth by a connection of HTTP/2.
+        // Every fourth request uses HTTP/2.
         let protocol = if number % 4 == 0 { Protocol::Http2 } else { Protocol::Http1 };
         let idle = idle.clone();
         all.spawn(async move {
@@ -101,7 +101,7 @@ impl Idle {
     }
 }
 
-/// The duration that so many in a hundred did not exceed.
+/// A percentile.
 pub fn quantile(timed: &[Timed], percent: usize) -> Duration {
     let mut took: Vec<Duration> = timed.iter().filter_map(|timed| timed.took).collect();
     took.sort();

@@ -1,4 +1,4 @@
-//! A long body whose every byte is known, made and checked without holding it.
+//! A long body with known bytes, generated and checked piece by piece.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use testkit::body::{BoxError, pattern};
 
-/// Not a power of two: what is lost, doubled or exchanged in blocks is noticed.
+/// Not a power of two, so the check notices lost, repeated or swapped blocks.
 const PERIOD: usize = 65_521;
 
 /// Sends so many bytes.

@@ -1,7 +1,7 @@
-//! Beside 2,000 slow clients and 2,000 silent ones, 200 good requests a second are answered in under 50 ms (p99); then the proxy's
-//! own deadlines end all that is slow, and its memory is back.
+//! With 2,000 slow clients and 2,000 silent ones, the proxy answers 200 requests a second in less than 50 ms (p99). Then its
+//! deadlines end the slow clients, and its memory returns to the earlier level.
 //!
-//! The slow ones are `slowhttptest`'s (`-H`, `-B`, `-X`). The limits are set so that all fit:
+//! `slowhttptest` is the slow clients (`-H`, `-B`, `-X`). These limits admit all of them:
 //!
 //! | key | full | slice | why |
 //! |---|---|---|---|
@@ -10,12 +10,12 @@
 //! | `guard.header_timeout` | 45 s | 5 s | ends the silent and the slow heads: long, so that they are there while latency is measured |
 //! | `upstream.idle_timeout` | 45 s | 5 s | ends the slow bodies and the slow readers |
 //!
-//! Of the slow, 900 send their head slowly, 900 their body, and 200 read slowly. Those are fewer since each fills the kernel's
-//! buffers of two connections, up to 5 MB on a loopback with its large segments: 600 would be beyond `net.ipv4.tcp_mem`, where the
-//! kernel begins to drop what others send. A client that reads faster than nothing at all, or sends its body so, is not cut: each
-//! piece is within its time. It holds its place in `upstream.max_in_flight`.
+//! Of the slow clients, 900 send their head slowly, 900 their body, and 200 read slowly. Each slow reader fills the kernel's buffers
+//! of two connections, up to 5 MB on the loopback. 600 of them would exceed `net.ipv4.tcp_mem`, and the kernel would drop packets of
+//! others. A client that makes slow progress is not cut: each piece is within its time. It occupies its slot in
+//! `upstream.max_in_flight`.
 //!
-//! The slice has its limit for latency wider: it measures a debug build, on a machine that may do other things.
+//! The short run has a wider limit for latency: it measures a debug build on a machine that may be busy.
 
 use std::time::Duration;
 
@@ -36,13 +36,13 @@ use testkit::stage::Stage;
 
 const PER_SECOND: u32 = 200;
 
-/// How many silent ones come in a second; slowhttptest's come at half this rate, each mode.
+/// Silent clients that connect each second. Each mode of slowhttptest connects at half this rate.
 const ARRIVING: u32 = 200;
 
-/// What may stay occupied after all are gone.
+/// The memory that may stay occupied after all clients have left.
 const KEPT: u64 = 8 * 1024;
 
-/// Ends well after any deadline of the proxy's, and before it would be the tool that ends it.
+/// Longer than any deadline of the proxy, and shorter than the tool's own.
 const TOOL_SECONDS: u64 = 150;
 
 #[tokio::test]
@@ -51,12 +51,12 @@ async fn slow_clients_disturb_nobody() {
     needed().await;
     let (heads, bodies, readers, silent) = pick((80, 80, 40, 200u32), (900, 900, 200, 2000));
     let deadline = Duration::from_secs(pick(5, 45));
-    // A connection of each client's is a file here and one there, and most need one to the upstream.
+    // Each client's connection needs a descriptor on both sides, and most need one to the upstream.
     allow_open_files(pick(4_000, 16_000));
     let stage = stage_apart(deadline).await;
     let (address, memory) = (stage.proxy.address(), Memory::of(stage.proxy.pid()));
 
-    // Before: what the good ones need.
+    // Before the slow clients: the memory that normal requests need.
     let pace = Pace::start(address, "/good", PER_SECOND);
     sleep(Duration::from_secs(pick(1, 5))).await;
     let before = memory.resident();
@@ -74,7 +74,7 @@ async fn slow_clients_disturb_nobody() {
     reaches(&stage, "all are gone", |open| open <= pace.connections() as f64).await;
     let (gone, peak) = (Instant::now(), memory.peak());
 
-    // The clients see it too: the silent ones are closed at their deadline, the tool has no connection left before its time.
+    // The clients see it too: silent ones are closed at their deadline, and the tool runs out of connections early.
     let slack = Duration::from_secs(15);
     for took in quiet.await.unwrap() {
         let took = took.expect("a silent connection was never closed");
@@ -85,11 +85,11 @@ async fn slow_clients_disturb_nobody() {
         let verdict = timeout(slack, tool.ended()).await.expect("the tool still has connections");
         assert!(verdict.contains("No open connections left"), "{verdict}");
     }
-    // After: as before, beside the good ones. A worker that nothing wakes keeps what it has freed until its next request.
+    // After the slow clients: as before. An idle worker keeps freed memory until its next request.
     let after = memory.settled(before + KEPT, Duration::from_secs(20)).await;
     let timed = pace.stop().await;
     reaches(&stage, "none is open", |open| open == 0.0).await;
-    // The readers' as well, though they have not read what is left to them; and nothing is closed and lives on in the kernel.
+    // This includes the readers, which have not read everything. The kernel holds no closed connection either.
     eventually("no connection in the kernel", || connections(address.port()) == 0).await;
     readers_tool.kill().await;
 
@@ -114,7 +114,7 @@ async fn slow_clients_disturb_nobody() {
     assert!(after <= before + KEPT, "{} before, {} after", mib(before), mib(after));
 }
 
-/// A stage whose upstream has a thread of its own: it must not wait for what the slow clients' side of this test does.
+/// A stage with an upstream on its own thread, so that it does not wait for the slow clients of this test.
 async fn stage_apart(deadline: Duration) -> Stage {
     let (give, stage) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -137,10 +137,10 @@ async fn stage_apart(deadline: Duration) -> Stage {
     stage.await.expect("the stage is set")
 }
 
-/// A small answer; one without end; and what reads bodies to their end.
+/// Routes for a small response, an endless one, and uploads that are read to their end.
 fn answer(stage: &Stage) {
     stage.origin.answer("/good", |_| Response::new(full("good")));
-    // In a measured pace: 600 at full speed would first of all occupy this upstream.
+    // At a limited rate: 600 downloads at full speed would occupy this upstream.
     let (piece, pause) = (pattern(64 * 1024), Duration::from_millis(pick(20, 250)));
     stage.origin.on("/large", move |_| {
         let piece = piece.clone();
@@ -157,14 +157,14 @@ fn answer(stage: &Stage) {
     stage.origin.answer("*", |_| Response::new(full("")));
 }
 
-/// Connects, and says nothing until the other side ends it. `None`: it never does.
+/// Connects and sends nothing until the proxy closes the connection. `None`: it never does.
 async fn ended(address: std::net::SocketAddr) -> Option<Duration> {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let connected = Instant::now();
     timeout(Duration::from_secs(TOOL_SECONDS), tcp.read(&mut [0])).await.ok().map(|_| connected.elapsed())
 }
 
-/// Waits until the proxy's own count of its clients' connections is so.
+/// Waits until the proxy's own count of client connections is as wanted.
 async fn reaches(stage: &Stage, what: &str, wanted: impl Fn(f64) -> bool) {
     let poll = async {
         while !wanted(stage.proxy.metric("bearer_proxy_downstream_connections").await) {

@@ -1,4 +1,4 @@
-//! The tool slowhttptest, which many use to see whether a server falls to slow clients.
+//! The tool slowhttptest, which attacks a server with slow clients.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -12,18 +12,17 @@ pub struct SlowHttpTest {
     child: Child,
 }
 
-/// Whether it can be run here; panics with what to do where it can't.
+/// Panics with advice if the tool is missing.
 pub async fn needed() {
     let found = Command::new("slowhttptest").arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().await;
     assert!(found.is_ok(), "slowhttptest is missing: apt-get install slowhttptest");
 }
 
 impl SlowHttpTest {
-    /// So many connections by this mode (`-H`, `-B`, `-X`) to this path, which last until the server ends them, and at most so
-    /// many seconds. 100 come in a second.
+    /// Opens connections in this mode (`-H`, `-B`, `-X`) to this path, 100 a second. They last until the server ends them, or for
+    /// the given seconds.
     pub fn start(mode: &'static str, address: SocketAddr, path: &str, count: u32, seconds: u64) -> Self {
-        // Its clients would be on other machines: here, what it does each second for thousands of connections is not to take the
-        // processor from the good ones, whose latency is measured.
+        // Its clients would be on other machines. A low priority keeps it from delaying the measured clients.
         let mut command = Command::new("nice");
         command
             .args(["-n", "19", "slowhttptest"])
@@ -37,9 +36,9 @@ impl SlowHttpTest {
         Self { mode, child: command.spawn().unwrap() }
     }
 
-    /// What it said when it had no connection left.
+    /// The tool's output when it had no connection left.
     ///
-    /// Not of `-X`, which goes on reading over what its ended connections have left it, five bytes a second.
+    /// Not for `-X`, which continues to read the rest of ended connections at five bytes a second.
     pub async fn ended(mut self) -> String {
         let mut text = String::new();
         BufReader::new(self.child.stdout.take().unwrap()).read_to_string(&mut text).await.unwrap();
@@ -66,11 +65,11 @@ pub fn connections(port: u16) -> usize {
 
 fn options(mode: &str) -> &'static [&'static str] {
     match mode {
-        // A line of a head each second: the head never ends.
+        // One line of a head each second. The head never ends.
         "-H" => &["-i", "1"],
-        // A body of which a piece comes, and then none for longer than any limit.
+        // One piece of a body, then nothing for longer than any limit.
         "-B" => &["-s", "8192", "-i", "200"],
-        // Five bytes each second, of a small window.
+        // Five bytes each second, with a small window.
         "-X" => &["-w", "512", "-y", "1024", "-n", "1", "-z", "5"],
         _ => panic!("no such mode: {mode}"),
     }

@@ -1,9 +1,8 @@
-//! The ceiling that the README computes from the configuration holds against clients that want it broken, and so does each part of
-//! its sum: heads that do not end, heads of thousands of fields that wait for their turn, bodies that are kept, uploads that the
-//! upstream does not read, downloads that the client does not read; then all that at once.
+//! The documented ceiling of memory holds against hostile clients, and so does each part of its sum.
 //!
-//! The clients ask for more than the limits let in, so that what is measured is the limits. Nothing moves once all has stalled: the
-//! peak is then what was held, and what it took to get there.
+//! The parts are incomplete heads, queued heads of thousands of fields, bodies kept for replays, uploads that the upstream does not
+//! read, and downloads that the client does not read. The last row combines them. The clients demand more than the limits admit, so
+//! the test measures the limits. After everything has stalled, the peak is what the proxy holds, and what it took to get there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ const IN_FLIGHT: u64 = 32;
 const REPLAY_BUDGET: u64 = 8 * MIB;
 const MIB: u64 = 1024 * 1024;
 
-/// The README's, for clients that speak HTTP/2, without TLS.
+/// The documented values for HTTP/2 clients without TLS.
 const CONNECTION: u64 = MIB;
 const HEAD: u64 = MIB;
 const ANSWER: u64 = MIB * 16 / 10;
@@ -40,7 +39,7 @@ const BODY: u64 = MIB * 11 / 10;
 const CEILING: u64 = 10 * MIB + REPLAY_BUDGET + CONNECTIONS * CONNECTION + IN_FLIGHT * (ANSWER + BODY + 2 * HEAD);
 const FORMULA: &str = "ceiling = 10 MiB + replay_budget + max_connections × c + max_in_flight × (2.7 MiB + 2 × h)";
 
-/// The same for clients that speak HTTP/1.1.
+/// The same for HTTP/1.1 clients.
 const CONNECTION_HTTP1: u64 = MIB / 4;
 const HEAD_HTTP1: u64 = MIB / 4;
 
@@ -61,7 +60,7 @@ enum Greed {
     Downloads,
 }
 
-/// What clients hold on to.
+/// What clients keep open.
 #[derive(Default)]
 struct Clients {
     raw: Vec<Box<dyn Stream>>,
@@ -76,7 +75,7 @@ async fn the_ceiling_of_memory_holds() {
     let _turn = turn().await;
     allow_open_files(4000);
     let waiting = 2 * IN_FLIGHT;
-    // Downloads take every place in flight, and who waits brings the most that can wait.
+    // Downloads take all slots in flight. The waiting requests are as large as possible.
     let all: &[Greed] = &[Downloads, Laden];
     let rows: &[(Protocol, &[Greed], u64)] = &[
         (Http1, &[Fields], waiting * HEAD),
@@ -106,7 +105,7 @@ async fn the_ceiling_of_memory_holds() {
         let peak = settled(memory).await;
         let what = format!("{greeds:?} to {up:?}");
         eprintln!("{what}: {} idle, {} peak, {} at most", mib(idle), mib(peak), mib(limit / 1024));
-        // Of the whole, the program's own megabytes are a part.
+        // The whole ceiling includes the program's own memory.
         let held = if *limit == CEILING { peak } else { peak - idle };
         assert!(held * 1024 <= *limit, "{what}: {} held, not {}", mib(held), mib(limit / 1024));
         assert!(held * 1024 >= limit / 10, "{what}: {} held: these clients try nothing", mib(held));
@@ -121,7 +120,7 @@ fn the_readme_has_this_formula() {
     assert!(page.contains(FORMULA), "docs/reference/limits.md does not contain: {FORMULA}");
 }
 
-/// The peak, once it has not grown for a second. Polls: memory has no events.
+/// The peak, after a second without growth. Polls, because memory has no events.
 async fn settled(memory: Memory) -> u64 {
     let mut peak = 0;
     for _ in 0..20 {
@@ -161,7 +160,7 @@ async fn proxy(up: Protocol) -> (Proxy, Option<Origin>) {
     (proxy, origin)
 }
 
-/// An upstream by the byte: a library's would refuse so many fields.
+/// A raw upstream: a library would refuse so many fields.
 async fn stalling() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -174,7 +173,7 @@ async fn stalling() -> String {
     url
 }
 
-/// Reads a request's beginning, and answers a download without end, and anything else never.
+/// Reads the start of a request. Answers a download with an endless body, and nothing else.
 async fn stall(mut tcp: TcpStream) {
     let mut head = [0; 12];
     if tcp.read_exact(&mut head).await.is_err() {
@@ -203,7 +202,7 @@ impl Clients {
         for (number, client) in self.hyper.iter_mut().enumerate() {
             for request in greed.requests(number) {
                 let answer = client.begin(request).await;
-                // Kept, not read.
+                // The response is kept and not read.
                 self.sent.spawn(async move { answer.await.ok() });
             }
         }
@@ -211,7 +210,7 @@ impl Clients {
 }
 
 impl Greed {
-    /// Of the client of this number.
+    /// The requests of client `number`.
     fn requests(self, number: usize) -> Vec<Request<TestBody>> {
         let upload = |size| request(Method::POST, "/upload", Sending::new(size, Arc::default()).boxed_unsync());
         let some = |count, make: &dyn Fn() -> Request<TestBody>| (0..count).map(|_| make()).collect();
@@ -222,7 +221,7 @@ impl Greed {
             Self::Laden => some(1, &|| with_fields(upload(64 << 20), 2800, 0)),
             Self::Uploads => some(6, &|| upload(64 << 20)),
             Self::Kept => some(4, &|| upload(250_000)),
-            // Every second, so that others are in flight as well.
+            // Every second client, so that other requests are in flight too.
             Self::Downloads => some(if number.is_multiple_of(2) { 1 } else { 0 }, &|| get("/download")),
         }
     }

@@ -1,4 +1,4 @@
-//! An upstream that behaves badly by chance, and keeps the account of what it did to each request.
+//! An upstream that misbehaves at random and records what it did to each request.
 
 pub mod clients;
 pub mod http1;
@@ -17,10 +17,10 @@ use ledger::{Deed, Ledger};
 use testkit::connection::Protocol;
 use testkit::random::Random;
 
-/// Longer than any limit of the proxy's in these tests: what is not ended by then is not ended by time.
+/// Longer than any limit of the proxy in these tests.
 pub const STALL: Duration = Duration::from_secs(4);
 
-/// What every connection of one upstream shares.
+/// The state that all connections of one upstream share.
 #[derive(Clone)]
 pub struct Upstream {
     pub ledger: Ledger,
@@ -30,9 +30,9 @@ pub struct Upstream {
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// In order, as an idle one is closed: what comes meanwhile is still seen.
+    /// A close, as for an idle connection. The upstream still sees what arrives meanwhile.
     Fin,
-    /// At once: what is on its way, in either direction, is lost.
+    /// A reset. Data under way in either direction is lost.
     Reset,
 }
 
@@ -56,7 +56,7 @@ impl Upstream {
         (upstream, address)
     }
 
-    /// One of these, by their weights.
+    /// A random choice by weight.
     fn draw(&self, weights: &[(Deed, usize)]) -> Deed {
         let sum = weights.iter().map(|(_, weight)| weight).sum();
         let mut left = self.below(sum);
@@ -82,12 +82,12 @@ impl Upstream {
     }
 }
 
-/// The body of the answer to this request: from a few bytes to a hundred kilobytes.
+/// The body of the response to this request: from a few bytes to a hundred kilobytes.
 pub fn answer(id: u64) -> String {
     format!("{id} ").repeat([1, 40, 15_000][(id % 3) as usize])
 }
 
-/// The number in a path, and the size of the body that comes with it: `/17?3000`.
+/// The number in a path, and the size of the request's body: `/17?3000`.
 fn parse(target: &str) -> (u64, usize) {
     let (id, size) = target.trim_start_matches('/').split_once('?').unwrap();
     (id.parse().unwrap(), size.parse().unwrap())

@@ -1,4 +1,4 @@
-//! Bodies that stop: cut where they were cut, never ended as if whole.
+//! Truncated bodies: the client sees the truncation at the same place.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use testkit::raw::Raw;
 use testkit::wire::Wire;
 use testkit::within;
 
-/// What was read of a body, and whether it has ended as one.
+/// The bytes of a body, and whether it ended properly.
 pub(super) async fn read(client: &mut Connection, path: &str) -> (String, bool) {
     let mut response = within(client.send(get(path))).await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
@@ -33,7 +33,7 @@ pub(super) async fn read(client: &mut Connection, path: &str) -> (String, bool) 
     }
 }
 
-/// Answers the N-th path with the N-th answer, and closes unless it is `-`.
+/// Answers path N with response N, and closes unless it is `-`.
 async fn wire(answers: &'static [(&'static str, &'static str)]) -> Wire {
     Wire::start(move |stream, _, _| async move {
         let mut raw = Raw::new(Box::new(stream));
@@ -116,7 +116,7 @@ async fn an_upstream_that_takes_nothing_of_the_body_is_given_up() {
     assert_eq!(wire.log().count("POST / "), 1);
 }
 
-/// A body that ends with its connection is whole only if TLS says so (RFC 8446 §6.1, RFC 9112 §9.8).
+/// A body that ends with its connection is complete only after a close_notify (RFC 8446 §6.1, RFC 9112 §9.8).
 #[tokio::test]
 async fn a_tls_connection_that_ends_without_close_notify_has_cut_its_body() {
     let authority = Authority::new();

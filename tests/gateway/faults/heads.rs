@@ -1,4 +1,4 @@
-//! Answers that are no HTTP, or that an intermediary must not pass on.
+//! Responses that are not HTTP, or that an intermediary must not forward.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use testkit::connection::{get, request};
 use testkit::raw::Raw;
 use testkit::wire::Wire;
 
-/// An answer, and the error that the client is told; `None`: it is passed on, with the body `ok`.
+/// A response, and the client's error. `None`: the proxy forwards it, with the body `ok`.
 const ANSWERS: &[(&str, &str, Option<&str>)] = &[
     ("nothing", "", Some("http_response_incomplete")),
     ("a cut status line", "HTTP/1.1 20", Some("http_response_incomplete")),
@@ -27,7 +27,7 @@ const ANSWERS: &[(&str, &str, Option<&str>)] = &[
     ("no number", "HTTP/1.1 abc OK\r\nContent-Length: 2\r\n\r\nok", Some("http_protocol_error")),
     ("a field without colon", "HTTP/1.1 200 OK\r\nContent-Length 2\r\n\r\nok", Some("http_protocol_error")),
     ("a nameless field", "HTTP/1.1 200 OK\r\n: x\r\nContent-Length: 2\r\n\r\nok", Some("http_protocol_error")),
-    // RFC 9112 §5.1, §5.2: to be mended or refused.
+    // RFC 9112 §5.1, §5.2: the proxy has to repair or refuse them.
     ("a blank before the colon", "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok", Some("http_protocol_error")),
     ("a folded line", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok", Some("http_protocol_error")),
     // RFC 9110 §5.5.
@@ -80,7 +80,7 @@ const ANSWERS: &[(&str, &str, Option<&str>)] = &[
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         Some("http_protocol_error"),
     ),
-    // RFC 9110 §15.2.2: not asked for.
+    // RFC 9110 §15.2.2: nobody asked for an upgrade.
     (
         "a switch",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nok",
@@ -102,7 +102,7 @@ const ANSWERS: &[(&str, &str, Option<&str>)] = &[
     ),
 ];
 
-/// A server that answers the request for `/N` with the N-th of the answers and closes.
+/// A server that answers `/N` with response N and closes.
 async fn wire() -> Wire {
     Wire::start(|stream, _, log| async move {
         let mut raw = Raw::new(Box::new(stream));
@@ -111,7 +111,7 @@ async fn wire() -> Wire {
         let number: usize = head.split(' ').nth(1).unwrap()[1..].parse().unwrap();
         match ANSWERS.get(number) {
             Some((_, bytes, _)) => raw.send(bytes).await,
-            // A head that nobody wants to keep.
+            // A head of unreasonable size.
             None => raw.send(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2 << 20))).await,
         }
         raw.shutdown().await;
@@ -144,7 +144,7 @@ async fn what_is_no_answer_is_told_and_what_is_one_passes() {
     assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (502, "upstream-broken"), "a head of 2 MiB");
 }
 
-/// What follows a response was not asked for: it must never be taken for the answer to the next request (RFC 9112 §9.3.2).
+/// Bytes behind a response must never become the response to the next request (RFC 9112 §9.3.2).
 #[tokio::test]
 async fn bytes_behind_a_response_answer_nobody() {
     let wire = Wire::start(|stream, _, log| async move {
@@ -159,7 +159,7 @@ async fn bytes_behind_a_response_answer_nobody() {
                 "PUT" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n0\r\n\r\n",
                 _ => "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood",
             };
-            // In one piece, and as two.
+            // In one write, and in two.
             if head.contains("/at-once") {
                 raw.send(format!("{good}{evil}")).await;
             } else {
@@ -178,7 +178,7 @@ async fn bytes_behind_a_response_answer_nobody() {
             assert!(answer.status != 502, "{method} {path}");
             assert!(!answer.text().contains("evil"), "{method} {path}");
             if path == "/later" {
-                // What comes while a request is on its way can't be told from its answer; what comes before it can.
+                // Bytes that arrive before the next request are not its response. Later ones cannot be told apart.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

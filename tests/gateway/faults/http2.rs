@@ -1,4 +1,4 @@
-//! Upstreams that speak HTTP/2 and take a request back, or its answer.
+//! HTTP/2 upstreams that refuse a request, or reset its response.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const REFUSED_STREAM: u32 = 7;
 const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
 
-/// An upstream whose n-th connection does this with each request.
+/// An upstream. `serve` handles each connection.
 async fn wire<F>(serve: impl Fn(Frames, usize, Log) -> F + Clone + Send + 'static) -> Wire
 where
     F: Future<Output = ()> + Send + 'static,
@@ -50,7 +50,7 @@ async fn start_http2(wire: &Wire) -> Proxy {
     start(&wire.url(), |setup| setup.set("UPSTREAM__HTTP", "2")).await
 }
 
-/// More than h2 remembers resets of, by more than makes it end a connection.
+/// More resets than h2 remembers, plus more than end a connection.
 #[tokio::test]
 async fn answers_that_come_for_clients_that_have_left_end_no_connection() {
     const LEFT: usize = 2000;
@@ -90,7 +90,7 @@ async fn answers_that_come_for_clients_that_have_left_end_no_connection() {
     assert_eq!(wire.log().count("connection"), 1);
 }
 
-/// Of a burst, those above the last stream that the upstream names are sent again; none is lost, none is done twice.
+/// The proxy repeats the requests above the last stream of a GOAWAY. None is lost and none is applied twice.
 #[tokio::test]
 async fn a_goaway_within_a_burst_is_seen_by_nobody() {
     const BURST: usize = 20;
@@ -98,7 +98,7 @@ async fn a_goaway_within_a_burst_is_seen_by_nobody() {
         let mut seen = Vec::new();
         while let Some(Frame { stream, .. }) = frames.next_of(HEADERS).await {
             seen.push(stream);
-            // The first connection takes one and three more, and goes when the burst is there.
+            // The first connection takes one request and three more. It sends GOAWAY when the burst has arrived.
             if number > 1 || seen.len() <= 4 {
                 log.note("done");
                 frames.send(answer(stream)).await;
@@ -110,7 +110,7 @@ async fn a_goaway_within_a_burst_is_seen_by_nobody() {
     .await;
     let proxy = start_http2(&wire).await;
     let mut client = clients(&proxy).await;
-    // From here on the upstream's SETTINGS are known, and the burst is not spread.
+    // The proxy knows the upstream's SETTINGS now, so it does not spread the burst.
     assert_eq!(client.ask(get("/")).await.status, 200);
     let mut burst = Vec::new();
     for number in 0..BURST {
@@ -161,7 +161,7 @@ async fn any_other_reset_is_told_and_nothing_is_sent_again() {
                 2 | 3 => frames.send(reset(stream, INTERNAL_ERROR)).await,
                 4 => return,
                 5 => {
-                    // It may have been processed: the last stream is this one.
+                    // The last stream is this one, so it may have been processed.
                     frames.send(goaway(stream, 0)).await;
                     return;
                 }
@@ -252,7 +252,7 @@ async fn a_body_that_is_reset_or_of_another_length_is_cut_for_the_client() {
     for number in 1..=5 {
         let mut client = clients(&proxy).await;
         let response = within(client.send(get("/"))).await;
-        // Whether head and end are seen apart is a matter of time.
+        // Timing decides whether the proxy sees the head and the end together.
         let whole = match response {
             Ok(response) if response.status() == 200 => within(response.into_body().collect()).await.is_ok(),
             _ => false,
@@ -261,11 +261,11 @@ async fn a_body_that_is_reset_or_of_another_length_is_cut_for_the_client() {
     }
 }
 
-/// In one packet with the reset, so that the proxy meets both at once.
+/// Body and reset are in one packet, so the proxy reads both at once.
 #[tokio::test]
 async fn what_came_before_a_reset_reaches_the_client() {
     const HEAD: &[(&str, &str)] = &[(":status", "200"), ("content-length", "500000")];
-    // 48 pieces are as many as go on at a time: there the reset is met alone.
+    // The proxy forwards 48 pieces at a time, so it meets the reset alone.
     for count in [0, 1, 40, 48] {
         let wire = wire(move |mut frames, _, _| async move {
             while let Some(Frame { stream, .. }) = frames.next_of(HEADERS).await {
@@ -285,7 +285,7 @@ async fn what_came_before_a_reset_reaches_the_client() {
     }
 }
 
-/// A client that has all of an answer is not told in the log to have lost some of it.
+/// The log does not call a response truncated if the client has all of it.
 #[tokio::test]
 async fn a_whole_answer_is_not_logged_as_cut() {
     const SIZED: &[(&str, &str)] = &[(":status", "200"), ("content-length", "5")];
@@ -304,7 +304,7 @@ async fn a_whole_answer_is_not_logged_as_cut() {
             frames.send(frame(HEADERS, END_HEADERS, stream, &block(head))).await;
             let data: &[u8] = if log.count("asked") > 6 { b"hell" } else { b"hello" };
             frames.send(frame(DATA, 0, stream, data)).await;
-            // The end comes when the client has the bytes.
+            // The end of the stream comes after the client has the bytes.
             passed.notified().await;
             frames.send(end).await;
         }

@@ -1,4 +1,4 @@
-//! A connection that dies as a request is sent on it: invisible where it is certain or safe, told where it is neither.
+//! A connection that ends while the proxy sends a request on it. The client notices only if repeating the request is not safe.
 
 use http::Method;
 
@@ -8,8 +8,7 @@ use testkit::connection::{get, request};
 use testkit::raw::Raw;
 use testkit::wire::Wire;
 
-/// Answers `/ok`; ends the connection instead of an answer to `/race` if it was used before, and to `/never` always. It ends by a
-/// close, or by a reset.
+/// Answers `/ok`. For `/race` on a used connection, and always for `/never`, it closes or resets the connection instead.
 async fn wire(reset: bool) -> Wire {
     Wire::start(move |stream, number, log| async move {
         if reset {
@@ -43,12 +42,12 @@ async fn a_safe_request_that_met_the_end_of_an_idle_connection_is_sent_again_onc
             assert_ne!(answer.text(), before, "by another connection");
             assert_eq!(wire.log().count(&format!("{method} /race")), 2);
         }
-        // Every connection of this upstream ends: one repetition, no more.
+        // Every connection ends. The proxy repeats the request once.
         client.ask(get("/ok")).await;
         let answer = client.ask(get("/never")).await;
         assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (502, "upstream-broken"));
         assert_eq!(wire.log().count("GET /never "), 2);
-        // On a fresh connection it is the upstream's answer.
+        // On a new connection, the upstream answers.
         assert_eq!(client.ask(get("/never/again")).await.status, 502);
         assert_eq!(wire.log().count("GET /never/again "), 1);
         let replays = proxy.metric(r#"bearer_proxy_replays_total{outcome="ok",reason="connection"}"#).await;

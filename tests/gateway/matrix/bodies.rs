@@ -1,4 +1,4 @@
-//! Bodies both ways: whole, streamed, held back, never gathered.
+//! Bodies in both directions: complete, streamed, with back-pressure, never buffered whole.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use testkit::connection::{Protocol, get, read, request};
 use testkit::origin::values;
 use testkit::{eventually, within};
 
-/// Around the replay limit, a frame, a window, and far beyond all of them.
+/// Sizes around the replay limit, a frame and a window, and far beyond.
 const SIZES: [usize; 9] = [0, 1, 16_383, 16_385, 65_535, 65_536, 65_537, 1_000_003, 6_000_000];
 
-/// What the kernels' and the proxy's buffers may hold together: far less than what is sent.
+/// The most that the buffers of the kernel and the proxy may hold. The body is far larger.
 const BUFFERED: usize = 48 << 20;
 
 const PIECE: usize = 1 << 20;
@@ -31,7 +31,7 @@ pub async fn a_body_of_any_size_arrives_whole(scene: Scene) {
         let seen = within(record.recv()).await.unwrap();
         assert_eq!(seen.body.len(), size);
         assert_eq!(seen.body, body);
-        // Whether a client says that it sends nothing is its own affair.
+        // A client may declare an empty body or not.
         if size > 0 {
             assert_eq!(seen.values("content-length"), [size.to_string()]);
         }
@@ -49,7 +49,7 @@ pub async fn a_get_with_a_body_keeps_it(scene: Scene) {
     let mut client = scene.client().await;
     client.ask(request(Method::GET, "/get", full("known"))).await;
     assert_eq!(within(record.recv()).await.unwrap().body, "known");
-    // The client's library would drop it, but for the field.
+    // Without the field, the client's library would drop the body.
     let mut unknown = request(Method::GET, "/get", pieces(&[Bytes::from_static(b"unknown")], None));
     if scene.is_http1() {
         unknown.headers_mut().insert("transfer-encoding", HeaderValue::from_static("chunked"));
@@ -141,7 +141,7 @@ pub async fn events_come_without_delay(scene: Scene) {
     for number in 0..20 {
         let event = format!("data: {number}\n\n");
         feed.send(event.clone()).await;
-        // Each before the next is made: nothing on the way waits for more.
+        // Each piece arrives before the next one exists: nothing waits for more.
         let frame = within(response.body_mut().frame()).await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), event);
     }
@@ -220,7 +220,7 @@ pub async fn a_slow_upstream_holds_the_client_back(scene: Scene) {
     holding.lock().unwrap().clear();
 }
 
-/// The count once it no longer grows.
+/// The count, after it has stopped growing.
 async fn settled(count: &AtomicUsize) -> usize {
     let (mut last, mut since) = (usize::MAX, Instant::now());
     loop {
@@ -241,7 +241,7 @@ pub async fn memory_stays_flat(scene: Scene) {
         Ok(Response::new(arrived.request.into_body().map_err(Into::into).boxed_unsync()))
     });
     let mut client = scene.client().await;
-    // Once before: buffers and connections that stay.
+    // The first request creates buffers and connections that stay.
     client.ask(request(Method::POST, "/mirror", full(pattern(PIECE)))).await;
     let before = peak_memory(scene.stage.proxy.pid());
     let (feed, body) = fed();
@@ -263,7 +263,7 @@ pub async fn memory_stays_flat(scene: Scene) {
     assert!(grown < limit, "{grown} bytes more for {received} bytes carried");
 }
 
-/// Bytes, of the most that a process has ever held.
+/// The peak of a process, in bytes.
 fn peak_memory(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -1,4 +1,4 @@
-//! How exchanges end: early, cut, or because one side has left.
+//! How exchanges end: early, truncated, or because one side has left.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use testkit::body::{Feed, fed, full, pattern};
 use testkit::connection::{get, read, request};
 use testkit::within;
 
-/// Hands one thing from the upstream's side to the test.
+/// Passes one value from the upstream to the test.
 fn handover<T: Send>() -> (impl Fn(T) + Clone + Send + Sync, oneshot::Receiver<T>) {
     let (sender, receiver) = oneshot::channel();
     let sender = Arc::new(Mutex::new(Some(sender)));
@@ -71,7 +71,7 @@ pub async fn a_cut_response_is_not_ended_as_if_whole(scene: Scene) {
             Ok(response)
         });
         let mut client = scene.client().await;
-        // Its head may be on its way when the connection ends; a client then sees a cut head or a cut body.
+        // The head may be under way when the connection ends. The client then sees a truncated head or body.
         let Ok(mut response) = within(client.send(get("/cut"))).await else { continue };
         if response.status() == 502 {
             continue;
@@ -112,7 +112,7 @@ pub async fn a_cut_request_is_not_ended_as_if_whole(scene: Scene) {
 pub async fn a_client_that_leaves_ends_its_request_upstream(scene: Scene) {
     let (give, body) = handover();
     scene.stage.origin.on("/left", move |arrived| {
-        // Dropped with the exchange.
+        // This is dropped with the exchange.
         let (alive, gone) = oneshot::channel::<()>();
         give(gone);
         async move {
@@ -145,7 +145,7 @@ pub async fn a_client_that_leaves_within_the_response_ends_it_upstream(scene: Sc
     assert_eq!(within(response.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap(), "begun");
     drop(response);
     client.close().await;
-    // A closed socket is noticed by who writes to it.
+    // A write shows that the socket is closed.
     within(async {
         while feed.send("more").await {
             tokio::task::yield_now().await;

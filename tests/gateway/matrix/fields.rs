@@ -1,4 +1,4 @@
-//! The request's fields: what passes, what ends here, what is added.
+//! The fields of a request: which pass, which the proxy removes, which it adds.
 
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request};
@@ -140,7 +140,7 @@ pub async fn via_and_host_are_the_gateways(scene: Scene) {
     let received = if scene.is_http1() { "1.1" } else { "2" };
     assert_eq!(seen.values("via"), ["1.0 before".to_owned(), format!("{received} bearer-proxy")]);
     assert_eq!(seen.host, scene.stage.origin.host());
-    // HTTP/2 says it once, by `:authority`.
+    // HTTP/2 has `:authority` only.
     let lines = if scene.stage.up == Protocol::Http1 { 1 } else { 0 };
     assert_eq!(seen.values("host").len(), lines);
 }

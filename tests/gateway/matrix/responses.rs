@@ -1,4 +1,4 @@
-//! Responses come back as they are, but for what belongs to the hop.
+//! Responses pass unchanged, except for the fields of the hop.
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -32,7 +32,7 @@ pub async fn responses_without_a_body_end_at_their_head(scene: Scene) {
     let mut record = scene.stage.origin.answer("/bodiless", |seen| {
         let status: u16 = seen.headers["x-wanted"].to_str().unwrap().parse().unwrap();
         let response = Response::builder().status(status).header("etag", "\"e\"");
-        // What a GET would get (RFC 9110 §9.3.2).
+        // HEAD has the fields of GET (RFC 9110 §9.3.2).
         let response = if seen.method == "HEAD" { response.header("content-length", "12345") } else { response };
         response.body(empty()).unwrap()
     });
@@ -60,7 +60,7 @@ pub async fn responses_without_a_body_end_at_their_head(scene: Scene) {
 }
 
 pub async fn a_compressed_response_is_untouched(scene: Scene) {
-    // Not gzip at all: nobody on the way may look.
+    // The body is not gzip. No intermediary may look at it.
     let body = pattern(5000);
     for encoding in ["gzip", "br", "zstd", "identity", "x-unknown"] {
         let answered = body.clone();

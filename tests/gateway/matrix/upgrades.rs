@@ -1,4 +1,4 @@
-//! A switched protocol (WebSocket): over HTTP/1.1 on both sides, whatever the upstream speaks else.
+//! Upgrades (WebSocket) use HTTP/1.1 on both sides, whatever else the upstream speaks.
 
 use http::Response;
 use hyper_util::rt::TokioIo;
@@ -13,7 +13,7 @@ use testkit::within;
 const ASKED: &str = "GET /tunnel HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
-/// HTTP/2 has no `Upgrade`; and an upstream that speaks HTTP/2 by prior knowledge alone has none either.
+/// HTTP/2 has no `Upgrade`, and neither has an upstream with HTTP/2 by prior knowledge.
 fn applies(scene: &Scene) -> bool {
     scene.is_http1() && (scene.stage.up == Protocol::Http1 || scene.stage.is_tls())
 }

@@ -1,4 +1,4 @@
-//! A browser asks for a page of another site.
+//! Requests that a browser sends for a page of another site.
 
 use http::{Method, Request, Response};
 
@@ -11,7 +11,7 @@ use testkit::within;
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 const CROSS_SITE: super::Row = (403, "cross-site", "http_request_denied");
 
-/// Over both protocols the clients here ask for the host `localhost`, without a port.
+/// The clients here ask for the host `localhost` without a port, over both protocols.
 fn with(method: &Method, lines: &[(&'static str, &'static str)]) -> Request<TestBody> {
     let body = if *method == Method::POST { full("x") } else { empty() };
     let mut request = request(method.clone(), "/", body);
@@ -21,10 +21,10 @@ fn with(method: &Method, lines: &[(&'static str, &'static str)]) -> Request<Test
     request
 }
 
-/// Each of these is what a browser says of a page of another site, which is not named in `guard.origins`.
+/// The fields that a browser sends for a page of another site that `guard.origins` does not name.
 const FOREIGN: &[&[(&str, &str)]] = &[
     &[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")],
-    // A form that is sent, a link that is followed, an image.
+    // A form, a link and an image.
     &[("sec-fetch-site", "cross-site")],
     &[("sec-fetch-site", "same-site")],
     &[("origin", "https://evil.example")],

@@ -1,4 +1,4 @@
-//! What a client's request is refused for.
+//! Refusals because of the client's request.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn what_is_malformed_or_too_large_or_comes_back() {
         assert_eq!(client.ask(fits).await.status, 200);
         assert_eq!(within(record.recv()).await.unwrap().body.len(), 1024);
     }
-    // What clients' libraries don't send.
+    // Requests that client libraries do not send.
     for (bytes, row) in [
         ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", bad_request),
         ("GET ftp://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n", bad_request),
@@ -119,7 +119,7 @@ async fn who_has_no_key_or_asks_for_what_is_not_allowed() {
             assert!(!format!("{:?}", seen.headers).contains("DELETE"), "{:?}", seen.headers);
         }
     }
-    // The host comes before the key.
+    // The guard checks the host before the key.
     let mut raw = stage.raw().await;
     raw.send("GET /api/a HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
     let misdirected = (421, "misdirected-request", "http_request_denied");

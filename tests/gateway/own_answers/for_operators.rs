@@ -1,4 +1,4 @@
-//! What the proxy itself lacks: a token, a place, the time.
+//! Refusals because the proxy has no token, no capacity, or is shutting down.
 
 use http::Response;
 use rustix::process::Signal;
@@ -39,12 +39,12 @@ async fn there_is_no_place_among_the_requests_in_flight() {
     for protocol in BOTH {
         let mut first = stage.client(protocol).await;
         let mut second = stage.client(protocol).await;
-        // The place is taken until the body's end, not only until the head.
+        // The request counts until the end of the body, not only until the head.
         let long = within(first.send(get("/long"))).await.unwrap();
         let feed = within(feeds.recv()).await.unwrap();
         let overloaded = second.ask(get("/short")).await;
         assert_own(&overloaded, (503, "overloaded", "connection_limit_reached"), true, &format!("{protocol:?}"));
-        // Who waits gets the place that comes free in time.
+        // A waiting request takes the slot that becomes free in time.
         let waiting = tokio::spawn(async move { second.ask(get("/short")).await });
         drop(feed);
         within(read(long)).await;
@@ -56,7 +56,7 @@ async fn there_is_no_place_among_the_requests_in_flight() {
     let long = within(first.send(get("/long"))).await.unwrap();
     let feed = within(feeds.recv()).await.unwrap();
     let waiting = tokio::spawn(async move { second.ask(get("/short")).await });
-    // The queue has no event to wait for: the second request is in it once it was read.
+    // The queue has no event: the second request is in it after the proxy has read it.
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     stage.proxy.signal(Signal::TERM);
     let draining = within(waiting).await.unwrap();

@@ -1,4 +1,4 @@
-//! What went wrong at the upstream.
+//! Failures of the upstream.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ async fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// A proxy before this upstream, which can't be reached.
+/// A proxy in front of an upstream that cannot be reached.
 async fn start(url: &str, configure: impl FnOnce(Setup) -> Setup) -> Proxy {
     let setup = before(url).await.set("OUTBOUND__PROXY", "off").set("UPSTREAM__CONNECT_TIMEOUT", "500ms");
     let proxy = configure(setup).start().await;
@@ -31,7 +31,7 @@ async fn start(url: &str, configure: impl FnOnce(Setup) -> Setup) -> Proxy {
 async fn assert_answer(proxy: &Proxy, row: Row, what: &str) {
     for protocol in BOTH {
         let mut client = Connection::over(connect(proxy.address(), None).await, protocol, false).await;
-        // Nothing was sent, and the answer says so whatever the method.
+        // Nothing was sent. The response says so for every method.
         for asked in [get("/"), request(Method::POST, "/", full("body"))] {
             assert_own(&client.ask(asked).await, row, false, &format!("{what}, {protocol:?}"));
         }
@@ -105,7 +105,7 @@ async fn the_answer_is_broken_or_late() {
                 &format!("closed {method}"),
             );
         }
-        // What is broken is broken for one: the next request finds a connection.
+        // Only one request fails: the next one finds a connection.
         stage.origin.on("/", |_| async move { Ok(Response::new(full("ok"))) });
         assert_eq!(client.ask(get("/")).await.text(), "ok");
     }

@@ -1,4 +1,4 @@
-//! An upstream that reads HTTP/1.1 by the letter: what is not well-formed is a violation, whoever would have understood it.
+//! A strict HTTP/1.1 upstream. It records every request that is not well-formed as a violation.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -60,17 +60,17 @@ impl Strict {
         format!("http://{}", self.address)
     }
 
-    /// The requests that have come since this was last asked.
+    /// The requests since the last call.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.requests.lock().unwrap())
     }
 
-    /// What came and was not well-formed, in all.
+    /// All violations.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What was not well-formed since this was last asked.
+    /// The violations since the last call.
     pub fn take_violations(&self) -> Vec<Violation> {
         std::mem::take(&mut self.seen.violations.lock().unwrap())
     }
@@ -85,14 +85,14 @@ async fn serve(mut stream: TcpStream, seen: Seen) {
     loop {
         match exchange(&mut stream, &mut unread, &seen).await {
             Ok(Some(close)) if !close => {}
-            // A request that was cut is none.
+            // A truncated request does not count.
             Ok(_) => return,
             Err(violation) => return seen.violations.lock().unwrap().push(violation),
         }
     }
 }
 
-/// Whether the connection ends; `None`: it has ended before a whole request.
+/// Whether the connection ends. `None`: it ended before a complete request.
 async fn exchange(stream: &mut TcpStream, unread: &mut BytesMut, seen: &Seen) -> Result<Option<bool>, Violation> {
     let end = loop {
         if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -125,7 +125,7 @@ async fn exchange(stream: &mut TcpStream, unread: &mut BytesMut, seen: &Seen) ->
         request.extend(body);
     }
     seen.requests.lock().unwrap().push(escape(&request));
-    // Enough to tell whose answer it is.
+    // The field shows which request this response belongs to.
     head.target.truncate(64);
     let close = if head.close { "Connection: close\r\n" } else { "" };
     let answer = format!("HTTP/1.1 200 OK\r\nX-Target: {}\r\n{close}Content-Length: 0\r\n\r\n", head.target);
@@ -137,7 +137,7 @@ async fn more(stream: &mut TcpStream, unread: &mut BytesMut) -> bool {
     stream.read_buf(unread).await.is_ok_and(|count| count > 0)
 }
 
-/// RFC 9112 §7.1, without extensions, which a sender has no reason to make.
+/// RFC 9112 §7.1, without extensions, which no sender needs.
 async fn chunks(stream: &mut TcpStream, unread: &mut BytesMut) -> Result<Option<Vec<u8>>, Violation> {
     let mut body = Vec::new();
     let mut trailers = false;
@@ -196,7 +196,7 @@ fn check_field(line: &str) -> Result<(), Violation> {
 impl Head {
     /// Answer lines.
     fn parse(text: &[u8]) -> Result<Self, Violation> {
-        // Obsolete text is no concern of this judge.
+        // Obsolete text is allowed.
         let text: String = text.iter().map(|byte| char::from(*byte)).collect();
         let mut lines = text.strip_suffix("\r\n").unwrap().split("\r\n");
         let first = lines.next().unwrap();

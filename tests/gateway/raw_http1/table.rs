@@ -8,9 +8,9 @@ pub struct Row {
     /// The RFC's section.
     pub rule: String,
     pub sent: Vec<u8>,
-    /// Empty: none, and the connection ends.
+    /// The statuses. Empty: the connection ends without a response.
     pub answers: Vec<u16>,
-    /// Method, target, and body if there is one; escaped.
+    /// Method, target, and body if there is one, escaped.
     pub seen: Vec<String>,
 }
 

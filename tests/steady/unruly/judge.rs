@@ -1,4 +1,4 @@
-//! Whether what a client saw has its cause in what the upstream did.
+//! Decides whether an action of the upstream caused what a client saw.
 
 use super::clients::{Asked, Outcome};
 use super::ledger::{Attempt, Deed};
@@ -21,9 +21,9 @@ pub fn judge(asked: &Asked, outcome: &Outcome, attempts: &[Attempt], losses: usi
     if asked.is_post && attempts.iter().filter(|attempt| !was_refused(attempt.deed)).count() > 1 {
         return Some("it was sent again though it may have been processed".into());
     }
-    // A GOAWAY that it was seen to meet is not another.
+    // The GOAWAY that the request met does not count twice.
     let lost = losses > attempts.iter().filter(|attempt| attempt.deed == Deed::GoAway).count();
-    // In whatever order: of two connections, either may be read first.
+    // In any order: the proxy may read either of two connections first.
     let fits = match outcome {
         Outcome::Answer => attempts.iter().any(|attempt| attempt.deed == Deed::Answer && attempt.applied),
         Outcome::Cut => attempts.iter().any(|attempt| {
@@ -45,7 +45,7 @@ pub fn judge(asked: &Asked, outcome: &Outcome, attempts: &[Attempt], losses: usi
     (!fits).then(|| "no cause".into())
 }
 
-/// The problems that follow from what was done.
+/// The problems that an action may cause.
 fn causes(deed: Deed) -> &'static [(u16, &'static str, &'static str)] {
     match deed {
         Deed::Vanish | Deed::CutHead | Deed::TearBody | Deed::Late | Deed::Refuse | Deed::GoAway => &[INCOMPLETE],
@@ -55,7 +55,7 @@ fn causes(deed: Deed) -> &'static [(u16, &'static str, &'static str)] {
     }
 }
 
-/// Provably not processed: to be sent again, whatever its method.
+/// Provably not processed: the proxy must repeat it, whatever its method.
 fn was_refused(deed: Deed) -> bool {
     matches!(deed, Deed::Refuse | Deed::GoAway)
 }
@@ -97,19 +97,19 @@ mod tests {
             (true, &[(Deed::Vanish, true)], problem(INCOMPLETE), true),
             (true, &[(Deed::Stall, true)], problem(TIMEOUT), true),
             (true, &[(Deed::CutBody, true)], cut.clone(), true),
-            // Applied twice; sent again though it may have been applied; answered by nobody.
+            // Applied twice, repeated although it may have been applied, or never answered.
             (true, &[(Deed::Vanish, true), (Deed::Answer, true)], whole.clone(), false),
             (true, &[(Deed::Vanish, false), (Deed::Answer, true)], whole.clone(), false),
             (true, &[(Deed::Answer, false)], whole.clone(), false),
             (true, &[], whole.clone(), false),
-            // Another cause than the one that is named, or none.
+            // A wrong cause, or none.
             (true, &[(Deed::Stall, true)], problem(INCOMPLETE), false),
             (true, &[(Deed::Abort, true)], problem(TIMEOUT), false),
             (true, &[(Deed::Answer, true)], cut.clone(), false),
             (true, &[(Deed::Vanish, true)], cut.clone(), false),
             (true, &[], problem(INCOMPLETE), false),
             (true, &[(Deed::Answer, true)], Outcome::Hang, false),
-            // What was to be mended.
+            // The proxy should have repeated these.
             (true, &[(Deed::Refuse, false)], problem(INCOMPLETE), false),
             (false, &[(Deed::Late, false)], problem(INCOMPLETE), false),
             (false, &[(Deed::Vanish, true), (Deed::Vanish, true), (Deed::Answer, true)], whole.clone(), false),
