@@ -14,7 +14,7 @@ use simulator::{Options, Simulator};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::readme_is_true::{environments, memory_limit};
+use crate::documents_are_true::{environments, memory_limit};
 use attack::{Attack, KEY};
 use testkit::{Cgroup, PROMPT, Prober, Proxy, Setup, allow_open_files, demand};
 
