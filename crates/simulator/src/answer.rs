@@ -1,4 +1,4 @@
-//! An answer as data: what the error tables, the pages and the faults are made of.
+//! A response as data, for the error tables, the pages and the faults.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::body::{self, SimBody};
 
-/// A whole answer.
+/// A complete response.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Answer {
     pub status: u16,
@@ -30,7 +30,7 @@ impl Answer {
         Self::text(status, "application/json", body.to_string())
     }
 
-    /// An error page, as Laravel and the edge in front of it show one.
+    /// An error page, as of Laravel or of the edge in front of it.
     pub fn html(status: u16, title: &str) -> Self {
         let body = format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
@@ -59,12 +59,12 @@ impl Answer {
         self
     }
 
-    /// The value of a header, for whoever judges an answer before it is sent.
+    /// The value of a field, to examine a response before it is sent.
     pub fn header_value(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// What is not a header in HTTP is left out; what is not a status is 500.
+    /// Leaves out invalid fields. An invalid status becomes 500.
     pub(super) fn into_response(self) -> Response<SimBody> {
         let mut response = Response::new(body::full(Bytes::from(self.body)));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,4 +1,4 @@
-//! `GET /oauth/authorize`: the user is logged in already and says yes, so that the browser is sent back at once.
+//! `GET /oauth/authorize`: the user is logged in and agrees, so the server redirects the browser back at once.
 
 use std::collections::HashMap;
 
@@ -20,11 +20,11 @@ use super::tokens::{Challenge, Code};
 /// League's `PT10M`.
 pub(super) const CODE_LIFETIME_MS: i64 = 600_000;
 
-/// A request that may be answered by a redirect to the client.
+/// A request that the server may answer with a redirect to the client.
 #[derive(Debug)]
 struct Asked {
     client: String,
-    /// As it was given; the token call must repeat it.
+    /// As given. The token call must repeat it.
     redirect_uri: Option<String>,
     send_to: Url,
     scopes: Vec<String>,
@@ -92,7 +92,7 @@ fn ask(options: &Options, query: &str) -> Result<Asked, TokenError> {
     })
 }
 
-/// The given URI if it is a registered one; without one, the only one that is registered.
+/// The given URI if it is registered. Without one, the only registered URI.
 fn send_to(client: &Client, given: Option<&str>) -> Result<Url, TokenError> {
     let uri = match (given, client.redirect_uris.as_slice()) {
         (Some(uri), _) if redirect_uri::is_registered(client, uri) => uri,

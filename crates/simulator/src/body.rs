@@ -1,4 +1,4 @@
-//! Bodies: the one type that all answers have, and the wrappers that cut, watch and count one.
+//! Bodies: the common type of all responses, and wrappers that truncate, observe and count a body.
 
 use std::io;
 use std::mem;
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use super::ledger::Delivery;
 use super::line::{End, Line};
 
-/// Every answer's body.
+/// The body of every response.
 pub(super) type SimBody = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) fn full(bytes: impl Into<Bytes>) -> SimBody {
@@ -30,8 +30,8 @@ where
     body.map_err(io::Error::other).boxed_unsync()
 }
 
-/// Yields so many bytes, waits until they have left, and ends the connection. Its size hint is that of the whole, so that the
-/// head announces more than comes. Under HTTP/2 flow control the wait may end early.
+/// Yields this many bytes, waits until they have left, and ends the connection. Its size hint is that of the whole body, so the
+/// head announces more bytes than arrive. HTTP/2 flow control may end the wait early.
 pub(super) struct Cut {
     inner: SimBody,
     left: usize,
@@ -40,14 +40,14 @@ pub(super) struct Cut {
     mark: Option<u64>,
 }
 
-/// Tells what became of an answer, once.
+/// Reports the delivery of a response, once.
 pub(super) struct Watched {
     inner: SimBody,
     line: Arc<Line>,
     told: Option<Box<dyn FnOnce(Delivery) + Send>>,
 }
 
-/// Counts and hashes a body as it passes, and tells the sums at its end.
+/// Counts and hashes a body as it passes. Reports both at its end.
 pub(super) struct Summed<B> {
     inner: B,
     sum: Sum,
@@ -57,7 +57,7 @@ pub(super) struct Summed<B> {
 /// Length and hash of what has passed.
 pub(super) struct Sum {
     pub length: u64,
-    /// Whether the body's end was seen.
+    /// Whether the body has ended.
     pub is_whole: bool,
     hash: digest::Context,
 }
@@ -152,7 +152,7 @@ impl<B> Summed<B> {
         Self { inner, sum: Sum::new(), told: Some(told) }
     }
 
-    /// The body has no end to come: it is empty.
+    /// The body is empty, so no end will come.
     pub fn finish(&mut self) {
         self.sum.is_whole = true;
         self.tell();
@@ -213,7 +213,7 @@ impl Sum {
     }
 }
 
-/// Whether nothing is polled after this frame: the protocol stops at trailers, and when the body says that its end is reached.
+/// Whether this frame is the last that the protocol polls: trailers, or the end of the body.
 fn is_last<B: Body>(frame: &Option<Result<Frame<B::Data>, B::Error>>, body: &B) -> bool {
     match frame {
         None => true,

@@ -1,4 +1,4 @@
-//! The server's own wall clock. It can be moved, so that a test can have a server and a client that disagree about the time.
+//! The server's wall clock. A test can move it, so that server and client disagree about the time.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ impl ServerClock {
         millis(system).saturating_add(self.offset_ms.load(Ordering::Relaxed))
     }
 
-    /// Moves the server's time ahead; tokens age at once.
+    /// Moves the server's time ahead. Tokens age at once.
     pub fn advance(&self, by: Duration) {
         self.offset_ms.fetch_add(millis(by), Ordering::Relaxed);
     }
@@ -31,7 +31,7 @@ impl ServerClock {
     }
 }
 
-/// Saturates: a lifetime beyond what the clock can hold never ends.
+/// Saturates: a lifetime that the clock cannot represent never ends.
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,14 +1,14 @@
-//! The way in for other processes: `/_sim/…` on the server's own port.
+//! The control interface for other processes: `/_sim/…` on the server's port.
 //!
 //! | request | does |
 //! |---|---|
-//! | `GET /_sim/ledger` | the ledger as JSON; tokens go by their serials |
+//! | `GET /_sim/ledger` | the ledger as JSON, with serials instead of tokens |
 //! | `POST /_sim/fault` | sets the fault in the body (see `fault.rs` for its members) |
 //! | `DELETE /_sim/fault` | clears all faults |
 //! | `POST /_sim/revoke` | `{"access":3}`, `{"refresh":2}`, `{"grant":1}`, or `{"all":"access"}`, `"refresh"`, `"both"` |
-//! | `POST /_sim/grant` | a new grant, as a login elsewhere gives: the only answer with tokens in it |
+//! | `POST /_sim/grant` | a new grant, as after a login elsewhere: the only response with tokens |
 //! | `POST /_sim/clock` | `{"offset_ms":-60000}` from the system's time |
-//! | `POST /_sim/connections` | `{"end":"close"}`, `"reset"` or `"drain"`: ends all connections but this one's answer |
+//! | `POST /_sim/connections` | `{"end":"close"}`, `"reset"` or `"drain"`: ends all connections after this response |
 
 use http::{Method, Request};
 use http_body_util::{BodyExt, Limited};
@@ -34,12 +34,12 @@ pub struct Grant {
     pub access: u64,
     /// Serial of the refresh token.
     pub refresh: u64,
-    /// The login's own number, which its descendants share.
+    /// The number of the login, which its descendants share.
     pub grant: u64,
     pub expires_at: i64,
 }
 
-/// Whose tokens die.
+/// The tokens to revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Revocation {
@@ -147,7 +147,7 @@ fn bad(status: u16, error: &serde_json::Error) -> Answer {
 // === impl Grant ===
 
 impl Grant {
-    /// As a token endpoint would have answered, and the serials.
+    /// The response of a token endpoint, and the serials.
     fn to_json(&self) -> Value {
         json!({
             "token_type": "Bearer",

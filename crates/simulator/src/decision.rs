@@ -1,5 +1,5 @@
-//! What the token endpoint decides: check a call, then commit it. Two steps, as in a real server, where nothing holds the
-//! database still between them.
+//! The decision of the token endpoint: it checks a call, then commits it. These are two steps, because a real server does not lock
+//! its database between them.
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -12,7 +12,7 @@ use super::token_error::{DeadCode, DeadRefresh, TokenError};
 use super::token_request::TokenRequest;
 use super::tokens::{Challenge, Code, Draft, Fresh, Tokens};
 
-/// A call that was checked and can be committed.
+/// A checked call that can be committed.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     client: String,
@@ -20,7 +20,7 @@ pub(super) struct Plan {
     source: Source,
 }
 
-/// What is exchanged for tokens; the numbers are serials.
+/// What a call exchanges for tokens. The numbers are serials.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Client,
@@ -30,7 +30,7 @@ enum Source {
 
 const REGIONS: [&str; 3] = ["APAC", "EU", "US"];
 
-/// League's order (`RefreshTokenGrant`, alike in 8.5.5 and 9.4.1): the client, then what it presents, then the scopes.
+/// League's order (`RefreshTokenGrant` in 8.5.5 and 9.4.1): the client, then the presented token, then the scopes.
 /// A call that fails here spends nothing.
 pub(super) fn check(
     tokens: &mut Tokens,
@@ -52,8 +52,8 @@ pub(super) fn check(
     Ok(Plan { client: client.id.clone(), scopes, source })
 }
 
-/// Issues the tokens and spends what was presented. The old access token dies first, then the refresh token, and only then
-/// are the new ones made: a server that stops in between has ended the grant.
+/// Issues the tokens and spends the presented one. It revokes the old access token first, then the refresh token, and then creates
+/// the new ones. A server that stops in between has ended the grant.
 pub(super) fn commit(tokens: &mut Tokens, options: &Options, plan: Plan, now: UnixMs) -> Fresh {
     let mut after = None;
     if let Source::Refresh(serial) = plan.source
@@ -93,7 +93,7 @@ pub(super) fn commit(tokens: &mut Tokens, options: &Options, plan: Plan, now: Un
 // === impl Plan ===
 
 impl Plan {
-    /// Serial of the refresh token that is exchanged.
+    /// The serial of the exchanged refresh token.
     pub fn parent(&self) -> Option<u64> {
         match self.source {
             Source::Refresh(serial) => Some(serial),

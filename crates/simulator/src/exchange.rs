@@ -1,4 +1,4 @@
-//! One request and its answer: the faults it meets on its way, and how its answer is handed over and watched.
+//! One request and its response: the faults that it meets, and the delivery of its response.
 
 use std::future;
 use std::sync::Arc;
@@ -28,20 +28,20 @@ pub(super) enum Row {
     Request(u64),
 }
 
-/// What comes of an exchange.
+/// The result of an exchange.
 pub(super) enum Reply {
     Answer(Response<SimBody>, Option<Row>),
-    /// The connection has been told to end, or waits for the client to.
+    /// The connection ends, or waits until the client ends it.
     Never,
 }
 
-/// What a fault leaves to its step.
+/// What a step has to do after a fault.
 pub(super) enum Met {
-    /// No fault, or one that is over.
+    /// There is no fault, or it is over.
     Nothing,
-    /// To be answered instead.
+    /// The step sends this response instead.
     Answer(Answer),
-    /// To be shaped by the step itself.
+    /// The step itself carries out the fault.
     Act(Act),
     Gone,
 }
@@ -53,7 +53,7 @@ impl Exchange {
         self.shared.clock.now()
     }
 
-    /// Meets the fault that waits at this step, if one does, and notes it first.
+    /// Records and executes the fault at this step, if there is one.
     pub async fn meet(&self, on: Target, at: Step, path: &str, row: Option<Row>) -> Met {
         let Some(act) = self.shared.take_fault(on, at, path) else { return Met::Nothing };
         self.note_fault(row, act.to_string());
@@ -71,7 +71,7 @@ impl Exchange {
         }
     }
 
-    /// Cuts an answer's body, if the act says so.
+    /// Truncates a response's body if the act says so.
     pub fn cut(&self, response: Response<SimBody>, act: &Act) -> Response<SimBody> {
         match *act {
             Act::Cut { after, reset } => {
@@ -82,8 +82,8 @@ impl Exchange {
         }
     }
 
-    /// Hands an answer to the protocol. Called where nothing is awaited in between: an answer without a body is delivered
-    /// with the next flush.
+    /// Passes a response to the protocol. The caller must not await anything in between: the next flush delivers a response without
+    /// a body.
     pub async fn deliver(&self, reply: Reply, method: &Method) -> Response<SimBody> {
         let (mut response, row) = match reply {
             Reply::Answer(response, row) => (response, row),

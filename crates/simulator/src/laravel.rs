@@ -1,4 +1,4 @@
-//! How Laravel answers: the choice between JSON and a page, and the messages of its own exceptions.
+//! Laravel's responses: the choice between JSON and a page, and the messages of its exceptions.
 
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ pub(super) fn expects_json(headers: &HeaderMap) -> bool {
     (is_ajax && !is_pjax && takes_anything) || wants_json
 }
 
-/// What a guarded route answers to a guest. No controller has run.
+/// The response of a guarded route to a guest. No controller has run.
 pub(super) fn unauthenticated(expects_json: bool, guest: &Guest) -> Answer {
     match guest {
         _ if expects_json => Answer::json(401, &json!({"message": "Unauthenticated."})),
@@ -28,7 +28,7 @@ pub(super) fn unauthenticated(expects_json: bool, guest: &Guest) -> Answer {
     .header("Cache-Control", "no-cache, private")
 }
 
-/// The page that a followed redirect ends on: 200, and no data.
+/// The page behind a followed redirect: 200 without data.
 pub(super) fn login_page() -> Answer {
     Answer::html(200, "Log in").header("Set-Cookie", "laravel_session=sim-session; path=/; httponly; samesite=lax")
 }
@@ -58,7 +58,7 @@ pub(super) fn server_error(expects_json: bool) -> Answer {
     message(500, "Server Error", "Server Error", expects_json)
 }
 
-/// Exceptions are pretty-printed; what a controller answers is not.
+/// Laravel pretty-prints exceptions, but not the responses of controllers.
 fn message(status: u16, message: &str, title: &str, expects_json: bool) -> Answer {
     if expects_json {
         let body = format!("{{\n    \"message\": {}\n}}", Value::from(message));
@@ -68,7 +68,7 @@ fn message(status: u16, message: &str, title: &str, expects_json: bool) -> Answe
     }
 }
 
-/// The types of `Accept`, the best first: by `q`, then as they were written.
+/// The types of `Accept`, best first: by `q`, then in their order.
 fn accepted_types(headers: &HeaderMap) -> Vec<String> {
     let mut types: Vec<(f32, String)> = headers
         .get_all(header::ACCEPT)

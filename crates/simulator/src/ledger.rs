@@ -1,7 +1,7 @@
-//! The server's own log of what it issued and of what reached it: tests judge by this view, never by the client's.
+//! The server's log of what it issued and what reached it. Tests judge by this log, not by the client's.
 //!
-//! Tokens are named by serial numbers, which count from 1, access and refresh tokens apart; no text of a token is in here.
-//! The order of events is told by ticks: the ledger's own count of them, which no clock can disturb.
+//! Serial numbers name tokens. They count from 1, separately for access and refresh tokens. The ledger holds no text of a token.
+//! Ticks give the order of events: the ledger counts events, so no clock disturbs the order.
 
 use std::collections::VecDeque;
 
@@ -21,12 +21,12 @@ pub use entry::{ApiRequest, Credential, Delivery, Issued, Outcome, Presented, To
 pub struct Ledger {
     issued: Vec<Issued>,
     token_calls: Vec<TokenCall>,
-    /// The last ones; older ones are dropped, and counted in `dropped_requests`.
+    /// The latest rows. Older rows are dropped and counted in `dropped_requests`.
     requests: VecDeque<ApiRequest>,
     dropped_requests: u64,
     connections: u64,
     connections_ended: u64,
-    /// Requests that carried an expired token, those of the dropped rows too.
+    /// Requests that carried an expired token, including dropped rows.
     expired_seen: u64,
     tick: u64,
     #[serde(skip)]
@@ -56,7 +56,7 @@ impl Ledger {
         self.connections
     }
 
-    /// Nothing more is read from it.
+    /// The server reads nothing more from the connection.
     pub(super) fn end_connection(&mut self) {
         self.connections_ended += 1;
     }
@@ -66,7 +66,7 @@ impl Ledger {
         self.issued.push(issued);
     }
 
-    /// Begins a call's row and returns its number.
+    /// Starts the row of a call and returns its number.
     pub(super) fn open_call(&mut self, connection: u64, at: UnixMs) -> u64 {
         self.tick += 1;
         let seq = self.token_calls.len() as u64 + 1;
@@ -78,7 +78,7 @@ impl Ledger {
         self.token_calls.get_mut(usize::try_from(seq).ok()?.checked_sub(1)?)
     }
 
-    /// Notes what the call presented, which is a use of the tokens that were issued with it.
+    /// Records what the call presented. This counts as a use of the tokens that were issued with it.
     pub(super) fn present(&mut self, seq: u64, presented: Presented) {
         if let Presented::Refresh { serial } = presented {
             self.mark_used(|issued| issued.refresh == Some(serial));
@@ -94,7 +94,7 @@ impl Ledger {
         }
     }
 
-    /// Tokens were issued in it: this access token, and what came with it.
+    /// Records that the call issued this access token and what came with it.
     pub(super) fn commit_call(&mut self, seq: u64, access: u64) {
         if let Some(call) = self.call_mut(seq) {
             call.outcome = Outcome::Granted;
@@ -112,7 +112,7 @@ impl Ledger {
         }
     }
 
-    /// Begins a request's row and returns its number.
+    /// Starts the row of a request and returns its number.
     pub(super) fn open_request(&mut self, mut request: ApiRequest) -> u64 {
         self.tick += 1;
         match request.credential {
@@ -132,7 +132,7 @@ impl Ledger {
         seq
     }
 
-    /// None if the row was dropped since.
+    /// None if the row was dropped.
     pub(super) fn request_mut(&mut self, seq: u64) -> Option<&mut ApiRequest> {
         self.tick += 1;
         let index = seq.checked_sub(self.dropped_requests)?.checked_sub(1)?;

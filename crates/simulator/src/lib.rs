@@ -1,9 +1,8 @@
-//! An authorization server and an API that behave as the real ones do, on one port of the loopback, in the process.
+//! An authorization server and an API that behave like the real ones, in the process and on one loopback port.
 //!
-//! Flavours are league/oauth2-server 8 and 9 behind Laravel Passport, Priava, and RFC 6749 by the letter ([`Options`]). Its API
-//! is guarded as Laravel guards one. Anything can be made to go wrong at any step of an exchange ([`Fault`]), and the server
-//! keeps its own log of every token it issued and of every request it saw ([`Ledger`]): tests judge by that. The tokens are
-//! fakes and guard nothing.
+//! Flavours are league/oauth2-server 8 and 9 with Laravel Passport, Priava, and strict RFC 6749 ([`Options`]). Laravel's rules
+//! guard the API. A test can inject a fault at any step of an exchange ([`Fault`]). The server logs every token that it issues and every
+//! request that it receives ([`Ledger`]), and tests judge by this log. The tokens protect nothing.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,7 +17,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Uses nothing of the program, so that a mistake in the program cannot hide itself here.
+//! The simulator uses no code of the program, so it does not repeat a mistake of the program.
 
 use std::io;
 use std::net::SocketAddr;
@@ -71,13 +70,13 @@ pub use self::token_error::{DeadCode, DeadRefresh, TokenError};
 use self::state::Shared;
 use self::tokens::{Challenge, Code};
 
-/// A running server. Clones are handles of the same one; it ends with the last of them.
+/// A running server. Clones are handles of the same server, which ends with the last of them.
 #[derive(Clone)]
 pub struct Simulator {
     running: Arc<Running>,
 }
 
-/// The ledger never came to say what was waited for.
+/// The ledger did not reach the expected state in time.
 #[derive(Debug, thiserror::Error)]
 #[error("not seen within {patience:?}; the server saw {calls} token calls and {requests} requests")]
 pub struct NeverSeen {
@@ -99,7 +98,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 // === impl Simulator ===
 
 impl Simulator {
-    /// Binds the port and serves, on the runtime that it is called on.
+    /// Binds the port and serves on the current runtime.
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
@@ -126,7 +125,7 @@ impl Simulator {
         format!("{}/oauth/authorize", self.origin())
     }
 
-    /// Issues a grant to the first client, as a login elsewhere would.
+    /// Issues a grant to the first client, as after a login elsewhere.
     ///
     /// # Panics
     /// If the options name no client.
@@ -136,7 +135,7 @@ impl Simulator {
         self.shared().change(|state| state.grant(None, now)).expect("the options name a client")
     }
 
-    /// Issues a grant to this client; none if it is not known.
+    /// Issues a grant to this client. None if it is unknown.
     pub fn grant_for(&self, client_id: &str) -> Option<Grant> {
         let now = self.clock().now();
         self.shared().change(|state| state.grant(Some(client_id), now))
@@ -158,7 +157,7 @@ impl Simulator {
         })
     }
 
-    /// Ends tokens; false if there are none of that number.
+    /// Revokes tokens. False if there is no such token.
     pub fn revoke(&self, what: Revocation) -> bool {
         self.shared().change(|state| what.apply(state))
     }
@@ -172,7 +171,7 @@ impl Simulator {
     }
 
     /// # Panics
-    /// If the act can't happen at that step: the test that sets it would test nothing.
+    /// If the act cannot happen at that step, because the test would test nothing.
     pub fn fault(&self, fault: Fault) {
         assert!(fault.is_possible(), "this fault can't happen: {fault:?}");
         self.shared().change(|state| state.faults.add(fault));
@@ -182,12 +181,12 @@ impl Simulator {
         self.shared().change(|state| state.faults.clear());
     }
 
-    /// How many faults wait for their exchange.
+    /// The number of faults that no exchange has met yet.
     pub fn faults_left(&self) -> usize {
         self.shared().read(|state| state.faults.len())
     }
 
-    /// Changes the server's habits from the next exchange on. The listener's address and TLS stay as they are.
+    /// Changes the options from the next exchange on. The listener's address and TLS stay the same.
     pub fn reconfigure(&self, change: impl FnOnce(&mut Options)) {
         self.shared().change(|state| change(&mut state.options));
     }
@@ -196,12 +195,12 @@ impl Simulator {
         &self.shared().clock
     }
 
-    /// Looks at the ledger. The server stands still meanwhile.
+    /// Reads the ledger. The server pauses meanwhile.
     pub fn with_ledger<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
         self.shared().read(|state| look(&state.ledger))
     }
 
-    /// Waits until the ledger gives an answer.
+    /// Waits until a query of the ledger has a result.
     pub async fn wait_for<T>(&self, mut look: impl FnMut(&Ledger) -> Option<T>) -> Result<T, NeverSeen> {
         let mut changes = self.shared().changes();
         let found = timeout(PATIENCE, async {
@@ -217,7 +216,7 @@ impl Simulator {
         found.await.map_err(|_| self.with_ledger(NeverSeen::new))
     }
 
-    /// Waits until the ledger says so.
+    /// Waits until a condition holds for the ledger.
     pub async fn wait_until(&self, mut holds: impl FnMut(&Ledger) -> bool) -> Result<(), NeverSeen> {
         self.wait_for(|ledger| holds(ledger).then_some(())).await
     }
@@ -227,7 +226,7 @@ impl Simulator {
         self.shared().end_lines(&how);
     }
 
-    /// Closes the port: new connections are refused by the kernel. Open ones go on.
+    /// Closes the port: the kernel refuses new connections. Open ones continue.
     pub async fn stop_listening(&self) {
         let accepting = self.accepting().take();
         if let Some(task) = accepting {

@@ -1,4 +1,4 @@
-//! Accepts connections, for HTTP/1.1 and HTTP/2 on one port, and serves each until it ends or is told to.
+//! Accepts connections for HTTP/1.1 and HTTP/2 on one port, and serves each until it ends.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::routes;
 use super::state::Shared;
 use super::wire::{Socket, Wire};
 
-/// Beyond what any client of ours sends.
+/// More than any client here sends.
 const MAX_HEADERS: u32 = 256 * 1024;
 
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -56,7 +56,7 @@ async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, exchange: Exchange
     serve(Wire::new(socket, line), exchange).await;
 }
 
-/// A connection of which nothing is read.
+/// An unread connection.
 async fn unserved(tcp: TcpStream, line: Arc<Line>) {
     let _wire = Wire::new(Socket::Plain(tcp), Arc::clone(&line));
     line.ended().await;

@@ -1,4 +1,4 @@
-//! What the simulated server is: its flavour, its clients, and the habits in which real servers differ.
+//! The options of the simulated server: its flavour, its clients, and the differences between real servers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub const CLIENT_SECRET: &str = "sim-secret-4TqVw8ZkRr2mYc6N";
 
 const YEAR: Duration = Duration::from_secs(31_536_000);
 
-/// Which server's answers are given.
+/// The server to imitate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
     /// league/oauth2-server 8.x behind Laravel Passport up to 12.
@@ -22,7 +22,7 @@ pub enum Flavour {
     League9,
     /// Form bodies only, `TenantRegion` and `redirect_uri` on every token call, errors always 400.
     Priava,
-    /// RFC 6749 and RFC 9700 by the letter: form bodies, and a reused token ends its whole grant.
+    /// Strict RFC 6749 and RFC 9700: form bodies, and a reused token ends its whole grant.
     Rfc6749,
 }
 
@@ -38,36 +38,36 @@ pub enum GrantType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     pub id: String,
-    /// None is a public client.
+    /// None: a public client.
     pub secret: Option<String>,
-    /// On `127.0.0.1` and `[::1]` any port is taken (RFC 8252 §7.3), else the match is exact.
+    /// Any port matches on `127.0.0.1` and `[::1]` (RFC 8252 §7.3). Otherwise the match is exact.
     pub redirect_uris: Vec<String>,
     pub grants: Vec<GrantType>,
 }
 
-/// What a refresh does to the refresh token that was presented.
+/// The effect of a refresh on the presented refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// A new one is issued and the old one dies.
+    /// The server issues a new one and revokes the old one.
     SingleUse,
-    /// A new one is issued and the old one lives (league from 9.0.1 with revocation off).
+    /// The server issues a new one, and the old one stays valid (league from 9.0.1 with revocation off).
     Reusable,
-    /// None is issued and the old one lives (league 8.5.5 with revocation off).
+    /// The server issues none, and the old one stays valid (league 8.5.5 with revocation off).
     Kept,
 }
 
-/// What happens when a spent refresh token is presented again.
+/// The server's reaction to a spent refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
-    /// An error, and nothing else: the successor lives (league).
+    /// An error only. The successor stays valid (league).
     Refuse,
     /// It works again for this long after it was spent.
     Leeway(Duration),
-    /// An error, and every token of the grant dies (RFC 9700 §4.14.2).
+    /// An error, and the server revokes all tokens of the grant (RFC 9700 §4.14.2).
     RevokeGrant,
 }
 
-/// Where a token call spends its time. The server goes on if the client leaves in the meantime.
+/// The latency of a token call. The server continues if the client leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     pub before_commit: Duration,
@@ -75,14 +75,14 @@ pub struct Latency {
     pub after_commit: Duration,
 }
 
-/// A fixed window, as Laravel's limiter keeps it.
+/// A fixed window, like Laravel's limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     pub calls: u32,
     pub per: Duration,
 }
 
-/// What a Laravel API answers to a guest who does not expect JSON. One who does gets a 401 in JSON always.
+/// A Laravel API's response to a guest that does not expect JSON. A guest that does always gets a 401 in JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Guest {
     /// 302 to this `Location`.

@@ -1,11 +1,11 @@
-//! Which redirect URI is a registered one (league's `RedirectUriValidator`).
+//! The check of a redirect URI (league's `RedirectUriValidator`).
 
 use url::{Host, Url};
 
 use super::options::Client;
 
-/// Exact, but for the port of an `http` URI on a loopback address (RFC 8252 §7.3). `localhost` is a name, not an address, and
-/// has no such leniency.
+/// An exact match, except for the port of an `http` URI on a loopback address (RFC 8252 §7.3). `localhost` is a name and not an
+/// address, so its port must match.
 pub(super) fn is_registered(client: &Client, uri: &str) -> bool {
     match without_port(uri) {
         Some(wanted) => client.redirect_uris.iter().any(|known| without_port(known).as_ref() == Some(&wanted)),

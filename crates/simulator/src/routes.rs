@@ -1,4 +1,4 @@
-//! Which part of the server a path belongs to.
+//! The part of the server that a path belongs to.
 
 use std::convert::Infallible;
 

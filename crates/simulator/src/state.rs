@@ -1,4 +1,4 @@
-//! What all connections share: the server's tokens, faults and ledger behind one lock, and the signal that it has changed.
+//! The state that all connections share: tokens, faults and ledger behind one lock, and a signal for changes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -46,12 +46,12 @@ impl Shared {
         }
     }
 
-    /// Reads the state. A closure that panics, as a test's may, leaves it usable.
+    /// Reads the state. A test's closure may panic; the state stays usable.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.lock())
     }
 
-    /// Changes the state and wakes whoever waits for a change.
+    /// Changes the state and wakes all who wait for a change.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.lock());
         self.changed.send_modify(|count| *count += 1);

@@ -19,7 +19,7 @@ mod login;
 mod rotation;
 mod transport;
 
-/// An answer that was read to its end.
+/// A response that was read to its end.
 #[derive(Debug)]
 struct Seen {
     status: u16,
@@ -50,7 +50,7 @@ impl Seen {
     }
 }
 
-/// Sends over a connection of its own and reads the answer to its end.
+/// Sends on a new connection and reads the response to its end.
 async fn send(simulator: &Simulator, http: Http, request: Request<Full<Bytes>>) -> hyper::Result<Seen> {
     let tcp = TokioIo::new(TcpStream::connect(simulator.address()).await.unwrap());
     let response = match http {
@@ -92,7 +92,7 @@ async fn get(simulator: &Simulator, target: &str, token: &str) -> hyper::Result<
     send(simulator, Http::One, request(simulator, Method::GET, target, &headers, "")).await
 }
 
-/// A token call with these parameters over the client's own, in the flavour's format; `null` takes one out.
+/// A token call in the flavour's format. These parameters override the client's; `null` removes one.
 async fn token_call(simulator: &Simulator, params: Value) -> hyper::Result<Seen> {
     let mut body = json!({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET});
     for (name, value) in params.as_object().unwrap() {
@@ -101,7 +101,7 @@ async fn token_call(simulator: &Simulator, params: Value) -> hyper::Result<Seen>
     token_call_of(simulator, body, &[]).await
 }
 
-/// A token call with exactly these parameters and further headers.
+/// A token call with exactly these parameters and additional headers.
 async fn token_call_of(simulator: &Simulator, params: Value, headers: &[(&str, &str)]) -> hyper::Result<Seen> {
     let (flavour, path) = simulator.shared().read(|state| (state.options.flavour, state.options.flavour.token_path()));
     let (kind, body) = if flavour.is_league() {
@@ -128,7 +128,7 @@ async fn refresh(simulator: &Simulator, refresh_token: &str) -> hyper::Result<Se
     token_call(simulator, params).await
 }
 
-/// The new access and refresh token of an answer.
+/// The new access and refresh token of a response.
 fn pair(seen: &Seen) -> (String, String) {
     assert_eq!(seen.status, 200, "{}", seen.text());
     let body = seen.json();

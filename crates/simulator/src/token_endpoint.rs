@@ -1,4 +1,4 @@
-//! `POST /oauth/token`: limiter, faults, decision, answer, in the order in which a real server comes to them.
+//! `POST /oauth/token`: limiter, faults, decision and response, in the order of a real server.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ use super::token_error::TokenError;
 use super::token_request::TokenRequest;
 use super::tokens::Fresh;
 
-/// A call that is not read yet. Dropped, it is aborted: hyper drops the exchange of a client that has gone meanwhile.
+/// An unread call. Dropping it aborts the call: hyper drops the exchange of a client that has left.
 struct Unread<'a> {
     exchange: &'a Exchange,
     seq: u64,
 }
 
-/// No token call of a client in its right mind is larger.
+/// No reasonable token call is larger.
 const MAX_BODY: usize = 1024 * 1024;
 
 pub(super) async fn serve(exchange: &Exchange, request: Request<Incoming>) -> Reply {
@@ -71,7 +71,7 @@ impl Drop for Unread<'_> {
     }
 }
 
-/// From the read call to its answer.
+/// From the read call to its response.
 async fn settle(exchange: Exchange, seq: u64, path: String, call: TokenRequest) -> Reply {
     let shared = &exchange.shared;
     let (options, pass) = shared.change(|state| {
@@ -125,7 +125,7 @@ async fn settle(exchange: Exchange, seq: u64, path: String, call: TokenRequest) 
     Reply::Answer(act.iter().fold(response, |response, act| exchange.cut(response, act)), Some(Row::Call(seq)))
 }
 
-/// Check and commit, with the server's own latency before them; a racy server waits between them.
+/// Checks and commits, after the server's latency. A racy server waits between the two.
 async fn decide(exchange: &Exchange, options: &Options, seq: u64, call: &TokenRequest) -> Result<Fresh, TokenError> {
     let check = |state: &mut State| decision::check(&mut state.tokens, &state.options, call, exchange.now());
     let commit = |state: &mut State, plan: Plan| {
@@ -147,7 +147,7 @@ async fn decide(exchange: &Exchange, options: &Options, seq: u64, call: &TokenRe
     }
 }
 
-/// What the ledger keeps of a call, before anything is decided.
+/// The ledger's record of a call, before the decision.
 fn note(state: &mut State, seq: u64, call: &TokenRequest) {
     let presented = match call.text("refresh_token") {
         Ok(Some(text)) => match state.tokens.find_refresh(text) {
@@ -163,7 +163,7 @@ fn note(state: &mut State, seq: u64, call: &TokenRequest) {
     }
 }
 
-/// The members of the answer as JSON texts, in the order in which league writes them.
+/// The members of the response as JSON texts, in league's order.
 fn members(options: &Options, fresh: &Fresh, now: UnixMs) -> Vec<(String, String)> {
     let mut members = Vec::new();
     let mut add = |name: &str, value: Value| members.push((name.to_owned(), value.to_string()));
@@ -205,7 +205,7 @@ fn granted(members: &[(String, String)]) -> Answer {
         .header("Pragma", "no-cache")
 }
 
-/// Laravel's limiter signs every answer that passed it, errors too.
+/// Laravel's limiter adds its fields to every response, including errors.
 fn with_limit(answer: Answer, flavour: Flavour, remaining: Option<(RateLimit, u32)>) -> Answer {
     match remaining {
         Some((limit, remaining)) if flavour.is_league() => {
@@ -215,7 +215,7 @@ fn with_limit(answer: Answer, flavour: Flavour, remaining: Option<(RateLimit, u3
     }
 }
 
-/// Not at all if there is nothing to wait for: a timer rounds up to a millisecond.
+/// Does not wait for zero: a timer rounds up to a millisecond.
 async fn pause(duration: Duration) {
     if !duration.is_zero() {
         tokio::time::sleep(duration).await;

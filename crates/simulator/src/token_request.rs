@@ -18,13 +18,13 @@ pub(super) struct TokenRequest {
     params: HashMap<String, Param>,
     /// Name and password of `Authorization: Basic`.
     basic: Option<(String, String)>,
-    /// What `Authorization` began with, if there was one.
+    /// The scheme of `Authorization`, if the field was there.
     pub scheme: Option<String>,
     pub tenant_region: Option<String>,
     pub expects_json: bool,
 }
 
-/// A parameter's value: a form has texts alone, JSON has types.
+/// A parameter's value. A form has only texts; JSON has types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Param {
     Text(String),
@@ -36,7 +36,7 @@ enum Param {
 // === impl TokenRequest ===
 
 impl TokenRequest {
-    /// A body that can't be read is a body without parameters; the server then misses `grant_type` first.
+    /// An unreadable body has no parameters. The server then misses `grant_type` first.
     pub fn read(flavour: Flavour, headers: &HeaderMap, body: &[u8]) -> Self {
         let authorization =
             headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -55,7 +55,7 @@ impl TokenRequest {
         self.text("grant_type").ok().flatten().and_then(GrantType::parse)
     }
 
-    /// The body wins over `Basic`.
+    /// The body takes precedence over `Basic`.
     pub fn client_id(&self) -> Result<&str, TokenError> {
         let missing = || TokenError::Parameter("client_id".to_owned());
         match self.params.get("client_id") {
@@ -66,7 +66,7 @@ impl TokenRequest {
         }
     }
 
-    /// Whether the client id is of the type in which it was registered. League 9 turns everything into text first.
+    /// Whether the client id has its registered type. League 9 converts everything to text first.
     pub fn client_id_is_text(&self) -> bool {
         self.flavour != Flavour::League8 || !matches!(self.params.get("client_id"), Some(Param::Scalar(_)))
     }
@@ -80,7 +80,7 @@ impl TokenRequest {
         self.basic.is_some() && self.params.contains_key("client_secret")
     }
 
-    /// A parameter. An empty one is a missing one: Laravel makes it null before a controller sees it.
+    /// A parameter. An empty one counts as missing: Laravel converts it to null before a controller sees it.
     pub fn text(&self, name: &str) -> Result<Option<&str>, TokenError> {
         match self.params.get(name) {
             None => Ok(None),

@@ -1,6 +1,6 @@
-//! Every token and code that the server has ever issued, alive or dead. A row is never removed.
+//! Every token and code that the server has issued, live or revoked. No row is ever removed.
 //!
-//! Texts stay in here; whatever leaves for the ledger names a token by its serial number.
+//! The texts of tokens stay here. The ledger names a token by its serial number.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::clock::UnixMs;
 
 mod minting;
 
-/// What a redirect's code stands for, and its PKCE challenge (RFC 7636).
+/// The grant of an authorization code, and its PKCE challenge (RFC 7636).
 #[derive(Clone, Debug)]
 pub(super) struct Code {
     pub client: String,
@@ -43,23 +43,23 @@ pub(super) struct Refresh {
     pub access: u64,
     pub expires_at: UnixMs,
     pub revoked: bool,
-    /// When a refresh killed it; a revocation by an operator leaves this empty.
+    /// When a refresh spent it. A revocation by an operator leaves this empty.
     pub spent_at: Option<UnixMs>,
 }
 
-/// What is to be issued.
+/// The tokens to issue.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
     pub client: String,
     pub scopes: Vec<String>,
-    /// The grant and generation that it continues; None begins a grant.
+    /// The grant and generation that it continues. None starts a grant.
     pub after: Option<(u64, u64)>,
     pub access_expires_at: UnixMs,
     /// None issues no refresh token.
     pub refresh_expires_at: Option<UnixMs>,
 }
 
-/// What was issued.
+/// The issued tokens.
 #[derive(Clone, Debug)]
 pub(super) struct Fresh {
     pub access: u64,
@@ -183,7 +183,7 @@ impl Tokens {
         self.refresh.iter_mut().for_each(|refresh| refresh.revoked = true);
     }
 
-    /// Ends a grant: every token of it dies.
+    /// Ends a grant: revokes all of its tokens.
     pub fn revoke_grant(&mut self, grant: u64) {
         self.access.iter_mut().filter(|access| access.grant == grant).for_each(|access| access.revoked = true);
         self.refresh.iter_mut().filter(|refresh| refresh.grant == grant).for_each(|refresh| refresh.revoked = true);

@@ -1,4 +1,4 @@
-//! The socket under a connection. It tells its line of each flush, and ends as the line was told to end.
+//! The socket of a connection. It reports each flush to its line, and ends as the line demands.
 
 use std::io;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ pub(super) enum Socket {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Runs the expression on whichever socket it is.
+/// Runs the expression on either kind of socket.
 macro_rules! on_socket {
     ($wire:expr, $socket:ident => $run:expr) => {
         match &mut $wire.get_mut().socket {
@@ -38,7 +38,7 @@ impl Wire {
         Self { socket, line }
     }
 
-    /// Without waiting: the bytes are few, and the socket's buffer is empty where a fault writes them.
+    /// Does not wait: a fault writes few bytes to an empty socket buffer.
     fn write_now(&mut self, bytes: &[u8]) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut rest = bytes;

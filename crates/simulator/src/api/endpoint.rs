@@ -123,7 +123,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether it reads the request's body itself, or leaves it alone.
+    /// Whether it reads the request's body itself.
     pub fn takes_the_stream(&self) -> bool {
         matches!(self, Self::EchoStream | Self::Hang { .. })
     }

@@ -1,4 +1,4 @@
-//! Answers of the shapes that the documentation and public clients show.
+//! Responses as the documentation and public clients show them.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const COUNTRIES: [(&str, &str); 12] = [
     ("US", "United States"),
 ];
 
-/// Nobody can be right here; the header tells this answer from the guard's.
+/// No token is accepted here. The field distinguishes this response from the guard's.
 pub(super) fn always_refused() -> Answer {
     Answer::json(401, &json!({"message": "Unauthenticated.", "reason": "always"})).header("X-Always", 401)
 }
@@ -84,7 +84,7 @@ pub(super) fn pdf() -> Answer {
         .header("Content-Disposition", "inline; filename=\"content.pdf\"")
 }
 
-/// What arrived, for whoever judges what a proxy made of a request.
+/// The request as it arrived, for tests of a proxy.
 pub(super) fn echo(admitted: &Admitted, trailers: &HeaderMap) -> Answer {
     let head = &admitted.head;
     let (length, sha256, host) = admitted.exchange.shared.change(|state| {
@@ -109,7 +109,7 @@ pub(super) fn echo(admitted: &Admitted, trailers: &HeaderMap) -> Answer {
     )
 }
 
-/// Names and values in the order of arrival; a token goes by its serial.
+/// Names and values in the order of arrival. A serial replaces a token.
 fn pairs(headers: &HeaderMap, credential: Credential) -> Vec<(String, String)> {
     let shown = |name: &str, value: &[u8]| match credential.token() {
         Some(token) if name == "authorization" => format!("Bearer token #{token}"),

@@ -19,13 +19,13 @@ use crate::body::{self, SimBody};
 /// The largest piece.
 pub(super) const CHUNK: usize = 65_536;
 
-/// The alphabet over and over, long enough for a whole piece from any letter on.
+/// The repeated alphabet, long enough for a whole piece from any letter on.
 static LETTERS: LazyLock<Bytes> = LazyLock::new(|| (b'a'..=b'z').cycle().take(CHUNK + 26).collect());
 
-/// Pieces, one each so often.
+/// Pieces at an interval.
 struct Paced<I> {
     pieces: I,
-    /// What is left, if the head announces a length.
+    /// The rest, if the head announces a length.
     left: Option<u64>,
     every: Duration,
     wait: Option<Pin<Box<Sleep>>>,
@@ -52,7 +52,7 @@ pub(super) fn events(count: u64, every: Duration) -> Response<SimBody> {
     response
 }
 
-/// The request's body, its trailers too. Over HTTP/1 they travel only if `Trailer` has named them.
+/// The request's body and trailers. HTTP/1 sends trailers only if `Trailer` has named them.
 pub(super) fn echo(headers: &HeaderMap, upload: Upload) -> Response<SimBody> {
     let mut response = Response::new(body::boxed(upload));
     for name in [CONTENT_TYPE, CONTENT_ENCODING, TRAILER] {

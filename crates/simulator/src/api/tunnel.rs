@@ -13,7 +13,7 @@ use crate::answer::Answer;
 use crate::body;
 use crate::exchange::{Reply, Row};
 
-/// Any protocol's name is taken and confirmed. HTTP/2 has no upgrade.
+/// Accepts and confirms any protocol name. HTTP/2 has no upgrade.
 pub(super) fn open(mut admitted: Admitted) -> Reply {
     let on_upgrade = admitted.head.extensions.remove::<OnUpgrade>();
     let protocol = admitted.head.headers.get(UPGRADE).cloned();

@@ -8,9 +8,9 @@ use crate::options::GrantType;
 /// One access token, and the refresh token that was issued with it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Issued {
-    /// Which login it descends from.
+    /// The login from which it descends.
     pub grant: u64,
-    /// 1 at the login; one more with each refresh.
+    /// 1 at the login, plus one for each refresh.
     pub generation: u64,
     /// Serial of the access token.
     pub access: u64,
@@ -18,11 +18,11 @@ pub struct Issued {
     pub refresh: Option<u64>,
     /// Serial of the refresh token that was exchanged for it.
     pub parent: Option<u64>,
-    /// The token call that it was issued in; none if it was issued out of band.
+    /// The token call that issued it. None if it was issued without a call.
     pub call: Option<u64>,
     pub at: UnixMs,
     pub expires_at: UnixMs,
-    /// The tick at which one of the two tokens first came back.
+    /// The tick of the first use of one of the two tokens.
     pub used: Option<u64>,
 }
 
@@ -41,17 +41,17 @@ pub struct TokenCall {
     pub client_id: Option<String>,
     pub presented: Presented,
     pub outcome: Outcome,
-    /// Whether tokens were issued and, where they are single-use, the one presented was spent.
+    /// Whether the server issued tokens and, if they are single-use, spent the presented one.
     pub committed: bool,
     /// Serial of the access token that was issued.
     pub issued: Option<u64>,
     pub status: Option<u16>,
     pub delivery: Delivery,
-    /// The fault that it ran into.
+    /// The fault that it met.
     pub fault: Option<String>,
 }
 
-/// What a token call brought.
+/// What a token call presented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presented {
@@ -65,30 +65,30 @@ pub enum Presented {
     Unknown,
 }
 
-/// What the server decided; whether its answer arrived is [`Delivery`].
+/// The server's decision. [`Delivery`] says whether the response arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Nothing: a fault came first, or it is not done yet.
+    /// No decision yet, or a fault came first.
     #[default]
     Undecided,
     Granted,
     /// With the error's code and hint.
     Refused(String),
     Throttled,
-    /// The client left before its request was whole.
+    /// The client left before its request was complete.
     Aborted,
 }
 
-/// How far an answer came. The socket's buffer is as far as a server can see.
+/// The delivery of a response, up to the socket's buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
     #[default]
     Pending,
-    /// The whole of it was handed to the socket.
+    /// The socket has accepted all of it.
     Delivered,
-    /// The connection ended first, or the client let go.
+    /// The connection ended first, or the client cancelled.
     Lost,
 }
 
@@ -108,18 +108,18 @@ pub struct ApiRequest {
     pub host: String,
     pub credential: Credential,
     pub status: Option<u16>,
-    /// Whether an endpoint ran for it: a request that was refused, or that met a fault first, had no effect.
+    /// Whether an endpoint ran. A refused request, or one that met a fault first, had no effect.
     pub executed: bool,
-    /// Of the request's body, as far as it was read.
+    /// The length of the request's body, as far as it was read.
     pub body_length: u64,
     /// In hex; none until the body has ended.
     pub body_sha256: Option<String>,
     pub delivery: Delivery,
-    /// The fault that it ran into.
+    /// The fault that it met.
     pub fault: Option<String>,
 }
 
-/// Whose `Authorization` a request carried. Tokens are access tokens' serials.
+/// The `Authorization` of a request. Tokens are serials of access tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
@@ -181,7 +181,7 @@ impl TokenCall {
 // === impl Credential ===
 
 impl Credential {
-    /// The serial, whatever became of the token.
+    /// The serial, whatever the state of the token.
     pub fn token(self) -> Option<u64> {
         match self {
             Self::Live { token } | Self::Expired { token, .. } | Self::Revoked { token } => Some(token),

@@ -1,4 +1,4 @@
-//! The questions that tests ask.
+//! The queries of tests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl Ledger {
         &self.token_calls
     }
 
-    /// How many of the connections that were accepted have not ended.
+    /// The number of open connections.
     pub fn open_connections(&self) -> u64 {
         self.connections - self.connections_ended
     }
@@ -37,23 +37,23 @@ impl Ledger {
         count(self.token_calls.iter().filter_map(TokenCall::refresh_token))
     }
 
-    /// How often each refresh token was presented and the call's answer, whatever it said, was delivered.
+    /// How often each refresh token was presented in a call whose response was delivered.
     pub fn answered_calls_per_refresh_token(&self) -> BTreeMap<u64, usize> {
         let answered = self.token_calls.iter().filter(|call| call.delivery == Delivery::Delivered);
         count(answered.filter_map(TokenCall::refresh_token))
     }
 
-    /// Calls in which tokens were issued.
+    /// Calls that issued tokens.
     pub fn committed_calls(&self) -> usize {
         self.token_calls.iter().filter(|call| call.committed).count()
     }
 
-    /// Calls that presented a refresh token although its successor had been delivered before they began.
+    /// Calls that presented a refresh token after its successor had been delivered.
     pub fn reused_after_delivery(&self) -> Vec<&TokenCall> {
         self.reused(|first, later| first.acknowledged() && first.ended.is_some_and(|ended| ended < later.began))
     }
 
-    /// Calls that presented a refresh token although its successor had already come back: the client had it for sure.
+    /// Calls that presented a refresh token after the client had used its successor.
     pub fn reused_after_use(&self) -> Vec<&TokenCall> {
         self.reused(|first, later| {
             let successor = first.issued.and_then(|access| self.issued_as(access));
@@ -61,17 +61,17 @@ impl Ledger {
         })
     }
 
-    /// The requests that are kept, oldest first.
+    /// The kept requests, oldest first.
     pub fn requests(&self) -> impl DoubleEndedIterator<Item = &ApiRequest> + ExactSizeIterator {
         self.requests.iter()
     }
 
-    /// The requests to this path, any query.
+    /// The requests to this path with any query.
     pub fn requests_to(&self, path: &str) -> impl DoubleEndedIterator<Item = &ApiRequest> {
         self.requests.iter().filter(move |request| request.path() == path)
     }
 
-    /// All requests to the API, the dropped rows too.
+    /// All requests to the API, including dropped rows.
     pub fn requests_seen(&self) -> u64 {
         self.dropped_requests + self.requests.len() as u64
     }
@@ -81,7 +81,7 @@ impl Ledger {
         self.requests_to(path).filter(|request| request.executed).count()
     }
 
-    /// The requests that carried a token longer after its expiry than `tolerance`, by the server's clock.
+    /// The requests with a token that had expired more than `tolerance` before, by the server's clock.
     pub fn expired_seen(&self, tolerance: Duration) -> Vec<&ApiRequest> {
         let late = |request: &&ApiRequest| match request.credential {
             Credential::Expired { for_ms, .. } => for_ms > millis(tolerance),
@@ -90,12 +90,12 @@ impl Ledger {
         self.requests.iter().filter(late).collect()
     }
 
-    /// All requests that carried an expired token, the dropped rows too.
+    /// All requests with an expired token, including dropped rows.
     pub fn expired_seen_total(&self) -> u64 {
         self.expired_seen
     }
 
-    /// TCP connections that were accepted.
+    /// The number of accepted TCP connections.
     pub fn connections(&self) -> u64 {
         self.connections
     }

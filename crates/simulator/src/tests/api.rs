@@ -1,4 +1,4 @@
-//! The endpoints: every shape of answer that a proxy must carry.
+//! The endpoints: every kind of response that a proxy must forward.
 
 use http_body_util::StreamBody;
 use hyper::body::Frame;

@@ -1,4 +1,4 @@
-//! The way in for other processes.
+//! The control interface for other processes.
 
 use super::*;
 

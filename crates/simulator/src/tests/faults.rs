@@ -1,4 +1,4 @@
-//! Each fault, as a client sees it and as the ledger tells it.
+//! Each fault, as the client sees it and as the ledger records it.
 
 use std::time::Instant;
 
@@ -125,7 +125,7 @@ async fn a_cut_answer_announces_more_than_comes() {
     assert!(seen.is_err());
 }
 
-/// Status, announced length, bytes that came, and whether the body failed.
+/// The status, the announced length, the received bytes, and whether the body failed.
 async fn cut_response(
     simulator: &Simulator,
     http: Http,

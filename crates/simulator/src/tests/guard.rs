@@ -1,4 +1,4 @@
-//! How the API treats a request without a token that lives.
+//! The API's response to a request without a live token.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The authorization code: the browser's way to it, and its exchange.
+//! The authorization code: how the browser gets it, and its exchange.
 
 use std::collections::HashMap;
 

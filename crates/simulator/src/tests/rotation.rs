@@ -1,4 +1,4 @@
-//! What a refresh does to the tokens, and what the ledger makes of it.
+//! The effect of a refresh on the tokens, and its record in the ledger.
 
 use super::*;
 
