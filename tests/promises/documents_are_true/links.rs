@@ -54,6 +54,30 @@ fn every_decision_has_its_sections() {
     }
 }
 
+#[test]
+fn the_map_names_modules_that_exist() {
+    let mut seen = 0;
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"] {
+        let text = read(page);
+        for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || "_/.-".contains(c))) {
+            let word = word.trim_end_matches(['.', '/']);
+            let Some((first, _)) = word.split_once('/') else { continue };
+            // Other words with a slash are URLs, paths of a reader's machine, and prose.
+            let is_ours = ["src", "tests", "docs", "crates", "fuzz", "bench", "release", "deploy", "xtask", ".ci"]
+                .contains(&first);
+            let is_module = !first.is_empty() && root().join("src").join(first).is_dir();
+            if !is_ours && !is_module {
+                continue;
+            }
+            seen += 1;
+            let candidates = [word.to_owned(), format!("src/{word}"), format!("src/{word}.rs")];
+            let exists = candidates.iter().any(|path| root().join(path).exists());
+            assert!(exists || word.ends_with("/TARGET"), "{page}: no such file: {word}");
+        }
+    }
+    assert!(seen > 50, "only {seen} paths were found");
+}
+
 /// The targets of all links and images, outside code.
 fn links(text: &str) -> Vec<String> {
     let prose = prose(text);
