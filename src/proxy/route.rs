@@ -1,6 +1,6 @@
 //! The lookup: which upstream a request goes to, and which grant's token it carries.
 //!
-//! There is one route today. Where there are several, [`Lookup::find`] selects one by the listener or a header field of the
+//! There is one route today. Where there are several, `Lookup::find` selects one by the listener or a header field of the
 //! request, and nothing below it changes.
 
 use std::sync::Arc;
