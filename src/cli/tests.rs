@@ -71,7 +71,7 @@ fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
 fn the_command_line_is_well_formed_and_every_command_has_help() {
     Arguments::command().debug_assert();
     let names: Vec<_> = Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    for name in ["serve", "import", "status", "refresh", "wait", "config", "demo"] {
+    for name in ["serve", "login", "import", "status", "refresh", "wait", "config", "demo"] {
         assert!(names.iter().any(|known| known == name), "{name}");
     }
     for name in names {
@@ -89,6 +89,9 @@ fn a_wrong_command_line_is_exit_code_2() {
         &["wait", "--timeout", "60"],
         &["wait", "--timeout", "soon"],
         &["import", "def502-a-secret"],
+        &["login", "--port", "0"],
+        &["login", "--paste", "--port", "4000"],
+        &["login", "--paste", "--from-file", "response"],
         &["--config", "a.toml"],
         &[],
     ] {
