@@ -1,4 +1,4 @@
-//! The refresher before a simulated server: real sockets, and time that passes only when a test says so.
+//! The refresher with a simulated server: real sockets, and a clock that only the test advances.
 
 mod clocks;
 mod failures;
@@ -35,7 +35,7 @@ struct World {
     store: Store,
     settings: Settings,
     config: RefreshConfig,
-    /// Between two refreshes on request.
+    /// The minimum time between two requested refreshes.
     pace: Duration,
     _still: StandStill,
 }
@@ -49,8 +49,8 @@ struct Process {
     task: JoinHandle<Result<Ending, Died>>,
 }
 
-/// Virtual time that does not run ahead while a socket is waited for: tokio moves its paused clock when nothing else is left to
-/// do, but not while a blocking task runs. A test that hangs is let go after a while, and fails by its timeouts.
+/// Keeps the paused clock from advancing while a test waits for a socket. tokio advances a paused clock when no task is ready, but not
+/// while a blocking task runs. After five minutes, the clock runs again, so a test that hangs fails by its timeouts.
 struct StandStill {
     _end: std::sync::mpsc::Sender<()>,
 }
@@ -59,7 +59,7 @@ impl StandStill {
     fn begin() -> Self {
         let (end, wait) = std::sync::mpsc::channel();
         tokio::time::pause();
-        tokio::task::spawn_blocking(move || wait.recv_timeout(Duration::from_secs(30)));
+        tokio::task::spawn_blocking(move || wait.recv_timeout(Duration::from_secs(300)));
         Self { _end: end }
     }
 }
@@ -71,7 +71,7 @@ impl Drop for StandStill {
 }
 
 impl World {
-    /// Nothing is stored, and the configuration has a first refresh token.
+    /// An empty store, and a configuration with an initial token.
     async fn new(options: Options) -> Self {
         let still = StandStill::begin();
         let simulator = Simulator::start(Options { rate_limit: None, ..options }).await.unwrap();
@@ -121,7 +121,7 @@ impl World {
         Endpoint::new(config, &Outbound { ca_file: None, proxy: None }).unwrap()
     }
 
-    /// A second handle of the store.
+    /// Another handle of the store.
     fn store(&self) -> Store {
         let Store::Memory(store) = &self.store else { panic!("the tests' store is in memory") };
         Store::Memory(store.clone())
@@ -149,7 +149,7 @@ impl World {
         (refresher, tokens)
     }
 
-    /// Starts a process; not yet looked at.
+    /// Starts a process without waiting for it.
     fn start(&self) -> Process {
         let metrics = Metrics::new();
         let (refresher, tokens) = self.refresher_with(metrics.token().clone());
@@ -159,7 +159,7 @@ impl World {
         Process { tokens, clock, metrics, stop, task }
     }
 
-    /// A process that has its first token.
+    /// Starts a process and waits for its first token.
     async fn started(&self) -> Process {
         let process = self.start();
         process.generation(1).await;
@@ -170,7 +170,7 @@ impl World {
         self.simulator.with_ledger(|ledger| ledger.token_calls().len())
     }
 
-    /// How often each refresh token was presented at most.
+    /// The largest number of presentations of one refresh token.
     fn presented_at_most(&self) -> usize {
         self.simulator.with_ledger(|ledger| ledger.calls_per_refresh_token().into_values().max().unwrap_or_default())
     }
@@ -179,14 +179,32 @@ impl World {
         self.store.load().await.unwrap().unwrap()
     }
 
-    /// Puts another record in the place of what the store holds.
+    /// Replaces the stored record.
     async fn replace(&self, record: &Record) {
         let version = self.store.load().await.unwrap().as_ref().map(Record::version);
         let written = self.store.write(Expect { version, fence: None }, record).await.unwrap();
         assert!(matches!(written, Written::Done), "{written:?}");
     }
 
-    /// A refresh token as a login gives it.
+    /// Settles two processes on one store. While one of them waits for the other's lease, it polls the store, and these polls need the
+    /// clock to advance. The clock stands still while a call is in flight.
+    async fn settle_both(&self, one: &Process, other: &Process) {
+        let step = SECOND / 4;
+        let in_flight = |process: &Process| process.view().refreshing.is_some();
+        loop {
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            if !in_flight(one) && !in_flight(other) {
+                return;
+            }
+            if self.simulator.with_ledger(|ledger| ledger.open_connections()) == 0 {
+                tokio::time::advance(step).await;
+            }
+        }
+    }
+
+    /// A refresh token from a new login.
     fn login(&self) -> RefreshToken {
         RefreshToken::parse(self.simulator.grant().refresh_token).unwrap()
     }
@@ -217,7 +235,7 @@ impl Process {
         self.until("the generation", |view| view.generation() == Generation(number) && view.refreshing.is_none()).await
     }
 
-    /// Lets the tasks that can run do so, up to the end of a refresh and of what follows it.
+    /// Runs all ready tasks, up to the end of a refresh in flight.
     async fn settle(&self) {
         loop {
             for _ in 0..50 {
@@ -230,7 +248,7 @@ impl Process {
         }
     }
 
-    /// Both clocks go on together, in steps.
+    /// Advances both clocks together, in steps.
     async fn pass(&self, time: Duration, step: Duration) {
         let mut left = time;
         while !left.is_zero() {
@@ -242,10 +260,10 @@ impl Process {
         }
     }
 
-    /// The wall clock alone jumps.
+    /// Moves the wall clock alone.
     async fn jump(&self, by: SignedDuration) {
         self.clock.jump(by);
-        // At the latest by then it is noticed; timers are as fine as a millisecond.
+        // The next tick notices the jump. Timers have a resolution of a millisecond.
         tokio::time::advance(TICK + SECOND / 1000).await;
         self.settle().await;
     }

@@ -1,4 +1,4 @@
-//! Clocks that jump, stand still or disagree; lives of seconds and of years.
+//! Clocks that jump, stop or differ, and lifetimes of seconds and of years.
 
 use super::*;
 
@@ -19,7 +19,7 @@ async fn a_jump_forward_by_a_day_causes_one_refresh() {
 async fn a_request_after_a_suspend_does_not_wait_for_the_tick() {
     let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
-    // The wall clock went on, the monotonic one did not.
+    // The wall clock has advanced, and the monotonic one has not.
     process.clock.jump(SignedDuration::from_hours(2));
     assert!(process.at_hand().is_none(), "an expired token is not sent, though nobody has noticed yet");
     let before = Instant::now();
@@ -61,7 +61,7 @@ async fn a_server_whose_clock_differs_changes_nothing() {
     for offset in [-86_400_000, 86_400_000] {
         let world = World::with_lifetime(HOUR).await;
         world.simulator.clock().set_offset_ms(offset);
-        // Its grants are as old as its clock says.
+        // Its clock dates its grants.
         let world = World {
             settings: Settings { kind: Kind::RefreshToken { initial: Some(world.login()) }, ..world.settings.clone() },
             ..world
@@ -78,7 +78,7 @@ async fn a_server_whose_clock_differs_changes_nothing() {
 
 #[tokio::test]
 async fn a_life_of_years_is_refreshed_once_in_it() {
-    // The margin is at most 30 days, and chance makes it up to 10 % earlier.
+    // The margin is at most 30 days, and jitter makes the refresh up to 10 % earlier.
     for (life, quiet) in [(YEAR, YEAR - 34 * DAY), (10 * YEAR, 10 * YEAR - 34 * DAY)] {
         let world = World::with_lifetime(life).await;
         let process = world.started().await;
@@ -112,7 +112,7 @@ async fn a_life_of_seconds_makes_no_storm_and_fails_no_request() {
             let (token, ()) = tokio::join!(token, process.pass(6 * SECOND, SECOND / 10));
             assert!(token.is_ok(), "{life} s: {token:?}");
         }
-        // The first one, and one on schedule in 5 s.
+        // The first refresh, and one scheduled refresh every 5 s.
         let calls = world.calls();
         assert!((10..=14).contains(&calls), "{calls} refreshes of a token of {life} s in a minute");
         assert_eq!(world.presented_at_most(), 1);
@@ -129,7 +129,7 @@ async fn a_token_that_is_dated_tomorrow_is_used_for_its_lifetime_and_renewed_onc
         let tomorrow = |time: Timestamp| time + SignedDuration::from_hours(24);
         (access.obtained_at, access.expires_at) = (tomorrow(access.obtained_at), access.expires_at.map(tomorrow));
     }
-    // It can't be renewed: the token endpoint is down for an hour.
+    // The token endpoint is down for an hour, so the token can't be renewed.
     let world = World { store: memory().await, ..world };
     world.replace(&record).await;
     world.simulator.fault(Fault::throttled(None).forever());
@@ -143,7 +143,7 @@ async fn a_token_that_is_dated_tomorrow_is_used_for_its_lifetime_and_renewed_onc
     process.pass(2 * MINUTE, MINUTE).await;
     assert!(process.at_hand().is_none(), "its lifetime is over");
     assert_eq!(process.tokens.status().state.name(), "expired");
-    // At a start where it can be renewed, it is, once.
+    // A start renews it once.
     process.stop().await;
     world.replace(&record).await;
     world.simulator.clear_faults();
@@ -165,18 +165,16 @@ async fn replicas_whose_clocks_differ_cause_no_storm() {
         let other = world.start();
         other.clock.jump(SignedDuration::from_secs(-behind));
         other.until("a token", |view| view.token.is_some()).await;
-        other.settle().await;
+        world.settle_both(&one, &other).await;
         for _ in 0..3 * 12 {
             for process in [&one, &other] {
                 process.clock.jump(SignedDuration::from_mins(5));
             }
             tokio::time::advance(5 * MINUTE).await;
-            one.settle().await;
-            other.settle().await;
-            one.settle().await;
+            world.settle_both(&one, &other).await;
             assert!(one.at_hand().is_some() && other.at_hand().is_some(), "{behind} s");
         }
-        // Four are due in three hours, each by either of them.
+        // Four refreshes are due in three hours. Either process may make each of them.
         let calls = world.calls();
         assert!((4..=12).contains(&calls), "{behind} s: {calls}");
         assert!(world.presented_at_most() == 1);
