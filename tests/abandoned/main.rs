@@ -1,4 +1,4 @@
-//! Behind a path that loses packets, an abandoned token call is not delivered once the path has healed.
+//! A path loses packets during a token call. An abandoned call is not delivered after the path has recovered.
 //!
 //! Runs in two network namespaces of its own, which needs root. Without root the test prints `not run`.
 
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 /// Plaintext goes to loopback addresses only, so the pair of interfaces has such addresses.
 const CLIENT: &str = "127.77.0.1";
 const SERVER: &str = "127.77.0.2";
-/// A bound for a test that fails, not a measure.
+/// Bounds a test that fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two network namespaces, joined by a pair of interfaces. Removed at the end.
@@ -37,7 +37,7 @@ fn bytes_of_an_abandoned_call_are_not_delivered_after_the_path_has_healed() {
     let listener = namespaces.within(&namespaces.server, || TcpListener::bind((SERVER, 0)).unwrap());
     let address = listener.local_addr().unwrap();
 
-    // Handshakes pass, and requests do not.
+    // The path passes handshakes and drops requests.
     namespaces.nft("add table inet loss");
     namespaces.nft("add chain inet loss in { type filter hook input priority 0 ; }");
     namespaces.nft("add rule inet loss in meta length gt 100 drop");
@@ -65,7 +65,7 @@ fn bytes_of_an_abandoned_call_are_not_delivered_after_the_path_has_healed() {
     assert_eq!(abandoned.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
-/// One call, in this thread's namespace.
+/// Makes one call in the namespace of this thread.
 fn call(address: SocketAddr, request_timeout: Duration) -> CallResult {
     let config = TokenEndpoint {
         url: format!("http://{address}/token").parse().unwrap(),
@@ -90,7 +90,7 @@ fn call(address: SocketAddr, request_timeout: Duration) -> CallResult {
 // === impl Namespaces ===
 
 impl Namespaces {
-    /// `None`: this user or this machine can't make them.
+    /// `None`: this user or this machine can't create them.
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() || !succeeds("nft", &["--version"]) {
             return None;
@@ -112,7 +112,7 @@ impl Namespaces {
         made.then_some(namespaces)
     }
 
-    /// Runs this on a thread that is within a namespace.
+    /// Runs work on a thread within a namespace.
     fn within<T: Send>(&self, name: &str, work: impl FnOnce() -> T + Send) -> T {
         let namespace = std::fs::File::open(format!("/run/netns/{name}")).unwrap();
         std::thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! The database is killed and restarted, or its connections are cut, at each step of a rotation: each refresh token is presented
-//! once all the same, and in the end its successor is stored.
+//! The database is killed and restarted, or its connections are cut, at each step of a rotation. Each refresh token is presented once,
+//! and its successor is stored.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::postgres::Postgres;
 use crate::site::Site;
 use crate::support::Proxy;
 
-/// The steps of the second rotation; the first one brings the first token.
+/// The steps of the second rotation. The first one brings the first token.
 const POINTS: [&str; 13] = [
     "lease changed 2",
     "lease committed 2",
@@ -30,12 +30,12 @@ const POINTS: [&str; 13] = [
     "released 2",
 ];
 
-/// A process that stands still at a step.
+/// A process that is suspended at a step.
 struct Standing {
     point: &'static str,
     simulator: Simulator,
     proxy: Proxy,
-    /// Asks for the refresh in which it stands.
+    /// The request for the refresh in which the process is suspended.
     _refreshing: tokio::task::JoinHandle<()>,
 }
 
@@ -45,7 +45,7 @@ async fn killed_and_restarted() {
     let standing = join_all(POINTS.map(|point| Standing::at(point, &server))).await;
     server.kill();
     go_on(&standing);
-    // Longer than a store operation goes on trying.
+    // Longer than the time limit of a store operation.
     tokio::time::sleep(Duration::from_secs(6)).await;
     join_all(standing.iter().map(Standing::serves)).await;
     server.restart();
@@ -94,14 +94,14 @@ impl Standing {
         let refreshing = tokio::spawn(async move {
             let mut request = crate::support::request(http::Method::POST, "/refresh");
             request.headers_mut().insert("host", admin.to_string().parse().unwrap());
-            // What it is answered depends on the step.
+            // The response depends on the step.
             let _ = crate::support::Client::http1(admin).await.send(request).await;
         });
         pipe.stopped(proxy.pid(), point).await;
         Self { point, simulator, proxy, _refreshing: refreshing }
     }
 
-    /// The token lives, whatever became of the database.
+    /// The token works, whatever happened to the database.
     async fn serves(&self) {
         let answer = self.proxy.get("/api/v2/version").await;
         assert_eq!(answer.status, StatusCode::OK, "{}: {}\n{}", self.point, answer.text(), self.proxy.log().join("\n"));

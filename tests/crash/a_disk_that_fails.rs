@@ -1,5 +1,5 @@
-//! The file store's disk fails in a write, a flush of the file, or a flush of its folder: before the call nothing is spent, after it
-//! nothing is presented twice, and the store takes the grant when the disk is well.
+//! The disk of the file store fails in a write, a flush of the file, or a flush of its directory. If it fails before the call, no token
+//! is spent. If it fails after the call, no token is presented twice, and the grant is stored once the disk works again.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! A process that is stopped in a token call for longer than its lease, and goes on: its late answer is committed if nothing came
-//! between, since it may hold the only living successor, and writes nothing otherwise.
+//! A process is suspended in a token call for longer than its lease. If no other record was stored meanwhile, its late result is
+//! committed, because it may hold the only live successor. Otherwise, it writes nothing.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use crate::postgres::Postgres;
 use crate::site::Site;
 use crate::support::{Answer, Proxy, Setup};
 
-/// What happens while the holder stands still.
+/// What happens while the holder is suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meanwhile {
     Nothing,
-    /// A peer takes the lease over and presents the token again, which the server refuses.
+    /// A peer takes the lease over and presents the token again. The server refuses it.
     PeerRefused,
-    /// The same, and the server grants it once more.
+    /// The same, and the server accepts it again.
     PeerGranted,
     /// A person stores another grant.
     Imported,
-    /// The holder has not sent its call yet; a peer does.
+    /// The holder has not sent its call yet. A peer sends one.
     PeerInstead,
 }
 
@@ -37,7 +37,7 @@ struct Stopped {
     refreshing: tokio::task::JoinHandle<Answer>,
 }
 
-/// One call and what comes beside it: what the program promises of its lease's length.
+/// The length of a lease: one call and the margin for its writes.
 const CALL: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(16);
 const ALL: [Meanwhile; 5] =
@@ -54,7 +54,7 @@ async fn of_postgresql() {
     join_all(ALL.map(|meanwhile| story(Site::postgres(&server, format!("{meanwhile:?}")), meanwhile))).await;
 }
 
-/// Who waits for the lease has presented nothing, and does not begin to when it is told to stop.
+/// A process that waits for the lease has presented nothing. A shutdown does not make it begin.
 #[tokio::test]
 async fn is_not_waited_for_by_a_peer_that_is_told_to_stop() {
     let stopped = Stopped::new(Site::File, Meanwhile::Nothing).await;
@@ -80,7 +80,7 @@ async fn story(site: Site, meanwhile: Meanwhile) {
             let status = peer.wait_for_status("refused", |status| status["state"] == "needs_login").await;
             assert!(status["reason"].as_str().unwrap().contains("probably held the successor"), "{status}");
             let holder = stopped.the_late_answer_counts(3).await;
-            // And the peer goes on with it.
+            // The peer continues with it.
             peer.wait_for_status("valid", |status| status["state"] == "valid").await;
             let answer = peer.get("/api/v2/version").await;
             assert_eq!(answer.status, StatusCode::OK, "{}\n{}", answer.text(), peer.log().join("\n"));
@@ -106,7 +106,7 @@ async fn story(site: Site, meanwhile: Meanwhile) {
 // === impl Stopped ===
 
 impl Stopped {
-    /// A holder that stands still in its second call.
+    /// A holder that is suspended in its second call.
     async fn new(site: Site, meanwhile: Meanwhile) -> Self {
         let reuse = match meanwhile {
             Meanwhile::PeerGranted => Reuse::Leeway(Duration::from_secs(3600)),
@@ -138,7 +138,7 @@ impl Stopped {
         Self { site, simulator, setup, holder, refreshing }
     }
 
-    /// Lets it go on: what it was answered is committed. `calls`: how many there are, its own and its peer's.
+    /// Continues the holder, whose result is committed. `calls`: the number of all calls.
     async fn the_late_answer_counts(self, calls: usize) -> Proxy {
         let (_, after, holder) = self.go_on(calls).await;
         assert_eq!(
@@ -148,7 +148,7 @@ impl Stopped {
         holder
     }
 
-    /// Lets it go on: what it was answered, or would have asked, is nothing any more.
+    /// Continues the holder, whose result or call no longer counts.
     async fn the_late_answer_writes_nothing(self, calls: usize) -> Proxy {
         let (before, after, holder) = self.go_on(calls).await;
         assert_eq!(before, after);
@@ -166,7 +166,7 @@ impl Stopped {
         assert_eq!((&status["generation"], &status["persisted"]), (&json!(2), &json!(true)), "{status}");
         assert_eq!(simulator.with_ledger(|ledger| ledger.token_calls().len()), calls);
         assert_eq!(holder.get("/api/v2/version").await.status, StatusCode::OK, "{}", holder.log().join("\n"));
-        // The refresh token that is stored is the one that the server takes.
+        // The server accepts the stored refresh token.
         let after = site.document(&setup).await.unwrap();
         assert_eq!(holder.refresh().await.status, StatusCode::OK);
         assert_eq!(simulator.with_ledger(|ledger| ledger.token_calls().len()), calls + 1);

@@ -1,5 +1,5 @@
-//! A process that is killed after it wrote the new pair and before it renamed the file: the next one stores that pair, whatever
-//! `oauth.ambiguous_retry` says, also if it is killed as it does so.
+//! A process is killed after it wrote the new pair and before it renamed the file. The next process stores that pair, whatever
+//! `oauth.ambiguous_retry` is, and even if it is killed in the process.
 
 use futures_util::future::join_all;
 use http::StatusCode;

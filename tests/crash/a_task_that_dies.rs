@@ -1,5 +1,5 @@
-//! A task that panics is noticed at once, counted, and started again; it goes on with what it held. One that can't be started
-//! again ends the program, in order, with exit code 70.
+//! A task that panics is noticed at once, counted, and started again with its state. If it can't be started again, the program ends in
+//! order with exit code 70.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ async fn restarts(proxy: &Proxy, task: &str) -> f64 {
     proxy.metric(&format!(r#"bearer_proxy_task_restarts_total{{task="{task}"}}"#)).await
 }
 
-/// Waits until the panic has happened: then its name is gone.
+/// Waits until the panic has happened, which removes the file.
 async fn happened(file: &Path) {
     let gone = async {
         while file.exists() {
@@ -44,7 +44,7 @@ async fn a_refresher_that_dies_goes_on_refreshing() {
     proxy.ready().await;
     for generation in 2..=4 {
         fs::write(&panic, "refresher").unwrap();
-        // What wakes the loop does not matter: a refused request, here.
+        // A refused request wakes the loop. Any command would.
         assert_eq!(proxy.get("/api/v2/always-401").await.status, StatusCode::UNAUTHORIZED);
         happened(&panic).await;
         assert!(ready(&proxy).await);
@@ -59,7 +59,7 @@ async fn a_refresher_that_dies_goes_on_refreshing() {
 
 #[tokio::test]
 async fn a_task_that_dies_after_the_answer_loses_no_successor() {
-    // The rotation before its commit; the refresher after it holds the new pair, and before those who wait are answered.
+    // The rotation dies before its commit. The refresher dies with the new pair, before it answers its waiters.
     for (step, task) in [("answered", "rotation"), ("published", "refresher")] {
         let simulator = Simulator::start(Options::league8()).await.unwrap();
         let (setup, panic) = panics(Proxy::before(&simulator));

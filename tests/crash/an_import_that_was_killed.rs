@@ -1,5 +1,5 @@
-//! A process that is killed at each step of a candidate's verification: the stored grant is not lost, and with
-//! `oauth.ambiguous_retry = "never"` the candidate is not presented twice.
+//! A process is killed at each step of the verification of a candidate. The stored grant is not lost. With
+//! `oauth.ambiguous_retry = "never"`, the candidate is not presented twice.
 
 use std::process::Stdio;
 
@@ -13,7 +13,7 @@ use crate::commands::run;
 use crate::pipe::{Pipe, stop_at};
 use crate::support::{Proxy, Setup};
 
-/// The steps of `import`: the candidate is written, then the intent, then what came of it.
+/// The steps of `import`: it writes the candidate, the intent and the outcome.
 const OF_IMPORT: [&str; 15] = [
     "written",
     "flushed",
@@ -51,7 +51,7 @@ const OF_PROXY: [&str; 13] = [
 
 #[tokio::test]
 async fn import_itself() {
-    // A few at a time: each is a process, and the machine has few cores.
+    // A few at a time, because each is a process.
     for points in OF_IMPORT.chunks(4) {
         join_all(points.iter().map(|point| import_killed_at(point))).await;
     }
@@ -96,11 +96,11 @@ async fn with_grant(simulator: &Simulator) -> Setup {
     proxy.stop().await.unset("OAUTH__REFRESH_TOKEN")
 }
 
-/// The grant works, whichever it is by now, and nothing was presented twice.
+/// The grant works, whether old or new, and no token was presented twice.
 async fn ends_well(simulator: &Simulator, proxy: Proxy, point: &str) {
     proxy.ready().await;
     assert_eq!(proxy.get("/api/v2/version").await.status, StatusCode::OK, "{point}\n{}", proxy.log().join("\n"));
-    // A candidate that is still to be tried comes first.
+    // A waiting candidate is tried first.
     let mut refreshed = proxy.refresh().await;
     if refreshed.status != StatusCode::OK {
         refreshed = proxy.refresh().await;

@@ -1,4 +1,4 @@
-//! The program's commands, beside a running process or on what it has left.
+//! The program's commands, beside a running process or after its end.
 
 use std::process::Stdio;
 
@@ -11,7 +11,7 @@ pub async fn run(setup: &Setup, words: &[&str], input: &str) -> (i32, String, St
     let mut command = setup.command(words);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // A command that reads none may be done before it is written.
+    // A command that does not read its input may end before this write.
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
     let output = child.wait_with_output().await.unwrap();

@@ -1,4 +1,4 @@
-//! What a death has cost, by the server's ledger, the steps that the process reported, and what the store holds.
+//! Decides what a death has cost, by the ledger of the server, the reported steps, and the stored document.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use simulator::{Outcome, Simulator, TokenCall};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// One grant after the other, on one store and one server of its own.
+/// The judge of one store with a server of its own.
 pub struct Judge {
     simulator: Simulator,
-    /// The refresh token that the present grant began with.
+    /// The first refresh token of the present grant.
     first: u64,
-    /// The calls that were judged already.
+    /// The number of calls that were judged before.
     judged: usize,
-    /// The refresh tokens of whose successors the program has said that they are stored.
+    /// The refresh tokens whose successors the program has reported as stored.
     committed: BTreeSet<u64>,
     lost: bool,
 }
@@ -22,9 +22,9 @@ pub struct Judge {
 /// What the store holds after a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// The refresh token that the server takes.
+    /// The refresh token that the server accepts.
     Living,
-    /// Its parent, which the server has spent in this process's last call, and nothing of what came of it was committed.
+    /// Its parent. The server spent it in the last call of the process, and no successor was committed.
     Spent,
 }
 
@@ -33,7 +33,7 @@ impl Judge {
         Self { simulator, first, judged: 0, committed: BTreeSet::new(), lost: false }
     }
 
-    /// A new grant was given to the program.
+    /// A person supplied a new grant.
     pub fn given(&mut self, first: u64) {
         self.first = first;
         self.lost = false;
@@ -44,7 +44,7 @@ impl Judge {
     }
 
     /// # Panics
-    /// If anything was lost but in the one window, or a token was presented whose successor was committed.
+    /// A grant was lost outside of the window between the two commits, or a token with a committed successor was presented.
     pub async fn after(&mut self, steps: &[String], document: Option<Value>) -> Found {
         let calls = self.calls(steps).await;
         let tell = || format!("{steps:?}\n{calls:#?}");
@@ -74,7 +74,7 @@ impl Judge {
         let (living, parent) = self.living();
         if stored == living {
             assert!(!self.lost, "what was lost came back: {}", tell());
-            // Also where the program did not live to say so.
+            // Even if the program was killed before it reported that.
             self.committed.extend(parent);
             return Found::Living;
         }
@@ -85,9 +85,9 @@ impl Judge {
         Found::Spent
     }
 
-    /// The calls of the life that is over, all of them decided: the server goes on with what it has read when its client dies.
+    /// The calls of the dead process. Waits until all are decided, because the server completes a request whose client has died.
     async fn calls(&mut self, steps: &[String]) -> Vec<TokenCall> {
-        // Connections are accepted in the order in which they were made: once this one is answered, those of the dead were.
+        // The server accepts connections in order. Once it has answered this one, it has accepted those of the dead process.
         let mut last = TcpStream::connect(self.simulator.address()).await.unwrap();
         last.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
         last.read_to_end(&mut Vec::new()).await.unwrap();
@@ -105,13 +105,13 @@ impl Judge {
         calls
     }
 
-    /// The serial of the stored refresh token; before the first commit, of the one that is configured.
+    /// The serial of the stored refresh token, or of the configured one before the first commit.
     fn stored(&self, document: Option<&Value>) -> u64 {
         let text = document.and_then(|document| document["refresh_token"].as_str());
         text.map_or(self.first, |text| self.simulator.serial(text).expect("a token of this server"))
     }
 
-    /// The newest refresh token of the present grant, and the one that it was exchanged for.
+    /// The newest refresh token of the present grant, and its parent.
     fn living(&self) -> (u64, Option<u64>) {
         self.simulator.with_ledger(|ledger| {
             let grant = ledger.issued().iter().find(|issued| issued.refresh == Some(self.first)).unwrap().grant;

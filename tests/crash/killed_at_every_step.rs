@@ -1,7 +1,8 @@
-//! The program killed at every step of a rotation, and at any moment: nothing is lost but an answer that was not written yet,
-//! that is said, and a new grant brings the proxy back as it runs.
+//! The program is killed at every step of a rotation, and at random moments.
 //!
-//! `KILLS=2000` for the whole matrix; `SEED` for a run that was seen.
+//! Only a response that was not written yet is lost. The program reports the loss, and a new grant repairs it while the proxy runs.
+//!
+//! `KILLS=2000` runs the whole matrix. `SEED` repeats a run.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -29,11 +30,11 @@ use crate::tally::{IN_A_ROTATION, IN_A_START, Tally};
 /// How the program dies.
 #[derive(Clone, Copy, Debug)]
 enum Death {
-    /// Stopped at this point of a rotation.
+    /// At this point of a rotation.
     At(&'static str),
-    /// So long after a rotation began.
+    /// This long after a rotation began.
     Later(Duration),
-    /// So long after the process was started.
+    /// This long after the process started.
     Young(Duration),
 }
 
@@ -48,16 +49,16 @@ enum Given {
     BareToASuspendedProxy,
 }
 
-/// One grant in one store, with one process after the other on it.
+/// One grant in one store, and one process after the other.
 struct Lane {
     site: Site,
     simulator: Simulator,
     pipe: Pipe,
     setup: Setup,
     judge: Judge,
-    /// Until when the last one that died keeps its lease from others.
+    /// The end of the lease of the last dead process.
     leased_until: Instant,
-    /// The last one that died has noted that a login is needed: the next one presents nothing.
+    /// The last dead process noted that the grant needs a login, so the next one presents nothing.
     rests: bool,
 }
 
@@ -95,34 +96,34 @@ const POSTGRES: [&str; 14] = [
     "published",
 ];
 
-/// The file store has written the answer, and has not given it the document's name.
+/// The file store has written the result and has not renamed it.
 const WRITTEN: [&str; 2] = ["written 2", "flushed 2"];
 
-/// A rotation that is refused comes neither to a commit nor to a publication.
+/// A refused rotation reaches neither a commit nor a publication.
 const OF_SUCCESS: [&str; 2] = ["committed", "published"];
 
-/// A rotation and the start of a process take less, of which a random death is to meet every moment.
+/// A rotation and the start of a process take less time. A random death can happen at every moment of them.
 const ROTATION: Duration = Duration::from_millis(60);
 const START: Duration = Duration::from_millis(80);
 
-/// `oauth.request_timeout`, and what a lease lasts with it.
+/// `oauth.request_timeout`, and the length of a lease with it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const LEASE: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(15));
 
-/// A start of the program, on a machine that does much else meanwhile.
+/// The time for a start of the program on a busy machine.
 const IMPORT: Duration = Duration::from_secs(10);
 
-/// What "within a second" is on a machine that does much else meanwhile.
+/// "Within a second" on a busy machine.
 const SOON: Duration = Duration::from_secs(3);
 
-/// Half of them in each store.
+/// The number of kills. Half of them happen in each store.
 fn kills() -> usize {
     std::env::var("KILLS").ok().map_or(100, |text| text.parse().unwrap())
 }
 
 #[tokio::test]
 async fn with_the_file_store() {
-    // Each process ends with its locks, so that the next one waits for nothing: more lanes would only wait for the processor.
+    // The locks of a process end with it, so the next one waits for nothing. More lanes would only wait for the processor.
     let lanes = (0..4).map(|_| Site::File).collect();
     let tally = matrix("file", &FILE, lanes, kills().div_ceil(2)).await;
     for point in WRITTEN {
@@ -134,7 +135,7 @@ async fn with_the_file_store() {
 
 #[tokio::test]
 async fn with_postgresql() {
-    // A lease that was held by the dead has to run out: many grants, so that others die meanwhile.
+    // The lease of a dead process must run out. With many grants, other processes die meanwhile.
     let server = Postgres::start();
     let kills = kills().div_ceil(2);
     let lanes = (0..kills.min(50)).map(|lane| Site::postgres(&server, lane));
@@ -196,7 +197,7 @@ impl Death {
         }
     }
 
-    /// Whether it comes although the refresh token is spent.
+    /// Whether the process reaches this point although the refresh token is spent.
     fn meets_a_refusal(self) -> bool {
         !matches!(self, Self::At(point) if OF_SUCCESS.contains(&split(point).0))
     }
@@ -213,13 +214,13 @@ impl Lane {
         let setup = Proxy::without_grant(&simulator)
             .set("OAUTH__REFRESH_TOKEN", grant.refresh_token)
             .set("OAUTH__REQUEST_TIMEOUT", format!("{}s", REQUEST_TIMEOUT.as_secs()))
-            // Until a dead holder's lease has run out.
+            // Longer than the lease of a dead holder.
             .set("REFRESH__WAIT", "60s");
         let judge = Judge::new(simulator.clone(), grant.refresh);
         Self { setup: site.configure(setup), judge, site, simulator, pipe, leased_until: Instant::now(), rests: false }
     }
 
-    /// Gives back too whether the answer to its last call had arrived.
+    /// Also returns whether the response to its last call had arrived.
     async fn die(&mut self, death: Death) -> (Found, bool) {
         let setup = self.pipe.report(self.setup.again());
         let pid = match death {
@@ -241,7 +242,7 @@ impl Lane {
                 "it did not stand still there: {steps:?}"
             );
         }
-        // A lock of the file store dies with its process; what a database has noted has to run out.
+        // A lock of the file store ends with its process. A lease in a database must run out.
         let times = |step: &str| steps.iter().filter(|reached| *reached == step).count();
         if times("lease changed") > times("released") {
             self.leased_until = Instant::now() + LEASE;
@@ -256,7 +257,7 @@ impl Lane {
         let mut process = setup.spawn();
         let pid = process.pid();
         let stopped = pin!(self.pipe.stopped(pid, point));
-        // The rotation of a start, of an unclear call's end for example, may come there before the process listens.
+        // A rotation at the start, for example after an ambiguous call, may reach the point before the process listens.
         let asking = match select(stopped, pin!(process.addresses())).await {
             Either::Left(_) => None,
             Either::Right(((_, admin), stopped)) => {
@@ -300,7 +301,7 @@ impl Lane {
             "access_token": grant.access_token, "refresh_token": grant.refresh_token, "token_type": "Bearer", "expires_in": 3600
         });
         let input = if new_grant == Given::Pair { answer.to_string() } else { grant.refresh_token };
-        // It waits for a dead holder's lease, as for a refresh in flight.
+        // It waits for the lease of a dead holder, as for a refresh in flight.
         let waits = self.leased_until.saturating_duration_since(Instant::now());
         let given = Instant::now();
         if new_grant == Given::BareToASuspendedProxy {
@@ -325,7 +326,7 @@ impl Lane {
         took
     }
 
-    /// After all: the grant is whole, and it rotates.
+    /// At the end, the grant works and rotates.
     async fn end(mut self) {
         let proxy = self.pipe.report(self.setup.again()).start().await;
         let pid = proxy.pid();
@@ -338,7 +339,7 @@ impl Lane {
     }
 }
 
-/// Asks until a refresh was made on request, or has failed: within a second of the last one, there is none. Ends when dropped.
+/// Requests a refresh until one was made or has failed. Within a second of the last refresh, none is made. Ends when dropped.
 pub struct Asking(tokio::task::JoinHandle<()>);
 
 impl Drop for Asking {
@@ -357,7 +358,7 @@ pub fn ask_for_a_refresh(admin: SocketAddr) -> Asking {
             tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await?;
             Ok::<_, std::io::Error>(answer)
         };
-        // The process may have stopped already.
+        // The process may have been suspended already.
         while let Ok(answer) = ask().await
             && answer.starts_with("HTTP/1.1 200")
             && !answer.contains(r#""trigger":"manual""#)

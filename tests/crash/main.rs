@@ -1,7 +1,7 @@
-//! What a rotation survives, on the built program with fault points: `cargo test --features fault-points --test crash`.
+//! Rotations of the built program with fault points: `cargo test --features fault-points --test crash`.
 //!
-//! Processes are killed and stopped at every step, their disk fails, their database goes. The judges are the simulated server's
-//! own ledger and the pipe on which the program reports each step as it reaches it.
+//! Processes are killed and suspended at every step, their disk fails, and their database stops. The ledger of the simulated server and
+//! the pipe on which the program reports each step decide whether a grant was lost.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Several processes on one store that all need a new token at the same moment: one call, and all have what it brought.
+//! Several processes on one store need a new token at the same moment. One call is made, and all get its token.
 
 use std::time::Duration;
 
@@ -31,13 +31,13 @@ async fn race(site: Site) {
     let calls = || simulator.with_ledger(|ledger| ledger.token_calls().len());
     let setup = site.configure(Proxy::before(&simulator)).set("REFRESH__MAX_PER_HOUR", 1000);
 
-    // Nothing is stored yet, and all have the same first refresh token.
+    // Nothing is stored yet, and all have the same initial token.
     let owners = join_all((0..OWNERS).map(|_| setup.again().start())).await;
     join_all(owners.iter().map(Proxy::ready)).await;
     assert_eq!(calls(), 1);
     join_all(owners.into_iter().map(Proxy::kill)).await;
 
-    // The stored token has expired. The one thing to wait for is time itself.
+    // Waits until the stored token has expired. No event announces that.
     tokio::time::sleep(life).await;
     simulator.reconfigure(|options| options.access_lifetime = Duration::from_secs(3600));
     let before = calls();

@@ -16,11 +16,11 @@ use crate::support::Setup;
 
 pub struct Pipe {
     folder: TempDir,
-    /// Read directly: what a dead process has written is all there, whether or not the runtime was told of it yet.
+    /// Read without the runtime, so everything that a dead process has written is read at once.
     file: File,
-    /// Tells when there is something to read.
+    /// Becomes ready when there is something to read.
     ready: Receiver,
-    /// The end of what was read, without its line's end.
+    /// The incomplete last line.
     partial: String,
     /// The steps of each process, by its number.
     steps: BTreeMap<u32, Vec<String>>,
@@ -28,7 +28,7 @@ pub struct Pipe {
     all: Vec<(u32, String)>,
 }
 
-/// A bound for tests that fail, not a measure: longer than a lease that has to run out.
+/// Bounds a test that fails. Longer than a lease.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Pipe {
@@ -36,19 +36,19 @@ impl Pipe {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("steps");
         mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
-        // For writing too: a pipe whose last writer has died would be at its end.
+        // Also for writing, because a pipe without a writer is at its end.
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path).unwrap();
         let ready = pipe::OpenOptions::new().open_receiver(path).unwrap();
         Self { folder, file, ready, partial: String::new(), steps: BTreeMap::new(), all: Vec::new() }
     }
 
-    /// Has the program report here.
+    /// Makes the program report to this pipe.
     pub fn report(&self, setup: Setup) -> Setup {
         setup.raw("FAULT_POINT_REPORT", self.folder.path().join("steps").display())
     }
 
-    /// A file that names the operation that fails, while it is there.
+    /// The file that names the operation that fails.
     pub fn failing(&self) -> PathBuf {
         self.folder.path().join("failing")
     }
@@ -59,7 +59,7 @@ impl Pipe {
         self.steps.get(&pid).map_or(&[], Vec::as_slice)
     }
 
-    /// The same, and they are forgotten: a later process may have that number.
+    /// As `steps`, and forgets them, because a later process may have the same number.
     pub fn take(&mut self, pid: u32) -> Vec<String> {
         self.read();
         self.steps.remove(&pid).unwrap_or_default()
@@ -82,13 +82,13 @@ impl Pipe {
         &self.all
     }
 
-    /// Waits until the process has reached the step so often.
+    /// Waits until the process has reached the step `times` times.
     pub async fn reached(&mut self, pid: u32, step: &str, times: usize) {
         let seen = async {
             while self.steps(pid).iter().filter(|reached| *reached == step).count() < times {
                 self.ready.readable().await.unwrap();
                 let mut buffer = [0; 4096];
-                // Once it says that there is nothing, what comes after makes it ready again.
+                // Reading until it would block makes it ready again for later bytes.
                 if let Ok(count) = self.ready.try_read(&mut buffer) {
                     self.heard(&buffer[..count]);
                 }
@@ -133,7 +133,7 @@ impl Pipe {
     }
 }
 
-/// Has the program stop itself at a point: a step, or `<step> <n>` for the n-th time.
+/// Makes the program stop itself at a point: a step, or `<step> <n>` for the n-th time.
 pub fn stop_at(setup: Setup, point: &str) -> Setup {
     setup.raw("FAULT_POINT_STOP", point)
 }

@@ -1,8 +1,10 @@
-//! Five processes on one PostgreSQL, under load, with the token revoked again and again, and with processes killed and started: by the
-//! server's log each refresh token is presented once, again only after its presenter was killed in the call; and no client sees a
-//! failure but those of a killed process, and 503 with `Retry-After` or the upstream's refusal while a dead holder's lease runs out.
+//! Five processes on one PostgreSQL under load. The token is revoked repeatedly, and processes are killed and started.
 //!
-//! `REPLICAS=300` for five minutes of it; `SEED` for a run that was seen.
+//! By the ledger of the server, each refresh token is presented once, and again only after its presenter was killed in the call. No client
+//! sees a failure, with two exceptions: the clients of a killed process, and requests during the lease of a dead holder. The latter get 503
+//! with `Retry-After`, or the refusal of the upstream.
+//!
+//! `REPLICAS=300` runs for five minutes. `SEED` repeats a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -26,20 +28,20 @@ use crate::site::Site;
 use crate::support::{Client, Proxy, Setup, request};
 
 const REPLICAS: usize = 5;
-/// Of each replica.
+/// The number of clients of each replica.
 const CLIENTS: usize = 3;
 const CALL: Duration = Duration::from_secs(2);
-/// One call and what comes beside it: what the program promises of its lease's length.
+/// The length of a lease: one call and the margin for its writes.
 const LEASE: Duration = Duration::from_secs(17);
-/// Until those that waited for the lease have had their call, and their clients an answer.
+/// The time for the processes that waited for the lease to make their call and answer their clients.
 const AFTER_LEASE: Duration = Duration::from_secs(3);
 const WAIT: Duration = Duration::from_secs(3);
 
-/// What the clients met.
+/// What the clients received.
 #[derive(Default)]
 struct Seen {
     answered: u64,
-    /// How many requests each client has ended, whichever way.
+    /// The number of ended requests of each client.
     ended: BTreeMap<usize, u64>,
     /// 503 with `Retry-After`.
     put_off: Vec<Instant>,
@@ -53,14 +55,14 @@ struct Replicas {
     random: Random,
     seen: Arc<Mutex<Seen>>,
     processes: Vec<Proxy>,
-    /// Where each replica listens, for its clients; `None`: it was killed.
+    /// The address of each replica. `None`: it was killed.
     addresses: Vec<watch::Sender<Option<SocketAddr>>>,
     killed: BTreeSet<u32>,
-    /// Of those that were killed.
+    /// The logs of killed replicas.
     logs: Vec<String>,
-    /// While these last, a dead process's lease does.
+    /// The times during which a dead process holds the lease.
     windows: Vec<(Instant, Instant)>,
-    /// Killed between the server's commit and ours.
+    /// The number of grants lost between the server's commit and ours.
     lost: usize,
 }
 
@@ -127,16 +129,16 @@ impl Replicas {
         Self { simulator, setup, pipe, random, seen, processes, addresses, killed, logs, windows, lost: 0 }
     }
 
-    /// The token dies, and a refusal brings the next one to all.
+    /// Revokes the token. A refusal then brings the next one to all.
     async fn revoke(&mut self) {
         self.simulator.revoke(Revocation::All(Kind::Access));
         self.settle().await;
         tokio::time::sleep(self.random.duration(Duration::from_millis(300))).await;
     }
 
-    /// A replica dies and is started again.
+    /// Kills a replica and starts it again.
     async fn kill(&mut self, victim: usize) {
-        // Sometimes at once after a revocation, and so perhaps in a rotation.
+        // Sometimes just after a revocation, and so possibly in a rotation.
         if self.random.coin() {
             self.simulator.revoke(Revocation::All(Kind::Access));
             tokio::time::sleep(self.random.duration(Duration::from_millis(60))).await;
@@ -145,7 +147,7 @@ impl Replicas {
         self.settle().await;
     }
 
-    /// The worst moment that nobody need lose a grant in: the call has arrived, and will never be answered.
+    /// Kills the holder after its call has arrived and before the server commits. This must not lose the grant.
     async fn kill_a_holder_in_its_call(&mut self) {
         self.simulator.fault(Fault::token(Step::BeforeCommit, Act::Hang));
         let calls = self.simulator.with_ledger(|ledger| ledger.token_calls().len());
@@ -168,7 +170,7 @@ impl Replicas {
         let began = Instant::now();
         assert!(self.killed.insert(pid), "a process number came twice");
         if holds_the_lease(self.pipe.steps(pid)) {
-            // What was asked shortly before has waited for it too.
+            // Requests from shortly before waited for the lease too.
             self.windows.push((began - WAIT, began + LEASE + AFTER_LEASE));
         }
         let process = self.setup.again().start().await;
@@ -176,7 +178,7 @@ impl Replicas {
         self.processes.insert(victim, process);
     }
 
-    /// Waits until all replicas have the newest token; after a loss, of a new grant.
+    /// Waits until all replicas have the newest token. After a loss, it supplies a new grant.
     async fn settle(&mut self) {
         let until = Instant::now() + LEASE + 4 * AFTER_LEASE;
         loop {
@@ -198,15 +200,14 @@ impl Replicas {
             assert!(Instant::now() < until, "not settled: {generations:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // A request that is to be replayed with the newest token must not find that one revoked too: a token that is refused
-        // for the second time is not renewed for a while.
+        // A replay with the newest token must not find that token revoked too, because a second refusal starts a cooldown.
         let before = self.seen.lock().unwrap().ended.clone();
         while self.seen.lock().unwrap().ended.iter().any(|(client, ended)| before.get(client) == Some(ended)) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Whether the newest access token is one that the server takes: a revocation was noticed.
+    /// Whether the server accepts the newest access token, so that a revocation was noticed.
     fn is_alive(&self) -> bool {
         self.simulator.with_ledger(|ledger| {
             let newest = ledger.issued().last().unwrap().access;
@@ -223,21 +224,21 @@ impl Replicas {
         let grant = self.simulator.grant();
         let answer = serde_json::json!({"access_token": grant.access_token, "refresh_token": grant.refresh_token});
         import(&self.setup, &answer.to_string()).await;
-        // The refusals of its time are over when all have seen it.
+        // The refusals end when all replicas have adopted the new grant.
         let (_, end) = self.windows.last_mut().expect("nothing is lost unless a process dies with its lease");
         *end = (*end).max(Instant::now() + AFTER_LEASE);
     }
 
-    /// Whether this was the last that a killed process has reported.
+    /// Whether this step was the last one that a killed process reported.
     fn died_at(&self, pid: u32, place: usize, steps: &[(u32, String)]) -> bool {
         self.killed.contains(&pid) && !steps[place + 1..].iter().any(|(later, _)| *later == pid)
     }
 
-    /// All that all have said, but for the requests.
+    /// The logs of all replicas, without the requests.
     fn log(&self) -> String {
         let all = self.logs.iter().cloned().chain(self.processes.iter().flat_map(Proxy::log));
         let mut all: Vec<String> = all.filter(|line| !line.contains("proxy::observe")).collect();
-        // They begin with the time.
+        // Each line begins with the time.
         all.sort();
         all.join("\n")
     }
@@ -254,7 +255,7 @@ impl Replicas {
         for (place, (pid, step)) in steps.iter().enumerate() {
             let arrives = match step.as_str() {
                 "called" => true,
-                // Killed in the very act of sending: it has arrived if the next one, which is with the same token, is not alone.
+                // Killed while sending. The call has arrived if the next two calls have the same token.
                 "calling" if self.died_at(*pid, place, &steps) => {
                     let mut next = arrived.clone().map(TokenCall::refresh_token);
                     next.next() == next.next().filter(Option::is_some)
@@ -321,7 +322,7 @@ fn holds_the_lease(steps: &[String]) -> bool {
     }
 }
 
-/// Sends one request after the other to a replica, and to the one that takes its place.
+/// Sends one request after the other to a replica and to its replacements.
 async fn client(
     number: usize,
     mut replica: watch::Receiver<Option<SocketAddr>>,
@@ -337,7 +338,7 @@ async fn client(
             Ok(()) => return,
             Err(error) => error,
         };
-        // A connection that breaks is a failure, unless its replica was killed.
+        // A broken connection is a failure, unless its replica was killed.
         let mut seen = seen.lock().unwrap();
         *seen.ended.entry(number).or_default() += 1;
         if *replica.borrow() == Some(address) {
@@ -367,12 +368,12 @@ async fn converse(
                 StatusCode::SERVICE_UNAVAILABLE if answer.headers.contains_key("retry-after") => {
                     seen.put_off.push(Instant::now());
                 }
-                // After `refresh.wait`, the old token is sent, and the upstream's answer passed on.
+                // After `refresh.wait`, the proxy sends the old token and passes the upstream's response on.
                 StatusCode::UNAUTHORIZED => seen.put_off.push(Instant::now()),
                 status => seen.failures.push((Instant::now(), format!("{address}: {status}: {}", answer.text()))),
             }
         }
-        // Many clients, not fast ones.
+        // Limits the load: the test needs many clients, not fast ones.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Where a grant is stored, for tests that ask the same of each store.
+//! The place of a grant, for tests that run on each store.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use tokio_postgres::NoTls;
 use crate::postgres::Postgres;
 use crate::support::Setup;
 
-/// One grant's place.
+/// The place of one grant.
 #[derive(Clone)]
 pub enum Site {
     File,
@@ -35,8 +35,8 @@ impl Site {
         }
     }
 
-    /// What is stored, read past the program; `None`: nothing was ever stored. An answer that a killed process wrote and did not
-    /// rename counts as stored, so that the judge insists on it from then on.
+    /// The stored document, read without the program. `None`: nothing was ever stored. A result that a killed process wrote and did not
+    /// rename counts as stored, so the judge requires that the program stores it.
     pub async fn document(&self, setup: &Setup) -> Option<Value> {
         let text = match self {
             Self::File => {
@@ -57,7 +57,7 @@ impl Site {
     }
 }
 
-/// The temporary document, if it is whole and holds the answer to the call that this document announces.
+/// The temporary document, if it is complete and holds the result of the call that this document announces.
 fn unrenamed(store: &Path, document: &str) -> Option<String> {
     let text = std::fs::read_to_string(store.with_file_name("grant.json.tmp")).ok()?;
     let (document, temporary): (Value, Value) =

@@ -1,4 +1,4 @@
-//! What must hold in every state, and what must be possible.
+//! What must hold in every state, and what must be reachable.
 
 use bearer_proxy::config::AmbiguousRetry;
 use stateright::{Model, Property};
@@ -10,36 +10,36 @@ use crate::state::{Answer, Lineage, Memory, Phase, State, only};
 
 type Condition<const N: usize> = fn(&Protocol<N>, &State<N>) -> bool;
 
-/// A server that revokes families makes it possible, and `never` does not.
+/// Possible with a server that revokes families, unless the policy is `never`.
 pub const KILLED: &str = "a peer's presentation kills a successor that a living process has";
 pub const NOT_KILLED: &str = "no successor is killed";
 
-/// What holds always.
+/// A property that always holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
-    /// A refresh token whose place in the store has been taken is never presented again, nor one that the process itself has
-    /// passed. One race is left, and named in [`possible`].
+    /// A refresh token that was replaced in the store, or that the process itself has replaced, is never presented again. One race
+    /// remains, which [`possible`] names.
     SpentIsSpent,
-    /// A token is presented after an intent that the store has acknowledged, which counts this presentation and each earlier
-    /// one that had no clear answer.
+    /// Before a presentation, the store has acknowledged an intent. The intent counts this presentation and each earlier ambiguous
+    /// one.
     Announced,
-    /// While a call is under way, nobody presents its token, unless the caller was stopped beyond its lease.
+    /// During a call, no other process presents its token, unless the caller was suspended beyond its lease.
     OneAtATime,
-    /// A write replaces only what its writer has seen, and no generation is followed by a smaller one: no commit and no note
-    /// replaces a successor or an imported grant, and no import a successor.
+    /// A write replaces only what its writer has seen, and generations never decrease. No commit and no note replaces a successor or an
+    /// imported grant, and no import replaces a successor.
     NeverBack,
-    /// As long as the grant is not over, the store's intent counts at least the presentations without a clear answer.
+    /// Until the grant is over, the stored intent counts at least the ambiguous presentations.
     Counted,
-    /// A successor that reached a living process is stored, or that process has it and goes on trying; or a person's grant took
-    /// its place. A store that is set back takes away no live token that a living process knows.
+    /// A successor that reached a live process is stored, or that process keeps it and retries, or a person's grant replaced it. A store
+    /// that is set back loses no live token that a live process knows.
     NothingIsLost,
-    /// A process uses what was stored, or what the store has been asked to take and did not acknowledge.
+    /// A process uses only tokens that were stored, or whose write the store did not acknowledge.
     StoredBeforeUsed,
-    /// Store and processes say that a grant is over only if the server would refuse it.
+    /// The store and the processes call a grant over only if the server would refuse it.
     OverIsOver,
-    /// From every state, once nothing fails any more, a new generation comes, or the grant is over, or the policy forbids to
-    /// try again.
-    GoodWeatherHelps,
+    /// From every state, once nothing fails, the world reaches a new generation, the grant is over, or the policy forbids another
+    /// attempt.
+    ProgressIsMade,
 }
 
 use Invariant::*;
@@ -53,7 +53,7 @@ pub const ALL: [Invariant; 9] = [
     NothingIsLost,
     StoredBeforeUsed,
     OverIsOver,
-    GoodWeatherHelps,
+    ProgressIsMade,
 ];
 
 // === impl Invariant ===
@@ -73,7 +73,7 @@ impl Invariant {
             NothingIsLost => "what was answered is not lost",
             StoredBeforeUsed => "what is used is stored",
             OverIsOver => "a grant that is called over is over",
-            GoodWeatherHelps => "good weather leads on",
+            ProgressIsMade => "progress is made",
         }
     }
 
@@ -87,13 +87,13 @@ impl Invariant {
             NothingIsLost => |_, s| s.books.broken & NothingIsLost.bit() == 0,
             StoredBeforeUsed => |_, s| s.books.broken & StoredBeforeUsed.bit() == 0,
             OverIsOver => |_, s| s.books.broken & OverIsOver.bit() == 0,
-            GoodWeatherHelps => |protocol, s| s.books.broken != 0 || protocol.good_weather(s),
+            ProgressIsMade => |protocol, s| s.books.broken != 0 || protocol.makes_progress(s),
         };
         Property::always(self.name(), intact)
     }
 }
 
-/// What a state breaks by what it is. What only a step can break is noted in the step.
+/// The invariants that a state breaks. A step notes what only a step can break.
 pub fn broken<const N: usize>(s: &State<N>) -> u8 {
     let owed = |token| s.books.owed & only(token) != 0;
     let memories = || s.replicas.iter().map(|replica| replica.memory);
@@ -108,7 +108,7 @@ pub fn broken<const N: usize>(s: &State<N>) -> u8 {
     rows.into_iter().filter(|(_, broken)| *broken).fold(0, |bits, (invariant, _)| bits | invariant.bit())
 }
 
-/// What happens in some state, or a rule would hold because nothing ever comes of it.
+/// The states that must be reachable. They rule out vacuous success.
 pub fn possible<const N: usize>(protocol: &Protocol<N>) -> Vec<(&'static str, Condition<N>)> {
     let mut possible: Vec<(_, Condition<N>)> = vec![
         ("a token is rotated", |_, s| s.stored.generation > 0 && !s.is_imported(s.stored.token)),
@@ -144,13 +144,13 @@ pub fn possible<const N: usize>(protocol: &Protocol<N>) -> Vec<(&'static str, Co
     }
     if protocol.ambiguous_retry != AmbiguousRetry::Never {
         possible.extend(after_an_unclear_call());
-        // A loss outside of the window, and the server's choice.
+        // A loss outside of the window, by the server's choice.
         possible.extend((protocol.reuse == Reuse::Revokes).then_some((KILLED, kills as Condition<N>)));
     }
     possible
 }
 
-/// What happens where a token is presented again.
+/// The reachable states if a token may be presented again.
 fn after_an_unclear_call<const N: usize>() -> [(&'static str, Condition<N>); 4] {
     [
         ("the grant is over", |_, s| s.stored.needs_login),
@@ -160,8 +160,8 @@ fn after_an_unclear_call<const N: usize>() -> [(&'static str, Condition<N>); 4] 
         ("who finds the intent of a lost request succeeds", |protocol, s| {
             protocol.commits(s, |_, announced, ambiguous| announced == 2 && ambiguous == 2)
         }),
-        // The race that is left: between the intent of the present holder and its call, an earlier one's answer is stored
-        // that came later than its lease's end, or that the store would not take before.
+        // The remaining race. Between the intent and the call of the present holder, the result of an earlier holder is stored. That
+        // result arrived after the end of its lease, or the store had failed to store it.
         ("a holder is overtaken by an earlier one's answer", |_, s| {
             let overtaken = |phase| matches!(phase, Phase::Intended { overtaken: true, .. });
             s.replicas.iter().any(|replica| replica.holds && overtaken(replica.phase))
@@ -169,7 +169,7 @@ fn after_an_unclear_call<const N: usize>() -> [(&'static str, Condition<N>); 4] 
     ]
 }
 
-/// What happens where an older state of the store comes back.
+/// The reachable states if the store can be set back.
 fn after_a_store_was_set_back<const N: usize>() -> [(&'static str, Condition<N>); 3] {
     [
         ("a live token that the store has lost is stored again", |protocol, s| {
@@ -186,7 +186,7 @@ fn after_a_store_was_set_back<const N: usize>() -> [(&'static str, Condition<N>)
     ]
 }
 
-/// A presentation has killed a successor that a living process has.
+/// Whether a presentation has killed a successor that a live process has.
 fn kills<const N: usize>(_: &Protocol<N>, s: &State<N>) -> bool {
     s.books.owed & !s.server.live != 0
 }
@@ -214,8 +214,8 @@ impl<const N: usize> Model for Protocol<N> {
     }
 
     fn within_boundary(&self, state: &Self::State) -> bool {
-        // A mutation that has broken an invariant may count generations without end; what follows then shows nothing. One step
-        // adds one generation.
+        // After a mutation has broken an invariant, generations may grow without end, and later states show nothing. One step adds
+        // one generation.
         let is_finite = self.mutation.is_none() || state.last_generation() + 1 < GENERATIONS;
         state.server.issued <= self.tokens + 1 && is_finite
     }

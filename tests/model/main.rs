@@ -1,17 +1,19 @@
-//! The rotation protocol as a small model, checked exhaustively: every order of steps of several replicas, a store, a server and a
-//! person, with crashes, stops, lost messages and leases that run out, as often as they like. What makes it finite is the number
-//! of refresh tokens that the server issues, and that "often" is counted up to [`state::MANY`].
+//! The rotation protocol as a small model that is checked exhaustively.
 //!
-//! | file | |
+//! The checker tries every order of steps of several replicas, a store, a server and a person. Crashes, suspends, lost messages and
+//! expired leases happen any number of times. The model is finite, because the server issues a limited number of refresh tokens and
+//! counters stop at [`state::MANY`].
+//!
+//! | file | content |
 //! |---|---|
-//! | `state` | what there is at one moment |
-//! | `actions` | what can happen, and when |
-//! | `protocol` | the protocol's parameters; one step |
-//! | `rotation`, `upkeep` | what a replica does |
-//! | `store`, `person` | what the others do |
-//! | `decisions` | the program's own pure decisions, called and not copied |
-//! | `invariants`, `weather` | what must hold, and be possible |
-//! | `mutations` | mistakes in the protocol, and what notices each |
+//! | `state` | the state of the world |
+//! | `actions` | the possible steps |
+//! | `protocol` | the parameters of a world, and the effect of a step |
+//! | `rotation`, `store_sync` | the steps of a replica |
+//! | `store`, `person` | the steps of the store and of a person |
+//! | `decisions` | calls of the program's own pure decisions |
+//! | `invariants`, `progress` | what must always hold, and what must be reachable |
+//! | `mutations` | mistakes in the protocol, and the invariant that detects each |
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test's own code, and its figures")]
 
@@ -20,12 +22,12 @@ mod decisions;
 mod invariants;
 mod mutations;
 mod person;
+mod progress;
 mod protocol;
 mod rotation;
 mod state;
 mod store;
-mod upkeep;
-mod weather;
+mod store_sync;
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -115,7 +117,7 @@ fn keeps_the_invariants<const N: usize>(protocol: Protocol<N>) -> impl Checker<P
     checker
 }
 
-/// A path, in words. Replicas are named by their place, and change places.
+/// A path as text. A replica is named by its place, which can change.
 fn steps<const N: usize>(path: Path<State<N>, Action>) -> String {
     let last = *path.last_state();
     let steps: Vec<_> = path.into_actions().into_iter().map(|action| format!("{action:?}")).collect();

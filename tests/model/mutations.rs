@@ -79,7 +79,7 @@ pub const TABLE: &[(Mutation, AmbiguousRetry, Invariant)] = &[
     (Mutation::NoSendBy, UntilClear, SpentIsSpent),
     (Mutation::TheLeaseIsShorterThanTheCall, UntilClear, OneAtATime),
     (Mutation::TheReleaseIsNotFenced, UntilClear, OneAtATime),
-    (Mutation::ADeadHoldersLeaseNeverEnds, UntilClear, GoodWeatherHelps),
+    (Mutation::ADeadHoldersLeaseNeverEnds, UntilClear, ProgressIsMade),
     (Mutation::ACommitNeedsTheLease, UntilClear, NothingIsLost),
     (Mutation::TheTemporaryDocumentIsThrownAway, UntilClear, NothingIsLost),
     (Mutation::ACommitDoesNotCompare, UntilClear, NeverBack),

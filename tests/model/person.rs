@@ -1,4 +1,4 @@
-//! A person who logs in and runs `import`, as `token/new_grant` does it.
+//! A person who logs in and runs `import`, as in `token/import`.
 
 use crate::actions::Store;
 use crate::mutations::Mutation;

@@ -1,36 +1,36 @@
-//! What comes of a state once nothing fails any more and everybody runs.
+//! What follows a state once nothing fails and every process runs.
 
 use crate::actions::{Action, Serving, Store};
 use crate::protocol::Protocol;
 use crate::state::{Answer, Grant, Phase, Replica, State};
 
-/// Enough for every replica's rotation, and for the end of a dead holder's lease.
+/// Enough for a rotation of every replica and for the end of a dead holder's lease.
 const STEPS: usize = 40;
 
 impl<const N: usize> Protocol<N> {
-    /// Whether good weather leads to a new generation, or to the end of what can be done without a person.
-    pub fn good_weather(&self, from: &State<N>) -> bool {
-        let mut good = self.good.lock().unwrap();
-        let mut passed = vec![*from];
-        while let Some(state) = passed.last().filter(|_| passed.len() < STEPS) {
+    /// Whether the world reaches a new generation, or a state in which only a person can help.
+    pub fn makes_progress(&self, from: &State<N>) -> bool {
+        let mut progressing = self.progressing.lock().unwrap();
+        let mut path = vec![*from];
+        while let Some(state) = path.last().filter(|_| path.len() < STEPS) {
             let hopeless = self.decisions.plan(state.stored).is_none() && !state.replicas.iter().any(Replica::has_news);
             let renewed = state.stored.generation > from.stored.generation;
-            if renewed || hopeless || good.contains(state) {
-                // What is true of this one is true of all before it; of itself, if it is not the first of a new generation.
-                passed.truncate(passed.len() - usize::from(renewed));
-                good.extend(passed);
+            if renewed || hopeless || progressing.contains(state) {
+                // All states before this one make progress too, and so does this one unless it begins a new generation.
+                path.truncate(path.len() - usize::from(renewed));
+                progressing.extend(path);
                 return true;
             }
             let mut possible = Vec::new();
             self.possible(state, &mut possible);
-            let Some(action) = self.next_in_good_weather(state, &possible) else { return false };
-            passed.push(self.after(state, action));
+            let Some(action) = self.next_in_makes_progress(state, &possible) else { return false };
+            path.push(self.after(state, action));
         }
         false
     }
 
-    fn next_in_good_weather(&self, state: &State<N>, possible: &[Action]) -> Option<Action> {
-        // Who is on the way comes before who would begin, and what is in memory before what is asked for.
+    fn next_in_makes_progress(&self, state: &State<N>, possible: &[Action]) -> Option<Action> {
+        // A rotation in progress continues before another begins, and unpersisted records are stored first.
         let rank = |action: &Action| match *action {
             Action::Persist(_, Store::Answers) => Some(0),
             Action::Record(_, Store::Answers) | Action::Release(_) => Some(1),
@@ -49,8 +49,8 @@ impl<const N: usize> Protocol<N> {
             .map(|(_, action)| action)
     }
 
-    /// Whether a commit is at hand that succeeds, and of which `what` holds: of the replica, of how often its intent says that
-    /// the token was presented, and of how often it was.
+    /// Whether a commit can succeed now that satisfies `what`. The arguments of `what` are the replica, the number of presentations in
+    /// its intent, and the actual number.
     pub fn commits(&self, state: &State<N>, what: impl Fn(&Replica, u8, u8) -> bool) -> bool {
         state.replicas.iter().enumerate().any(|(r, replica)| {
             let Phase::Answered { before, answer: Answer::Issued(token) } = replica.phase else { return false };
@@ -62,7 +62,7 @@ impl<const N: usize> Protocol<N> {
 }
 
 impl<const N: usize> Protocol<N> {
-    /// Whether an answer is at hand that replaces another token than the presented one, which `what` holds of.
+    /// Whether a commit can succeed now that replaces another token than the presented one. `what` is asked about the presented grant.
     pub fn commits_over_another(&self, state: &State<N>, what: impl Fn(Grant) -> bool) -> bool {
         state.replicas.iter().enumerate().any(|(r, replica)| {
             let Phase::Answered { before, answer: Answer::Issued(token) } = replica.phase else { return false };
@@ -74,7 +74,7 @@ impl<const N: usize> Protocol<N> {
 }
 
 impl Replica {
-    /// It has something for the store, or may come to have.
+    /// Whether it has something to store, or may soon have.
     fn has_news(&self) -> bool {
         self.memory.unpersisted.is_some() || matches!(self.phase, Phase::Called { .. } | Phase::Answered { .. })
     }

@@ -1,5 +1,4 @@
-//! The steps of `token/journal` and `token/refresher`, one by one. Each `await` there at which the world can change is a border
-//! between two steps here.
+//! The steps of `token/journal` and `token/refresher`. Each `await` there at which the world can change separates two steps here.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,30 +17,30 @@ pub struct Protocol<const N: usize> {
     pub decisions: Decisions,
     pub ambiguous_retry: AmbiguousRetry,
     pub reuse: Reuse,
-    /// How many refresh tokens the server issues before the world ends.
+    /// The number of refresh tokens that the server issues before the world ends.
     pub tokens: u8,
     pub backups: Backups,
     pub mutation: Option<Mutation>,
-    /// The states of which it is known that good weather helps.
-    pub good: Mutex<HashSet<State<N>>>,
+    /// The states that are known to make progress.
+    pub progressing: Mutex<HashSet<State<N>>>,
 }
 
-/// To which of its earlier states the store may be set back, at any moment and as often as it likes.
+/// The earlier states to which the store may be set back, at any moment and any number of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backups {
     None,
-    /// To the very first one.
+    /// The first state.
     First,
-    /// To one that was copied at any moment.
+    /// A state that was copied at any moment.
     Any,
 }
 
-/// What a server does when a spent token comes again.
+/// What the server does when a spent token is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
-    /// It says no (league).
+    /// It refuses the token (league).
     IsRefused,
-    /// It also kills what descends from that token (RFC 9700).
+    /// It also revokes all tokens of that family (RFC 9700).
     Revokes,
 }
 
@@ -55,7 +54,7 @@ impl<const N: usize> Protocol<N> {
             tokens,
             backups: Backups::None,
             mutation: None,
-            good: Mutex::default(),
+            progressing: Mutex::default(),
         }
     }
 
@@ -100,7 +99,7 @@ impl<const N: usize> Protocol<N> {
                 next.replicas[r].holds = false;
                 next.replicas[r].phase = Phase::Idle;
             }
-            Action::Look(r) => self.take_up(&mut next, r, stored),
+            Action::Look(r) => self.reconcile_with(&mut next, r, stored),
             Action::Persist(r, store) => self.persist(&mut next, r, store),
             Action::Restart(r) => self.restart(&mut next, r),
             Action::RotationDies(r) => self.rotation_dies(&mut next, r),

@@ -1,4 +1,4 @@
-//! What a replica does beside its rotations, as `token/refresher/upkeep` does it.
+//! The steps of a replica between its rotations, as in `token/refresher/store_sync`.
 
 use bearer_proxy::token::refresher::Reconciliation;
 
@@ -9,20 +9,20 @@ use crate::state::{Grant, Lineage, Memory, Phase, State, Version};
 use crate::store::{Write, Written};
 
 impl<const N: usize> Protocol<N> {
-    /// What the refresher's task holds lives outside it, so that its next start changes nothing.
+    /// The state of the refresher lives outside its task, so a restart of the task changes nothing.
     pub fn restart(&self, s: &mut State<N>, r: usize) {
         if self.is(Mutation::ARestartedRefresherForgetsWhatItHolds) {
             s.replicas[r].memory = Memory::default();
         }
     }
 
-    /// A write of what is known and not stored: a successor, or a person's grant under another number. The latter is one step here,
-    /// since under the lease nobody can come between.
+    /// Writes a known record that is not stored: a successor, or a person's grant in another generation. The latter is one step here,
+    /// because the lease excludes other steps in between.
     pub fn persist(&self, s: &mut State<N>, r: usize, store: Store) {
         let memory = s.replicas[r].memory;
         let (Some(seen), Some(known)) = (memory.unpersisted, memory.known) else { return };
         let wanted = match memory.renumbers() && !self.is(Mutation::ARenumberingNeedsNoLease) {
-            // What was noted of the grant stays.
+            // The notes about the grant stay.
             true => Grant {
                 lineage: known.lineage,
                 generation: known.generation,
@@ -42,7 +42,7 @@ impl<const N: usize> Protocol<N> {
                 } else {
                     memory.unpersisted = None;
                     s.gave_way(known.token, theirs.token);
-                    self.take_up(s, r, theirs);
+                    self.reconcile_with(s, r, theirs);
                 }
             }
             Some(_) => s.replicas[r].memory.unpersisted = None,
@@ -58,9 +58,9 @@ impl<const N: usize> Protocol<N> {
         self.decisions.rebased(ours, theirs, seen).filter(|_| !ignored)
     }
 
-    /// A rotation came upon something else, under the lease.
+    /// A rotation found another record under the lease.
     pub fn found(&self, s: &mut State<N>, r: usize, stored: Grant) {
-        self.take_up(s, r, stored);
+        self.reconcile_with(s, r, stored);
         let memory = &mut s.replicas[r].memory;
         if memory.known.is_some_and(|known| known.version() == stored.version()) {
             memory.adopt(stored);
@@ -68,7 +68,7 @@ impl<const N: usize> Protocol<N> {
         s.replicas[r].phase = Phase::Ending;
     }
 
-    pub fn take_up(&self, s: &mut State<N>, r: usize, stored: Grant) {
+    pub fn reconcile_with(&self, s: &mut State<N>, r: usize, stored: Grant) {
         let memory = &mut s.replicas[r].memory;
         let known = memory.known;
         let compared = match known {
@@ -85,7 +85,7 @@ impl<const N: usize> Protocol<N> {
             }
             Reconciliation::Behind | Reconciliation::Renumber => {
                 let Some(known) = known else { return };
-                // A grant that is restored keeps the access token that is in use, and its generation.
+                // A restored grant keeps the access token in use and its generation.
                 let generation = match self.decisions.is_behind(stored, known) {
                     true => known.generation,
                     false => stored.generation.max(known.generation + 1),

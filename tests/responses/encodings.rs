@@ -1,4 +1,4 @@
-//! Responses in content codings and character encodings that were not asked for, and large ones.
+//! Responses in content codings and character encodings that the client did not request, and large responses.
 
 use std::io::Write;
 

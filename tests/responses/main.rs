@@ -1,7 +1,7 @@
 //! Unusual responses of token endpoints, through the program's own call, journal and store, over a real socket.
 //!
-//! Each row says how the refresh ends and which refresh token the store holds then. The promise behind all of them: **no
-//! response that contains a successor loses it.**
+//! Each row states the outcome of the refresh and the refresh token that the store holds afterwards. **No response that contains a
+//! successor loses it.**
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test's own code, and its figures")]
 
@@ -32,13 +32,13 @@ const NEW_REFRESH: &str = "new-refresh-0123456789";
 const OLD_ACCESS: &str = "old-access-0123456789";
 const OLD_REFRESH: &str = "old-refresh-0123456789";
 
-/// A response, and what must come of it.
+/// A response and its required outcome.
 struct Row {
     name: String,
     /// All bytes that the server sends before it closes the connection.
     response: Vec<u8>,
     outcome: RefreshOutcome,
-    /// The refresh token that the store holds then.
+    /// The refresh token that the store must hold afterwards.
     stored: String,
     /// Whether the server keeps the connection open.
     stays_open: bool,
@@ -57,7 +57,7 @@ async fn no_response_that_contains_a_successor_loses_it() {
     assert!(wrong.is_empty(), "{} of {} responses:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
 
-/// `None`: all is as the row says.
+/// Returns what differs from the row. `None`: nothing.
 async fn judged(row: &Row) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let address = served(row.response.clone(), row.stays_open).await;
@@ -71,7 +71,7 @@ async fn judged(row: &Row) -> Option<String> {
         Rotation::Failed(failure, _) => (failure.outcome, failure.error),
         other => return Some(format!("{}: {other:?}", row.name)),
     };
-    // As another process finds it.
+    // As another process reads it.
     let stored = store(folder.path()).await.load().await.unwrap().unwrap();
     let refresh = stored.refresh.as_ref().unwrap().secret().expose();
     let access = stored.access.as_ref().unwrap().token.secret().expose();
@@ -95,7 +95,7 @@ async fn judged(row: &Row) -> Option<String> {
     })
 }
 
-/// Answers one request with these bytes.
+/// A server that answers one request with these bytes.
 async fn served(response: Vec<u8>, stays_open: bool) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -107,7 +107,7 @@ async fn served(response: Vec<u8>, stays_open: bool) -> std::net::SocketAddr {
                 return;
             }
         }
-        // The client may have heard enough.
+        // The client may have closed the connection.
         let _ = stream.write_all(&response).await;
         if stays_open {
             let _ = stream.read(&mut [0; 64]).await;
@@ -146,7 +146,7 @@ async fn journal(url: &str, folder: &std::path::Path) -> Journal {
         access: Some(Access {
             token: AccessToken::parse(OLD_ACCESS).unwrap(),
             obtained_at: now,
-            // Of no use any more, so that the stored grant is presented.
+            // Expired, so the stored refresh token is presented.
             expires_at: Some(now),
         }),
         refresh: Some(RefreshToken::parse(OLD_REFRESH).unwrap()),
@@ -180,7 +180,7 @@ impl Row {
     }
 }
 
-/// A whole response, as most servers send it.
+/// A complete response, as most servers send it.
 fn http(status: &str, head: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let mut response =

@@ -31,7 +31,7 @@ fn grant(refresh: &str, with: Option<&str>) -> NewGrant {
     }
 }
 
-/// The third generation, refused, with the traces of an unclear call.
+/// Generation 3, refused, with the intent of an ambiguous call.
 fn spent() -> Record {
     let refresh = RefreshToken::parse("old").unwrap();
     let fingerprint = refresh.fingerprint();
@@ -91,7 +91,7 @@ fn a_bare_token_leaves_the_stored_grant_as_it_is() {
         let before = stored.unwrap_or_else(|| Record::empty(ours()));
         assert_eq!(record, Record { candidate: Some(candidate.clone()), ..before });
     }
-    // Supplied again, one that may be spent is still one that may be spent, and one that was settled is a fresh one.
+    // A second import of a possibly spent token keeps its intent. A settled one becomes a new candidate.
     let intent = Intent { presented: 1, fingerprint: candidate.fingerprint, ..spent().intent.unwrap() };
     let unclear = Candidate { intent: Some(intent), ..candidate.clone() };
     for (present, expected) in [
@@ -111,7 +111,7 @@ async fn a_grant_is_stored_where_there_was_none_and_where_there_was_one() {
         assert_eq!(stored.generation, Generation(generation));
         assert_eq!(store.load().await.unwrap(), Some(stored));
     }
-    // The lease was given back.
+    // The lease was released.
     held(&store).await;
 }
 

@@ -31,11 +31,11 @@ fn a_clear_no_ends_the_grant_that_was_presented_and_no_other() {
         fingerprint: token("old").fingerprint(),
         presented: 1,
     };
-    // what the store held, what was presented, was it unclear before: needs_login?, taken?, is the intent kept?
+    // stored before, presented, after an ambiguous call: needs_login, marked as tried, intent kept
     let rows = [
         (Some("old"), "old", false, true, false, false),
         (Some("old"), "old", true, true, false, false),
-        // A first one beside a grant: that one stays, and what is unclear of it too.
+        // An initial token beside a grant: the grant stays, with its intent.
         (Some("old"), "new", false, false, true, true),
         (Some("old"), "new", true, false, true, true),
         (None, "new", false, true, true, false),
@@ -58,24 +58,24 @@ fn a_clear_no_ends_the_grant_that_was_presented_and_no_other() {
 fn an_answer_follows_what_was_presented_under_whatever_number_and_nothing_else() {
     let stored = |generation, text: &str| Record { generation: Generation(generation), ..record(Some(text)) };
     let lineage = |number: u8| Lineage::try_from(format!("{number:032x}")).unwrap();
-    // Of another lineage, which has replaced these.
+    // A record of another lineage, which has replaced these.
     let of = |number, replaced: Vec<_>, record: Record| Record { lineage: lineage(number), replaced, ..record };
     let ancestor = record(None).lineage;
     let expected = |text: Option<&str>| Expect { version: Some(record(text).version()), fence: None };
     let ours = stored(4, "new");
-    // what the store holds instead of what was expected, what we have: the number that it then gets
+    // what the store holds instead of the expected record, our record: the resulting generation
     let rows = [
         (stored(5, "old"), &ours, expected(Some("old")), Some(6)),
-        // A store that was set back: no generation goes back with it.
+        // A store that was set back. The generation does not decrease.
         (stored(1, "old"), &ours, expected(Some("old")), Some(4)),
         (stored(1, "older"), &ours, expected(Some("old")), Some(4)),
         (stored(3, "fork"), &ours, expected(Some("old")), Some(4)),
         (stored(4, "peer"), &ours, expected(Some("old")), None),
         (of(1, Vec::new(), stored(3, "imported")), &ours, expected(Some("old")), None),
         (of(1, vec![ancestor], stored(3, "old")), &ours, expected(Some("old")), Some(4)),
-        // Set back to before an import.
+        // A store that was set back to before an import.
         (stored(9, "older"), &of(1, vec![ancestor], ours.clone()), expected(Some("old")), Some(10)),
-        // The server has given no new refresh token: a peer's answer is as good.
+        // The server issued no new refresh token, so a peer's result is equally good.
         (stored(4, "old"), &stored(4, "old"), expected(Some("old")), None),
         // `client_credentials`
         (record(None), &record(None), expected(None), None),
@@ -92,7 +92,7 @@ fn an_answer_follows_what_was_presented_under_whatever_number_and_nothing_else()
     let ours = Record { tried_initial: vec![taken("two"), taken("three")], ..ours };
     let again = rebased(&ours, &theirs, expected(Some("old"))).unwrap();
     assert_eq!(again.tried_initial, [taken("two"), taken("three"), taken("one")]);
-    // Given again by a person, it is that grant's successor.
+    // If a person supplied it again, it is the successor of that grant.
     let again = rebased(&ours, &of(1, vec![ancestor], stored(3, "old")), expected(Some("old"))).unwrap();
     assert_eq!((again.lineage, again.replaced), (lineage(1), vec![ancestor]));
 }

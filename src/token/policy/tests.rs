@@ -35,9 +35,9 @@ fn a_refresh_comes_a_margin_before_the_expiry_within_its_limits() {
         (HOUR, Margin::Share(0.2), 1.0, 12 * MINUTE + 72 * SECOND),
         (HOUR, Margin::Share(0.2), 0.5, 12 * MINUTE + 36 * SECOND),
         (365 * DAY, Margin::Share(0.2), 1.0, 33 * DAY),
-        // The jitter comes on top of the half.
+        // The jitter is added to the half.
         (HOUR, Margin::Share(1.0), 1.0, 33 * MINUTE),
-        // What is out of range is brought into it.
+        // Values out of range are clamped.
         (HOUR, Margin::Share(0.2), 7.0, 12 * MINUTE + 72 * SECOND),
         (HOUR, Margin::Share(0.2), -1.0, 12 * MINUTE),
         (HOUR, Margin::Share(f64::NAN), f64::NAN, MINUTE),
@@ -106,7 +106,7 @@ fn a_misconfigured_refresh_waits_for_a_share_of_the_life_and_not_beyond_the_expi
         (3, None, None, 40 * SECOND),
         (4, None, None, MINUTE),
         (u32::MAX, None, None, MINUTE),
-        // The server says when.
+        // The server sets the time.
         (3, life(HOUR, MINUTE), Some(20 * SECOND), 20 * SECOND),
         (3, None, Some(20 * SECOND), 20 * SECOND),
         (0, life(MINUTE, 30 * SECOND), Some(2 * SECOND), 5 * SECOND),
@@ -120,7 +120,7 @@ fn a_misconfigured_refresh_waits_for_a_share_of_the_life_and_not_beyond_the_expi
 #[test]
 fn a_date_that_can_not_be_is_not_trusted() {
     let now = start();
-    // obtained_at, expires_at, when the store did not hold it yet, corrected
+    // obtained_at, expires_at, not_before, corrected
     let rows = [
         (now, Some(now + HOUR), None, None),
         (now - 365 * DAY, Some(now), None, None),
@@ -134,7 +134,7 @@ fn a_date_that_can_not_be_is_not_trusted() {
         (Timestamp::MAX, Some(Timestamp::MIN), None, Some((now, Some(now)))),
         // A peer's clock is behind.
         (now - DAY, Some(now - DAY + HOUR), Some(now - SECOND), Some((now - SECOND, Some(now - SECOND + HOUR)))),
-        // This one has been set back since.
+        // The clock of this process was set back since.
         (now - DAY, Some(now - DAY + HOUR), Some(now + DAY), Some((now, Some(now + HOUR)))),
     ];
     for (obtained_at, expires_at, not_before, expected) in rows {

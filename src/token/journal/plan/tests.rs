@@ -32,7 +32,7 @@ fn stored(refresh: Option<&str>) -> Record {
     Record { generation: Generation(3), refresh: refresh.map(token), ..Record::empty(ours()) }
 }
 
-/// `text` was presented so often without a clear answer.
+/// `text` was presented this many times with an ambiguous outcome.
 fn intent(text: &str, presented: u32) -> Option<Intent> {
     let fingerprint = token(text).fingerprint();
     Some(Intent { owner: "one".into(), at: Timestamp::UNIX_EPOCH, fingerprint, presented })
@@ -42,7 +42,7 @@ fn present(text: &str, ambiguous: u32) -> Result<(String, u32), &'static str> {
     Ok((text.to_owned(), ambiguous))
 }
 
-/// What is presented, or words of why nothing is.
+/// What is presented, or a part of the reason why nothing is.
 fn check(what: &str, plan: Plan, expected: Result<(String, u32), &str>) {
     match (plan, expected) {
         (Plan::Present { token: presented, ambiguous }, Ok((text, count))) => {
@@ -89,7 +89,7 @@ fn what_had_no_clear_answer_is_presented_as_often_as_the_policy_allows() {
     const TWICE: &str = "presented 2 times without a clear answer";
     const ONCE: &str = "presented once without a clear answer";
     let old = || Some("old");
-    // first token, what the store holds, intent, policy, outcome
+    // initial token, stored record, intent, policy, outcome
     let rows = [
         (None, old(), None, Never, present("old", 0)),
         (None, old(), intent("old", 1), UntilClear, present("old", 1)),
@@ -97,10 +97,10 @@ fn what_had_no_clear_answer_is_presented_as_often_as_the_policy_allows() {
         (None, old(), intent("old", 1), Once, present("old", 1)),
         (None, old(), intent("old", 2), Once, Err(TWICE)),
         (None, old(), intent("old", 1), Never, Err(ONCE)),
-        // It speaks of another token.
+        // The intent is about another token.
         (None, old(), intent("older", 9), Never, present("old", 0)),
         (Some("new"), old(), intent("old", 9), Never, present("new", 0)),
-        // A first one that may not be presented again leaves the stored one in use, with its own count.
+        // If the initial token may not be presented again, the stored grant stays in use with its own count.
         (Some("new"), old(), intent("new", 1), UntilClear, present("new", 1)),
         (Some("new"), old(), intent("new", 1), Once, present("new", 1)),
         (Some("new"), old(), intent("new", 2), Once, present("old", 0)),
@@ -121,7 +121,7 @@ fn a_first_token_that_may_not_be_presented_again_stays_known() {
     let never = settings(Some("new"), Never);
     let before = never.before(Some(lost.clone()));
     assert_eq!(before.tried_initial, [token("new").fingerprint()]);
-    // The next intent takes the place of the one that said so.
+    // The next intent replaces the one that held this fact.
     let next = Record { intent: intent("old", 1), ..before.clone() };
     assert_eq!(never.initial_to_try(Some(&next)), None);
     assert_eq!(never.before(Some(next)).tried_initial, before.tried_initial, "once is enough");

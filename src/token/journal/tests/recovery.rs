@@ -1,5 +1,5 @@
-//! A process that finds a grant, and perhaps the intent of one that is gone, presents exactly that grant's token or none: for any
-//! record, by the plan and on the wire.
+//! A process that finds a grant, and possibly the intent of a dead process, presents exactly that token or none. This holds for any
+//! record, in the plan and on the wire.
 
 use std::sync::Mutex;
 
@@ -13,18 +13,18 @@ use crate::config::{AmbiguousRetry, ClientAuth, Outbound, StoreConfig, StoreKind
 use crate::token::RefreshToken;
 use crate::token::store::{Binding, Store, records};
 
-/// A token endpoint that answers nobody clearly, and what was presented to it.
+/// A token endpoint that never answers clearly, and what was presented to it.
 struct Server {
     url: url::Url,
     presented: Arc<Mutex<Vec<String>>>,
 }
 
-/// What a process was found with.
+/// What a process finds.
 #[derive(Clone, Debug)]
 struct Found {
     record: Record,
     policy: AmbiguousRetry,
-    /// Whether the configuration names the grant's server.
+    /// Whether the configuration names the server of the grant.
     is_ours: bool,
 }
 
@@ -79,7 +79,7 @@ impl Server {
     }
 }
 
-/// The whole body, once it has come.
+/// Reads the whole body.
 fn body(request: &[u8]) -> Option<&[u8]> {
     let end = request.windows(4).position(|part| part == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&request[..end]).unwrap().to_ascii_lowercase();
@@ -104,13 +104,13 @@ fn settings(found: &Found) -> Settings {
     }
 }
 
-/// Any record, mostly with an intent that is about its own token, as a process leaves it that dies in a call.
+/// Any record. Most have an intent for their own token, as a process leaves it that dies in a call.
 fn found() -> impl Strategy<Value = Found> {
     let policies = [AmbiguousRetry::UntilClear, AmbiguousRetry::Once, AmbiguousRetry::Never];
     let policy = prop::sample::select(policies.to_vec());
     (records(), policy, prop::bool::weighted(0.8), prop::bool::weighted(0.3), prop::option::weighted(0.7, 1..4_u32))
         .prop_map(|(mut record, policy, is_ours, is_over, presented)| {
-            // A person's word stands in three of ten.
+            // Three of ten need a login.
             record.needs_login = record.needs_login.filter(|_| is_over);
             if let (Some(token), Some(presented)) = (&record.refresh, presented) {
                 let fingerprint = token.fingerprint();
@@ -121,16 +121,16 @@ fn found() -> impl Strategy<Value = Found> {
         })
 }
 
-/// The token that may be presented, by the promises of `oauth.ambiguous_retry`.
+/// The token that may be presented according to `oauth.ambiguous_retry`.
 fn expected(found: &Found) -> Option<&RefreshToken> {
     let Found { record, policy, is_ours } = found;
     let token = record.refresh.as_ref()?;
     let intent = record.intent.as_ref().filter(|intent| intent.fingerprint == token.fingerprint());
-    let unclear = intent.map_or(0, |intent| intent.presented);
+    let ambiguous = intent.map_or(0, |intent| intent.presented);
     let allowed = match policy {
         AmbiguousRetry::UntilClear => true,
-        AmbiguousRetry::Once => unclear < 2,
-        AmbiguousRetry::Never => unclear == 0,
+        AmbiguousRetry::Once => ambiguous < 2,
+        AmbiguousRetry::Never => ambiguous == 0,
     };
     (*is_ours && record.needs_login.is_none() && allowed).then_some(token)
 }
@@ -145,7 +145,7 @@ proptest! {
     }
 }
 
-/// The whole way: written to a file, read by a new process, presented, and the intent counted on.
+/// The whole path: a file, a new process, a presentation, and a higher count in the intent.
 async fn recovered(server: &Server, found: Found) {
     let folder = tempfile::tempdir().unwrap();
     let kind = StoreKindConfig::File { path: folder.path().join("grant.json") };

@@ -1,4 +1,4 @@
-//! What follows a refresh that failed, by its class.
+//! What follows a failed refresh, by its outcome.
 
 use super::*;
 use simulator::{Kind as Issued, Revocation};
@@ -8,7 +8,7 @@ async fn a_transient_failure_is_tried_again_with_backoff_and_the_old_token_serve
     let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
     world.simulator.fault(Fault::throttled(None).forever());
-    // From the margin on, to the end.
+    // From the margin to the expiry.
     process.pass(59 * MINUTE, SECOND).await;
     assert!(process.at_hand().is_some(), "a failing refresh takes no good token down");
     assert_eq!(process.tokens.status().state.name(), "expiring");
@@ -29,7 +29,7 @@ async fn a_transient_failure_is_tried_again_with_backoff_and_the_old_token_serve
 
     world.simulator.clear_faults();
     let (token, ()) = tokio::join!(process.tokens.wait_for_token(false), process.pass(61 * SECOND, SECOND));
-    // Within refresh.wait by chance alone.
+    // Whether this happens within refresh.wait depends on chance.
     if let Ok(token) = token {
         assert_eq!(token.generation, Generation(2));
     }
@@ -42,7 +42,7 @@ async fn a_transient_failure_is_tried_again_with_backoff_and_the_old_token_serve
 async fn retry_after_is_waited_for() {
     let world = World::with_lifetime(HOUR).await;
     let process = world.started().await;
-    // What the server says, and what is made of it.
+    // The response of the server, and the outcome.
     for (said, seconds) in [("120", 120), ("3600", 300)] {
         world.simulator.fault(Fault::throttled(Some(said)));
         process.pass(48 * MINUTE, SECOND).await;
@@ -65,7 +65,7 @@ async fn a_misconfigured_refresh_rests_for_a_quarter_of_an_hour_unless_a_person_
     assert!(process.tokens.refresh().await.is_err());
     let status = process.tokens.status();
     assert_eq!((status.state.name(), status.last_refresh.unwrap().outcome), ("valid", RefreshOutcome::Misconfigured));
-    // A person again, at once; a refusal never.
+    // A person can refresh at once. A refusal can't.
     let refused = process.tokens.refresh().await.unwrap_err();
     assert!(!refused.needs_login && refused.reason.contains("419"), "{refused}");
     assert!(matches!(process.tokens.refused(&process.at_hand().unwrap()).await, Ok(Refusal::PassOn)));
@@ -82,7 +82,7 @@ async fn a_misconfigured_refresh_rests_for_a_quarter_of_an_hour_unless_a_person_
 #[tokio::test]
 async fn an_unclear_outcome_is_followed_by_what_the_policy_says() {
     use AmbiguousRetry::{Never, Once, UntilClear};
-    // Policy; was it before the server's commit, and how often; presentations of the token; is a login needed?
+    // Policy; whether it happened before the server's commit, and how often; presentations of the token; whether a login is needed.
     let rows = [
         (UntilClear, true, 5, 6, false),
         (UntilClear, false, 1, 2, true),
@@ -110,7 +110,7 @@ async fn an_unclear_outcome_is_followed_by_what_the_policy_says() {
         if needs_login {
             let reason = after.needs_login.clone().unwrap();
             assert!(reason.contains("without a clear answer") || reason.contains("was lost"), "{what}: {reason}");
-            // A person may ask as often as they like.
+            // A person may ask any number of times.
             assert!(process.tokens.refresh().await.unwrap_err().needs_login, "{what}");
             assert_eq!(world.presented_at_most(), presented, "{what}");
         }

@@ -1,4 +1,4 @@
-//! What refusals cause (interface document §3), a thousand at a time.
+//! What refusals cause, a thousand at a time.
 
 use futures_util::future::join_all;
 
@@ -12,7 +12,7 @@ impl Process {
         Arc::clone(self.view().token.as_ref().unwrap())
     }
 
-    /// A thousand requests are refused with `token`. What each is told: the generation to replay with, if any.
+    /// A thousand requests are refused with `token`. Returns the generation that each replays with, if any.
     async fn refused(&self, token: &LiveToken) -> Vec<Option<u64>> {
         let told = join_all((0..HERD).map(|_| self.tokens.refused(token))).await;
         told.into_iter()
@@ -133,7 +133,7 @@ async fn a_failed_forced_refresh_lets_all_go_on_and_is_tried_again_unasked() {
     let process = world.started().await;
     world.simulator.fault(Fault::throttled(Some("20")).times(2));
     let first = process.live();
-    // Who comes while it is in flight waits for it, and then goes with the old token, which has not expired.
+    // A request during the refresh waits for it, and then uses the old token, which has not expired.
     let waiting = async {
         process.until("held", |view| view.held).await;
         assert!(process.at_hand().is_none());
@@ -145,7 +145,7 @@ async fn a_failed_forced_refresh_lets_all_go_on_and_is_tried_again_unasked() {
     assert_eq!(world.calls(), 2);
     process.pass(19 * SECOND, SECOND).await;
     assert_eq!(world.calls(), 2, "Retry-After");
-    // No orchestrator sends requests to one that is not ready, so nobody may come to ask for it.
+    // An orchestrator sends no requests to an unready process, so no request may ask for the token.
     process.pass(45 * SECOND, SECOND).await;
     assert_eq!((process.view().generation(), world.calls()), (Generation(2), 4));
     assert_eq!((process.count("rejected", "transient"), process.count("rejected", "ok")), (2, 1));

@@ -1,4 +1,4 @@
-//! A grant that a process gives another number while other processes use it.
+//! A process gives a grant another generation while other processes use it.
 
 use super::super::store_sync::{PersistAgain, SyncResult};
 use super::*;
@@ -30,7 +30,7 @@ async fn an_answer_is_stored_where_the_grant_got_another_number_meanwhile() {
     let (refreshed, (), ()) = tokio::join!(process.tokens.refresh(), renumber, time);
     assert!(refreshed.is_ok(), "{refreshed:?}");
     assert_eq!((process.view().generation(), world.load().await.generation), (Generation(6), Generation(6)));
-    // It is the successor that is stored: the next one works, and nothing was presented twice.
+    // The successor is stored: the next refresh works, and no token was presented twice.
     assert!(process.tokens.refresh().await.is_ok());
     assert_eq!((world.calls(), world.presented_at_most()), (3, 1));
     process.stop().await;
@@ -77,7 +77,7 @@ async fn a_grant_gets_another_number_under_the_lease_and_keeps_what_was_noted_of
     assert!(journal.renumber(expect, &wanted).await.is_err());
     assert_eq!(world.load().await.generation, read.generation);
 
-    // And has died of it.
+    // The peer has died in that call.
     world.store.release(lease).await;
     assert!(matches!(journal.renumber(expect, &wanted).await, Ok(Written::Done)));
     assert_eq!(world.load().await, Record { intent, ..wanted.clone() });

@@ -1,4 +1,4 @@
-//! What other processes, and persons, put into the store.
+//! Records that other processes or persons store.
 
 use super::*;
 use crate::token::import::{Damaged, NewGrant};
@@ -14,7 +14,7 @@ impl World {
         grant.store(&self.store, &self.settings.binding, Damaged::Leave, MINUTE).await.unwrap();
     }
 
-    /// What became of the candidate, once that is final.
+    /// Waits for the final outcome of the candidate.
     async fn settled(&self, process: &Process) -> RefreshOutcome {
         for _ in 0..1000 {
             let candidate = self.load().await.candidate.unwrap();
@@ -26,7 +26,7 @@ impl World {
         panic!("never settled");
     }
 
-    /// With this first token in the configuration.
+    /// With this initial token in the configuration.
     fn with_first(self, first: Option<RefreshToken>) -> Self {
         Self { settings: Settings { kind: Kind::RefreshToken { initial: first }, ..self.settings.clone() }, ..self }
     }
@@ -54,7 +54,7 @@ async fn a_peers_refresh_is_adopted_and_said_to_be_one() {
     assert_eq!((other.count("peer", "ok"), other.count("manual", "ok")), (1, 0));
     assert_eq!((one.count("peer", "ok"), one.count("manual", "ok")), (0, 1));
     assert_eq!(one.tokens.status().last_refresh.unwrap().trigger, Trigger::Manual);
-    // Its own next one is its own again.
+    // Its next refresh is its own again.
     assert!(other.tokens.refresh().await.is_ok());
     assert_eq!(other.tokens.status().last_refresh.unwrap().trigger, Trigger::Manual);
     assert_eq!((world.calls(), world.presented_at_most()), (3, 1));
@@ -96,7 +96,7 @@ async fn a_bare_import_is_tried_until_it_is_clear() {
     assert_eq!((process.view().generation(), world.presented(&token)), (Generation(2), 4));
     assert_eq!((process.count("manual", "transient"), process.count("manual", "ok")), (3, 1));
 
-    // One that does not work is found out at once, and what lives goes on.
+    // A candidate that does not work is detected at once, and the live grant stays in use.
     let bad = world.login();
     world.simulator.revoke(Revocation::Refresh(world.simulator.serial(bad.secret().expose()).unwrap()));
     let before = world.load().await;
@@ -125,7 +125,7 @@ async fn a_candidate_whose_import_waits_is_withdrawn_by_a_failure_that_says_noth
     process.stop().await;
 }
 
-/// The intent of a candidate stands beside the grant's own, and the policy counts each by itself.
+/// The intents of a candidate and of the grant are separate, and the policy counts each of them.
 #[tokio::test]
 async fn a_candidate_with_an_unclear_outcome_is_presented_again_only_as_the_policy_allows() {
     for (ambiguous_retry, presented) in
@@ -202,7 +202,7 @@ async fn a_rotation_does_not_follow_a_store_that_fell_behind() {
     let process = world.started().await;
     let old = world.load().await;
     assert!(process.tokens.refresh().await.is_ok());
-    // Asked before the change is noticed.
+    // Requested before the change is noticed.
     let (refreshed, ()) = tokio::join!(process.tokens.refresh(), world.replace(&old));
     process.settle().await;
     assert!(refreshed.is_ok() || process.tokens.refresh().await.is_ok());
@@ -218,7 +218,7 @@ async fn a_grant_that_counts_anew_is_taken_under_the_next_number() {
         assert!(process.tokens.refresh().await.is_ok());
     }
     let taken = world.load().await.tried_initial;
-    // As `import --replace-damaged` writes it, which knows of no record before.
+    // As `import --replace-damaged` writes it, without knowledge of an earlier record.
     let fresh = Record {
         generation: Generation(1),
         refresh: Some(world.login()),
@@ -226,10 +226,10 @@ async fn a_grant_that_counts_anew_is_taken_under_the_next_number() {
         ..Record::empty(world.settings.binding.clone())
     };
     world.replace(&Record { access: Some(access("imported")), ..fresh.clone() }).await;
-    // The fifth, and refreshed at once: nobody knows whether the access token belongs to it.
+    // Generation 5, which is refreshed at once, because its access token may belong to an older grant.
     process.generation(6).await;
     assert_eq!((world.load().await.generation, world.load().await.tried_initial), (Generation(6), taken));
-    // A bare one: the old access token serves until it has worked.
+    // A bare refresh token: the old access token is used until a refresh has succeeded.
     let lineage = Lineage::random().unwrap();
     world.replace(&Record { generation: Generation(0), refresh: Some(world.login()), lineage, ..fresh }).await;
     process.generation(7).await;
@@ -241,7 +241,7 @@ async fn a_grant_that_counts_anew_is_taken_under_the_next_number() {
 async fn a_first_token_that_can_not_be_had_does_not_hold_the_stored_grant_up() {
     let world = World::with_lifetime(HOUR).await;
     world.started().await.stop().await;
-    // It is another client's: kept, and tried again in a quarter of an hour.
+    // It belongs to another client. It is kept and tried again in a quarter of an hour.
     let fault = simulator::TokenError::RefreshToken(simulator::DeadRefresh::NotLinked);
     world.simulator.fault(Fault::token(simulator::Step::BeforeCommit, simulator::Act::Error(fault)));
     let first = world.login();
@@ -298,7 +298,7 @@ async fn a_first_token_whose_try_was_lost_is_presented_as_often_as_the_policy_sa
         .until("lost", |view| view.last_refresh.as_ref().is_some_and(|last| last.outcome == RefreshOutcome::Ambiguous))
         .await;
     assert_eq!(process.tokens.status().state.name(), "valid");
-    // The stored grant's own refreshes take the place of the intent that tells of it.
+    // A refresh of the stored grant replaces the intent of the initial token.
     process.pass(3 * HOUR, MINUTE).await;
     assert!(process.view().generation() >= Generation(3), "{:?}", process.view());
     assert_eq!((world.presented(&first), world.presented_at_most()), (1, 1));
@@ -326,7 +326,7 @@ async fn a_grant_of_another_server_is_sent_to_nobody_and_outlives_a_bad_first_to
     let kept = world.load().await;
     assert_eq!((kept.refresh, kept.binding, kept.needs_login), (stored.refresh, ours.binding.clone(), None));
 
-    // Undone, it works again.
+    // After the change is undone, it works again.
     let world = World { settings: ours, ..world };
     let process = world.start();
     process.generation(1).await;
