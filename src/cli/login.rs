@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 use url::Url;
+use zeroize::Zeroizing;
 
 use self::callbacks::Callbacks;
 use self::input::Input;
@@ -141,7 +142,7 @@ struct Waiting<'a> {
     input: Input,
     callbacks: Option<Callbacks>,
     file: Option<&'a Path>,
-    last_file: Option<String>,
+    last_file: Option<Zeroizing<String>>,
     /// Pasted or read responses that belong to another login.
     ignored: usize,
 }
@@ -176,7 +177,7 @@ impl Waiting<'_> {
                     Key::End if self.callbacks.is_some() => continue,
                     Key::End => return Err(LoginError::InputEnded),
                 },
-                text = read(self.file, &mut self.last_file) => text?.into(),
+                text = read(self.file, &mut self.last_file) => text?,
             };
             match Callback::from_pasted(&text) {
                 Ok(callback) if authorization.check(&callback).is_ok() => return Ok(Arrival::Callback(callback)),
@@ -198,13 +199,13 @@ impl Waiting<'_> {
 }
 
 /// The text of the file, once it has one that was not seen before.
-async fn read(path: Option<&Path>, last: &mut Option<String>) -> Result<String, LoginError> {
+async fn read(path: Option<&Path>, last: &mut Option<Zeroizing<String>>) -> Result<Zeroizing<String>, LoginError> {
     let Some(path) = path else { return std::future::pending().await };
     loop {
         match files::read_text(path) {
-            Ok(text) if !text.trim().is_empty() && last.as_deref() != Some(&**text) => {
-                *last = Some(text.to_string());
-                return Ok(text.to_string());
+            Ok(text) if !text.trim().is_empty() && last.as_ref() != Some(&text) => {
+                *last = Some(text.clone());
+                return Ok(text);
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -260,7 +261,7 @@ fn link(url: &Url) -> String {
 }
 
 fn say(text: &str) {
-    // Whoever closed the stream does not want the text.
+    // An error means that the reader has closed the stream.
     let _ = writeln!(io::stderr(), "{text}");
 }
 

@@ -206,7 +206,7 @@ async fn respond(
         return Page::Foreign.response();
     };
     owes.get_or_init(|| shared.answering.clone());
-    // A second one, as of a page that was loaded again, gets the same answer.
+    // A page that is loaded again gets the same answer.
     let _ = shared.arrivals.try_send(callback);
     let mut result = shared.result.clone();
     let page = result.wait_for(Option::is_some).await.ok().and_then(|page| *page);

@@ -41,7 +41,7 @@ impl Page {
             Self::NotFound => {
                 (StatusCode::NOT_FOUND, "Not found", "A login waits here for its redirect, and nothing else.")
             }
-            Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "Only GET is."),
+            Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "Only GET is allowed."),
         };
         let page = format!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style></head>\

@@ -73,7 +73,7 @@ impl Callback {
         let state = state.filter(|state| !state.is_empty()).map(Secret::new);
         match (error.filter(|error| !error.is_empty()), code) {
             (Some(error), _) => Ok(Self::Error { error: shown(&error), description, state }),
-            (None, Some(text)) => Ok(Self::Code { code: code_of(&text)?, state }),
+            (None, Some(text)) => Ok(Self::Code { code: code_of(text)?, state }),
             (None, None) => Err(Malformed::NoCode),
         }
     }
@@ -110,15 +110,16 @@ impl Callback {
         // Copied from the address bar, where some characters are percent-encoded.
         let pair = format!("code={}", text.replace('+', "%2B").replace('&', "%26"));
         let code = form_urlencoded::parse(pair.as_bytes()).next().map(|(_, code)| code.into_owned());
-        code_of(&code.unwrap_or_default()).map(Self::BareCode)
+        code_of(code.unwrap_or_default()).map(Self::BareCode)
     }
 }
 
 /// A code is printable ASCII (RFC 6749 §A.11). None has a space, though the grammar allows it.
-fn code_of(text: &str) -> Result<Secret, Malformed> {
-    match text {
+fn code_of(text: String) -> Result<Secret, Malformed> {
+    let code = Secret::new(text);
+    match code.expose() {
         "" => Err(Malformed::NoCode),
-        text if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Secret::new(text)),
+        text if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(code),
         _ => Err(Malformed::Character),
     }
 }

@@ -21,8 +21,8 @@ pub enum LoginError {
     #[error("signals cannot be received: {0}. Try again")]
     Signals(io::Error),
     #[error(
-        "the port of the redirect URI is in use: {by} listens on {address}. End it, or choose another port with --port if the server \
-         accepts any port (it does for 127.0.0.1), or use --paste"
+        "the port of the redirect URI is in use: {by} listens on {address}. Stop it, or choose another port with --port if the \
+         server accepts any port for this redirect URI, or use --paste"
     )]
     PortInUse { address: SocketAddr, by: String },
     #[error("cannot listen for the redirect on {address}: {error}. Choose another port with --port, or use --paste")]

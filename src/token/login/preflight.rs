@@ -19,13 +19,13 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// An error page is a few KiB.
 const MAX_PAGE: usize = 64 * 1024;
 
-/// How servers call a redirect URI that is not registered, on a page or in the query of one.
+/// The names that servers give to an unregistered redirect URI, on a page or in a query.
 const MISMATCH: [&str; 3] = ["redirect_uri_mismatch", "invalid_redirect_uri", "redirect_uri did not match"];
 /// RFC 6749 §4.1.2.1, and league/oauth2-server, which reports an unknown redirect URI as `invalid_client`.
 const REFUSALS: [&str; 5] =
     ["invalid_client", "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_redirect_uri"];
 
-/// Gives back only what a login cannot survive.
+/// Fails only where the login would fail too.
 ///
 /// # Errors
 /// The server refuses the request, or cannot be reached.
