@@ -37,14 +37,14 @@ pub struct Died(pub Task);
 
 /// What follows when a task dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+enum Next {
     StartAfter(Duration),
     GiveUp,
 }
 
-/// When a task died, within [`WINDOW`]. The oldest is the first.
+/// When a task died, within `WINDOW`. The oldest is the first.
 #[derive(Debug, Default)]
-pub struct Deaths(VecDeque<Instant>);
+struct Deaths(VecDeque<Instant>);
 
 const WINDOW: Duration = Duration::from_secs(60);
 /// This many deaths within the window may be chance.
@@ -142,7 +142,7 @@ impl Restarts {
 
 impl Deaths {
     /// Records a death, and decides what follows. The first restart is immediate.
-    pub fn another(&mut self, now: Instant, holds: bool) -> Next {
+    fn another(&mut self, now: Instant, holds: bool) -> Next {
         self.0.retain(|death| now.saturating_duration_since(*death) < WINDOW);
         let before = self.0.len();
         if before < MOST {

@@ -7,7 +7,7 @@
 //!
 //! - HTTP/2 requests spread over several connections. If a connection has as many open streams as the upstream allows, the pool
 //!   opens another one and does not queue the request.
-//! - A failure says whether the connection was reused, and what it proves about the request ([`SendFailure`]).
+//! - A failure says whether the connection was reused, and what it proves about the request (`SendFailure`).
 //! - A connection has a maximum age, so that the pool follows DNS changes. The successor is opened before the last connection ends.
 //!
 //! # The caller
