@@ -1,4 +1,4 @@
-//! A reader follows the documents: a process runs their blocks in order, in an empty home. Only URLs, paths and placeholders are
+//! A reader follows the documents: a process runs their blocks in order, in an empty home, also as another user. Only URLs, paths and placeholders are
 //! replaced. Each ends with a 200 from the API.
 
 use std::net::SocketAddr;
@@ -25,6 +25,8 @@ const PRELUDE: &str = "curl() { command curl -sS -w '\\n%{http_code}\\n' \"$@\";
 struct Reader {
     simulator: Simulator,
     home: TempDir,
+    /// Another user than that of the tests.
+    user: Option<u32>,
     /// `export` lines of earlier blocks: all blocks of a page belong to one shell.
     exports: String,
     /// The proxy, once a block has started it, and its address.
@@ -33,73 +35,100 @@ struct Reader {
 
 #[tokio::test]
 async fn the_quick_start_with_a_refresh_token_ends_in_a_200() {
-    let mut reader = Reader::new(Options::league9()).await;
-    let readme = read("README.md");
-    reader.follow(section(&readme, "### I have a refresh token")).await;
-    reader.follow(section(&readme, "## Does it work?")).await;
-    let printed = reader.follow(section(&readme, "## Point your program at it")).await;
-    assert!(printed.ends_with("\n200\n"), "{printed}");
+    for user in users() {
+        let mut reader = Reader::new(user).await;
+        let readme = read("README.md");
+        reader.follow(section(&readme, "### I have a refresh token")).await;
+        reader.follow(section(&readme, "## Does it work?")).await;
+        let printed = reader.follow(section(&readme, "## Point your program at it")).await;
+        assert!(printed.ends_with("\n200\n"), "{printed}");
+    }
 }
 
 #[tokio::test]
 async fn the_quick_start_with_client_credentials_ends_in_a_200() {
-    let mut reader = Reader::new(Options::league9()).await;
-    let readme = read("README.md");
-    reader.follow(section(&readme, "### Client credentials")).await;
-    let printed = reader.follow(section(&readme, "## Point your program at it")).await;
-    assert!(printed.ends_with("\n200\n"), "{printed}");
+    for user in users() {
+        let mut reader = Reader::new(user).await;
+        let readme = read("README.md");
+        reader.follow(section(&readme, "### Client credentials")).await;
+        let printed = reader.follow(section(&readme, "## Point your program at it")).await;
+        assert!(printed.ends_with("\n200\n"), "{printed}");
+    }
 }
 
 #[tokio::test]
 async fn the_tutorial_for_another_server_ends_in_a_200() {
-    let mut reader = Reader::new(Options::league9()).await;
-    let printed = reader.follow(&read("docs/tutorials/another-server.md")).await;
-    assert!(printed.ends_with("\n200\n"), "{printed}");
+    for user in users() {
+        let mut reader = Reader::new(user).await;
+        let printed = reader.follow(&read("docs/tutorials/another-server.md")).await;
+        assert!(printed.ends_with("\n200\n"), "{printed}");
+    }
 }
 
 #[tokio::test]
 async fn the_tutorial_for_passolution_ends_in_a_200() {
-    let mut reader = Reader::new(Options::league9()).await;
-    let printed = reader.follow(&read("docs/tutorials/passolution.md")).await;
-    assert!(printed.ends_with("\n200\n"), "{printed}");
+    for user in users() {
+        let mut reader = Reader::new(user).await;
+        let printed = reader.follow(&read("docs/tutorials/passolution.md")).await;
+        assert!(printed.ends_with("\n200\n"), "{printed}");
+    }
 }
 
 #[tokio::test]
 async fn the_guide_to_configure_by_hand_ends_in_a_200() {
-    let mut reader = Reader::new(Options::league9()).await;
-    let guide = read("docs/guides/configure-by-hand.md");
-    let (guide, _) = guide.split_once("\n## Differences between servers").unwrap();
-    reader.configure(guide);
-    let printed = reader.follow(guide).await;
-    assert!(printed.ends_with("\n200\n"), "{printed}");
+    for user in users() {
+        let mut reader = Reader::new(user).await;
+        let guide = read("docs/guides/configure-by-hand.md");
+        let (guide, _) = guide.split_once("\n## Differences between servers").unwrap();
+        reader.configure(guide);
+        let printed = reader.follow(guide).await;
+        assert!(printed.ends_with("\n200\n"), "{printed}");
+    }
 }
 
 #[tokio::test]
 async fn the_guide_for_an_access_token_ends_in_a_200() {
-    let mut reader = Reader::new(Options::league9()).await;
-    let guide = read("docs/guides/access-token.md");
-    reader.configure(&guide);
-    reader.follow(&guide).await;
-    let printed = reader.run("curl http://127.0.0.1:8080/api/v2/countries").await;
-    assert!(printed.ends_with("\n200\n"), "{printed}");
+    for user in users() {
+        let mut reader = Reader::new(user).await;
+        let guide = read("docs/guides/access-token.md");
+        reader.configure(&guide);
+        reader.follow(&guide).await;
+        let printed = reader.run("curl http://127.0.0.1:8080/api/v2/countries").await;
+        assert!(printed.ends_with("\n200\n"), "{printed}");
+    }
 }
 
 // === impl Reader ===
 
 impl Reader {
-    /// With what the documents expect a reader to have: the secret and a refresh token, in files.
-    async fn new(options: Options) -> Self {
-        let simulator = Simulator::start(options).await.unwrap();
+    /// With what the documents expect a reader to have: the program, and the secret and a refresh token in files.
+    async fn new(user: Option<u32>) -> Self {
+        let simulator = Simulator::start(Options::league9()).await.unwrap();
         let home = tempfile::tempdir().unwrap();
         write(&home.path().join("client-secret"), CLIENT_SECRET);
         write(&home.path().join("refresh-token.txt"), &simulator.grant().refresh_token);
-        Self { simulator, home, exports: String::new(), proxy: None }
+        // The build directory may be closed to other users.
+        std::fs::create_dir(home.path().join("bin")).unwrap();
+        std::fs::copy(program(), home.path().join("bin/bearer-proxy")).unwrap();
+        let reader = Self { simulator, home, user, exports: String::new(), proxy: None };
+        reader.own("client-secret");
+        reader.own("refresh-token.txt");
+        reader.own("");
+        reader
+    }
+
+    /// Gives a file of the home to the user.
+    fn own(&self, name: &str) {
+        if self.user.is_some() {
+            std::os::unix::fs::chown(self.home.path().join(name), self.user, self.user).unwrap();
+        }
     }
 
     /// Writes the first configuration of a text to `config.toml`.
     fn configure(&self, text: &str) {
         let (_, block) = blocks(text, "toml").swap_remove(0);
         std::fs::write(self.home.path().join("config.toml"), self.adapted(&block)).unwrap();
+        self.own("config.toml");
     }
 
     /// Runs all shell blocks of a text, and returns what the last one printed.
@@ -149,12 +178,17 @@ impl Reader {
 
     fn shell(&self, script: &str) -> Command {
         let home = self.home.path();
-        let program = program();
-        let programs = Path::new(&program).parent().unwrap().display();
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut bash = Command::new("bash");
+        let mut bash = match self.user {
+            None => Command::new("bash"),
+            Some(user) => {
+                let mut setpriv = Command::new("setpriv");
+                setpriv.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).args(["--clear-groups", "bash"]);
+                setpriv
+            }
+        };
         bash.args(["-euo", "pipefail", "-c", script]).current_dir(home).env_clear().kill_on_drop(true);
-        bash.env("HOME", home).env("PATH", format!("{programs}:{path}"));
+        bash.env("HOME", home).env("PATH", format!("{}/bin:{path}", home.display()));
         // Other tests use the default ports.
         bash.env("BEARER_PROXY_LISTEN", "127.0.0.1:0").env("BEARER_PROXY_LOG__FORMAT", "json");
         bash.env("BEARER_PROXY_ADMIN__LISTEN", format!("unix:{}", home.join("admin.sock").display()));
@@ -187,6 +221,12 @@ impl Reader {
             .replace("127.0.0.1:8080/users", "127.0.0.1:8080/api/v2/version")
             .replace("127.0.0.1:8080", &address)
     }
+}
+
+/// The user of the tests and, if that is root, another one.
+fn users() -> Vec<Option<u32>> {
+    const NOBODY: u32 = 65534;
+    if rustix::process::geteuid().is_root() { vec![None, Some(NOBODY)] } else { vec![None] }
 }
 
 /// A section of a page, with its subsections.
