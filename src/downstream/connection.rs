@@ -7,7 +7,9 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::admission::Admission;
@@ -30,6 +32,8 @@ struct Opened {
     protocol: Protocol,
     /// `None`: no TLS.
     admission: Option<Admission>,
+    /// With client certificates.
+    cutter: Option<oneshot::Sender<()>>,
 }
 
 /// An error for the log, with its cause if the network is the cause. The error of HTTP/2 itself may quote what the client sent (the
@@ -45,7 +49,7 @@ pub(super) async fn serve<S: Service>(stream: Stream, permit: ConnectionPermit, 
         opened = opening => opened,
         () = worker.draining.last_call() => return,
     };
-    let Opened { transport, protocol, admission } = match opened {
+    let Opened { transport, protocol, admission, cutter } = match opened {
         Ok(Ok(Some(opened))) => opened,
         // The client closed without sending anything: a probe of the port.
         Ok(Ok(None)) => return,
@@ -57,11 +61,43 @@ pub(super) async fn serve<S: Service>(stream: Stream, permit: ConnectionPermit, 
     let in_flight = InFlight::new(signals, protocol, admission, worker.draining.clone(), worker.event_batching.clone());
     let service = Counted::new(worker.service.clone(), in_flight.clone());
     let http = Http::new(transport, service, &in_flight, &limits);
-    match Lifetime::new(http, in_flight, connected, limits, &worker.draining, tls_changed).await {
-        End::Done => {}
+    let idle_timeout = limits.idle_timeout;
+    match Lifetime::new(http, in_flight.clone(), connected, limits, &worker.draining, tls_changed).await {
+        End::Done => {
+            if let Some(cutter) = cutter {
+                let recheck = Recheck::new(&worker.settings.tls_changed);
+                end_revoked_tunnel(cutter, &in_flight, recheck, idle_timeout).await;
+            }
+        }
         End::Failed(error) => tracing::debug!(error = %Described(&error), "a connection failed"),
         End::Cut(state) => tracing::debug!(reason = state.reason(), "a connection was closed"),
     }
+}
+
+/// Cuts the tunnel that the connection has become, one idle timeout after its client's certificate was revoked. Returns at once if
+/// the socket is closed.
+async fn end_revoked_tunnel(
+    mut socket: oneshot::Sender<()>,
+    in_flight: &InFlight,
+    mut recheck: Recheck,
+    idle_timeout: Duration,
+) {
+    let overdue = async {
+        loop {
+            in_flight.recheck();
+            if let Some(revoked) = in_flight.revoked() {
+                return tokio::time::sleep_until(revoked + idle_timeout).await;
+            }
+            recheck.changed().await;
+        }
+    };
+    tokio::select! {
+        () = socket.closed() => return,
+        () = overdue => {}
+    }
+    in_flight.signals().reset();
+    // If the socket is closed by now, there is nothing to cut.
+    let _ = socket.send(());
 }
 
 /// From the accepted connection to the point where HTTP begins.
@@ -69,14 +105,16 @@ async fn open(stream: Stream, permit: ConnectionPermit, settings: &Arc<Settings>
     let mut socket = Socket::new(stream, permit);
     let Some(tls) = &settings.tls else {
         let protocol = socket.sniff().await?;
-        return Ok(protocol.map(|protocol| Opened { transport: Transport::Plain(socket), protocol, admission: None }));
+        let transport = Transport::Plain(socket);
+        return Ok(protocol.map(|protocol| Opened { transport, protocol, admission: None, cutter: None }));
     };
     let tls = tls.load_full();
+    let cutter = tls.asks_for_certificates().then(|| socket.cutter());
     let stream = Box::pin(handshake(&tls, socket)).await?;
     let session = stream.get_ref().1;
     let protocol = Protocol::negotiated(session.alpn_protocol());
     let admission = Some(Admission::new(Arc::clone(settings), tls, session));
-    Ok(Some(Opened { transport: Transport::Tls(stream), protocol, admission }))
+    Ok(Some(Opened { transport: Transport::Tls(stream), protocol, admission, cutter }))
 }
 
 async fn handshake(tls: &Arc<Tls>, socket: Socket) -> io::Result<Box<tokio_rustls::server::TlsStream<Socket>>> {

@@ -171,6 +171,11 @@ impl Recheck {
         Self { changed: changed.clone(), next: Box::pin(changed.clone().notified_owned()) }
     }
 
+    /// Returns when something has changed.
+    pub(super) async fn changed(&mut self) {
+        std::future::poll_fn(|cx| if self.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
     /// Whether something has changed since the last poll. Registers for the next change.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let mut changed = false;

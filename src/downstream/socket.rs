@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use super::connections::ConnectionPermit;
 use super::half_close::HalfClose;
@@ -21,6 +22,8 @@ pub(super) struct Socket {
     /// Bytes that were read to detect the protocol, and not yet passed on.
     prefix: Prefix,
     half_close: HalfClose,
+    /// With client certificates: ends a tunnel from outside.
+    cut: Option<oneshot::Receiver<()>>,
     _permit: ConnectionPermit,
 }
 
@@ -40,12 +43,32 @@ impl Socket {
             signals: Arc::default(),
             prefix: Prefix::default(),
             half_close: HalfClose::default(),
+            cut: None,
             _permit: permit,
         }
     }
 
     pub(super) fn signals(&self) -> Arc<Signals> {
         self.signals.clone()
+    }
+
+    /// Sent to, the sender ends reads with an error, whoever reads by then. It is closed when the socket is.
+    pub(super) fn cutter(&mut self) -> oneshot::Sender<()> {
+        let (sender, cut) = oneshot::channel();
+        self.cut = Some(cut);
+        sender
+    }
+
+    fn is_cut(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(cut) = &mut self.cut else { return false };
+        match Pin::new(cut).poll(cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(_)) => {
+                self.cut = None;
+                false
+            }
+            Poll::Pending => false,
+        }
     }
 
     /// Detects the HTTP version by the first bytes of the client. They are passed on afterwards.
@@ -109,6 +132,9 @@ impl Drop for Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.is_cut(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         this.half_close.read();
         let put_back = this.prefix.move_to(buf);
         let before = buf.filled().len();

@@ -265,6 +265,30 @@ async fn a_request_in_flight_of_a_removed_ca_has_the_idle_timeout() {
 }
 
 #[tokio::test]
+async fn a_tunnel_of_a_removed_ca_has_the_idle_timeout() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    pki.write("ca.pem", &format!("{}{}", pki.ca.pem(), other.ca.pem()));
+    let limits = Limits { idle_timeout: SHORT, ..limits() };
+    let proxy = Fixture::with(limits, 1, Some(Tls::load(&pki.mutual()).unwrap()));
+    let mut stays = pki.client(&proxy, &["http/1.1"], Some(&pki)).await;
+    let mut ends = pki.client(&proxy, &["http/1.1"], Some(&other)).await;
+    for tunnel in [&mut stays, &mut ends] {
+        send(tunnel, super::http::UPGRADE).await;
+        assert!(response(tunnel).await.starts_with("HTTP/1.1 101 "));
+    }
+
+    pki.write("ca.pem", &pki.ca.pem());
+    let begun = Instant::now();
+    proxy.running().set_tls(Tls::load(&pki.mutual()).unwrap());
+    time_until_closed(&mut ends).await;
+    assert!(begun.elapsed() >= SHORT);
+    send(&mut stays, "still here").await;
+    let mut echo = [0; 10];
+    within(stays.read_exact(&mut echo)).await.unwrap();
+    assert_eq!(&echo, b"still here");
+}
+
+#[tokio::test]
 async fn a_new_certificate_is_shown_to_new_clients_and_old_ones_stay() {
     let pki = Pki::new();
     let proxy = pki.server(limits());
