@@ -20,7 +20,7 @@ use crate::token::{Access, AccessToken, Generation};
 const CANARY: &str = "canary-access-token";
 const SOON: Duration = Duration::from_secs(10);
 
-/// A listener in front of a grant that does not change.
+/// A listener with a grant that does not change.
 struct Running {
     address: SocketAddr,
     drain: watch::Receiver<bool>,
@@ -54,7 +54,7 @@ async fn start(scope: Scope, view: View, refuse: Option<&'static str>, key: Opti
     Running { address, drain, stop, task }
 }
 
-/// Sends a request head as it is; gives back status, head and body. The connection ends with the answer.
+/// Sends a request head unchanged. Returns status, head and body. The connection ends with the response.
 async fn raw(address: SocketAddr, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -235,7 +235,7 @@ async fn an_endless_head_and_an_unread_body_end_the_connection() {
     let running = start(Scope::Admin, valid(), None, None).await;
     let (status, _, _) = ask(running.address, "GET /livez", &format!("X: {}\r\n", "x".repeat(20_000))).await;
     assert_eq!(status, 431);
-    // A body that never comes is not waited for.
+    // The response does not wait for a body that never arrives.
     let (status, _, _) = ask(running.address, "POST /refresh", "Content-Length: 1000000\r\n").await;
     assert_eq!(status, 200);
 }
@@ -284,13 +284,13 @@ async fn the_client_asks_over_tcp_with_the_key() {
 async fn a_unix_socket_serves_the_client_and_its_file_goes_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
-    // A file that a killed process left.
+    // The socket of a killed process.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let address = ListenAddress::Unix(path.clone());
     let listener = Listener::bind(&address, Scope::Admin).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o660);
-    // One that is in use is left alone.
+    // A socket in use is not touched.
     let second = Listener::bind(&address, Scope::Admin).unwrap_err();
     assert!(second.to_string().starts_with("admin.listen: cannot listen on unix:/"), "{second}");
 

@@ -28,7 +28,7 @@ impl Files {
     fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::write(&path, text).unwrap();
-        // For its owner alone, as a person is told to keep it.
+        // Only for its owner, as the documentation says.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
@@ -38,7 +38,7 @@ impl Files {
         Config::load(&Sources::new(Some(path), environment.iter().copied()))
     }
 
-    /// What is wrong, a line each, with `DIR` for the directory.
+    /// The errors, one on each line, with `DIR` for the directory.
     fn errors(&self, toml: &str, environment: &[(&str, &str)]) -> Vec<String> {
         match self.load(toml, environment) {
             Ok(_) => Vec::new(),
@@ -50,7 +50,7 @@ impl Files {
     }
 }
 
-/// Loads a file over the client's environment.
+/// Loads a file with the environment of a client.
 fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Loaded, Errors> {
     Files::new().load(toml, &[&CLIENT, environment].concat())
 }
@@ -62,7 +62,7 @@ fn warnings(toml: &str, environment: &[(&str, &str)]) -> Vec<String> {
     loaded.warnings.iter().map(|warning| warning.to_string().replace(&directory, "DIR")).collect()
 }
 
-/// What `config` would print, as `key = shown (place)`.
+/// The effective values, as `key = shown (place)`.
 fn effective(loaded: &Loaded) -> Vec<String> {
     let line = |entry: &super::Entry| {
         let header = entry.header.as_ref().map(|header| format!(".{header}")).unwrap_or_default();

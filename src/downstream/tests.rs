@@ -1,5 +1,4 @@
-//! Real sockets, and short limits in real time. What must happen is awaited; what must not happen is shown by something later
-//! that did.
+//! Real sockets, and short limits in real time. A test awaits what must happen. What must not happen is shown by a later event.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -34,10 +33,10 @@ mod tls;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// More than hyper's HTTP/2 client takes before it is read.
+/// More than the HTTP/2 client of hyper accepts before its user reads.
 const BURST: usize = 16 * 1024 * 1024;
 
-/// A server with a service that does what the path says, and a view of it.
+/// A server whose service does what the path says.
 struct Fixture {
     running: Option<Running>,
     address: SocketAddr,
@@ -47,7 +46,7 @@ struct Fixture {
 
 #[derive(Clone)]
 struct App {
-    /// What `/hold` and `/chunks` wait for: a permit each.
+    /// `/hold` and `/chunks` wait for a permit.
     gate: Arc<Semaphore>,
     events: mpsc::UnboundedSender<Event>,
     worker: usize,
@@ -56,13 +55,13 @@ struct App {
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
     Arrived,
-    /// What came through a tunnel whose other direction was closed.
+    /// The bytes of a tunnel whose other direction was closed.
     Heard(String),
     /// A response body or a future was dropped before its end.
     Abandoned,
 }
 
-/// Tells of an end that came too early.
+/// Reports an end that came too early.
 struct Abandon(Option<mpsc::UnboundedSender<Event>>);
 
 // === impl Fixture ===
@@ -94,7 +93,7 @@ impl Fixture {
         within(TcpStream::connect(self.address)).await.unwrap()
     }
 
-    /// Connects, and has one request answered.
+    /// Connects, and sends a request that is answered.
     async fn connect_and_ask(&self) -> TcpStream {
         let mut client = self.connect().await;
         assert!(ask(&mut client, "/").await.ends_with("ok"));
@@ -109,7 +108,7 @@ impl Fixture {
         self.app.gate.add_permits(1);
     }
 
-    /// An HTTP/2 client that knows its server. The connection's end is the task's.
+    /// An HTTP/2 client. The task ends with the connection.
     async fn http2(&self) -> (Http2, tokio::task::JoinHandle<hyper::Result<()>>) {
         http2_over(self.connect().await).await
     }
@@ -201,7 +200,7 @@ impl App {
         streamed(receiver, Abandon(None))
     }
 
-    /// More than a socket takes, then, through the gate, an error.
+    /// More than a socket buffers, then, through the gate, an error.
     fn breaks(&self) -> Response<Body> {
         let app = self.clone();
         let broken = async move {
@@ -280,7 +279,7 @@ impl futures_core::Stream for Chunks {
     }
 }
 
-/// Long enough for none to matter, but for those that a test shortens.
+/// Limits that no test reaches. A test shortens the one that it is about.
 fn limits() -> Limits {
     Limits {
         max_connections: 100,
@@ -291,7 +290,7 @@ fn limits() -> Limits {
     }
 }
 
-/// A test that would hang fails.
+/// Fails instead of hanging.
 async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("nothing happened")
 }
@@ -300,7 +299,7 @@ async fn send(client: &mut (impl AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) {
     within(client.write_all(bytes.as_ref())).await.unwrap();
 }
 
-/// A request on a connection that is kept, and its response.
+/// A request on a kept connection, and its response.
 async fn ask(client: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> String {
     send(client, format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
     response(client).await
@@ -325,14 +324,14 @@ async fn response(client: &mut (impl AsyncRead + Unpin)) -> String {
     }
 }
 
-/// All there is until the server closes, by FIN or RST.
+/// All bytes until the server closes, by FIN or RST.
 async fn rest(client: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut received = Vec::new();
     while within(client.read_buf(&mut received)).await.is_ok_and(|read| read > 0) {}
     received
 }
 
-/// How long the server lets this connection stay without a byte.
+/// How long the server keeps a connection on which nothing is sent.
 async fn time_until_closed(client: &mut (impl AsyncRead + Unpin)) -> Duration {
     let start = Instant::now();
     let received = rest(client).await;

@@ -126,7 +126,7 @@ async fn a_failed_handshake_is_told_with_what_to_do() {
         let told = failure(&connector(&authority, "localhost", port)).await.to_string();
         assert!(told.contains(expected), "{told}");
     }
-    // A fatal alert (RFC 8446 §6.2), nothing at all, and an answer in plaintext.
+    // A fatal alert (RFC 8446 §6.2), a close, and a response in plaintext.
     const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
     for (answer, expected) in [
         (HANDSHAKE_FAILURE, "no cipher in common: TLS 1.2 needs ECDHE with AES-GCM or ChaCha20"),
@@ -137,7 +137,7 @@ async fn a_failed_handshake_is_told_with_what_to_do() {
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             let (mut tcp, _) = listener.accept().await.unwrap();
-            // All of it: bytes that stay unread would make the end of the connection a reset.
+            // Read everything: unread bytes would turn the close into a reset.
             assert_ne!(tcp.read(&mut [0; 16 * 1024]).await.unwrap(), 0);
             tcp.write_all(answer).await.unwrap();
             tcp.shutdown().await
@@ -165,7 +165,7 @@ async fn a_client_certificate_is_presented() {
     let (mut stream, _) = with.connect(Offer::Both).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'!');
 
-    // In TLS 1.3 the server's refusal comes after the client's handshake is over.
+    // In TLS 1.3, the refusal of the server arrives after the handshake of the client.
     let without = Connector::new(origin, &authority.outbound(), None, LIMIT).unwrap();
     let (mut stream, _) = without.connect(Offer::Both).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap_err().kind(), io::ErrorKind::InvalidData);
@@ -179,7 +179,7 @@ async fn a_second_connection_resumes_the_first_ones_session() {
     let mut kinds = Vec::new();
     for offer in [Offer::Both, Offer::Both] {
         let (mut stream, _) = connector.connect(offer).await.unwrap();
-        // Tickets come with the first data.
+        // Tickets arrive with the first data.
         stream.read_u8().await.unwrap();
         let Stream::Tls(tls) = &stream else { panic!("not TLS") };
         kinds.push(tls.get_ref().1.handshake_kind());
@@ -256,7 +256,7 @@ async fn a_proxy_is_asked_with_its_credentials_and_carries_tls() {
     let authority = Authority509::new();
     let target = tls_server(authority.acceptor("api.test", &["h2"])).await;
     let (port, served) = proxy("HTTP/1.1 200 Connection established\r\nVia: p\r\n\r\n", target).await;
-    // The proxy alone knows the name.
+    // Only the proxy knows the name.
     let origin = origin(Scheme::HTTPS, "api.test", 8443);
     let connector = Connector::new(origin, &through(&authority, port), None, LIMIT).unwrap();
     let (_, protocol) = connector.connect(Offer::Both).await.unwrap();
@@ -297,7 +297,7 @@ async fn loopback_addresses_are_reached_without_the_proxy() {
     let authority = Authority509::new();
     let target = tls_server(authority.acceptor("localhost", &[])).await;
     let origin = origin(Scheme::HTTPS, "localhost", target);
-    // Nothing listens on the proxy's port.
+    // Nobody listens on the port of the proxy.
     let connector = Connector::new(origin, &through(&authority, 1), None, LIMIT).unwrap();
     connector.connect(Offer::Both).await.unwrap();
 }

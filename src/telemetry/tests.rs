@@ -18,7 +18,7 @@ impl io::Write for Sink {
     }
 }
 
-/// What `log` logs, and lets it change the level.
+/// The output of `log`, which may change the level.
 fn logged(style: Style, level: Level, log: impl FnOnce(&LevelHandle)) -> String {
     let sink = Sink::default();
     let writer = sink.clone();
@@ -100,7 +100,7 @@ fn the_level_changes_while_running() {
     assert!(!text.contains("event 1") && text.contains("event 2") && !text.contains("event 3"), "{text}");
 }
 
-/// Set in a process of its own, since the hook is the whole process's.
+/// Runs in a separate process, because the hook belongs to the process.
 const PANICKING: &str = "BEARER_PROXY_TEST_PANICS";
 
 #[test]

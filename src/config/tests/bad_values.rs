@@ -1,6 +1,6 @@
 use super::{CLIENT, Files};
 
-/// The text of a file, and what is said of it.
+/// The text of a file, and its error.
 #[rustfmt::skip]
 const IN_A_FILE: &[(&str, &str)] = &[
     // Shape.
@@ -64,7 +64,7 @@ const IN_A_FILE: &[(&str, &str)] = &[
     ("guard.origins = ['https://app.example/']", "guard.origins (file DIR/x.toml line 1): invalid value `https://app.example/`: expected a list of origins, `scheme://host` with or without a port"),
     ("guard.origins = ['*']", "guard.origins (file DIR/x.toml line 1): invalid value `*`: this would admit every page, so name the origins; expected a list of origins, `scheme://host` with or without a port"),
     ("guard.origins = ['null']", "guard.origins (file DIR/x.toml line 1): invalid value `null`: browsers send this for every sandboxed page and local file, so it identifies nobody; expected a list of origins, `scheme://host` with or without a port"),
-    // A guard that is left empty.
+    // A guard that was left empty.
     ("guard.allow = []", "guard.allow (file DIR/x.toml line 1): the value is empty, and without the key clients may request everything: set a value, or remove the key"),
     ("guard.allow = ['', '']", "guard.allow (file DIR/x.toml line 1): the value is empty, and without the key clients may request everything: set a value, or remove the key"),
     ("guard.allow = ''", "guard.allow (file DIR/x.toml line 1): the value is empty, and without the key clients may request everything: set a value, or remove the key"),
@@ -103,7 +103,7 @@ const IN_A_FILE: &[(&str, &str)] = &[
     ("[admin]\nkey = 'canary'\nkey_file = 'DIR/empty'", "admin.key (file DIR/x.toml line 3): set twice, also by file DIR/x.toml line 2: set only one of admin.key and admin.key_file"),
 ];
 
-/// As above, where the build has the store.
+/// As above, if the build has the store.
 #[cfg(feature = "postgres")]
 #[rustfmt::skip]
 const WITH_POSTGRES: &[(&str, &str)] = &[
@@ -112,7 +112,7 @@ const WITH_POSTGRES: &[(&str, &str)] = &[
     ("store.kind = 'postgres'", "store.url: missing: the connection URL of the store `postgres`; set it in the file, or as BEARER_PROXY_STORE__URL or BEARER_PROXY_STORE__URL_FILE"),
 ];
 
-/// One variable, and what is said of it.
+/// One variable, and its error.
 #[rustfmt::skip]
 const IN_THE_ENVIRONMENT: &[(&str, &str, &str)] = &[
     ("BEARER_PROXY_LSTEN", "", "BEARER_PROXY_LSTEN (environment BEARER_PROXY_LSTEN): unknown key; did you mean BEARER_PROXY_LISTEN?"),

@@ -11,7 +11,7 @@ use crate::config::{
 
 use super::{CLIENT, Loaded, load};
 
-/// The public interface. A change here breaks somebody's configuration.
+/// The public interface. A change here breaks existing configurations.
 const INTERFACE: [(&str, &str); 82] = [
     ("profile", "passolution"),
     ("listen", "127.0.0.1:8080"),
@@ -88,7 +88,7 @@ const INTERFACE: [(&str, &str); 82] = [
     ("check.path", "profile"),
     ("otlp.endpoint", "–"),
     ("runtime.event_batching", "true"),
-    // Of a secret there is a file, too.
+    // A secret may also be in a file.
     ("oauth.client_secret_file", "file"),
     ("oauth.refresh_token_file", "file"),
     ("oauth.access_token_file", "file"),
@@ -187,7 +187,7 @@ fn every_choice_of_the_table_is_known_to_the_code() {
     for key in KEYS {
         let Kind::Choice(names) = key.kind else { continue };
         for name in names {
-            // These are known, and refused by a rule.
+            // These are known, and a rule refuses them.
             if (*name == "postgres" && !cfg!(feature = "postgres"))
                 || *name == "kubernetes"
                 || (key.name == "store.kind" && *name == "memory")

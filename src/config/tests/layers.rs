@@ -92,7 +92,7 @@ fn what_kubernetes_injects_for_a_service_is_ignored() {
         ("BEARER_PROXY_PORT_80_TCP_ADDR", "10.0.0.1"),
         ("BEARER_PROXY_SERVICE_HOST", "10.0.0.1"),
         ("BEARER_PROXY_SERVICE_PORT_HTTP", "80"),
-        // Of a Service `bearer-proxy-admin` in the same namespace.
+        // From a Service `bearer-proxy-admin` in the same namespace.
         ("BEARER_PROXY_ADMIN_SERVICE_HOST", "10.0.0.2"),
         ("BEARER_PROXY_ADMIN_SERVICE_PORT", "9901"),
         ("BEARER_PROXY_ADMIN_PORT", "tcp://10.0.0.2:9901"),
@@ -142,7 +142,7 @@ fn a_value_that_is_not_unicode_is_an_error_only_if_it_is_ours() {
     assert!(error.starts_with("via (environment BEARER_PROXY_VIA): invalid value: not UTF-8; expected "), "{error}");
 }
 
-/// Texts that are near to what a key takes.
+/// Texts that resemble accepted values.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         "\\PC*",

@@ -88,7 +88,7 @@ fn keys_of_the_store_are_a_list_in_every_form() {
     }
 }
 
-/// Every place where a secret may stand, right and wrong.
+/// Every place of a secret, with right and wrong values.
 #[test]
 fn no_secret_is_in_an_error_or_an_output() {
     let key = base64::engine::general_purpose::STANDARD.encode(format!("{CANARY}{CANARY}{CANARY}{CANARY}{CANARY}.."));
@@ -130,7 +130,7 @@ fn no_secret_is_in_an_error_or_an_output() {
         format!("admin.key = '{CANARY} {CANARY}'"),
     ];
     for toml in bad {
-        // The environment's secret would replace the file's.
+        // The secret in the environment would replace the one in the file.
         let environment = if toml.contains("oauth.client_secret =") { &CLIENT[..1] } else { &CLIENT[..] };
         let error = Files::new().load(&toml, environment).map(drop).expect_err(&toml);
         assert!(!format!("{error} {error:?}").contains(CANARY), "{error}");

@@ -113,7 +113,7 @@ fn a_secret_that_every_user_may_read_warns_with_its_file_and_mode() {
         .into();
         assert_eq!(found, if is_warned { expected } else { vec![] }, "{mode:o}");
     }
-    // No secret is in it.
+    // The file contains no secret.
     let toml = files.write("y.toml", "via = 'v'");
     set_permissions(&toml, Permissions::from_mode(0o644)).unwrap();
     assert_eq!(Config::load(&Sources::new(Some(toml), CLIENT)).unwrap().warnings, []);

@@ -14,14 +14,14 @@ impl EventBatching {
     }
 }
 
-/// A worker's clock.
+/// A worker with a simulated clock.
 struct Clock {
     event_batching: EventBatching,
     now: Instant,
 }
 
 impl Clock {
-    /// Behind many requests that took this long each, and with as many in flight as there have to be.
+    /// After many requests of this duration, and with enough requests in flight.
     fn behind(requests: Duration) -> Self {
         let event_batching = EventBatching::default();
         let now = event_batching.origin;
@@ -30,7 +30,7 @@ impl Clock {
         Self { event_batching, now }
     }
 
-    /// Nothing to do for so long; gives back how much of it was to be waited.
+    /// The worker is idle for this time. Returns the delay.
     fn idle(&mut self, time: Duration) -> Option<Duration> {
         let wait = self.event_batching.park(|| self.now);
         self.now += time;
@@ -60,7 +60,7 @@ fn there_is_none_before_it_is_known_that_something_comes() {
     assert_eq!(clock.idle(us(40)), None);
     assert_eq!(clock.idle(us(104)), Some(us(100)));
     assert_eq!(clock.idle(us(104)), Some(us(100)));
-    // Nothing came in it: the next one that comes is not kept waiting.
+    // The delay brought nothing: the next event is not delayed.
     assert_eq!(clock.idle(us(900)), Some(us(100)));
     assert_eq!(clock.idle(us(900)), None);
     assert_eq!(clock.idle(us(20)), None);
@@ -91,7 +91,7 @@ fn a_quarter_of_requests_that_take_no_time_is_enough() {
     let mut clock = Clock::behind(us(5000));
     (0..1000).for_each(|number| clock.event_batching.request(if number % 10 < 3 { us(100) } else { us(5000) }));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
-    // And fewer are not.
+    // A fifth is not enough.
     (0..1000).for_each(|number| clock.event_batching.request(if number % 10 < 2 { us(100) } else { us(5000) }));
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, Some(us(100))));
 }
@@ -103,7 +103,7 @@ fn a_hundred_requests_are_enough_to_notice_that_they_have_become_quick() {
     assert_eq!((clock.idle(us(10)), clock.idle(us(10))), (None, None));
 }
 
-/// A byte comes every 20 µs. One of some runs is enough: the machine may have others to serve.
+/// A byte arrives every 20 µs. One good run is enough, because the machine may be busy.
 #[test]
 fn what_comes_meanwhile_is_found_at_once() {
     const BYTES: u16 = 1000;

@@ -5,7 +5,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What is observed of a connection that is not there.
+/// The observations of a simulated connection.
 struct Observation {
     observed: Observed,
     start: Instant,

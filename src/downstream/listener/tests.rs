@@ -107,7 +107,7 @@ fn a_unix_socket_never_has_another_mode_than_its_own() {
     std::thread::scope(|scope| {
         let poll = scope.spawn(|| {
             let mut seen = 0;
-            // Once more after the end, so that the last socket is seen in any case.
+            // Once more after the end, so that the last socket is always seen.
             let mut last = false;
             while !last {
                 last = done.load(Ordering::Acquire);
@@ -180,7 +180,7 @@ fn root_listens_in_the_directory_of_another_user() {
         assert!(UnixStream::connect(path(&address)).is_ok());
         drop(listener);
         assert!(!path(&address).exists());
-        // A stale one is replaced there too.
+        // A stale socket is replaced there too.
         drop(UnixListener::bind(path(&address)).unwrap());
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What is refused, however the bytes are dealt out to reads.
+/// The refusal, which must be the same for every division of the bytes into reads.
 fn refused(text: &str) -> Option<(u64, Ambiguity)> {
     let whole = Scanner::default().see(&mut text.as_bytes().to_vec());
     for size in 1..text.len() {
@@ -64,7 +64,7 @@ fn what_hyper_would_not_take_in_a_target_is_replaced_and_found() {
                 found = found.or(scanner.see(piece));
             }
             assert_eq!(found, expected.map(|_| (1, Ambiguity::Target)), "by {size}: {shown}");
-            // A character that was torn by a read was passed on before it was known to be none.
+            // The first bytes of a torn character were passed on before the scanner knew that it is invalid.
             if size >= line.len() || line.is_ascii() {
                 let seen = bytes.strip_suffix(b"\r\n\r\n").unwrap();
                 assert_eq!(seen.escape_ascii().to_string(), expected.unwrap_or(line).escape_ascii().to_string());
@@ -104,7 +104,7 @@ fn it_is_found_behind_any_message_and_within_none() {
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{size};x=y\r\n{}\r\n1\r\nx\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\nContent-Length: 3\r\n\r\n",
     ] {
-        // Within a body it is only text.
+        // Within a body, it is only text.
         let before = before
             .replace("{length}", &bad.len().to_string())
             .replace("{size}", &format!("{:x}", bad.len()))
@@ -129,7 +129,7 @@ fn what_hyper_refuses_is_not_followed() {
 }
 
 proptest! {
-    /// Of every target that begins with a slash, and that httparse lets through.
+    /// For every target that begins with a slash and that httparse accepts.
     #[test]
     fn what_is_left_of_a_target_is_taken_and_what_would_not_have_been_is_refused(
         bytes in prop::collection::vec(
@@ -149,7 +149,7 @@ proptest! {
             found = found.or(scanner.see(piece));
         }
         let is_taken = PathAndQuery::try_from(&target[..]).is_ok() && !target.contains(&b'#');
-        // What a read tears apart may be passed on before it is known to be no character.
+        // The first bytes of a torn character may be passed on before the scanner knows that it is invalid.
         if size >= line.len() || target.is_ascii() {
             prop_assert_eq!(found.is_none(), is_taken, "{}", target.escape_ascii());
             let seen = &line[4..4 + target.len()];

@@ -27,7 +27,7 @@ async fn connections_over_the_limit_wait_for_a_place() {
     let mut first = proxy.connect_and_ask().await;
     let mut second = proxy.connect().await;
     send(&mut second, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    // Enough turns of the server for it to accept, if it would.
+    // Enough time for the server to accept the connection, if it would.
     for _ in 0..100 {
         ask(&mut first, "/").await;
     }
@@ -100,7 +100,7 @@ async fn a_unix_socket_serves_beside_tcp_and_is_removed_by_the_drain() {
 
 #[test]
 fn the_server_outlives_a_lack_of_file_descriptors() {
-    // A process of its own: the limit is the process's, and other tests need theirs.
+    // A separate process: the limit belongs to the process, and other tests need theirs.
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture", "downstream::tests::accept::without_file_descriptors"])
         .stdout(Stdio::piped())

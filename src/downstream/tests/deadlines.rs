@@ -66,7 +66,7 @@ async fn a_later_head_that_drips_is_closed_after_the_header_timeout() {
 async fn a_slow_head_that_is_complete_in_time_is_answered_each_time() {
     let proxy = Fixture::new(Limits { header_timeout: Duration::from_secs(1), ..limits() });
     let mut client = proxy.connect().await;
-    // More than the timeout together, and each within it.
+    // Together they take longer than the timeout; each one takes less.
     for _ in 0..4 {
         for part in ["GE", "T / HTTP/1.1\r\nho", "st: a\r\n\r\n"] {
             send(&mut client, part).await;
@@ -145,7 +145,7 @@ async fn a_long_request_is_not_cut_by_the_timeouts_between_requests() {
     let http2 = tokio::spawn(async move { get2(&mut client, "/hold").await });
     proxy.event().await;
 
-    // Twice as long as each limit: two others come and are closed by theirs.
+    // Twice as long as each limit: meanwhile, two other connections reach theirs.
     for _ in 0..2 {
         let mut silent = proxy.connect().await;
         time_until_closed(&mut silent).await;
@@ -165,7 +165,7 @@ async fn a_client_that_does_not_read_is_cut() {
     send(&mut client, "GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(proxy.event().await, Event::Arrived);
     assert_eq!(proxy.event().await, Event::Abandoned);
-    // Nothing waits in the kernel until it does: the end is a reset, not an end behind all that was sent.
+    // The connection ends with a reset: the unread bytes do not stay in the kernel.
     let error = within(client.read_to_end(&mut Vec::new())).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
@@ -218,7 +218,7 @@ async fn a_stream_that_waits_for_the_upstream_is_not_reset() {
     let proxy = Fixture::new(Limits { idle_timeout: SHORT, ..stall() });
     let (mut client, _connection) = proxy.http2().await;
     let mut body = within(client.send_request(get("/burst"))).await.unwrap().into_body();
-    // The client was slow, and is no more.
+    // The client was slow, and no longer is.
     let mut read = 0;
     while read < BURST {
         read += within(body.frame()).await.unwrap().unwrap().into_data().unwrap().len();

@@ -9,7 +9,7 @@ fn one_worker() -> Fixture {
     Fixture::with(limits(), 1, None)
 }
 
-/// A connection whose end says that the drain has begun.
+/// A connection that ends when the drain begins.
 async fn canary(proxy: &mut Fixture) -> impl Future<Output = ()> + use<> {
     let (mut client, connection) = proxy.http2().await;
     get2(&mut client, "/").await;
@@ -45,7 +45,7 @@ async fn no_request_of_a_busy_client_is_lost() {
             let connect = TcpStream::connect(proxy.address);
             tokio::spawn(async move {
                 let mut client = connect.await.unwrap();
-                // Ends with the response that says so; `response` fails on an end without one.
+                // The connection ends with the response that announces it. `response` fails on any other end.
                 while !ask(&mut client, "/").await.contains("\r\nconnection: close\r\n") {}
                 rest(&mut client).await
             })
@@ -59,7 +59,7 @@ async fn no_request_of_a_busy_client_is_lost() {
                 loop {
                     match client.try_send_request(get("/")).await {
                         Ok(response) => drop(response.into_body().collect().await.unwrap()),
-                        // Refused by the GOAWAY, and handed back: to be sent on another connection.
+                        // The GOAWAY refused it, and hyper returned it: it can be sent on another connection.
                         Err(mut error) => break assert!(error.take_message().is_some(), "{:?}", error.error()),
                     }
                 }
@@ -184,7 +184,7 @@ async fn a_silent_connection_does_not_hold_the_drain() {
         let mut client = proxy.connect_and_ask().await;
         let mut silent = proxy.connect().await;
         send(&mut silent, connected).await;
-        // Accepted in order, so `silent` is no longer in the queue.
+        // Connections are accepted in order, so `silent` is no longer in the queue.
         proxy.connect_and_ask().await;
         let start = Instant::now();
         let drained = within(proxy.drain(LONG)).await.unwrap();

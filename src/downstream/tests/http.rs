@@ -7,7 +7,7 @@ async fn a_head_over_the_limit_is_answered_431() {
     let proxy = Fixture::new(limits());
     for size in [64 * 1024, 1024 * 1024] {
         let mut client = proxy.connect().await;
-        // The whole is sent before anything is read: the answer must survive what comes after it.
+        // The client sends everything before it reads: the response must survive the bytes after it.
         send(&mut client, format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(size))).await;
         let response = String::from_utf8(rest(&mut client).await).unwrap();
         assert!(response.starts_with("HTTP/1.1 431 "), "{size}: {response:?}");
@@ -50,11 +50,11 @@ async fn an_answer_before_the_end_of_the_body_is_not_lost() {
 async fn an_upgraded_connection_is_a_tunnel_with_two_ends() {
     let proxy = Fixture::new(Limits { idle_timeout: Duration::from_millis(50), ..limits() });
     let mut client = proxy.connect().await;
-    // The first bytes of the tunnel come with the request.
+    // The first bytes of the tunnel arrive with the request.
     send(&mut client, format!("{UPGRADE}early ")).await;
     let mut received = response(&mut client).await;
     assert!(received.starts_with("HTTP/1.1 101 "), "{received}");
-    // The idle timeout is for connections between requests: another one ends by it meanwhile.
+    // The idle timeout applies between requests: meanwhile, another connection reaches it.
     let mut idle = proxy.connect_and_ask().await;
     time_until_closed(&mut idle).await;
     within(proxy.running().connections().at_most(|| 1)).await;
@@ -120,7 +120,7 @@ async fn a_client_that_goes_away_takes_its_request_along() {
     for request in
         ["GET /hold HTTP/1.1\r\nhost: a\r\n\r\n", "POST /hold HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody"]
     {
-        // Closed, or closed for what it sends alone: it is gone either way.
+        // Closed, or half-closed: the client has gone either way.
         for half in [false, true] {
             let mut client = proxy.connect_and_ask().await;
             assert_eq!(proxy.event().await, Event::Arrived);
@@ -149,24 +149,24 @@ async fn a_client_that_reads_nothing_and_closes_its_side_takes_its_request_along
     let mut client = proxy.connect().await;
     send(&mut client, "GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(proxy.event().await, Event::Arrived);
-    // Nothing tells when the answer, which has no end, has filled all there is between here and there.
+    // No event tells when the endless response has filled all buffers.
     tokio::time::sleep(Duration::from_millis(200)).await;
     within(client.shutdown()).await.unwrap();
     assert_eq!(proxy.event().await, Event::Abandoned);
-    // By a reset: what it did not take must not stay in the kernel until it does.
+    // The connection ends with a reset: unread bytes must not stay in the kernel.
     let error = within(client.read_to_end(&mut Vec::new())).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
 async fn what_the_socket_took_of_an_answer_that_breaks_off_reaches_a_client_that_is_slow() {
-    // hyper asks for more of an answer only while it holds less than this.
+    // hyper polls the body only while it buffers less than this.
     let mut proxy = Fixture::with(Limits { max_head: 4 * BURST, ..limits() }, 1, None);
     let mut other = proxy.connect().await;
     let mut client = proxy.connect().await;
     send(&mut client, "GET /breaks HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(proxy.event().await, Event::Arrived);
-    // One worker: by its next answer it has filled the socket, and by the one behind that it has met the error.
+    // One worker: before its next response it has filled the socket, and before the one after that it has met the error.
     assert!(ask(&mut other, "/").await.ends_with("ok"));
     proxy.open_gate();
     assert!(ask(&mut other, "/").await.ends_with("ok"));
@@ -190,7 +190,7 @@ async fn a_client_of_a_unix_socket_that_goes_away_takes_its_request_along() {
 
 #[tokio::test]
 async fn what_a_client_sends_behind_a_request_in_flight_waits_for_its_turn() {
-    // One worker: once it has answered another client, it has seen what came before.
+    // One worker: when it has answered another client, it has processed the earlier bytes.
     let mut proxy = Fixture::with(limits(), 1, None);
     let mut other = proxy.connect().await;
     let mut client = proxy.connect().await;
@@ -206,11 +206,11 @@ async fn what_a_client_sends_behind_a_request_in_flight_waits_for_its_turn() {
     assert_eq!(proxy.event().await, Event::Arrived);
     proxy.open_gate();
     assert!(response(&mut client).await.ends_with("held"));
-    // It has lost nothing, and is there for the next.
+    // The connection has lost nothing, and serves the next request.
     assert!(ask(&mut client, "/").await.ends_with("ok"));
 }
 
-/// Ready at the second time of asking.
+/// Ready at the second poll.
 #[derive(Clone)]
 struct Reluctant {
     asked: bool,

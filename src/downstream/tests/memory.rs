@@ -3,16 +3,16 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 
-/// The program's: what another one leaves unused between the parts of a connection is not the program's cost.
+/// The allocator of the program: another one would count its own fragmentation.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CONNECTIONS: usize = 2000;
 
-/// What a connection that waits for its next request may cost, in KiB resident.
+/// Maximum resident memory of a connection between requests, in KiB.
 const BUDGET: usize = 16;
 
-/// Memory that a process holds, in KiB.
+/// Resident memory of a process, in KiB.
 fn resident(process: &Child) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -21,7 +21,7 @@ fn resident(process: &Child) -> usize {
 
 #[tokio::test]
 async fn an_idle_connection_costs_less_than_its_budget() {
-    // A process of its own, so that the clients' memory is not counted.
+    // A separate process, so that the memory of the clients is not counted.
     let mut server = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture", "downstream::tests::memory::serve_until_standard_input_ends"])
         .stdin(Stdio::piped())
@@ -33,7 +33,7 @@ async fn an_idle_connection_costs_less_than_its_budget() {
         .find_map(|line| line.unwrap().split_once("listening on ").map(|(_, address)| address.to_owned()))
         .unwrap();
 
-    // What the first connections need is not theirs alone.
+    // The first connections also allocate memory that later ones share.
     let mut clients = Vec::new();
     let mut before = 0;
     for index in 0..CONNECTIONS + 100 {

@@ -13,7 +13,7 @@ use crate::config::ServerTls;
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// A CA, and a folder with a server's files.
+/// A CA, and a directory with the files of a server.
 struct Pki {
     ca: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
@@ -67,7 +67,7 @@ impl Pki {
         within(TlsConnector::from(config).connect(name, proxy.connect().await)).await.unwrap()
     }
 
-    /// As [`Self::client`], with a certificate that is valid until then (Unix time).
+    /// Like [`Self::client`], with a certificate that is valid until this Unix time.
     fn client_config(&self, alpn: &[&str], issuer: Option<&Self>, until: Option<Duration>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca.der().clone()).unwrap();
@@ -97,7 +97,7 @@ fn alpn(client: &TlsStream<TcpStream>) -> Option<&[u8]> {
     client.get_ref().1.alpn_protocol()
 }
 
-/// The certificate that the server showed.
+/// The certificate that the server presented.
 fn shown(client: &TlsStream<TcpStream>) -> Vec<u8> {
     client.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
@@ -198,7 +198,7 @@ async fn a_client_certificate_is_shown_in_each_handshake() {
         if certificate.is_none() {
             continue;
         }
-        // The clock itself is awaited: the certificate is expired then.
+        // Wait for the clock: then the certificate has expired.
         while now() <= until + Duration::from_secs(1) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -227,7 +227,7 @@ async fn a_connection_of_a_removed_ca_takes_no_new_request() {
     let held = http2.send_request(get("/hold"));
     assert_eq!(proxy.event().await, Event::Arrived);
 
-    // Reloads without a change end nothing.
+    // A reload without a change ends no connection.
     proxy.running().set_tls(Tls::load(&pki.mutual()).unwrap());
     assert!(ask(&mut stays, "/").await.ends_with("ok"));
     assert!(ask(&mut idle, "/").await.ends_with("ok"));

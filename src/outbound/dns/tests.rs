@@ -85,7 +85,7 @@ async fn a_family_that_does_not_answer_is_waited_for_briefly_and_stays_welcome()
 
 #[tokio::test(start_paused = true)]
 async fn the_wait_for_the_other_family_is_50_ms() {
-    // Not by threads: they would not move the paused clock.
+    // Without threads, which would not advance the paused clock.
     let lookups = lookups(|_| Ok(v4()));
     let (never, silent) = watch::channel(None);
     let question = Question { host: "a.test".into(), family: Family::V6 };
@@ -117,7 +117,7 @@ async fn a_lookup_outlives_who_started_it_and_serves_all_who_wait() {
         assert!(!resolved.unwrap().addresses.is_empty());
     }
     assert_eq!(asked.load(Ordering::Relaxed), 2, "one lookup for each family");
-    // The answer is not kept: the next connection follows DNS.
+    // The answer is not cached: the next connection follows DNS.
     lookups.resolve("a.test").await.unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 4);
 }
@@ -176,7 +176,7 @@ async fn a_lookup_that_panics_fails_alone() {
 #[tokio::test]
 async fn a_thread_that_cannot_be_started_is_an_error() {
     let mut lookups = Lookups::new(Box::new(|_| Ok(v4())));
-    // No address space has room for this.
+    // No address space is large enough for this.
     lookups.stack = 1 << 60;
     let lookups: &'static Lookups = Box::leak(Box::new(lookups));
     assert!(matches!(lookups.resolve("a.test").await, Err(DnsError::NoThread(_))));
