@@ -1,6 +1,7 @@
 //! Token servers that need other parameters, or send odd responses. The simulator does not imitate them.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use simulator::{Options, Simulator};
@@ -115,6 +116,28 @@ async fn a_successor_in_an_odd_response_is_stored_and_presented_next() {
     assert!(presented(3)(&server));
     assert!(stored(&proxy).contains("\"r4\""));
     assert_eq!(server.requests.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn tokens_that_live_for_a_second_cost_one_scheduled_call_in_five() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let server = Server::answering(&[
+        r#"{"access_token":"a1","refresh_token":"r1","expires_in":1}"#,
+        r#"{"access_token":"a2","refresh_token":"r2","expires_in":1}"#,
+        r#"{"access_token":"a3","refresh_token":"r3","expires_in":1}"#,
+        r#"{"access_token":"a4","refresh_token":"r4","expires_in":1}"#,
+    ])
+    .await;
+    let began = Instant::now();
+    let _proxy = proxy(&simulator, &server, &[]).await;
+    // The first call is the start's own, and the next is the first scheduled one.
+    let fourth = async {
+        while server.requests.lock().unwrap().len() < 4 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), fourth).await.expect("the program goes on refreshing");
+    assert!(began.elapsed() >= Duration::from_secs(10), "four calls in {:?}", began.elapsed());
 }
 
 #[tokio::test]
