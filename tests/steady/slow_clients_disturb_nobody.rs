@@ -5,7 +5,7 @@
 //!
 //! | key | full | slice | why |
 //! |---|---|---|---|
-//! | `guard.max_connections` | 4600 | 700 | 2,000 slow, 2,000 silent, and the good ones' connections |
+//! | `guard.max_connections` | 4600 | 1500 | 2,000 slow, 2,000 silent, and the connections of normal requests, of which a busy machine needs more |
 //! | `upstream.max_in_flight` | 2048 | 512 | each slow body and each slow reader is a request in flight, for all its life |
 //! | `guard.header_timeout` | 45 s | 5 s | ends the silent and the slow heads: long, so that they are there while latency is measured |
 //! | `upstream.idle_timeout` | 45 s | 5 s | ends the slow bodies and the slow readers |
@@ -122,7 +122,7 @@ async fn stage_apart(deadline: Duration) -> Stage {
         runtime.block_on(async {
             let stage = Stage::plain(|setup| {
                 setup
-                    .set("GUARD__MAX_CONNECTIONS", pick(700, 4600))
+                    .set("GUARD__MAX_CONNECTIONS", pick(1500, 4600))
                     .set("UPSTREAM__MAX_IN_FLIGHT", pick(512, 2048))
                     .set("GUARD__HEADER_TIMEOUT", format!("{}s", deadline.as_secs()))
                     .set("UPSTREAM__IDLE_TIMEOUT", format!("{}s", deadline.as_secs()))
