@@ -3,6 +3,7 @@
 //! Messages go to standard error, results to standard output (interface document §1). A command gives back what it has to say;
 //! what is printed is printed here.
 
+mod check;
 pub mod config;
 #[cfg(feature = "simulator")]
 pub mod demo;
@@ -55,6 +56,8 @@ enum Command {
     Status(status::Options),
     /// Force one refresh in the running proxy and wait for its outcome
     Refresh,
+    /// Find what stops the proxy from working, and print the fix
+    Check(check::Options),
     /// Wait until the running proxy is ready
     Wait(wait::Options),
     /// Print the effective configuration, each value with where it came from
@@ -131,6 +134,7 @@ impl Arguments {
             Command::Seal => self.with_config(async |config| seal::run(config).await),
             Command::Status(ref options) => self.with_config(async |config| status::run(config, options).await),
             Command::Refresh => self.with_config(async |config| refresh::run(config).await),
+            Command::Check(ref options) => check(&self.sources(), options),
             Command::Wait(ref options) => self.with_config(async |config| wait::run(config, options).await),
             Command::Config(ref options) if options.schema => config::schema(),
             Command::Config(_) => {
@@ -176,6 +180,14 @@ fn serve(sources: &Sources) -> Result<Outcome, Failure> {
             Ok(Outcome { text: String::new(), exit })
         }
     }
+}
+
+fn check(sources: &Sources, options: &check::Options) -> Result<Outcome, Failure> {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(check::run(sources, options));
+    // A disk that hangs must not keep the command from its end.
+    runtime.shutdown_background();
+    outcome.map_err(|error| Failure::new(error.to_string()))
 }
 
 #[cfg(feature = "simulator")]

@@ -42,7 +42,7 @@ mod watched;
 
 pub use address::{ListenAddress, Origin, OutboundProxy, RedirectUri};
 pub use effective::{Change, Effective, Entry, Shown};
-pub use error::{ConfigError, Errors, Place, Warning};
+pub use error::{ConfigError, Errors, Place, Topic, Warning};
 pub use ip::ip_literal;
 pub use key::{Key, Kind, Preset};
 pub use keys::{KEYS, keys_markdown, profiles_markdown};

@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::config::Config;
-
 /// Descriptors for listeners, logs, the store and its lock, token calls, DNS lookups, and the files of a reload.
 const OWN: u64 = 64;
 /// Connections of the admin listener, and of the probes listener. A further one replaces the one that was quiet for longest.
@@ -52,18 +50,6 @@ pub fn for_connections() -> usize {
     usize::try_from(share(limit, workers().get() as u64)).unwrap_or(usize::MAX)
 }
 
-/// Warns if the limit of open files does not allow the configured number of connections.
-pub fn warn_unattainable(config: &Config) {
-    let (wanted, attainable) = (config.guard.max_connections, for_connections());
-    if wanted > attainable {
-        let needed = needed(wanted as u64, workers().get() as u64);
-        tracing::warn!(
-            "guard.max_connections is {wanted}, but the limit of open files allows {attainable}, and that many are accepted; raise \
-             the hard limit to {needed} (systemd: LimitNOFILE, shell: ulimit -n), or lower guard.max_connections"
-        );
-    }
-}
-
 pub fn usage() -> io::Result<Usage> {
     let used = std::fs::read_dir("/proc/self/fd")?.count() as u64;
     // One of them was opened for the count.
@@ -90,11 +76,11 @@ fn reserved(workers: u64) -> u64 {
     2 * ADMIN_CONNECTIONS as u64 + OWN + WORKER.saturating_mul(workers)
 }
 
-fn share(limit: u64, workers: u64) -> u64 {
+pub(crate) fn share(limit: u64, workers: u64) -> u64 {
     (limit.saturating_sub(reserved(workers)) / 2).max(LEAST)
 }
 
-fn needed(connections: u64, workers: u64) -> u64 {
+pub(crate) fn needed(connections: u64, workers: u64) -> u64 {
     connections.saturating_mul(2).saturating_add(reserved(workers))
 }
 

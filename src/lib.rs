@@ -42,6 +42,7 @@ pub mod upstream;
 pub mod token;
 
 pub mod admin;
+pub mod check;
 pub mod clock;
 pub mod descriptors;
 pub mod fault;

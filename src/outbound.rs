@@ -18,10 +18,12 @@ pub mod client;
 mod dial;
 mod dns;
 mod order;
+mod probe;
 mod stream;
 mod tls;
 mod tunnel;
 
+pub use probe::{Lookup, Probe, Step};
 pub use stream::Stream;
 pub use tls::TlsError;
 

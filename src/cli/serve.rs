@@ -2,6 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::check;
 use crate::clock::Clock;
 use crate::config::{Loaded, Sources};
 use crate::descriptors;
@@ -34,10 +35,7 @@ pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<Endin
     let mut stop = Stop::new().map_err(ServeError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
     descriptors::raise_limit();
-    descriptors::warn_unattainable(&loaded.config);
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
+    check::log(&check::at_start(&loaded, sources));
     let mut watch = Watch::new(loaded.files.clone());
     let mut gateway = Gateway::start(loaded, Clock::system()).await?;
     let mut signalled = false;

@@ -25,7 +25,7 @@ pub enum Place {
 /// One error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The configuration file. An unreadable file of a secret is a [`ConfigError::Rule`].
+    /// The configuration file. An unreadable file of a secret is a [`ConfigError::SecretFile`].
     #[error("file {path}: cannot be read: {reason}", path = one_line(.path.display()))]
     Unreadable { path: PathBuf, reason: String },
     /// Without the text of the line, which may contain a secret.
@@ -40,6 +40,9 @@ pub enum ConfigError {
     /// A violated rule between keys, or between a key and the machine. The text says what to do.
     #[error("{key} ({place}): {what}")]
     Rule { key: String, place: Place, what: String },
+    /// The file of a secret cannot be used.
+    #[error("{key} ({place}): {what}")]
+    SecretFile { key: String, place: Place, what: String, topic: Topic },
 }
 
 /// All errors, one on each line.
@@ -53,6 +56,23 @@ pub struct Warning {
     pub key: String,
     pub place: Place,
     pub what: String,
+    pub topic: Topic,
+}
+
+/// The subject of an error or a warning. `check` has an id for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    UnknownKey,
+    UnusedKey,
+    /// A listener that everyone who reaches it may use.
+    Exposure,
+    SecretMissing,
+    SecretEmpty,
+    SecretUnreadable,
+    /// A secret has a character that no secret has, such as a line break.
+    SecretCharacters,
+    WorldReadable,
+    Other,
 }
 
 /// Escapes control characters: a path may contain a line break.
@@ -60,6 +80,9 @@ pub(super) fn one_line(text: impl fmt::Display) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     text.to_string().chars().map(escaped).collect()
 }
+
+/// Secrets without a form of their own, unlike `store.url` and `store.keys`.
+const PLAIN_SECRETS: [&str; 4] = ["oauth.client_secret", "oauth.refresh_token", "oauth.access_token", "admin.key"];
 
 /// The warning for a file with secrets that every user of the machine may read. `None`: they may not.
 pub(super) fn world_readable(path: &Path) -> Option<String> {
@@ -103,10 +126,27 @@ impl ConfigError {
     /// Whether it concerns a value of this key.
     pub(super) fn is_about(&self, name: &str) -> bool {
         match self {
-            Self::Value { key, .. } | Self::Rule { key, .. } => {
+            Self::Value { key, .. } | Self::Rule { key, .. } | Self::SecretFile { key, .. } => {
                 key.strip_prefix(name).is_some_and(|rest| matches!(rest, "" | "_file"))
             }
             _ => false,
+        }
+    }
+
+    pub fn topic(&self) -> Topic {
+        match self {
+            Self::Unknown { .. } => Topic::UnknownKey,
+            Self::Missing { secret: true, .. } => Topic::SecretMissing,
+            Self::SecretFile { topic, .. } => *topic,
+            // The only rule for the value of such a secret is which characters it may have.
+            Self::Value { key, .. } if PLAIN_SECRETS.contains(&key.trim_end_matches("_file")) => {
+                Topic::SecretCharacters
+            }
+            Self::Unreadable { .. }
+            | Self::Syntax { .. }
+            | Self::Missing { .. }
+            | Self::Value { .. }
+            | Self::Rule { .. } => Topic::Other,
         }
     }
 }

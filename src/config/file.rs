@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Place, Warning, world_readable};
+use super::error::{ConfigError, Place, Topic, Warning, world_readable};
 use super::keys;
 use super::settings::{Raw, Settings, WrongShape, shown_name};
 use crate::files;
@@ -88,7 +88,10 @@ impl Reading<'_> {
                 if key.kind.is_secret() && matches!(raw, Raw::Secret(_) | Raw::Secrets(_)) && !self.holds_secret {
                     self.holds_secret = true;
                     let what = world_readable(self.path);
-                    let warning = what.map(|what| Warning { key: name.to_owned(), place: place.clone(), what });
+                    let warning = what.map(|what| {
+                        let (key, place) = (name.to_owned(), place.clone());
+                        Warning { key, place, what, topic: Topic::WorldReadable }
+                    });
                     self.warnings.extend(warning);
                 }
                 let outcome = self.settings.set_once(key, place, raw);
@@ -101,6 +104,7 @@ impl Reading<'_> {
                     key: name.to_owned(),
                     place,
                     what: "an empty list counts as unset".to_owned(),
+                    topic: Topic::Other,
                 });
             }
             Ok(None) => {}

@@ -103,7 +103,7 @@ fn names_what_is_wrong(error: &ConfigError) {
         ConfigError::Unreadable { .. } | ConfigError::Syntax { .. } => assert!(line.starts_with("file "), "{line}"),
         ConfigError::Unknown { name, .. } => assert!(line.starts_with(&format!("{name} (")), "{line}"),
         ConfigError::Missing { key, .. } => assert!(KEYS.iter().any(|known| known.name == *key), "{line}"),
-        ConfigError::Value { key, .. } | ConfigError::Rule { key, .. } => {
+        ConfigError::Value { key, .. } | ConfigError::Rule { key, .. } | ConfigError::SecretFile { key, .. } => {
             let is_it = |known: &Key| {
                 let rest = key.strip_prefix(known.name).unwrap_or("?");
                 let of_headers = matches!(known.kind, Kind::Headers | Kind::Parameters) && rest.starts_with('.');

@@ -54,6 +54,11 @@ impl Sources {
     ) -> Self {
         Self { file, environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
     }
+
+    /// The variables that Kubernetes has injected, which look like keys of this program.
+    pub fn service_links(&self) -> Vec<String> {
+        variables::service_links(&Environment::new(self.environment.clone()))
+    }
 }
 
 // === impl Config ===

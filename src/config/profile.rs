@@ -18,6 +18,10 @@ struct Row {
     needs_redirect_uri: bool,
     /// A header that `oauth.headers` must have, and that the proxy copies to `upstream.headers`.
     tenant_header: Option<&'static str>,
+    /// The API takes the method of a POST from the parameter `_method` of its body.
+    method_in_body: bool,
+    /// `check` may present a refresh token that never existed.
+    client_probe: bool,
 }
 
 /// The first one is the default.
@@ -45,6 +49,8 @@ const PROFILES: &[Row] = &[
         needs_client_secret: true,
         needs_redirect_uri: false,
         tenant_header: None,
+        method_in_body: true,
+        client_probe: true,
     },
     // Momentus (Ungerboeck) Priava, by its document "Access and Refresh Token API".
     Row {
@@ -62,6 +68,8 @@ const PROFILES: &[Row] = &[
         needs_client_secret: true,
         needs_redirect_uri: true,
         tenant_header: Some("TenantRegion"),
+        method_in_body: false,
+        client_probe: false,
     },
     // A server that keeps to RFC 6749.
     Row {
@@ -77,6 +85,8 @@ const PROFILES: &[Row] = &[
         needs_client_secret: false,
         needs_redirect_uri: false,
         tenant_header: None,
+        method_in_body: false,
+        client_probe: true,
     },
 ];
 
@@ -121,6 +131,16 @@ impl Profile {
 
     pub(super) fn values(self) -> &'static [(&'static str, &'static str)] {
         self.0.values
+    }
+
+    /// Whether the API takes the method of a POST from its body, which the proxy does not read.
+    pub fn has_method_in_body(self) -> bool {
+        self.0.method_in_body
+    }
+
+    /// Whether `check` may try the client with a refresh token that never existed.
+    pub fn allows_client_probe(self) -> bool {
+        self.0.client_probe
     }
 
     pub(super) fn needs_client_secret(self) -> bool {

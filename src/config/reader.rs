@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::HeaderMap;
 
-use super::error::{ConfigError, Place, Warning, world_readable};
+use super::error::{ConfigError, Place, Topic, Warning, world_readable};
 use super::header;
 use super::key::{Key, Kind};
 use super::malformed::Malformed;
@@ -291,21 +291,31 @@ impl Reader {
         self.errors.push(ConfigError::Rule { key, place, what: what.into() });
     }
 
-    pub(super) fn warn(&mut self, name: &'static str, what: impl Into<String>) {
+    /// The same for the file of a secret.
+    pub(super) fn reject_file(&mut self, topic: Topic, name: &'static str, what: impl Into<String>) {
         let (key, place) = self.spot(name);
-        self.warn_at(key, place, what);
+        self.errors.push(ConfigError::SecretFile { key, place, what: what.into(), topic });
+    }
+
+    pub(super) fn warn(&mut self, name: &'static str, what: impl Into<String>) {
+        self.warn_about(Topic::Other, name, what);
+    }
+
+    pub(super) fn warn_about(&mut self, topic: Topic, name: &'static str, what: impl Into<String>) {
+        let (key, place) = self.spot(name);
+        self.warnings.push(Warning { key, place, what: what.into(), topic });
     }
 
     /// The file of a secret is for its owner, and perhaps for a group.
     pub(super) fn warn_if_world_readable(&mut self, name: &'static str, path: &Path) {
         if let Some(what) = world_readable(path) {
-            self.warn(name, what);
+            self.warn_about(Topic::WorldReadable, name, what);
         }
     }
 
     /// Warns of a value that a key takes from another place.
     pub(super) fn warn_at(&mut self, key: impl Into<String>, place: Place, what: impl Into<String>) {
-        self.warnings.push(Warning { key: key.into(), place, what: what.into() });
+        self.warnings.push(Warning { key: key.into(), place, what: what.into(), topic: Topic::Other });
     }
 
     /// The key as it was written, and its place.

@@ -29,7 +29,7 @@ pub use upstream::{ClientCert, UpstreamConfig, UpstreamHttp};
 
 use super::address::ListenAddress;
 use super::environment::Environment;
-use super::error::{Place, one_line};
+use super::error::{Place, Topic, one_line};
 use super::key::{Key, choice, text, text_or_list};
 use super::malformed::Malformed;
 use super::profile::{self, Profile};
@@ -155,7 +155,11 @@ fn open_door(reader: &mut Reader, listen: &[ListenAddress], tls: Option<&ServerT
     let has_client_ca = tls.is_some_and(|tls| tls.client_ca_file.is_some());
     if is_open && guard.hosts.is_none() && guard.client_keys.is_empty() && !has_client_ca {
         let mend = "set guard.client_keys, tls.client_ca_file or guard.hosts";
-        reader.warn("listen", format!("anyone who reaches this listener can use the grant: {mend}"));
+        reader.warn_about(
+            Topic::Exposure,
+            "listen",
+            format!("anyone who reaches this listener can use the grant: {mend}"),
+        );
     }
 }
 
@@ -231,7 +235,7 @@ fn unused(reader: &mut Reader, profile: Profile) {
             && is_given
             && !is_copied
         {
-            reader.warn(key.name, reason);
+            reader.warn_about(Topic::UnusedKey, key.name, reason);
         }
     }
 }

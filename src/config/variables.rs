@@ -35,6 +35,15 @@ pub(super) fn settings(environment: &Environment, errors: &mut Vec<ConfigError>)
     settings
 }
 
+/// The variables that Kubernetes has injected, which look like keys of this program.
+pub(super) fn service_links(environment: &Environment) -> Vec<String> {
+    let links = environment.iter().filter_map(|(name, value)| {
+        let (name, value) = (name.to_str()?, value.to_str()?);
+        is_service_link(name.strip_prefix(PREFIX)?, value).then(|| name.to_owned())
+    });
+    links.collect()
+}
+
 /// Whether a variable is meant for this program.
 fn is_ours(name: &str, value: &OsStr) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else { return false };

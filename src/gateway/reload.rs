@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::check::{self, limits};
 use crate::config::{Change, Config, Loaded, Read, Sources, Watched};
-use crate::descriptors;
 use crate::downstream::{BindError, Limits, tls};
 use crate::fault;
 use crate::proxy::Setup;
@@ -74,9 +74,7 @@ impl Gateway {
         let Read { loaded, files } = Config::read(sources);
         match loaded {
             Ok(loaded) => {
-                for warning in &loaded.warnings {
-                    tracing::warn!("{warning}");
-                }
+                check::log(&check::at_reload(&loaded, sources));
                 if let Err(error) = self.apply(loaded, logs) {
                     tracing::error!(%error, "the changed configuration cannot be applied: the old one stays");
                 }
@@ -104,7 +102,7 @@ impl Gateway {
         }
         logs.set_level(config.log.level);
         if changes.iter().any(|change| change.key == "guard.max_connections") {
-            descriptors::warn_unattainable(&config);
+            check::log(&limits::judge(&config, limits::gather(None)));
         }
         self.running.set_limits(Limits::new(&config));
         if let Some(tls) = tls {

@@ -46,7 +46,7 @@ pub(super) async fn find(host: &str) -> Result<Found, ConnectError> {
     }
 }
 
-async fn dial_any(host: &str, port: u16, reach: Reach, found: Found) -> Result<TcpStream, ConnectError> {
+pub(super) async fn dial_any(host: &str, port: u16, reach: Reach, found: Found) -> Result<TcpStream, ConnectError> {
     let Found { addresses, mut late } = found;
     let mut last_error = None;
     let admitted = |mut addresses: Vec<SocketAddr>, last_error: &mut Option<ConnectError>| {

@@ -55,6 +55,11 @@ impl Tunnel {
         Some(Self { host: host.clone(), port: *port, request })
     }
 
+    /// `host:port` of the proxy.
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     pub(super) async fn open(&self) -> Result<TcpStream, ConnectError> {
         let mut stream = dial::dial(&self.host, self.port, Reach::Anywhere)
             .await

@@ -12,6 +12,7 @@ mod found;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod lenient;
+mod made_up;
 mod mask;
 mod request;
 mod retry_after;
@@ -31,6 +32,7 @@ use crate::secret::Secret;
 use crate::token::{AccessToken, RefreshOutcome, RefreshToken};
 use call::CallLimits;
 pub(crate) use document::{Document, Member};
+pub use made_up::MadeUp;
 use mask::Mask;
 use request::Template;
 

@@ -30,6 +30,23 @@ pub struct StaticToken {
     draining: bool,
 }
 
+/// The token that the source has now.
+///
+/// # Errors
+/// What happened, in words that contain no secret.
+pub fn token(source: &SecretSource) -> Result<AccessToken, String> {
+    let text = match source {
+        SecretSource::Inline(secret) => Ok(zeroize::Zeroizing::new(secret.expose().to_owned())),
+        SecretSource::File(path) => {
+            files::read_text(path).map_err(|error| format!("{} can't be read: {error}", path.display()))
+        }
+    };
+    text.and_then(|text| {
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        AccessToken::parse(text).map_err(|error| format!("oauth.access_token: {error}"))
+    })
+}
+
 // === impl StaticToken ===
 
 impl StaticToken {
@@ -135,17 +152,7 @@ impl StaticToken {
     }
 
     fn read(&mut self) {
-        let text = match &self.source {
-            SecretSource::Inline(secret) => Ok(zeroize::Zeroizing::new(secret.expose().to_owned())),
-            SecretSource::File(path) => {
-                files::read_text(path).map_err(|error| format!("{} can't be read: {error}", path.display()))
-            }
-        };
-        let token = text.and_then(|text| {
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            AccessToken::parse(text).map_err(|error| format!("oauth.access_token: {error}"))
-        });
-        match token {
+        match token(&self.source) {
             Ok(token) => {
                 self.trouble = None;
                 if self.present.as_ref() != Some(&token) {

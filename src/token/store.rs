@@ -24,6 +24,7 @@ mod document;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod look;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use candidate::{Candidate, CandidateResult, CandidateVersion};
+pub use look::{Look, Overdue, Rights};
 #[cfg(feature = "postgres")]
 pub use postgres::schema;
 pub use record::{Binding, Expect, Intent, LastRefresh, Meets, Record, Version};
@@ -175,6 +177,19 @@ impl Store {
             Self::Memory(store) => Ok(store.load()),
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store.load().await,
+        }
+    }
+
+    /// Looks at the store and changes nothing, unlike [`Store::load`], which completes and repairs.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn look(&self) -> Result<Look, StoreError> {
+        match self {
+            Self::File(store) => store.look().await,
+            Self::Memory(store) => Ok(Look { record: Ok(store.load()), overdue: None, rights: None }),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.look().await,
         }
     }
 

@@ -17,8 +17,9 @@ async fn config_prints_the_warnings_that_serve_logs() {
     assert!(!out.contains("canary") && !err.contains("canary"), "{out}{err}");
 
     let proxy = setup.start().await;
-    let is_warning =
-        |line: &Value| line["level"] == "WARN" && line["message"].as_str().unwrap().contains("oauth.access_token");
+    let is_warning = |line: &Value| {
+        line["check"] == "config-unused-key" && line["detail"].as_str().unwrap().contains("oauth.access_token")
+    };
     proxy.wait_for_log("the same warning", is_warning).await;
 }
 

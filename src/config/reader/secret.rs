@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Reader;
-use crate::config::error::one_line;
+use crate::config::error::{Topic, one_line};
 use crate::config::malformed::Malformed;
 use crate::config::secret_source::SecretSource;
 use crate::config::settings::Raw;
@@ -80,7 +80,8 @@ impl Reader {
             Some(Raw::SecretFile(path)) => match Raw::secrets(self.content_of(name, path)?.expose()) {
                 Some(Raw::Secrets(secrets)) => secrets,
                 _ => {
-                    self.reject(name, "the file contains only blanks: put one secret on each line");
+                    let what = "the file contains only blanks: put one secret on each line";
+                    self.reject_file(Topic::SecretEmpty, name, what);
                     return None;
                 }
             },
@@ -101,7 +102,8 @@ impl Reader {
                 let text =
                     text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
                 if text.is_empty() {
-                    self.reject(name, format!("the file {shown} is empty: put the secret there"));
+                    let what = format!("the file {shown} is empty: put the secret there");
+                    self.reject_file(Topic::SecretEmpty, name, what);
                     return None;
                 }
                 let secret = Secret::new(text);
@@ -109,7 +111,7 @@ impl Reader {
                 Some(secret)
             }
             Err(error) => {
-                self.reject(name, format!("the file {shown} cannot be read: {error}"));
+                self.reject_file(Topic::SecretUnreadable, name, format!("the file {shown} cannot be read: {error}"));
                 None
             }
         }

@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::config::address;
+use crate::config::error::Topic;
 use crate::config::key::url;
 use crate::config::reader::Reader;
 use crate::config::section::section;
@@ -16,6 +17,10 @@ section! {
 
 pub(super) fn read(reader: &mut Reader) {
     if Otlp::read(reader).is_some_and(|otlp| otlp.endpoint.is_some()) {
-        reader.warn("otlp.endpoint", "this version does not send traces; the key has no effect");
+        reader.warn_about(
+            Topic::UnusedKey,
+            "otlp.endpoint",
+            "this version does not send traces; the key has no effect",
+        );
     }
 }

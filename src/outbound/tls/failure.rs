@@ -27,6 +27,13 @@ pub(in crate::outbound) fn explain(error: &io::Error, issuer: Option<&str>) -> C
     }
 }
 
+/// Whether a text of [`certificate`] says that the certificate has expired, or is not valid yet.
+pub(in crate::outbound) fn is_about_validity(text: &str) -> bool {
+    ["it expired on", "it has expired", "it is valid from", "it is not valid yet"]
+        .iter()
+        .any(|start| text.starts_with(start))
+}
+
 fn certificate(reason: &CertificateError, issuer: Option<&str>) -> String {
     use CertificateError as E;
     match reason {

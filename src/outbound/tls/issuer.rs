@@ -19,7 +19,7 @@ pub(super) struct Verifier {
 /// Maximum number of characters of a name that are shown.
 const MAX_NAME: usize = 100;
 
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const UTF8_STRING: u8 = 0x0c;
@@ -115,7 +115,7 @@ fn name(mut sets: &[u8]) -> Option<String> {
 }
 
 /// Removes an element with this tag from the front, and returns its contents (X.690 §8.1). `None`: there is no such element.
-fn element<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+pub(super) fn element<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let (&first, rest) = bytes.split_first()?;
     let (&length, rest) = rest.split_first()?;
     let (length, rest) = match length {

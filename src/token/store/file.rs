@@ -29,7 +29,7 @@ use self::state_dir::{DOCUMENT, Dir, StateDir};
 use self::transaction::Transaction;
 use super::document::{self, Form, Unreadable};
 use super::record::Meets;
-use super::{Expect, Hold, Lease, Leased, Record, Sealer, Sealing, StoreError, Written};
+use super::{Expect, Hold, Lease, Leased, Look, Record, Sealer, Sealing, StoreError, Written};
 
 /// A store in a file.
 #[derive(Debug)]
@@ -70,6 +70,10 @@ impl FileStore {
 
     pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
         self.run(Files::load).await
+    }
+
+    pub(super) async fn look(&self) -> Result<Look, StoreError> {
+        self.run(|files, dir| Ok(Look { record: files.look(dir), overdue: lease::overdue(dir)?, rights: None })).await
     }
 
     pub(super) async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
@@ -177,6 +181,11 @@ impl Files {
             },
             Err(unreadable) => Err(Self::at(dir, unreadable)),
         }
+    }
+
+    fn look(&self, dir: &Dir<'_>) -> Result<Option<Record>, StoreError> {
+        let Some(bytes) = disk::look(dir, DOCUMENT)? else { return Ok(None) };
+        document::decode(&bytes, &self.sealer).map(Some).map_err(|unreadable| Self::at(dir, unreadable))
     }
 
     fn write(&self, dir: &Dir<'_>, expect: Expect, record: &Record) -> Result<Written, StoreError> {

@@ -30,8 +30,9 @@ use self::tls::Tls;
 use self::url::Target;
 use self::watch::Watch;
 use super::document::{self, Form, Unreadable};
+use super::look::{Overdue, Rights};
 use super::record::Meets;
-use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Record, Sealer, Sealing, StoreError, Written};
+use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Look, Record, Sealer, Sealing, StoreError, Written};
 use crate::fault;
 use crate::secret::Secret;
 
@@ -99,6 +100,12 @@ impl PostgresStore {
     pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
         let document = self.database.twice(|| self.database.load()).await?;
         document.map(|document| self.decode(&document).map_err(|error| error.at(&self.place()))).transpose()
+    }
+
+    pub(super) async fn look(&self) -> Result<Look, StoreError> {
+        let (rights, overdue) = self.database.twice(|| self.database.look()).await?;
+        let record = if rights.table_exists && rights.select { self.load().await } else { Ok(None) };
+        Ok(Look { record, overdue, rights: Some(rights) })
     }
 
     pub(super) async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
@@ -285,6 +292,14 @@ impl Database {
         }
         self.park(session);
         Ok(())
+    }
+
+    async fn look(&self) -> Result<(Rights, Option<Overdue>), SessionError> {
+        let session = self.session().await?;
+        let rights = session.rights().await?;
+        let overdue = if rights.table_exists && rights.select { session.overdue(&self.name).await? } else { None };
+        self.park(session);
+        Ok((rights, overdue))
     }
 
     async fn load(&self) -> Result<Option<Zeroizing<String>>, SessionError> {

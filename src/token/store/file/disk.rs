@@ -29,8 +29,18 @@ pub(super) fn read(dir: &Dir<'_>, suffix: &str) -> Result<Option<Zeroizing<Vec<u
 
 /// The content of an open file with this name. First removes the permissions of other users.
 pub(super) fn contents(dir: &Dir<'_>, suffix: &str, file: &File) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    tighten(dir, suffix, file).map_err(|error| dir.unavailable("read", suffix, &error))?;
+    read_all(dir, suffix, file)
+}
+
+/// The content of a file whose mode stays as it is. `None`: there is no such file.
+pub(super) fn look(dir: &Dir<'_>, suffix: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    let file = dir.open(suffix, Access::Read).map_err(|error| dir.unavailable("read", suffix, &error))?;
+    file.map(|file| read_all(dir, suffix, &file)).transpose()
+}
+
+fn read_all(dir: &Dir<'_>, suffix: &str, file: &File) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let failed = |error| dir.unavailable("read", suffix, &error);
-    tighten(dir, suffix, file).map_err(failed)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LARGEST {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::state_dir::{Access, Dir};
 use super::transaction::Transaction;
-use crate::token::store::{Hold, LEASE_POLL, Lease, Leased, StoreError};
+use crate::token::store::{Hold, LEASE_POLL, Lease, Leased, Overdue, StoreError};
 
 /// The claims that this process has seen in the lease file.
 #[derive(Debug, Default)]
@@ -109,6 +109,18 @@ fn read(dir: &Dir<'_>) -> Result<Option<(File, Option<Claim>)>, StoreError> {
     let mut bytes = Vec::new();
     (&file).take(64 * 1024).read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some((file, serde_json::from_slice(&bytes).ok())))
+}
+
+/// A lease that a living process holds although its duration is over: that process is stopped or stuck.
+pub(super) fn overdue(dir: &Dir<'_>) -> Result<Option<Overdue>, StoreError> {
+    let Some((file, Some(claim))) = read(dir)? else { return Ok(None) };
+    let stat = fstat(&file).map_err(|error| dir.unavailable("read", LEASE, &error.into()))?;
+    let age = Timestamp::now().as_second().saturating_sub(stat.st_mtime);
+    let age = Duration::from_secs(u64::try_from(age).unwrap_or_default());
+    let by = age.saturating_sub(Duration::from_millis(claim.duration_ms));
+    // The lock is tried only if the lease is over: a trial is itself a lock, which a taker would notice.
+    let is_overdue = !by.is_zero() && is_locked(dir, &file)?;
+    Ok(is_overdue.then_some(Overdue { owner: claim.owner, by }))
 }
 
 /// Leaves the file locked if it was free. Closing the file unlocks it.

@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 use zeroize::Zeroizing;
 
 use super::session::{Session, SessionError};
-use crate::token::store::StoreError;
+use crate::token::store::{Overdue, Rights, StoreError};
 
 /// A row that is locked until the end of the transaction.
 #[derive(Debug)]
@@ -46,6 +46,13 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
 const LOCK: &str = "SELECT document, fence, lease_owner, attempt, \
     ceil(extract(epoch FROM greatest(lease_until - clock_timestamp(), interval '0')) * 1000)::bigint \
     FROM bearer_proxy_grant WHERE name = $1 FOR UPDATE";
+
+const RIGHTS: &str = "SELECT found IS NOT NULL, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false), \
+    coalesce(has_table_privilege(found, 'SELECT'), false), coalesce(has_table_privilege(found, 'INSERT'), false), \
+    coalesce(has_table_privilege(found, 'UPDATE'), false) FROM to_regclass('bearer_proxy_grant') AS found";
+
+const OVERDUE: &str = "SELECT coalesce(lease_owner, ''), ceil(extract(epoch FROM lease_until - clock_timestamp()))::bigint \
+    FROM bearer_proxy_grant WHERE name = $1 AND lease_until > clock_timestamp() + interval '1 hour'";
 
 const INSERT: &str = "INSERT INTO bearer_proxy_grant (name) VALUES ($1) ON CONFLICT DO NOTHING";
 
@@ -128,6 +135,30 @@ impl Session {
 
     pub(super) async fn release(&self, name: &str, fence: i64) -> Result<(), SessionError> {
         self.row(RELEASE, &[(&name, Type::TEXT), (&fence, Type::INT8)], |_| Ok(())).await.map(drop)
+    }
+
+    /// What the role may do. A missing table has no rights, and is no error.
+    pub(super) async fn rights(&self) -> Result<Rights, SessionError> {
+        let rights = self.row(RIGHTS, &[], |row| {
+            Ok(Rights {
+                table_exists: row.try_get(0)?,
+                create_table: row.try_get(1)?,
+                select: row.try_get(2)?,
+                insert: row.try_get(3)?,
+                update: row.try_get(4)?,
+            })
+        });
+        let none = Rights { table_exists: false, create_table: false, select: false, insert: false, update: false };
+        Ok(rights.await?.unwrap_or(none))
+    }
+
+    /// A lease that ends later than any process asks for: the database's clock was set back.
+    pub(super) async fn overdue(&self, name: &str) -> Result<Option<Overdue>, SessionError> {
+        self.row(OVERDUE, &[(&name, Type::TEXT)], |row| {
+            let seconds: i64 = row.try_get(1)?;
+            Ok(Overdue { owner: row.try_get(0)?, by: Duration::from_secs(seconds.unsigned_abs()) })
+        })
+        .await
     }
 
     pub(super) async fn has_table(&self) -> Result<bool, SessionError> {

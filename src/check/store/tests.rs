@@ -1,0 +1,90 @@
+use super::*;
+use crate::check::tests::names;
+use crate::token::store::{Overdue, Rights};
+
+const ME: u32 = 1000;
+
+fn healthy() -> FileFacts {
+    FileFacts {
+        folder: "/var/lib/bearer-proxy".into(),
+        directory: Ok(Directory { uid: ME, mode: 0o700, writable: Ok(()) }),
+        mount: Some(Mount { kind: "ext4".into(), root: "/".into() }),
+        document_uid: None,
+        uid: ME,
+        look: Ok(look()),
+    }
+}
+
+fn look() -> Look {
+    Look { record: Ok(None), overdue: None, rights: None }
+}
+
+fn problems(findings: &[Finding]) -> Vec<&'static str> {
+    let problems: Vec<_> = findings.iter().filter(|finding| finding.is_problem()).cloned().collect();
+    names(&problems)
+}
+
+#[test]
+fn each_fault_of_a_file_store_has_its_id_and_hides_what_depends_on_it() {
+    let mount = |kind: &str| Some(Mount { kind: kind.into(), root: "/".into() });
+    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+    let directory = |uid, writable| Ok(Directory { uid, mode: 0o755, writable });
+    let broken = |error| Ok(Look { record: Err(error), ..look() });
+    let unavailable = || StoreError::Unavailable("could not read the grant".into());
+    let rows: Vec<(FileFacts, &[&str])> = vec![
+        (healthy(), &[]),
+        (
+            FileFacts { directory: Err(io::ErrorKind::NotFound.into()), look: Err(unavailable()), ..healthy() },
+            &["store-folder-missing"],
+        ),
+        (
+            FileFacts { directory: directory(ME, Err(io::ErrorKind::ReadOnlyFilesystem.into())), ..healthy() },
+            &["store-read-only"],
+        ),
+        (FileFacts { directory: directory(ME, Err(denied())), ..healthy() }, &["store-read-only"]),
+        (FileFacts { directory: directory(0, Err(denied())), ..healthy() }, &["store-owner"]),
+        (FileFacts { mount: mount("tmpfs"), ..healthy() }, &["store-ephemeral"]),
+        (FileFacts { mount: mount("nfs4"), ..healthy() }, &["store-network-filesystem"]),
+        (FileFacts { look: broken(StoreError::Damaged("x".into())), ..healthy() }, &["store-damaged"]),
+        (FileFacts { look: broken(unavailable()), document_uid: Some(ME), ..healthy() }, &["store-damaged"]),
+        (FileFacts { look: broken(unavailable()), document_uid: Some(0), ..healthy() }, &["store-owner"]),
+        // Root acts as the owner of the directory.
+        (FileFacts { uid: 0, document_uid: Some(ME), ..healthy() }, &[]),
+        (FileFacts { look: broken(StoreError::WrongKey("x".into())), ..healthy() }, &["store-key-missing"]),
+        (FileFacts { look: broken(StoreError::Refused("x".into())), ..healthy() }, &["store-key-missing"]),
+        (
+            FileFacts {
+                look: Ok(Look { overdue: Some(Overdue { owner: "7-a".into(), by: Duration::from_secs(9) }), ..look() }),
+                ..healthy()
+            },
+            &["store-lease-stuck"],
+        ),
+    ];
+    for (facts, expected) in rows {
+        let text = format!("{facts:?}");
+        let findings = judge(&Facts::File(facts), true);
+        assert_eq!(problems(&findings), expected, "{text}");
+    }
+}
+
+#[test]
+fn only_a_refresh_token_is_lost_with_its_store() {
+    let facts = FileFacts { mount: Some(Mount { kind: "tmpfs".into(), root: "/".into() }), ..healthy() };
+    assert_eq!(problems(&judge(&Facts::File(facts), false)), [""; 0]);
+}
+
+#[test]
+fn each_fault_of_a_database_has_its_id() {
+    let all = Rights { table_exists: true, create_table: false, select: true, insert: true, update: true };
+    let rows = [
+        (Ok(Look { rights: Some(all), ..look() }), &[][..]),
+        (Ok(Look { rights: Some(Rights { update: false, ..all }), ..look() }), &["store-database-rights"]),
+        (Ok(Look { rights: Some(Rights { table_exists: false, create_table: true, ..all }), ..look() }), &[]),
+        (Ok(Look { rights: Some(Rights { table_exists: false, ..all }), ..look() }), &["store-database-rights"]),
+        (Err(StoreError::Unavailable("db:5432: no answer".into())), &["store-database-unreachable"]),
+    ];
+    for (look, expected) in rows {
+        let text = format!("{look:?}");
+        assert_eq!(problems(&judge(&Facts::Database(look), true)), expected, "{text}");
+    }
+}

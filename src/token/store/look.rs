@@ -1,0 +1,40 @@
+//! What a diagnosis may see of a store. It changes nothing: no table, no file mode, no copy of a damaged document.
+
+use std::time::Duration;
+
+use super::{Record, StoreError};
+
+/// A look at a store.
+#[derive(Debug)]
+pub struct Look {
+    pub record: Result<Option<Record>, StoreError>,
+    /// A lease that should have ended by now.
+    pub overdue: Option<Overdue>,
+    /// What the role may do; of a database only.
+    pub rights: Option<Rights>,
+}
+
+/// A lease whose holder neither renews it nor gives it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    pub owner: String,
+    pub by: Duration,
+}
+
+/// What the database role may do with the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    pub table_exists: bool,
+    pub create_table: bool,
+    pub select: bool,
+    pub insert: bool,
+    pub update: bool,
+}
+
+// === impl Rights ===
+
+impl Rights {
+    pub fn are_enough(&self) -> bool {
+        if self.table_exists { self.select && self.insert && self.update } else { self.create_table }
+    }
+}
