@@ -38,6 +38,7 @@ use self::finding::Finding;
 use self::ids::{Area, Id};
 use self::report::Report;
 use crate::config::{Config, GrantConfig, Loaded, Sources, UpstreamHttp};
+use crate::downstream::tls;
 use crate::outbound::{Connector, Offer, Probe};
 use crate::token::AccessToken;
 use crate::token::endpoint::Endpoint;
@@ -71,6 +72,8 @@ struct Run<'a> {
     upstream_answer: Option<upstream::Facts>,
     /// How far this clock is ahead of the servers that answered.
     clocks: Vec<(&'static str, i64)>,
+    /// The version of the running proxy.
+    proxy: Option<String>,
 }
 
 /// Connections are there by then, or not at all.
@@ -96,8 +99,8 @@ pub async fn run(sources: &Sources, request: &Request) -> Report {
             findings.extend(finding);
             let cause = findings.iter().find(|finding| finding.outcome == finding::Outcome::Fail);
             let because = cause.map_or_else(|| "the configuration is invalid".to_owned(), Finding::because);
-            let rest = Area::ALL.iter().filter(|area| !matches!(area, Area::Configuration | Area::Secrets));
-            findings.extend(rest.flat_map(|area| area.skip(&because)));
+            let ids = Id::ALL.iter().filter(|id| id.needs_valid_configuration());
+            findings.extend(ids.map(|id| id.skip(because.as_str())));
             return Report::new(findings, &request.skip, true, request.strict);
         }
     };
@@ -105,7 +108,8 @@ pub async fn run(sources: &Sources, request: &Request) -> Report {
     loop {
         let mut all = findings.clone();
         all.extend(run.round().await);
-        let report = Report::new(all, &request.skip, false, request.strict);
+        let mut report = Report::new(all, &request.skip, false, request.strict);
+        report.proxy.clone_from(&run.proxy);
         if !report.may_recover() || Instant::now() + PAUSE >= until {
             return report;
         }
@@ -149,6 +153,7 @@ impl<'a> Run<'a> {
         let unusable = |error: &dyn std::fmt::Display| {
             Some(Id::ConfigInvalid.fail(error.to_string(), "correct the path or the content of the file"))
         };
+        config.tls.as_ref().map(tls::Tls::load).transpose().map_err(|error| unusable(&error))?;
         let (origin, cert) = (config.upstream.origin.clone(), config.upstream.client_cert.as_ref());
         let upstream = Connector::new(origin, &config.outbound, cert, config.upstream.connect_timeout);
         let endpoint = config.oauth.grant.endpoint().cloned();
@@ -161,12 +166,14 @@ impl<'a> Run<'a> {
             endpoint_answer: None,
             upstream_answer: None,
             clocks: Vec::new(),
+            proxy: None,
         })
     }
 
     async fn round(&mut self) -> Vec<Finding> {
         let begun = Instant::now();
         let daemon = daemon::ask(self.config).await;
+        self.proxy = daemon.as_ref().map(|daemon| daemon.status.version.clone());
         let (store, probes) = tokio::join!(store::gather(self.config), self.connect(begun + CONNECTED));
         let mut findings = store::judge(&store, rotates(self.config));
         let limits = limits::gather(daemon.as_ref().and_then(|daemon| daemon.descriptors));
@@ -228,7 +235,10 @@ impl<'a> Run<'a> {
             return Ok(access.token.clone());
         }
         let problem = grant.iter().find(|finding| finding.is_problem()).map(Finding::because);
-        Err(problem.unwrap_or_else(|| "no unexpired access token is stored".to_owned()))
+        // The store has hidden the grant.
+        let cause =
+            || grant.first().map(|finding| finding.detail.clone()).filter(|detail| detail.starts_with("because of"));
+        Err(problem.or_else(cause).unwrap_or_else(|| "no unexpired access token is stored".to_owned()))
     }
 
     /// The network, and the calls on its connections.

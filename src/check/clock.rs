@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn a_clock_is_off_if_no_server_agrees_with_it() {
-        let rows: &[(&[(&str, i64)], &[&str])] = &[
+        type Case<'a> = (&'a [(&'a str, i64)], &'a [&'a str]);
+        let rows: &[Case<'_>] = &[
             (&[("upstream", 0)], &[]),
             (&[("upstream", 60), ("token endpoint", -60)], &[]),
             (&[("upstream", 61)], &["clock-off"]),

@@ -114,6 +114,20 @@ table! {
 // === impl Id ===
 
 impl Id {
+    /// Whether the check is made only if the configuration is valid.
+    pub fn needs_valid_configuration(self) -> bool {
+        !matches!(
+            self,
+            Self::ConfigInvalid
+                | Self::ConfigUnknownKey
+                | Self::ConfigServiceLinks
+                | Self::SecretMissing
+                | Self::SecretEmpty
+                | Self::SecretUnreadable
+                | Self::SecretNewline
+        )
+    }
+
     /// As users write it: `secret-newline`.
     pub fn name(self) -> &'static str {
         self.row().name

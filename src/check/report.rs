@@ -13,6 +13,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// The configuration cannot be used.
     pub invalid: bool,
+    /// The version of the proxy that runs and was asked.
+    pub proxy: Option<String>,
     strict: bool,
 }
 
@@ -34,7 +36,7 @@ impl Report {
         let of = |id: Id| found.iter().filter(move |finding| finding.id == id);
         let ids = Id::ALL.iter().filter(|id| !omitted.contains(id));
         let findings = ids.map(|id| of(*id).cloned().reduce(merged).unwrap_or_else(|| id.ok(""))).collect();
-        Self { findings, invalid, strict }
+        Self { findings, invalid, proxy: None, strict }
     }
 
     pub fn outcome(&self) -> Outcome {

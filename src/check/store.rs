@@ -171,7 +171,10 @@ fn file(facts: &FileFacts, grant_rotates: bool) -> Vec<Finding> {
         Ok(look) => findings.extend(looked(look)),
         Err(error) => findings.push(unreadable(error)),
     }
-    let is_denied = matches!(&facts.look, Ok(Look { record: Err(StoreError::Unavailable(_)), .. }));
+    let is_denied = matches!(
+        &facts.look,
+        Err(StoreError::Unavailable(_)) | Ok(Look { record: Err(StoreError::Unavailable(_)), .. })
+    );
     if let Some(uid) = facts.document_uid.filter(|uid| is_denied && *uid != acts_as) {
         findings.retain(|finding| finding.id != Id::StoreDamaged);
         findings.push(owner(Path::new("the stored grant"), uid, acts_as));

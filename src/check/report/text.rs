@@ -31,6 +31,10 @@ impl Report {
             }
             text.push('\n');
         }
+        if let Some(version) = &self.proxy {
+            let _ =
+                writeln!(text, "A proxy runs (version {version}): the checks of the grant and of limits are about it.");
+        }
         text + &self.summary()
     }
 

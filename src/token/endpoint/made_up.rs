@@ -71,7 +71,9 @@ impl Endpoint {
         let received = Received { status: head.status, headers: &head.headers, body: &body, cut: None };
         let said = match classify(received, presented, Clock::system().now(), &mask) {
             CallResult::Failed(failure) => failure.error,
-            CallResult::SuccessorOnly(_) | CallResult::Issued(_) => format!("HTTP {}, with a token", head.status.as_u16()),
+            CallResult::SuccessorOnly(_) | CallResult::Issued(_) => {
+                format!("HTTP {}, with a token", head.status.as_u16())
+            }
         };
         let text = decode::text(&head.headers, &body);
         let document = Search { presented: None, cut: false }.error(&text);

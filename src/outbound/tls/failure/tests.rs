@@ -104,3 +104,19 @@ fn each_failed_handshake_has_a_reason_and_a_fix() {
     let reset = explain(&io::Error::from(io::ErrorKind::ConnectionReset), None);
     assert_eq!(reset, ConnectError::Tls("connection reset".into()));
 }
+
+#[test]
+fn only_dates_are_about_validity() {
+    use CertificateError as E;
+    for (reason, expected) in [
+        (E::ExpiredContext { time: time(86_400), not_after: time(0) }, true),
+        (E::Expired, true),
+        (E::NotValidYetContext { time: time(0), not_before: time(86_400) }, true),
+        (E::NotValidYet, true),
+        (E::UnknownIssuer, false),
+        (E::NotValidForName, false),
+        (E::Revoked, false),
+    ] {
+        assert_eq!(is_about_validity(&certificate(&reason, None)), expected, "{reason:?}");
+    }
+}

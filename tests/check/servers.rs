@@ -1,0 +1,95 @@
+//! Faults of the token endpoint and of the upstream, by the one call to each.
+
+use http::header::DATE;
+use simulator::{Act, Answer, Fault, Kind, Presented, Revocation, Step};
+
+use crate::checked::{Checked, league, stored};
+
+fn token(answer: Answer) -> Fault {
+    Fault::token(Step::BeforeCommit, Act::Answer(answer)).forever()
+}
+
+fn api(answer: Answer) -> Fault {
+    Fault::api(Step::BeforeCommit, Act::Answer(answer)).forever()
+}
+
+fn json(status: u16) -> Answer {
+    Answer::json(status, &serde_json::json!({"message": "canary is not a secret here"})).body(r#"{"message":"x"}"#)
+}
+
+#[tokio::test]
+async fn each_fault_of_the_servers_is_found() {
+    let simulator = league().await;
+    let setup = stored(&simulator).await;
+    let old = |answer: Answer| answer.header(DATE.as_str(), "Sun, 06 Nov 1994 08:49:37 GMT");
+    for (faults, id, code) in [
+        (vec![token(Answer::redirect(302, "/login"))], "endpoint-redirects", 1),
+        (vec![token(Answer::html(200, "Welcome"))], "endpoint-not-json", 1),
+        (vec![token(Answer::html(404, "Not Found"))], "endpoint-not-json", 1),
+        (vec![token(json(429))], "endpoint-throttles", 0),
+        (vec![token(json(500))], "endpoint-fails", 0),
+        (vec![Fault::token(Step::BeforeCommit, Act::Reset).forever()], "endpoint-fails", 1),
+        (vec![api(json(403))], "upstream-forbids", 0),
+        (vec![api(json(429))], "upstream-quota", 0),
+        (vec![api(json(500))], "upstream-fails", 0),
+        (vec![Fault::api(Step::BeforeCommit, Act::Reset).forever()], "upstream-fails", 0),
+        (vec![Fault::api(Step::BeforeCommit, Act::Refuse).forever()], "upstream-refuses", 1),
+        (
+            vec![api(old(json(200))), token(old(Answer::json(400, &serde_json::json!({"error": "invalid_grant"}))))],
+            "clock-off",
+            0,
+        ),
+    ] {
+        faults.into_iter().for_each(|fault| simulator.fault(fault));
+        let checked = Checked::before(&simulator, &setup, &[]).await;
+        checked.finds(id, code);
+        simulator.clear_faults();
+    }
+    // Nothing of this has cost the grant.
+    let proxy = setup.start().await;
+    assert_eq!(proxy.refresh().await.status, 200);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_found_without_the_grant() {
+    let simulator = league().await;
+    let setup = stored(&simulator).await.set("OAUTH__CLIENT_SECRET", "another-secret-than-the-right-one");
+    Checked::before(&simulator, &setup, &[]).await.finds("client-rejected", 1);
+}
+
+#[tokio::test]
+async fn a_refused_token_causes_no_refresh() {
+    let simulator = league().await;
+    let proxy = stored(&simulator).await.start().await;
+    proxy.ready().await;
+    simulator.revoke(Revocation::All(Kind::Access));
+    Checked::before(&simulator, &proxy.commands(), &[]).await.finds("upstream-refuses", 1);
+    assert_eq!(proxy.status().await["generation"], 1);
+    assert_eq!(proxy.status().await["refused_at"], serde_json::Value::Null);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_skipped_is_neither_shown_nor_called() {
+    let simulator = league().await;
+    let setup = stored(&simulator).await;
+    simulator.fault(token(Answer::html(404, "Not Found")));
+    let arguments = ["--skip", "client-rejected", "--skip", "endpoint-not-json"];
+    let checked = Checked::before(&simulator, &setup, &arguments).await;
+    assert_eq!((checked.problems(), checked.code), (vec![], 0), "{:#}", checked.document);
+    assert!(!checked.document.to_string().contains("client-rejected\""), "{:#}", checked.document);
+    assert_eq!(
+        simulator.with_ledger(|ledger| ledger
+            .token_calls()
+            .iter()
+            .filter(|call| call.presented == Presented::Unknown)
+            .count()),
+        0
+    );
+
+    let (code, _, err) = setup.run(&["check", "--skip", "no-such-check"]).await;
+    assert!(code == 2 && err.contains("expected one of config-invalid"), "{code} {err}");
+    let (code, ..) = setup.again().set("OAUTH__ACCESS_TOKEN", "x").run(&["check", "--offline", "--strict"]).await;
+    assert_eq!(code, 1, "a warning is a failure");
+}
