@@ -25,7 +25,7 @@ mod location;
 mod observe;
 mod pace;
 mod problem;
-mod refusal;
+pub(crate) mod refusal;
 mod replay;
 pub mod route;
 mod target;

@@ -17,7 +17,8 @@
 //!
 //! A write without an answer may be repeated unchanged. If the store already holds that record, it answers [`Written::Done`].
 //!
-//! A new store is a variant of [`Store`] and a module beside `memory`. `store/tests.rs` runs the contract's tests on each store.
+//! A new store is a module with one implementation of [`Backend`], and a variant of [`Store`]. `store/tests.rs` runs the tests of the
+//! contract on each store.
 
 mod candidate;
 mod document;
@@ -128,6 +129,45 @@ pub enum Sealing {
 /// The longest pause between two requests for a lease that another process holds. A released lease is noticed within this time.
 const LEASE_POLL: Duration = Duration::from_millis(250);
 
+/// One kind of store. The methods of [`Store`] document them.
+trait Backend {
+    async fn prepare(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn load(&self) -> Result<Option<Record>, StoreError>;
+
+    async fn look(&self) -> Result<Look, StoreError> {
+        Ok(Look { record: self.load().await, overdue: None, rights: None })
+    }
+
+    async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError>;
+
+    async fn release(&self, lease: Lease);
+
+    async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError>;
+
+    async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError>;
+
+    async fn seal(&self) -> Result<Sealing, StoreError> {
+        Ok(Sealing::Nothing)
+    }
+
+    async fn changed(&self);
+}
+
+/// Calls a method of the configured store.
+macro_rules! each {
+    ($store:expr, $inner:ident => $call:expr) => {
+        match $store {
+            Store::File($inner) => $call,
+            Store::Memory($inner) => $call,
+            #[cfg(feature = "postgres")]
+            Store::Postgres($inner) => $call,
+        }
+    };
+}
+
 // === impl Store ===
 
 impl Store {
@@ -151,33 +191,14 @@ impl Store {
         }
     }
 
-    /// `file`, `memory`, `postgres`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::File(_) => "file",
-            Self::Memory(_) => "memory",
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => "postgres",
-        }
-    }
-
     /// Creates the database table if it is missing. Each command that writes calls this before its first operation.
     pub async fn prepare(&self) -> Result<(), StoreError> {
-        match self {
-            Self::File(_) | Self::Memory(_) => Ok(()),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.prepare().await,
-        }
+        each!(self, store => store.prepare().await)
     }
 
     /// The stored record. `None`: no grant was ever stored.
     pub async fn load(&self) -> Result<Option<Record>, StoreError> {
-        match self {
-            Self::File(store) => store.load().await,
-            Self::Memory(store) => Ok(store.load()),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.load().await,
-        }
+        each!(self, store => store.load().await)
     }
 
     /// Looks at the store and changes nothing, unlike [`Store::load`], which completes and repairs.
@@ -185,77 +206,42 @@ impl Store {
     /// # Errors
     /// The store cannot be reached.
     pub async fn look(&self) -> Result<Look, StoreError> {
-        match self {
-            Self::File(store) => store.look().await,
-            Self::Memory(store) => Ok(Look { record: Ok(store.load()), overdue: None, rights: None }),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.look().await,
-        }
+        each!(self, store => store.look().await)
     }
 
     /// Asks for the lease once, without waiting. The answer is `Busy` for the present owner too, because the lease also separates the
     /// tasks of one process. A [`Lease`] that was dropped without [`Store::release`], or whose release failed, does not delay the
     /// handle that took it.
     pub async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
-        match self {
-            Self::File(store) => store.lease(owner, duration).await,
-            Self::Memory(store) => Ok(store.lease(duration)),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.lease(owner, duration).await,
-        }
+        each!(self, store => store.lease(owner, duration).await)
     }
 
     /// Gives the lease back, if it is still the present one. If that fails, other processes wait for the end of its duration.
     pub async fn release(&self, lease: Lease) {
-        match self {
-            Self::File(store) => store.release(lease),
-            Self::Memory(store) => store.release(&lease),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.release(&lease).await,
-        }
+        each!(self, store => store.release(lease).await)
     }
 
     /// Replaces the whole record durably, if the store holds the expected version.
     pub async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
-        match self {
-            Self::File(store) => store.write(expect, record).await,
-            Self::Memory(store) => Ok(store.write(expect, record)),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.write(expect, record).await,
-        }
+        each!(self, store => store.write(expect, record).await)
     }
 
     /// Replaces a damaged document, after keeping it aside. Only for a person who supplies a new grant, never for the refresher. A
     /// document that can be read, needs another key, or comes from a newer version is not replaced.
     pub async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
-        match self {
-            Self::File(store) => store.replace_damaged(record).await,
-            Self::Memory(store) => Ok(store.write(Expect { version: None, fence: None }, record)),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.replace_damaged(record).await,
-        }
+        each!(self, store => store.replace_damaged(record).await)
     }
 
     /// Encrypts a plaintext document with the first of `store.keys`. Only a person may ask for this, because only a person can know
     /// who wrote the document.
     pub async fn seal(&self) -> Result<Sealing, StoreError> {
-        match self {
-            Self::File(store) => store.seal().await,
-            Self::Memory(_) => Ok(Sealing::Nothing),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.seal().await,
-        }
+        each!(self, store => store.seal().await)
     }
 
     /// Returns within a second after the stored record may have changed: since the last call, or since the store was opened. Own writes
     /// count as changes. Errors are retried without end. Only one watcher per `Store`.
     pub async fn changed(&self) {
-        match self {
-            Self::File(store) => store.changed().await,
-            Self::Memory(store) => store.changed().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.changed().await,
-        }
+        each!(self, store => store.changed().await)
     }
 }
 

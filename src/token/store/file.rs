@@ -29,7 +29,7 @@ use self::state_dir::{DOCUMENT, Dir, StateDir};
 use self::transaction::Transaction;
 use super::document::{self, Form, Unreadable};
 use super::record::Meets;
-use super::{Expect, Hold, Lease, Leased, Look, Record, Sealer, Sealing, StoreError, Written};
+use super::{Backend, Expect, Hold, Lease, Leased, Look, Record, Sealer, Sealing, StoreError, Written};
 
 /// A store in a file.
 #[derive(Debug)]
@@ -68,15 +68,30 @@ impl FileStore {
         Ok(Self { seen: Mutex::new(seen), ..store })
     }
 
-    pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
+    /// Runs work on another thread, because a disk can hang. The work continues to its end even if its caller is dropped.
+    async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Files, &Dir<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let files = Arc::clone(&self.files);
+        match tokio::task::spawn_blocking(move || files.state.run(|dir| work(&files, dir))).await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::Unavailable(format!("the file store's work did not end: {error}"))),
+        }
+    }
+}
+
+impl Backend for FileStore {
+    async fn load(&self) -> Result<Option<Record>, StoreError> {
         self.run(Files::load).await
     }
 
-    pub(super) async fn look(&self) -> Result<Look, StoreError> {
+    async fn look(&self) -> Result<Look, StoreError> {
         self.run(|files, dir| Ok(Look { record: files.look(dir), overdue: lease::overdue(dir)?, rights: None })).await
     }
 
-    pub(super) async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
+    async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
         let asked = Instant::now();
         let owner = owner.to_owned();
         self.run(move |files, dir| {
@@ -86,28 +101,28 @@ impl FileStore {
         .await
     }
 
-    pub(super) fn release(&self, lease: Lease) {
+    async fn release(&self, lease: Lease) {
         // If unlocking fails, closing the file unlocks it too.
         if let Hold::File(file) = lease.hold {
             let _ = file.unlock();
         }
     }
 
-    pub(super) async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
+    async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
         let record = record.clone();
         self.run(move |files, dir| files.write(dir, expect, &record)).await
     }
 
-    pub(super) async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
+    async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
         let record = record.clone();
         self.run(move |files, dir| files.replace_damaged(dir, &record)).await
     }
 
-    pub(super) async fn seal(&self) -> Result<Sealing, StoreError> {
+    async fn seal(&self) -> Result<Sealing, StoreError> {
         self.run(|files, dir| files.seal(dir)).await
     }
 
-    pub(super) async fn changed(&self) {
+    async fn changed(&self) {
         loop {
             // An unreachable directory is a change too. The reader finds out why.
             let now = self.run(|_, dir| stamp(dir)).await.unwrap_or_default();
@@ -119,19 +134,6 @@ impl FileStore {
                 }
             }
             tokio::time::sleep(WATCH_POLL).await;
-        }
-    }
-
-    /// Runs work on another thread, because a disk can hang. The work continues to its end even if its caller is dropped.
-    async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Files, &Dir<'_>) -> Result<T, StoreError> + Send + 'static,
-    {
-        let files = Arc::clone(&self.files);
-        match tokio::task::spawn_blocking(move || files.state.run(|dir| work(&files, dir))).await {
-            Ok(result) => result,
-            Err(error) => Err(StoreError::Unavailable(format!("the file store's work did not end: {error}"))),
         }
     }
 }

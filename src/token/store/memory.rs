@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::record::Meets;
-use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Record, Written};
+use super::{Backend, Expect, Hold, LEASE_POLL, Lease, Leased, Record, StoreError, Written};
 
 /// A handle to a store. Clones share the record, and each has its own watch.
 #[derive(Debug)]
@@ -37,59 +37,65 @@ impl MemoryStore {
         Self { shared: Arc::new(Mutex::new(shared)), seen: Mutex::new(seen) }
     }
 
-    pub(super) fn load(&self) -> Option<Record> {
-        self.shared().record.clone()
+    fn shared(&self) -> MutexGuard<'_, Contents> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for MemoryStore {
+    async fn load(&self) -> Result<Option<Record>, StoreError> {
+        Ok(self.shared().record.clone())
     }
 
-    pub(super) fn lease(&self, duration: Duration) -> Leased {
+    async fn lease(&self, _owner: &str, duration: Duration) -> Result<Leased, StoreError> {
         let mut shared = self.shared();
         let asked = Instant::now();
         if let Some(left) = shared.leased_until.and_then(|until| until.checked_duration_since(asked))
             && !left.is_zero()
             && shared.holder.strong_count() > 0
         {
-            return Leased::Busy { retry_in: left.min(LEASE_POLL) };
+            return Ok(Leased::Busy { retry_in: left.min(LEASE_POLL) });
         }
         shared.fence += 1;
         shared.leased_until = Some(asked + duration);
         let hold = Arc::new(());
         shared.holder = Arc::downgrade(&hold);
-        Leased::Held(Lease { fence: shared.fence, asked, duration, hold: Hold::InUse(hold) })
+        Ok(Leased::Held(Lease { fence: shared.fence, asked, duration, hold: Hold::InUse(hold) }))
     }
 
-    pub(super) fn release(&self, lease: &Lease) {
+    async fn release(&self, lease: Lease) {
         let mut shared = self.shared();
         if shared.fence == lease.fence {
             shared.leased_until = None;
         }
     }
 
-    pub(super) fn write(&self, expect: Expect, record: &Record) -> Written {
+    async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
         let mut shared = self.shared();
         let leased = shared.leased_until.is_some_and(|until| until > Instant::now());
         if expect.fence.is_some_and(|fence| !leased || fence != shared.fence) {
-            return Written::Fenced;
+            return Ok(Written::Fenced);
         }
         match expect.meets(shared.record.as_ref(), record) {
-            Meets::Wanted => return Written::Done,
-            Meets::Other => return Written::Superseded(shared.record.clone().map(Box::new)),
+            Meets::Wanted => return Ok(Written::Done),
+            Meets::Other => return Ok(Written::Superseded(shared.record.clone().map(Box::new))),
             Meets::Expected => {}
         }
         shared.record = Some(record.clone());
         shared.changes.send_replace(());
-        Written::Done
+        Ok(Written::Done)
     }
 
-    pub(super) async fn changed(&self) {
+    async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
+        self.write(Expect { version: None, fence: None }, record).await
+    }
+
+    async fn changed(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // An error means that there is no sender, but this handle keeps one alive.
         if seen.changed().await.is_ok() {
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         }
-    }
-
-    fn shared(&self) -> MutexGuard<'_, Contents> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -32,7 +32,7 @@ use self::watch::Watch;
 use super::document::{self, Form, Unreadable};
 use super::look::{Overdue, Rights};
 use super::record::Meets;
-use super::{Expect, Hold, LEASE_POLL, Lease, Leased, Look, Record, Sealer, Sealing, StoreError, Written};
+use super::{Backend, Expect, Hold, LEASE_POLL, Lease, Leased, Look, Record, Sealer, Sealing, StoreError, Written};
 use crate::fault;
 use crate::secret::Secret;
 
@@ -90,25 +90,47 @@ impl PostgresStore {
         Ok(Self { database, sealer: sealer.with_name(name), leases, watch: tokio::sync::Mutex::new(Watch::new()) })
     }
 
+    fn present(&self, row: &Row) -> Result<Option<Record>, Unreadable> {
+        row.document.as_ref().map(|document| self.decode(document)).transpose()
+    }
+
+    fn decode(&self, document: &str) -> Result<Record, Unreadable> {
+        document::decode(document.as_bytes(), &self.sealer)
+    }
+
+    fn encode(&self, record: &Record) -> Result<Zeroizing<String>, StoreError> {
+        let failed = |what: String| StoreError::Unavailable(format!("{}: {what}", self.place()));
+        let bytes = document::encode(record, &self.sealer).map_err(|error| failed(error.to_string()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| failed(error.to_string()))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The place of the row, for errors. An unreadable document is left unchanged.
+    fn place(&self) -> String {
+        format!("{}: the grant {}", self.database.target.place, self.database.name)
+    }
+}
+
+impl Backend for PostgresStore {
     /// Creates the table if it is missing, now and in any later operation. If the table exists, the role needs no right to create
     /// one.
-    pub(super) async fn prepare(&self) -> Result<(), StoreError> {
+    async fn prepare(&self) -> Result<(), StoreError> {
         self.database.makes_table.store(true, Ordering::Relaxed);
         self.database.twice(|| self.database.prepare()).await
     }
 
-    pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
+    async fn load(&self) -> Result<Option<Record>, StoreError> {
         let document = self.database.twice(|| self.database.load()).await?;
         document.map(|document| self.decode(&document).map_err(|error| error.at(&self.place()))).transpose()
     }
 
-    pub(super) async fn look(&self) -> Result<Look, StoreError> {
+    async fn look(&self) -> Result<Look, StoreError> {
         let (rights, overdue) = self.database.twice(|| self.database.look()).await?;
         let record = if rights.table_exists && rights.select { self.load().await } else { Ok(None) };
         Ok(Look { record, overdue, rights: Some(rights) })
     }
 
-    pub(super) async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
+    async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
         let asked = Instant::now();
         let owner = self.leases.owner(owner);
         let decide = |row: &Row| {
@@ -129,7 +151,7 @@ impl PostgresStore {
         self.database.change(decide).await
     }
 
-    pub(super) async fn release(&self, lease: &Lease) {
+    async fn release(&self, lease: Lease) {
         let Ok(fence) = i64::try_from(lease.fence) else { return };
         if let Err(error) = self.database.twice(|| self.database.release(fence)).await {
             let left = lease.remaining();
@@ -137,7 +159,7 @@ impl PostgresStore {
         }
     }
 
-    pub(super) async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
+    async fn write(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
         let document = self.encode(record)?;
         let decide = |row: &Row| {
             let leased = |fence| !row.lease_left.is_zero() && i64::try_from(fence) == Ok(row.fence);
@@ -154,7 +176,7 @@ impl PostgresStore {
         self.database.change(decide).await
     }
 
-    pub(super) async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
+    async fn replace_damaged(&self, record: &Record) -> Result<Written, StoreError> {
         let document = self.encode(record)?;
         let decide = |row: &Row| match self.present(row) {
             Ok(Some(present)) => Ok((None, Written::Superseded(Some(Box::new(present))))),
@@ -166,7 +188,7 @@ impl PostgresStore {
         self.database.change(decide).await
     }
 
-    pub(super) async fn seal(&self) -> Result<Sealing, StoreError> {
+    async fn seal(&self) -> Result<Sealing, StoreError> {
         let decide = |row: &Row| {
             let Some(document) = &row.document else { return Ok((None, Sealing::Nothing)) };
             let read = document::decode_any(document.as_bytes(), &self.sealer);
@@ -178,28 +200,8 @@ impl PostgresStore {
         self.database.change(decide).await
     }
 
-    pub(super) async fn changed(&self) {
+    async fn changed(&self) {
         self.watch.lock().await.changed(&self.database).await;
-    }
-
-    fn present(&self, row: &Row) -> Result<Option<Record>, Unreadable> {
-        row.document.as_ref().map(|document| self.decode(document)).transpose()
-    }
-
-    fn decode(&self, document: &str) -> Result<Record, Unreadable> {
-        document::decode(document.as_bytes(), &self.sealer)
-    }
-
-    fn encode(&self, record: &Record) -> Result<Zeroizing<String>, StoreError> {
-        let failed = |what: String| StoreError::Unavailable(format!("{}: {what}", self.place()));
-        let bytes = document::encode(record, &self.sealer).map_err(|error| failed(error.to_string()))?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| failed(error.to_string()))?;
-        Ok(Zeroizing::new(text.to_owned()))
-    }
-
-    /// The place of the row, for errors. An unreadable document is left unchanged.
-    fn place(&self) -> String {
-        format!("{}: the grant {}", self.database.target.place, self.database.name)
     }
 }
 
