@@ -1,76 +1,76 @@
-//! What can happen, and when.
+//! The possible steps, and when each is possible.
 
 use crate::mutations::Mutation;
 use crate::protocol::{Backups, Protocol};
 use crate::state::{Answer, Person, Phase, State, Token, only};
 
-/// One step of one of them. A replica is named by its place.
+/// One step. A replica is named by its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Takes the lease.
     Lease(usize),
-    /// Reads the store and decides; `expired`: the access token of a grant that is new to it is of no use any more.
+    /// Reads the store and decides. `expired`: the access token of a grant that is new to it has expired.
     Load { replica: usize, expired: bool },
     /// Writes the intent.
     Intend(usize, Store),
-    /// Presents the token, if there is time.
+    /// Presents the token, if the lease covers a call.
     Call(usize),
-    /// Server and network do their part, and the replica learns of it what it can.
+    /// The server and the network act, and the replica learns the result as far as possible.
     Serve(usize, Serving),
-    /// Writes what came of the call.
+    /// Writes the result of the call.
     Record(usize, Store),
     /// Gives the lease back.
     Release(usize),
-    /// Ends its rotation without the store's having noticed.
+    /// Ends its rotation, and the store does not notice.
     FailToRelease(usize),
-    /// Sees what the store holds, unasked: at its start, or after a change.
+    /// Reads the store between rotations: at its start, or after a change.
     Look(usize),
-    /// Tries a commit again that failed.
+    /// Retries a failed commit.
     Persist(usize, Store),
     /// Is killed, and started again.
     Crash(usize),
-    /// Is killed after it wrote the new pair, and before it gave it the document's name. It is started again.
+    /// Is killed after it wrote the new pair and before it renamed the file. It is started again.
     CrashBeforeRename(usize),
-    /// The bytes of an abandoned call reach the server after all.
+    /// The bytes of an abandoned call reach the server later.
     DeliverLate(Token),
-    /// The task that runs the refresher dies, and is started again in the same process.
+    /// The task of the refresher dies and is started again in the same process.
     Restart(usize),
-    /// The task of a rotation dies after the answer, before anything is written.
+    /// The task of a rotation dies after the response and before its write.
     RotationDies(usize),
-    /// The lease runs out, whoever has it.
+    /// The lease expires, whoever holds it.
     LeaseEnds,
     /// `import` takes the lease and reads the store.
     ImportReads,
-    /// `import` writes; `bare`: a refresh token without an access token.
+    /// `import` writes. `bare`: a refresh token without an access token.
     ImportWrites { bare: bool },
-    /// A copy of what is stored is made.
+    /// The store is copied.
     BackUp,
     /// The store is set back to that copy.
     Restore,
-    /// A mutation's own step: the new token is used before it is stored.
+    /// The step of a mutation: the new token is used before it is stored.
     Publish(usize),
 }
 
-/// What becomes of a write.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
     Answers,
-    /// It did what it would have answered.
+    /// The store made the write, and its answer was lost.
     LosesTheAnswer,
     Fails,
 }
 
-/// What becomes of a call.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
     Answered,
-    /// Answered with a successor, and with something that is wrong with the rest: no usable access token, another type.
+    /// A response with a successor and an error in the rest: no usable access token, or another type.
     OddlyAnswered,
-    /// Also a 5xx after the server has spent the token.
+    /// The response was lost after the server spent the token, or was a 5xx.
     AnswerLost,
-    /// Also a 5xx before that.
+    /// The request was lost before the server spent the token, or the response was a 5xx.
     RequestLost,
-    /// No connection, 429, a client secret that is wrong: certainly nothing was spent.
+    /// No connection, 429, or a wrong client secret. Nothing was spent.
     Refused,
 }
 
@@ -97,7 +97,7 @@ impl<const N: usize> Protocol<N> {
             Person::Ready | Person::Done => {}
         }
         for (place, replica) in state.replicas.iter().enumerate() {
-            // Two in the same state have the same future.
+            // Two replicas in the same state have the same future.
             if place == 0 || *replica != state.replicas[place - 1] {
                 self.possible_of(state, place, actions);
             }

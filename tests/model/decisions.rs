@@ -1,5 +1,5 @@
-//! The program's own decisions, asked by the model: what is presented, what a write meets, what a stored grant means. They can't drift apart
-//! from it, since they are not written here.
+//! Calls of the program's own decisions: what is presented, what a write finds, and how a stored grant relates to the known one. The model
+//! has no copy of them that could differ.
 
 use std::time::Duration;
 

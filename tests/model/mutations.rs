@@ -1,4 +1,4 @@
-//! Mistakes that somebody could make in the protocol, and which invariant notices each.
+//! Mistakes in the protocol, and the invariant that detects each.
 
 use bearer_proxy::config::AmbiguousRetry::{self, Once, UntilClear};
 
@@ -7,21 +7,21 @@ use crate::invariants::Invariant::{self, *};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
     NoIntent,
-    /// An intent is written by who has lost the lease.
+    /// A process that has lost the lease writes an intent.
     AnIntentIsNotFenced,
-    /// Who finds an intent presents as if nothing had happened.
+    /// A process ignores the intent that it finds.
     AnIntentCountsAnew,
-    /// A clear answer is taken for one on earlier calls too.
+    /// A clear response is taken as a response to earlier calls too.
     AClearAnswerForgetsEarlierCalls,
-    /// What the process knows is presented, not what the store holds.
+    /// The process presents what it knows, and not what the store holds.
     NoLoadUnderTheLease,
-    /// The call is made however late it is.
+    /// The call is made after any delay.
     NoSendBy,
     TheLeaseIsShorterThanTheCall,
     /// Whoever has the lease by now loses it too.
     TheReleaseIsNotFenced,
     ADeadHoldersLeaseNeverEnds,
-    /// A late answer is thrown away.
+    /// A late result is dropped.
     ACommitNeedsTheLease,
     /// A new pair that a killed process wrote and did not rename is removed by the next write.
     TheTemporaryDocumentIsThrownAway,
@@ -40,9 +40,9 @@ pub enum Mutation {
     ADeadRotationTakesItsAnswerAlong,
     PublishedBeforeTheCommit,
     AnUnclearAnswerIsTakenForANo,
-    /// A successor that came with an answer that is wrong otherwise is thrown away.
+    /// A successor in an otherwise invalid response is dropped.
     ASuccessorFromAnOddAnswerIsDropped,
-    /// The kernel delivers what it has of a call that was given up, or whose process was killed.
+    /// The kernel delivers the bytes of an abandoned call, or of a killed process.
     AnAbandonedCallIsNotReset,
     /// A grant gets another number while a peer is presenting it.
     ARenumberingNeedsNoLease,
@@ -69,7 +69,7 @@ impl Mutation {
     }
 }
 
-/// What is changed, under which policy, and what notices it. A mutation without a row is a warning: nothing constructs it.
+/// The mutations, their policies, and the invariants that detect them. A mutation without a row is a compiler warning.
 pub const TABLE: &[(Mutation, AmbiguousRetry, Invariant)] = &[
     (Mutation::NoIntent, UntilClear, Announced),
     (Mutation::AnIntentIsNotFenced, UntilClear, Counted),

@@ -1,4 +1,4 @@
-//! One rotation of one replica, as `token/journal` makes it: lease → load → plan → intend → call → commit.
+//! One rotation of one replica, as in `token/journal`: lease → load → plan → intend → call → commit.
 
 use crate::actions::{Serving, Store};
 use crate::invariants::Invariant;

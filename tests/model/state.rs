@@ -1,28 +1,28 @@
-//! What there is at one moment: the store, the server, a person, the replicas, and the judge's books.
+//! The state of the world: the store, the server, a person, the replicas, and the books of the judge.
 
-/// A refresh token, by its number: 0 is the first grant's.
+/// The number of a refresh token. 0 is that of the first grant.
 pub type Token = u8;
 
 /// A set of refresh tokens.
 pub type Tokens = u8;
 
-/// Which grant it is. One import happens in a model, so there are two lineages; the second has replaced the first.
+/// The lineage of a grant. A model has one import, so there are two lineages, and the second has replaced the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lineage {
     #[default]
     First,
     Imported,
-    /// The first one, which a person has restored in the place of the imported one.
+    /// The first lineage, which a person has restored over the imported one.
     Restored,
 }
 
-/// What the store holds, without what decides nothing.
+/// The part of the stored record that decides something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Grant {
     pub lineage: Lineage,
     pub generation: u8,
     pub token: Token,
-    /// Of the intent, if there is one: how often the token was presented without a clear answer, up to [`MANY`].
+    /// The number of ambiguous presentations in the intent, up to [`MANY`]. 0: no intent.
     pub presented: u8,
     pub needs_login: bool,
 }
@@ -34,23 +34,23 @@ pub struct Version {
     pub token: Token,
 }
 
-/// So often, or more often: what is presented without end has finitely many states.
+/// Counters stop here, so the number of states is finite.
 pub const MANY: u8 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State<const N: usize> {
     pub stored: Grant,
-    /// A copy of what was stored at some moment. A person, or a database that fails over, can put it back at any later one.
+    /// A copy of the store. A person or a failover can restore it at any later moment.
     pub backup: Option<Grant>,
-    /// The new pair that a process wrote, and was killed before it gave it the document's name.
+    /// The new pair of a process that was killed before the rename.
     pub temporary: Option<Grant>,
-    /// Somebody has the lease, or has died with it.
+    /// A live or dead process holds the lease.
     pub leased: bool,
     pub server: Server,
-    /// The tokens of abandoned calls whose bytes the kernel still has. Only a mutation leaves some.
+    /// The tokens of abandoned calls whose bytes the kernel may still deliver. Only a mutation leaves some.
     pub undelivered: Tokens,
     pub person: Person,
-    /// In order, as it makes no difference which is which.
+    /// Sorted, because the replicas are interchangeable.
     pub replicas: [Replica; N],
     pub books: Books,
 }
@@ -58,13 +58,13 @@ pub struct State<const N: usize> {
 /// The authorization server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Server {
-    /// The refresh tokens that it would take.
+    /// The refresh tokens that it would accept.
     pub live: Tokens,
-    /// How many it has issued.
+    /// The number of issued refresh tokens.
     pub issued: u8,
 }
 
-/// Who has logged in and imports that grant.
+/// A person who has logged in and imports the grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Person {
     /// Has a new grant to give, or not yet.
@@ -81,12 +81,12 @@ pub enum Person {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Replica {
     pub phase: Phase,
-    /// Its lease is the present one. A fence is a number so that a store can tell this; here it is told.
+    /// Its lease is the present one. A store decides this by the fencing number.
     pub holds: bool,
     pub memory: Memory,
 }
 
-/// What a crash takes away.
+/// The state that a crash loses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Memory {
     /// The newest grant that it knows, and uses. Intents left out: here a rotation may be due at any time.

@@ -1,4 +1,4 @@
-//! The store: one grant, compared and set, and one lease.
+//! The store: one grant with compare-and-set, and one lease.
 
 use bearer_proxy::token::store::Meets;
 
