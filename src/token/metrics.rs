@@ -1,6 +1,6 @@
 //! What the token's journey counts.
 //!
-//! The process's metrics build and register these collectors, so that this module knows nothing of the other metrics.
+//! The metrics of the process create and register these collectors. So the token does not depend on the other metrics.
 
 use std::time::Duration;
 

@@ -218,7 +218,7 @@ fn is_clear_no(body: &[u8]) -> bool {
         return !is("hint", "Token is not linked to client")
             && (CODES.contains(&says) || (says == "invalid_request" && is("error_description", LEAGUE)));
     }
-    // What a strict parser refuses: the word must stand there all the same, be it written in escapes.
+    // If a strict parser refuses the text, the word must still occur in it, possibly in escapes.
     let text = unescaped(&String::from_utf8_lossy(body));
     let text = &*super::decode::text(&HeaderMap::new(), text.as_bytes());
     CODES.iter().any(|code| text.contains(code)) || (text.contains("invalid_request") && text.contains(LEAGUE))

@@ -201,7 +201,7 @@ impl Mask {
 /// How a text is normalized before a comparison.
 const KEPT: [fn(char) -> bool; 2] = [|c| !c.is_whitespace() && !c.is_control(), |c| c.is_alphanumeric()];
 
-/// Without capitals, since a server may change the case.
+/// In lower case, because a server may change the case.
 fn folded(text: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
     text.map(|c| c.to_ascii_lowercase())
 }

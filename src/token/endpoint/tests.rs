@@ -259,7 +259,7 @@ async fn an_answer_that_stops_half_way_is_ambiguous() {
 #[tokio::test]
 async fn a_server_that_says_nothing_is_given_up_as_ambiguous() {
     local(async {
-        // Time stands still from here, so that the thirty seconds pass at once.
+        // The clock is paused from here, so the thirty seconds pass at once.
         let silent = Server::start(|mut peer| async move {
             peer.request().await;
             tokio::time::pause();

@@ -54,7 +54,7 @@ impl Refresher {
             held: self.in_flight.as_ref().is_some_and(|in_flight| in_flight.held),
             retry_at: if needs_login.is_none() { self.backoff.retry_at() } else { None },
             next: self.next(needs_login.is_some()),
-            // Only the `static` grant has a remedy beside a login.
+            // Only the `static` grant has another remedy than a login.
             remedy: None,
             last_refresh: self.last_refresh(),
             needs_login,

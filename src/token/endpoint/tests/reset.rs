@@ -1,4 +1,4 @@
-//! An abandoned call is reset, so that nothing of it can arrive later; an answered one is not.
+//! An abandoned call is reset, so no byte of it can arrive later. An answered call is not reset.
 
 use std::io;
 
@@ -15,7 +15,7 @@ async fn end(mut stream: impl AsyncRead + Unpin) -> io::Result<usize> {
 }
 
 /// Serves one connection: reads the request, writes this, and tells how the connection ended. Then `waits` until the
-/// client has given up: time stands still from there, so that the client's limits pass at once.
+/// client has given up. The clock is paused from there, so the limits of the client pass at once.
 async fn served(answer: &'static str, waits: bool) -> (Server, oneshot::Receiver<io::Result<usize>>) {
     let (tell, told) = oneshot::channel();
     let tell = std::cell::Cell::new(Some(tell));

@@ -1,4 +1,4 @@
-//! What the file store promises beside the contract: modes, owners, disks that fail, and processes that die.
+//! The file store's own promises: permissions, owners, failing disks, and foreign files.
 
 mod processes;
 

@@ -1,4 +1,4 @@
-//! What the PostgreSQL store promises beside the contract: rights, encryption on the way, and databases that fail.
+//! The PostgreSQL store's own promises: rights, encryption, and databases that fail.
 
 mod abandoned;
 mod outages;

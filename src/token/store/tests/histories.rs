@@ -18,7 +18,7 @@ struct Life {
 #[derive(Clone, Copy, Debug)]
 enum Keys {
     Stay,
-    /// A new one comes first, and the others go on to decrypt.
+    /// A new key comes first. The others still decrypt.
     Rotate,
     /// The others are taken out, once nothing needs them any more.
     Retire,
@@ -80,12 +80,12 @@ async fn committed(site: &Site, store: &Store, present: Option<&Record>, wanted:
     }
     let before = if is_durable { site.raw().await } else { String::new() };
     write(store, expect, wanted).await;
-    // Who expects the old version and wants something else has lost.
+    // A writer that expects the old version and writes another record is refused.
     let other = Record { needs_login: Some("somebody else's".to_owned()), ..wanted.clone() };
     let written = store.write(expect, &other).await.unwrap();
     let is_theirs = other == *wanted && matches!(written, Written::Done);
     assert!(is_theirs || matches!(&written, Written::Superseded(Some(found)) if **found == *wanted), "{written:?}");
-    // Sealed anew, the same record would have other bytes.
+    // Sealing the same record again would give other bytes.
     assert!(!is_durable || site.raw().await == before, "it was written again");
     assert_eq!(store.load().await.unwrap().as_ref(), Some(wanted));
 }

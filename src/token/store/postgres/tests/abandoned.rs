@@ -50,7 +50,7 @@ async fn a_lease_whose_commit_came_after_its_task_had_given_up_is_taken_back() {
     write(&peer, NOTHING, &grant(1, "one")).await;
     let wire = Wire::to(server.port()).await;
     let store = open(&wire.url(), "late commit");
-    // The commit is made, and nobody is told of it until the operation's time is over.
+    // The commit succeeds, and its answer is delayed beyond the time limit of the operation.
     wire.cut("COMMIT\0", Cut::After, 7 * SECOND);
     unavailable(store.lease("one", LONG).await);
     assert!(is_busy(&peer).await);

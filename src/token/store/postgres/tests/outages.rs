@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The answer is lost, or the question, at each step of each operation: all the same it is done, and done once.
+/// The request or the answer is lost at each step of each operation. The operation is done exactly once.
 #[tokio::test]
 async fn a_connection_that_is_cut_at_any_step_neither_loses_nor_doubles_anything() {
     let server = Postgres::shared();

@@ -1,4 +1,4 @@
-//! A table that is missing: who writes creates it, who only reads is told how.
+//! A missing table: a writer creates it, and a reader reports how to create it.
 
 use super::*;
 

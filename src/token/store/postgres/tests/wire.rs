@@ -30,7 +30,7 @@ pub(super) enum Cut {
     Before,
     /// The server gets them and answers, and the client never gets the answer.
     After,
-    /// From the bytes on, neither side hears of the other, and nobody is told.
+    /// From these bytes on, both directions are silent, and the connection stays open.
     Silence,
 }
 
