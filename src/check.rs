@@ -122,7 +122,7 @@ pub fn at_start(loaded: &Loaded, sources: &Sources) -> Vec<Finding> {
     let config = &loaded.config;
     let mut findings = at_reload(loaded, sources);
     findings.extend(store::at_start(config, rotates(config)));
-    findings.extend(limits::judge(config, limits::gather(None)));
+    findings.extend(limits::judge(config, limits::gather(config, None)));
     findings
 }
 
@@ -176,7 +176,7 @@ impl<'a> Run<'a> {
         self.proxy = daemon.as_ref().map(|daemon| daemon.status.version.clone());
         let (store, probes) = tokio::join!(store::gather(self.config), self.connect(begun + CONNECTED));
         let mut findings = store::judge(&store, rotates(self.config));
-        let limits = limits::gather(daemon.as_ref().and_then(|daemon| daemon.descriptors));
+        let limits = limits::gather(self.config, daemon.as_ref().and_then(|daemon| daemon.descriptors));
         findings.extend(limits::judge(self.config, limits));
         let record = grant::record(&store);
         let grant = self.grant(daemon.as_ref(), record, &findings);

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::config::RuntimeConfig;
+
 /// Descriptors for listeners, logs, the store and its lock, token calls, DNS lookups, and the files of a reload.
 const OWN: u64 = 64;
 /// Connections of the admin listener, and of the probes listener. A further one replaces the one that was quiet for longest.
@@ -39,15 +41,16 @@ pub fn raise_limit() {
     }
 }
 
-/// Number of worker threads: one for each core that this process may use. Respects CPU affinity and the quota of a cgroup.
-pub fn workers() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+/// Number of worker threads: the configured one, otherwise one for each core that this process may use. Respects CPU affinity and the
+/// quota of a cgroup.
+pub fn workers(config: &RuntimeConfig) -> NonZeroUsize {
+    config.workers.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Maximum number of client connections, and of upstream connections: each client connection may need one.
-pub fn for_connections() -> usize {
+pub fn for_connections(config: &RuntimeConfig) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(share(limit, workers().get() as u64)).unwrap_or(usize::MAX)
+    usize::try_from(share(limit, workers(config).get() as u64)).unwrap_or(usize::MAX)
 }
 
 pub fn usage() -> io::Result<Usage> {

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Admin, Listener, Scope};
 use crate::clock::Clock;
 use crate::config::{Config, Effective, ListenAddress, Loaded};
+use crate::descriptors;
 use crate::downstream::{self, Server};
 use crate::metrics::Metrics;
 use crate::outbound::TlsError;
@@ -99,7 +100,7 @@ impl Gateway {
         metrics.watch_downstream(server.connections());
         let running = {
             let (setup, metrics) = (Arc::clone(&setup), metrics.clone());
-            server.start(crate::descriptors::workers(), move |_| proxy::worker(Arc::clone(&setup), &metrics))?
+            server.start(descriptors::workers(&config.runtime), move |_| proxy::worker(Arc::clone(&setup), &metrics))?
         };
         for address in &addresses {
             tracing::info!(%address, upstream = %config.upstream.origin, "listening");

@@ -88,6 +88,6 @@ async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
 }
 
 async fn run<S: Service>(config: &Config, make: impl Fn(&WorkerContext) -> S + Send + Sync + 'static) -> Outcome<()> {
-    let _running = Server::bind(config)?.start(descriptors::workers(), make)?;
+    let _running = Server::bind(config)?.start(descriptors::workers(&config.runtime), make)?;
     pending().await
 }

@@ -33,12 +33,12 @@ pub struct Facts {
 }
 
 /// `descriptors`: the limit of the running proxy, where it is known.
-pub fn gather(descriptors: Option<u64>) -> Facts {
+pub fn gather(config: &Config, descriptors: Option<u64>) -> Facts {
     let read = |path: &str| fs::read_to_string(path).ok();
     let own = read("/proc/self/cgroup").unwrap_or_default();
     // `serve` raises its limit to the hard one.
     let descriptors = descriptors.or(getrlimit(Resource::Nofile).maximum);
-    let workers = descriptors::workers().get() as u64;
+    let workers = descriptors::workers(&config.runtime).get() as u64;
     Facts { descriptors, cgroup: Cgroup::read(&own, read), workers }
 }
 

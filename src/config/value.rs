@@ -1,5 +1,6 @@
 //! How the value of a key is read, by its type.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +52,13 @@ impl Value for u32 {
 impl Value for usize {
     fn read(reader: &mut Reader, name: &'static str) -> Option<Self> {
         u64::read(reader, name).map(|number| Self::try_from(number).unwrap_or(Self::MAX))
+    }
+}
+
+/// The range of the key excludes 0.
+impl Value for NonZeroUsize {
+    fn read(reader: &mut Reader, name: &'static str) -> Option<Self> {
+        usize::read(reader, name).and_then(Self::new)
     }
 }
 

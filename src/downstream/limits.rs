@@ -35,7 +35,7 @@ impl Limits {
     pub fn new(config: &Config) -> Self {
         let guard = &config.guard;
         Self {
-            max_connections: guard.max_connections.min(descriptors::for_connections()),
+            max_connections: guard.max_connections.min(descriptors::for_connections(&config.runtime)),
             header_timeout: guard.header_timeout,
             idle_timeout: guard.idle_timeout,
             // The same key limits the pauses of a body in the other direction.

@@ -102,7 +102,7 @@ impl Gateway {
         }
         logs.set_level(config.log.level);
         if changes.iter().any(|change| change.key == "guard.max_connections") {
-            check::log(&limits::judge(&config, limits::gather(None)));
+            check::log(&limits::judge(&config, limits::gather(&config, None)));
         }
         self.running.set_limits(Limits::new(&config));
         if let Some(tls) = tls {

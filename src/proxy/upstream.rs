@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::in_flight::InFlightLimit;
 use super::replay::Budget;
 use crate::config::{Config, UpstreamConfig};
+use crate::descriptors;
 use crate::metrics::Metrics;
 use crate::outbound::{Connector, TlsError};
 use crate::upstream::pool::{OpenConnections, Pool, RequestBody};
@@ -16,6 +17,8 @@ pub struct Upstream {
     pub in_flight: InFlightLimit,
     pub(super) budget: Budget,
     connector: Connector,
+    /// The maximum number of connections of a worker.
+    most_connections: usize,
     connections: OpenConnections,
 }
 
@@ -32,6 +35,7 @@ impl Upstream {
             budget: Budget::new(upstream.replay_budget),
             config: upstream.clone(),
             connector,
+            most_connections: descriptors::for_connections(&config.runtime),
             connections: metrics.upstream_connections(),
         })
     }
@@ -55,7 +59,7 @@ impl Upstream {
 
     /// The connections of one worker.
     pub fn pool<B: RequestBody>(&self) -> Rc<Pool<B>> {
-        Pool::new(self.connector.clone(), &self.config, self.connections.clone())
+        Pool::new(self.connector.clone(), &self.config, self.most_connections, self.connections.clone())
     }
 }
 

@@ -113,8 +113,14 @@ enum Slot<B: RequestBody> {
 // === impl Pool ===
 
 impl<B: RequestBody> Pool<B> {
-    pub fn new(connector: Connector, config: &UpstreamConfig, connections: OpenConnections) -> Rc<Self> {
-        Self::with_limits(connector, config, ConnectionLimits::new(config), connections)
+    /// `most_connections`: the maximum number of connections of this pool.
+    pub fn new(
+        connector: Connector,
+        config: &UpstreamConfig,
+        most_connections: usize,
+        connections: OpenConnections,
+    ) -> Rc<Self> {
+        Self::with_limits(connector, config, ConnectionLimits::new(config, most_connections), connections)
     }
 
     fn with_limits(

@@ -12,7 +12,7 @@ use crate::config::{
 use super::{CLIENT, Loaded, load};
 
 /// The public interface. A change here breaks existing configurations.
-const INTERFACE: [(&str, &str); 82] = [
+const INTERFACE: [(&str, &str); 83] = [
     ("profile", "passolution"),
     ("listen", "127.0.0.1:8080"),
     ("listen_mode", "0660"),
@@ -87,6 +87,7 @@ const INTERFACE: [(&str, &str); 82] = [
     ("log.requests", "errors"),
     ("check.path", "profile"),
     ("otlp.endpoint", "–"),
+    ("runtime.workers", "computed"),
     ("runtime.event_batching", "true"),
     // A secret may also be in a file.
     ("oauth.client_secret_file", "file"),

@@ -64,7 +64,7 @@ enum Step {
 
 impl Default for Times {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(20), timeout: Duration::from_secs(10) }
+        Self { interval: Duration::from_secs(15), timeout: Duration::from_secs(10) }
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
-use crate::descriptors;
 
 use super::keepalive::Times;
 use super::{Pool, RequestBody, h1, h2};
@@ -43,7 +42,7 @@ pub(super) struct ConnectionLimits {
 // === impl ConnectionLimits ===
 
 impl ConnectionLimits {
-    pub(super) fn new(config: &UpstreamConfig) -> Self {
+    pub(super) fn new(config: &UpstreamConfig, most_connections: usize) -> Self {
         let age = config.connection_age;
         let idle_timeout = IDLE_TIMEOUT.min(age);
         let interval = (idle_timeout / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
@@ -53,7 +52,7 @@ impl ConnectionLimits {
             keepalive: Times::default(),
             // To open a connection takes up to this time once more.
             patience: config.connect_timeout,
-            most_connections: descriptors::for_connections(),
+            most_connections,
             age,
             unwanted: UNWANTED.min(idle_timeout / 4),
             interval,

@@ -41,7 +41,7 @@ fn pool_with_age<B: RequestBody>(server: &Server, http: UpstreamHttp, age: Durat
     config.connection_age = age;
     let connector = Connector::new(origin, &direct(), None, LIMIT).unwrap();
     let open = OpenConnections::default();
-    (Pool::new(connector, &config, open.clone()), open)
+    (Pool::new(connector, &config, usize::MAX, open.clone()), open)
 }
 
 /// A pool for a TLS server on `localhost`. ALPN decides the protocol.
@@ -50,7 +50,7 @@ fn tls_pool<B: RequestBody>(server: &Server, authority: &Authority509) -> (Rc<Po
     let config = upstream_config(origin.clone(), UpstreamHttp::Auto);
     let connector = Connector::new(origin, &authority.outbound(), None, LIMIT).unwrap();
     let open = OpenConnections::default();
-    (Pool::new(connector, &config, open.clone()), open)
+    (Pool::new(connector, &config, usize::MAX, open.clone()), open)
 }
 
 fn get(path: &str) -> Request<Empty<Bytes>> {

@@ -168,7 +168,7 @@ async fn those_who_gave_up_waiting_are_given_no_connections() {
     let mut config = upstream_config(origin(Scheme::HTTPS, "localhost", server.address.port()), UpstreamHttp::Http1);
     config.connect_timeout = Duration::from_secs(5);
     let connector = Connector::new(config.origin.clone(), &authority.outbound(), None, LIMIT).unwrap();
-    let pool = Pool::<Empty<Bytes>>::new(connector, &config, OpenConnections::default());
+    let pool = Pool::<Empty<Bytes>>::new(connector, &config, usize::MAX, OpenConnections::default());
     for _ in 0..5 {
         let answer = tokio::time::timeout(Duration::from_millis(20), pool.send(get("/"))).await;
         assert!(answer.is_err());

@@ -57,7 +57,7 @@ async fn where_http2_is_demanded_http_1_1_required_is_a_reset() {
     let origin = origin(Scheme::HTTPS, "localhost", server.address.port());
     let config = upstream_config(origin.clone(), UpstreamHttp::Http2);
     let connector = Connector::new(origin, &authority.outbound(), None, LIMIT).unwrap();
-    let pool = Pool::new(connector, &config, OpenConnections::default());
+    let pool = Pool::new(connector, &config, usize::MAX, OpenConnections::default());
     assert_eq!(failure(within(pool.send(get("/"))).await).kind, FailureKind::Reset(REQUIRED.into()));
     assert_eq!(pool.offer(), Offer::Http2);
 }

@@ -27,7 +27,7 @@ fn pool_with(server: &Server, keepalive: Times) -> Rc<Pool<Empty<Bytes>>> {
     let origin = http_origin(server.address);
     let config = upstream_config(origin.clone(), HTTP2);
     let connector = Connector::new(origin, &direct(), None, LIMIT).unwrap();
-    let mut limits = ConnectionLimits::new(&config);
+    let mut limits = ConnectionLimits::new(&config, usize::MAX);
     limits.keepalive = keepalive;
     Pool::with_limits(connector, &config, limits, OpenConnections::default())
 }
