@@ -133,10 +133,10 @@ pub fn at_reload(loaded: &Loaded, sources: &Sources) -> Vec<Finding> {
     findings
 }
 
-/// One line each, with the id as a field.
-pub fn log(findings: &[Finding]) {
+/// One line each, with the id as a field. `during`: `start` or `reload`.
+pub fn log(findings: &[Finding], during: &'static str) {
     for Finding { id, detail, hint, .. } in findings {
-        tracing::warn!(check = id.name(), detail, hint, "check found a problem");
+        tracing::warn!(check = id.name(), detail, hint, during, "check found a problem");
     }
 }
 

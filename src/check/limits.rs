@@ -15,9 +15,6 @@ use crate::descriptors;
 const MIB: u64 = 1 << 20;
 /// The program itself.
 const PROGRAM: u64 = 10 * MIB;
-/// Of a client connection, and of the heads of a request in flight, with HTTP/1 clients.
-const CONNECTION: u64 = MIB / 4;
-const HEAD: u64 = MIB / 4;
 /// The bodies of a request in flight, both ways.
 const BODIES: u64 = 27 * MIB / 10;
 /// In thousandths of a core. A handshake of TLS takes some milliseconds of a whole core.
@@ -58,10 +55,13 @@ fn descriptors_finding(config: &Config, facts: Facts) -> Option<Finding> {
     })
 }
 
-/// The most that the configuration lets the process use with HTTP/1 clients, in bytes.
+/// The most that the configuration lets the process use with HTTP/1 clients, in bytes (docs/reference/limits.md).
 fn ceiling(config: &Config) -> u64 {
-    let connections = (config.guard.max_connections as u64).saturating_mul(CONNECTION);
-    let requests = (config.upstream.max_in_flight as u64).saturating_mul(BODIES + 2 * HEAD);
+    // Of a client connection, and of a request in flight or waiting.
+    let heads = (config.guard.max_header_size as u64).saturating_add(MIB / 16).saturating_mul(2);
+    let connections = (config.guard.max_connections as u64).saturating_mul(heads);
+    let request = heads.saturating_mul(2).saturating_add(BODIES);
+    let requests = (config.upstream.max_in_flight as u64).saturating_mul(request);
     PROGRAM.saturating_add(config.upstream.replay_budget as u64).saturating_add(connections).saturating_add(requests)
 }
 
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(check(&[], cgroup(None, Some(100))), [""; 0]);
     }
 
-    /// README.md, "Memory": about 94 MiB.
+    /// docs/reference/limits.md: about 94 MiB.
     #[test]
     fn the_ceiling_is_the_documented_one() {
         let sidecar =

@@ -35,7 +35,7 @@ pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<Endin
     let mut stop = Stop::new().map_err(ServeError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
     descriptors::raise_limit();
-    check::log(&check::at_start(&loaded, sources));
+    check::log(&check::at_start(&loaded, sources), "start");
     let mut watch = Watch::new(loaded.files.clone());
     let mut gateway = Gateway::start(loaded, Clock::system()).await?;
     let mut signalled = false;

@@ -74,7 +74,7 @@ impl Gateway {
         let Read { loaded, files } = Config::read(sources);
         match loaded {
             Ok(loaded) => {
-                check::log(&check::at_reload(&loaded, sources));
+                check::log(&check::at_reload(&loaded, sources), "reload");
                 if let Err(error) = self.apply(loaded, logs) {
                     tracing::error!(%error, "the changed configuration cannot be applied: the old one stays");
                 }
@@ -102,7 +102,7 @@ impl Gateway {
         }
         logs.set_level(config.log.level);
         if changes.iter().any(|change| change.key == "guard.max_connections") {
-            check::log(&limits::judge(&config, limits::gather(&config, None)));
+            check::log(&limits::judge(&config, limits::gather(&config, None)), "reload");
         }
         self.running.set_limits(Limits::new(&config));
         if let Some(tls) = tls {
