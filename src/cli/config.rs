@@ -1,4 +1,4 @@
-//! `config`: the effective configuration as a file that can be used again, each value with where it came from.
+//! `config`: prints the effective configuration as a file that can be used again, with the source of each value.
 
 use super::{Failure, Outcome};
 use crate::config::{Effective, Entry, Shown};
@@ -18,10 +18,10 @@ pub(super) fn schema() -> Result<Outcome, Failure> {
 
 #[cfg(not(feature = "postgres"))]
 pub(super) fn schema() -> Result<Outcome, Failure> {
-    Err(Failure::new("this build has no postgres store"))
+    Err(Failure::new("this build has no PostgreSQL store (the cargo feature `postgres`)"))
 }
 
-/// The configuration in TOML. What is masked is a comment, so that nobody pastes a mask for a secret.
+/// The configuration in TOML. A masked value becomes a comment, so that nobody uses the mask as a secret.
 pub fn print(effective: &Effective) -> String {
     let mut text = String::new();
     let mut section = "";
@@ -53,7 +53,7 @@ fn line(entry: &Entry) -> String {
     }
 }
 
-/// Header names have characters that a bare key of TOML has not.
+/// A header name can hold characters that a bare TOML key cannot.
 fn quoted_name(name: &str) -> String {
     let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if is_bare { name.to_owned() } else { quoted(name) }

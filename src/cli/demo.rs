@@ -1,6 +1,6 @@
-//! `demo`: the whole program against an authorization server and an API that behave like Passolution's, without an account.
+//! `demo`: the whole program against an authorization server and an API that behave like Passolution's. It needs no account.
 //!
-//! What each step claims is checked on the simulated server's own books, not on what the proxy says of itself.
+//! Each step is checked against the ledger of the simulated server, and not against the proxy's own word.
 
 use std::fs::Permissions;
 use std::io::Write;
@@ -25,9 +25,9 @@ use simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Kind, Options, Revocation, Simu
 pub enum DemoError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    #[error("the demo can't keep its grant in {folder}: {error}; set TMPDIR to a folder that can be written", folder = .folder.display())]
+    #[error("the demo can't store its grant in {folder}: {error}; set TMPDIR to a writable directory", folder = .folder.display())]
     Folder { folder: std::path::PathBuf, error: std::io::Error },
-    #[error("the demo's own configuration is not valid: {0}")]
+    #[error("the configuration of the demo is invalid: {0}")]
     Config(#[from] Errors),
     #[error("{0}")]
     Start(#[from] StartError),
@@ -35,22 +35,22 @@ pub enum DemoError {
     Step { step: usize, what: String },
 }
 
-/// The simulator, the gateway before it, and where both are.
+/// The simulator, and the gateway in front of it.
 struct Tour<'a, W: Write> {
     out: &'a mut W,
     step: usize,
     simulator: Simulator,
     gateway: Gateway,
-    /// Holds the grant; removed when it is dropped.
+    /// Holds the grant. It is removed when this value is dropped.
     folder: TempDir,
 }
 
-/// A step must not take longer: the tour is shown to people.
+/// Time limit of one step, because people watch.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Short enough that a scheduled refresh comes while somebody watches; then the demo goes on with an hour.
+/// Short, so that a scheduled refresh happens while people watch. Later tokens live for an hour.
 const SHORT_LIFE: Duration = Duration::from_secs(4);
 const HERD: usize = 50;
-/// The proxy makes no refresh on request within a second of the last one.
+/// Within this time after a refresh, the proxy makes no other one on request.
 const REFRESH_PACE: Duration = Duration::from_secs(1);
 
 /// Runs the tour, then, unless `once`, serves until `stop` is ready.
@@ -72,7 +72,7 @@ pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()
     outcome
 }
 
-/// A new directory with a random name, in TMPDIR or `/tmp`, where others may make files: nobody can make it first.
+/// A new directory in TMPDIR or `/tmp`. Other users can write there, so its name is random: nobody can create it first.
 fn private_folder() -> Result<TempDir, DemoError> {
     let parent = std::env::temp_dir();
     let mut folder = tempfile::Builder::new();
@@ -104,24 +104,24 @@ impl<W: Write> Tour<'_, W> {
         let proxy = self.proxy();
         writeln!(
             self.out,
-            "An authorization server and API like Passolution's at {api}, bearer-proxy before them at http://{proxy}\n"
+            "An authorization server and an API like Passolution's run at {api}. bearer-proxy runs in front of them at http://{proxy}\n"
         )?;
 
         self.begin("a request without credentials goes in, an authenticated one comes out")?;
         self.get("/api/v2/version").await?;
         let calls = self.simulator.with_ledger(|ledger| ledger.committed_calls());
-        self.check(calls == 1, "the first refresh token was exchanged once, and its successor stored")?;
+        self.check(calls == 1, "the first refresh token was presented once, and its successor is stored")?;
 
-        self.begin("the token nears its end and is refreshed ahead of it; the old one dies at once")?;
+        self.begin("the proxy refreshes the token before it expires, and the server revokes the old one at once")?;
         let sim = self.simulator.clone();
         self.within(sim.wait_until(|ledger| ledger.committed_calls() >= 2)).await?;
         self.get("/api/v2/countries").await?;
         self.check(self.expired_seen() == 0, "no expired token was ever sent")?;
-        // From here on nothing is due by itself.
+        // From here on, no refresh is due by itself.
         self.simulator.reconfigure(|options| options.access_lifetime = Duration::from_secs(3600));
         self.refresh().await?;
 
-        self.begin("the API revokes the token, and fifty clients come at once")?;
+        self.begin("the API revokes the token, and fifty clients send a request at the same time")?;
         let before = self.simulator.with_ledger(|ledger| ledger.token_calls().len());
         self.simulator.revoke(Revocation::All(Kind::Access));
         let proxy = self.proxy();
@@ -134,23 +134,23 @@ impl<W: Write> Tour<'_, W> {
         self.check(good == HERD, &format!("{good} of {HERD} clients got 200"))?;
         self.check(calls == 1, &format!("the token endpoint was called {calls} time"))?;
 
-        self.begin("the same with a POST: its body is replayed byte for byte")?;
+        self.begin("the API revokes the token again, and a client sends a POST: its body is replayed byte for byte")?;
         self.simulator.revoke(Revocation::All(Kind::Access));
         let body = r#"{"destinations":["DE","JP"]}"#;
         let (status, echo) = self.send(Method::POST, "/api/v2/echo", body).await?;
         let whole = echo.contains(&format!("\"body_length\":{}", body.len()));
         self.check(status == StatusCode::OK && whole, &format!("{status}, and the API saw all {} bytes", body.len()))?;
 
-        self.begin("the token endpoint fails while the token is good: no client notices")?;
+        self.begin("the token endpoint fails while the token is valid: no client notices")?;
         self.simulator.fault(Fault::html_502());
         tokio::time::sleep(REFRESH_PACE).await;
         let refreshed = self.gateway.tokens().refresh().await;
         self.check(refreshed.is_err(), "a forced refresh failed")?;
         self.get("/api/v2/health").await?;
 
-        self.begin("what the server's own books say")?;
+        self.begin("what the ledger of the server shows")?;
         let reused = self.simulator.with_ledger(|ledger| ledger.reused_after_delivery().len());
-        self.check(reused == 0, "no refresh token was presented again after its successor had arrived")?;
+        self.check(reused == 0, "no refresh token was presented after its successor had arrived")?;
         let expired = self.expired_seen();
         self.check(expired == 0, "no expired token was ever sent")?;
         writeln!(self.out, "\nall {} steps ok", self.step)?;
@@ -159,12 +159,15 @@ impl<W: Write> Tour<'_, W> {
 
     fn invite(&mut self) -> Result<(), DemoError> {
         let proxy = self.proxy();
-        writeln!(self.out, "\nNow you, without any credentials:\n\n  curl http://{proxy}/api/v2/countries\n")?;
+        writeln!(
+            self.out,
+            "\nNow try it yourself, without any credentials:\n\n  curl http://{proxy}/api/v2/countries\n"
+        )?;
         if let Some(ListenAddress::Tcp(admin)) = self.gateway.admin_address() {
-            writeln!(self.out, "The grant's state:    curl http://{admin}/status")?;
+            writeln!(self.out, "State of the grant:   curl http://{admin}/status")?;
             writeln!(self.out, "Force a refresh:      curl -X POST http://{admin}/refresh")?;
         }
-        writeln!(self.out, "\nCtrl-C ends it.")?;
+        writeln!(self.out, "\nPress Ctrl-C to stop.")?;
         self.out.flush()?;
         Ok(())
     }
@@ -221,13 +224,13 @@ impl<W: Write> Tour<'_, W> {
     fn proxy(&self) -> std::net::SocketAddr {
         match self.gateway.addresses().first() {
             Some(ListenAddress::Tcp(address)) => *address,
-            // The demo's own configuration names one TCP address.
+            // The configuration of the demo has one TCP address.
             _ => std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }
 }
 
-/// A client that knows nothing of tokens.
+/// A client without credentials.
 async fn send(
     proxy: std::net::SocketAddr,
     method: Method,

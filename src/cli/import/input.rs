@@ -1,7 +1,7 @@
-//! What standard input held: a bare refresh token, or a response of the token endpoint. Pure.
+//! Parses the input of `import`: a bare refresh token, or a response of the token endpoint. Pure.
 //!
-//! A text that is clearly no refresh token is refused, and the message says what it looks like. A text that only might be
-//! something else passes: the token endpoint decides.
+//! A text that is clearly not a refresh token is refused, and the message says what it looks like. A doubtful text passes,
+//! because the token endpoint decides.
 
 mod jwt;
 
@@ -17,7 +17,7 @@ use crate::token::{AccessToken, RefreshToken};
 pub(super) struct Offered {
     pub(super) refresh: RefreshToken,
     pub(super) access: Option<AccessToken>,
-    /// Of the access token; `None`: not said.
+    /// Lifetime of the access token, if the response has one.
     pub(super) lifetime: Option<Duration>,
 }
 
@@ -30,31 +30,29 @@ pub(super) enum Malformed {
     TooLong,
     #[error("it is not text in UTF-8")]
     NotText,
-    #[error("it is the word `{0}`, which a script prints where it found no token")]
+    #[error("it is the word `{0}`, which a script prints if it found no token")]
     NoValue(&'static str),
-    #[error("it is a page of HTML or XML, as a proxy or a login form sends")]
+    #[error("it is a page of HTML or XML, such as a proxy or a login form sends")]
     Html,
     #[error("it is a URL: a code in it must be exchanged for a token first")]
     Url,
-    #[error("it is a name and a value, as in an environment file: give the value alone")]
+    #[error("it is a name and a value, as in an environment file: give only the value")]
     Assignment,
-    #[error("it is a variable that was not replaced by its value")]
+    #[error("it is the name of a variable, not its value")]
     Variable,
     #[error("it has quotes around it: give the token without them")]
     Quoted,
-    #[error(
-        "it begins with an authentication scheme (`{0}`), so it is the value of an Authorization field: an access token"
-    )]
+    #[error("it begins with the authentication scheme `{0}`, so it is an access token from an Authorization header")]
     Scheme(&'static str),
-    #[error("it is {0}, by its own claims")]
+    #[error("its claims say that it is {0}")]
     OtherToken(&'static str),
     #[error("it has {0} lines")]
     SeveralLines(usize),
-    #[error("it is neither one refresh token nor a response: it has spaces or characters beyond ASCII")]
+    #[error("it has spaces or characters beyond ASCII, so it is neither a refresh token nor a response")]
     NotAToken,
-    #[error("it is not a whole JSON object")]
+    #[error("it is not a complete JSON object")]
     NotJson,
-    #[error("it is an error response of the token endpoint, which says: {0}")]
+    #[error("it is an error response of the token endpoint: {0}")]
     ErrorResponse(String),
     #[error("the response has no refresh_token")]
     NoRefreshToken,
@@ -66,9 +64,9 @@ pub(super) const MAX_INPUT: usize = 1024 * 1024;
 
 const NO_VALUES: [&str; 8] = ["null", "nil", "none", "undefined", "NaN", "true", "false", "[object Object]"];
 const SCHEMES: [&str; 4] = ["Bearer", "Basic", "Token", "Authorization:"];
-/// What a server says is cut after this.
+/// A server's text is cut after this many characters.
 const SAID: usize = 500;
-/// A word of a server's text that is as long may be a token.
+/// A word of a server's text that has this many characters may be a token.
 const WORD: usize = 32;
 
 // === impl Offered ===
@@ -94,7 +92,7 @@ impl Offered {
         Ok(Self { refresh, access: None, lifetime: None })
     }
 
-    /// RFC 6749 §5.1, with what the token endpoint's client forgives.
+    /// RFC 6749 §5.1, as leniently as the client of the token endpoint reads it.
     fn parse_response(text: &str) -> Result<Self, Malformed> {
         let response = Document::parse(text).ok_or(Malformed::NotJson)?;
         let token = |name| match response.member(name) {
@@ -122,7 +120,7 @@ fn form(text: &str) -> Option<Zeroizing<String>> {
     is_response.then(|| serde_json::to_string(&members).ok().map(Zeroizing::new))?
 }
 
-/// What a text clearly is, if that is no refresh token.
+/// What a text clearly is, if it is not a refresh token.
 fn resembles(text: &str) -> Option<Malformed> {
     let lower = text.get(..16).unwrap_or(text).to_ascii_lowercase();
     let scheme = |name: &&&str| {
@@ -157,7 +155,7 @@ fn is_variable(text: &str) -> bool {
         || text.strip_prefix('%').and_then(|text| text.strip_suffix('%')).is_some_and(name)
 }
 
-/// `REFRESH_TOKEN=…`, `export TOKEN=…`. A token itself may hold `=`, also within (RFC 6749 appendix A.17).
+/// `REFRESH_TOKEN=…`, `export TOKEN=…`. A token may contain `=` anywhere (RFC 6749 appendix A.17).
 fn is_assignment(text: &str) -> bool {
     let (exported, text) = text.strip_prefix("export ").map_or((false, text), |text| (true, text.trim_start()));
     let Some((name, value)) = text.split_once('=') else { return false };
@@ -169,7 +167,7 @@ fn is_assignment(text: &str) -> bool {
     is_name && is_telling && !value.trim_matches('=').is_empty()
 }
 
-/// What an error response says, in one line, without words that may be a token.
+/// The text of an error response in one line. Words that may be a token are masked.
 fn said(response: &Document) -> Option<String> {
     let text = |name| match response.member(name) {
         Member::Text(text) => Some(text),

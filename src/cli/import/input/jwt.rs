@@ -1,6 +1,6 @@
-//! A JWT whose own claims say that it is no refresh token.
+//! Recognizes a JWT whose claims say that it is not a refresh token.
 //!
-//! Some servers issue refresh tokens that are JWTs (Keycloak: `typ` is `Refresh` or `Offline`). Only a clear statement counts.
+//! Some servers issue refresh tokens that are JWTs (Keycloak: `typ` is `Refresh` or `Offline`). Only a clear claim counts.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +9,7 @@ use serde_json::Value;
 const ACCESS_TOKEN: &str = "an access token";
 const ID_TOKEN: &str = "an ID token";
 
-/// What it is instead. `None`: it is no JWT, a refresh token, or does not say.
+/// What it is instead. `None`: it is not a JWT, it is a refresh token, or it makes no claim.
 pub(super) fn is_other(text: &str) -> Option<&'static str> {
     let mut parts = text.split('.');
     let (header, claims) = (object(parts.next()?)?, object(parts.next()?)?);
