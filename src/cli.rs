@@ -1,14 +1,16 @@
 //! Arguments to command to exit code. One file a command.
 //!
-//! Messages go to standard error, results to standard output (interface document §1). A command gives back what it has to say;
-//! what is printed is printed here.
+//! Messages go to standard error, results to standard output. A command returns its result, and this file prints it.
 
 mod check;
+mod completions;
 pub mod config;
 #[cfg(feature = "simulator")]
 pub mod demo;
 mod import;
 mod login;
+mod man;
+mod progress;
 mod refresh;
 mod seal;
 pub mod serve;
@@ -31,11 +33,11 @@ use crate::telemetry::{AlreadyInitialised, Logs};
 use crate::token::InvalidToken;
 use crate::token::refresher::Ending;
 
-/// Sends plain requests on to an upstream API, with a valid bearer token that it keeps fresh.
+/// An authenticating gateway: forwards plain requests to an API with a valid OAuth 2.0 bearer token, and keeps the token fresh
 #[derive(Debug, Parser)]
-#[command(name = "bearer-proxy", version, arg_required_else_help = true)]
+#[command(name = "bearer-proxy", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Arguments {
-    /// Configuration file (TOML); else BEARER_PROXY_CONFIG names it. Every key can also be set in the environment
+    /// Configuration file (TOML), also BEARER_PROXY_CONFIG. Every key can also be set in the environment
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -45,31 +47,70 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the proxy until SIGTERM or SIGINT, then drain
+    #[command(after_help = "Example:\n  bearer-proxy --config /etc/bearer-proxy/config.toml serve")]
     Serve,
     /// Log in with a browser, and store the grant
+    #[command(after_help = "\
+Examples:
+  bearer-proxy login
+  bearer-proxy login --paste      the browser runs on another machine")]
     Login(login::Options),
-    /// Store a grant: a refresh token, or the token endpoint's JSON answer, read from standard input
+    /// Store a grant: a refresh token, or the token endpoint's response, read from standard input
+    #[command(after_help = "Example:\n  bearer-proxy import < refresh-token.txt")]
     Import(import::Options),
     /// Encrypt a stored plaintext grant with the first key in store.keys. Until then, a plaintext grant is refused if store.keys is set
+    #[command(after_help = "\
+Example:
+  openssl rand -base64 32 > store.keys
+  BEARER_PROXY_STORE__KEYS_FILE=store.keys bearer-proxy seal")]
     Seal,
-    /// Show the grant's state, from the running proxy, or from the store when none runs
+    /// Print the state of the grant, from the running proxy, or from the store if no proxy is running
+    #[command(after_help = "\
+Examples:
+  bearer-proxy status
+  bearer-proxy status --watch
+  bearer-proxy status --json | jq .expires_at
+
+Exit codes: 0 a usable token exists, 1 none exists, 3 the grant needs a login")]
     Status(status::Options),
-    /// Force one refresh in the running proxy and wait for its outcome
+    /// Force one refresh in the running proxy and wait for the outcome
+    #[command(after_help = "Example:\n  bearer-proxy refresh")]
     Refresh,
     /// Find what stops the proxy from working, and print the fix
+    #[command(after_help = "Example:\n  bearer-proxy --config /etc/bearer-proxy/config.toml check")]
     Check(check::Options),
     /// Wait until the running proxy is ready
+    #[command(after_help = "Example:\n  bearer-proxy wait --timeout 30s && ./run-tests")]
     Wait(wait::Options),
-    /// Print the effective configuration, each value with where it came from
+    /// Print the effective configuration and the source of each value
+    #[command(after_help = "\
+Examples:
+  bearer-proxy config
+  bearer-proxy config --schema | psql postgres://bearer_proxy@db.example/grants")]
     Config(config::Options),
-    /// Show it all without an account: a simulated authorization server and API, and the proxy in front of them
+    /// Show how it works without an account: simulated servers, and the proxy in front of them
     #[cfg(feature = "simulator")]
+    #[command(after_help = "Example:\n  bearer-proxy demo --once")]
     Demo {
         /// Exit after the tour
         #[arg(long)]
         once: bool,
     },
+    /// Print the completions of a shell
+    #[command(after_help = "\
+Examples:
+  bearer-proxy completions bash > /etc/bash_completion.d/bearer-proxy
+  bearer-proxy completions zsh > \"${fpath[1]}/_bearer-proxy\"")]
+    Completions(completions::Options),
+    /// Print the manual page
+    #[command(after_help = "Example:\n  bearer-proxy man > /usr/local/share/man/man1/bearer-proxy.1")]
+    Man,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  bearer-proxy demo      see how it works, without an account
+  bearer-proxy status    see whether it works";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,14 +124,14 @@ enum Exit {
     InvalidConfiguration = 78,
 }
 
-/// What a command has found, for standard output.
+/// The result of a command, for standard output.
 #[derive(Debug)]
 struct Outcome {
     text: String,
     exit: Exit,
 }
 
-/// Why a command did not do what it should: what happened and what to do, for standard error.
+/// Why a command failed: what happened, and what to do. For standard error.
 #[derive(Debug)]
 struct Failure {
     text: String,
@@ -104,13 +145,13 @@ pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no errors; clap knows which stream each belongs on.
+            // clap prints help and version on standard output, and errors on standard error.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
     match arguments.run() {
-        // Whoever closed the stream does not want the rest.
+        // A reader that closed the stream does not want the rest.
         Ok(Outcome { text, exit }) => match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
         {
             Ok(()) => exit.into(),
@@ -146,6 +187,8 @@ impl Arguments {
             }
             #[cfg(feature = "simulator")]
             Command::Demo { once } => demo(once),
+            Command::Completions(ref options) => Ok(completions::run(options)),
+            Command::Man => man::run(),
         }
     }
 
@@ -159,11 +202,15 @@ impl Arguments {
 
     fn with_config(&self, command: impl AsyncFnOnce(&Config) -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
         let config = self.load()?.config;
-        // Of what the store and the like have to say, a person at a command wants to see the warnings.
-        let log = LogConfig { format: LogFormat::Text, level: tracing::Level::WARN, requests: LogRequests::None };
-        let _logs = Logs::init(&log)?;
-        runtime()?.block_on(command(&config))
+        with_warnings(async || command(&config).await)
     }
+}
+
+/// Runs a command. The log shows a person only warnings and errors.
+fn with_warnings(command: impl AsyncFnOnce() -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+    let log = LogConfig { format: LogFormat::Text, level: tracing::Level::WARN, requests: LogRequests::None };
+    let _logs = Logs::init(&log)?;
+    runtime()?.block_on(command())
 }
 
 fn serve(sources: &Sources) -> Result<Outcome, Failure> {
@@ -174,7 +221,7 @@ fn serve(sources: &Sources) -> Result<Outcome, Failure> {
         // The log says what is lost.
         Ok(Ending::GrantLost) => Ok(Outcome { text: String::new(), exit: Exit::Failed }),
         Err(error) => {
-            // Where all else that this process has to say is looked for.
+            // In the log, where an operator looks for it.
             tracing::error!("{error}");
             let exit = if matches!(error, serve::ServeError::Died(_)) { Exit::ComponentFailed } else { Exit::Failed };
             Ok(Outcome { text: String::new(), exit })
@@ -197,7 +244,7 @@ fn demo(once: bool) -> Result<Outcome, Failure> {
         let stopped = async {
             stop.received().await;
         };
-        // Written as it happens: people watch.
+        // Not returned as a result: people watch the steps as they happen.
         demo::run(once, &mut io::stdout(), stopped).await.map_err(|error| Failure::new(error.to_string()))?;
         Ok(Outcome::done(""))
     })
@@ -209,8 +256,8 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 fn runtime() -> Result<Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(YEAR).build();
     let runtime = runtime.map_err(|error| Failure::new(format!("the runtime could not be started: {error}")))?;
-    // One thread for blocking work is there from the start and stays. Without one, work for which the system gives no thread
-    // would panic in the task that asks for it; with one, it waits.
+    // This starts one thread for blocking work, which stays. tokio panics if it needs a thread, has none, and the system refuses one;
+    // with one thread, the work waits.
     runtime.spawn_blocking(|| {});
     Ok(runtime)
 }
@@ -230,7 +277,7 @@ impl Failure {
         Self { text: text.into(), exit: Exit::Failed }
     }
 
-    /// The admin listener answered, and not as it should.
+    /// The admin listener gave an answer that the command cannot use.
     fn unexpected(answer: &Answer) -> Self {
         let hint =
             if answer.status == http::StatusCode::UNAUTHORIZED { " (is admin.key the running proxy's?)" } else { "" };
@@ -244,7 +291,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Of `oauth.refresh_token`, the only token in a configuration that commands read.
+/// About `oauth.refresh_token`, the only token that commands read from the configuration.
 impl From<InvalidToken> for Failure {
     fn from(error: InvalidToken) -> Self {
         Self { text: format!("oauth.refresh_token: {error}"), exit: Exit::InvalidConfiguration }

@@ -1,7 +1,7 @@
-//! `import`: stores a grant that a person got elsewhere.
+//! `import`: stores a grant that was obtained elsewhere.
 //!
-//! It is read from standard input, never from an argument, which every user of the machine could read. No message repeats
-//! a token. A bare refresh token replaces the stored grant only once a refresh with it has succeeded.
+//! It reads standard input, because every user of the machine can read the arguments of a process. No message repeats a token.
+//! A bare refresh token replaces the stored grant only after a refresh with it has succeeded.
 
 mod input;
 
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use self::input::{MAX_INPUT, Offered};
 use super::serve::Stop;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, progress};
 use crate::clock::Clock;
 use crate::config::{Config, GrantConfig};
 use crate::token::endpoint::Endpoint;
@@ -23,41 +23,45 @@ use crate::token::journal::{Journal, PreparedStore, Settings};
 use crate::token::store::{CandidateResult, Store, StoreError};
 use crate::token::{Access, Lineage, RefreshOutcome, TokenMetrics};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Options {
-    /// Put the grant in the place of a stored document that can't be read (a copy of which is kept)
+    /// Replace a stored document that can't be read. A copy of it is kept
     #[arg(long)]
     replace_damaged: bool,
-    /// Store a bare refresh token without verifying it: a running proxy, or the next start, presents it
+    /// Store a bare refresh token without verifying it. The running proxy, or the next start, presents it
     #[arg(long)]
     unverified: bool,
 }
 
-/// How often a candidate is stored again that another process wrote over.
+/// How often a candidate is stored again after another process has overwritten it.
 const RESTORE: usize = 3;
-/// Beside the call of a refresh in flight, what its holder's lease may last.
+/// How long the lease of a refresh in flight can last, beyond its call.
 const BESIDE_CALL: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(config: &Config, options: &Options) -> Result<Outcome, Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        return Err(Failure::new(
-            "the grant is read from standard input, and that is a terminal: use `bearer-proxy import < FILE`, or a pipe",
-        ));
+        return Err(Failure::new("standard input is a terminal: run `bearer-proxy import < FILE`, or use a pipe"));
     }
-    store(config, options, stdin.lock()).await
+    store(config, options, "standard input", stdin.lock()).await
 }
 
-async fn store(config: &Config, options: &Options, input: impl Read) -> Result<Outcome, Failure> {
+/// Stores what `input` holds. `source` names it in messages.
+pub(super) async fn store(
+    config: &Config,
+    options: &Options,
+    source: &str,
+    input: impl Read,
+) -> Result<Outcome, Failure> {
     let GrantConfig::RefreshToken { endpoint, .. } = &config.oauth.grant else {
         let grant = config.oauth.grant.name();
         return Err(Failure::new(format!("oauth.grant is {grant}: only a refresh_token grant is stored")));
     };
     let settings = Settings::new(config, endpoint)?;
-    // Taken before it is read: what a slow hand pastes was issued earlier, not later.
+    // Before reading: the server issued the token earlier, however long it takes to paste it.
     let now = Timestamp::now();
     let lineage = Lineage::random().map_err(|error| Failure::new(format!("the grant was not stored: {error}")))?;
-    let offered = read(input)?.offered(lineage, config.refresh.default_lifetime, now, !options.unverified);
+    let offered = read(source, input)?.offered(lineage, config.refresh.default_lifetime, now, !options.unverified);
     let damaged = if options.replace_damaged { Damaged::Replace } else { Damaged::Leave };
 
     let open = async || Store::open(&config.store, config.outbound.ca_file.as_deref()).await.map_err(NotStored::from);
@@ -81,26 +85,28 @@ async fn store(config: &Config, options: &Options, input: impl Read) -> Result<O
                 owner: format!("import-{}", std::process::id()),
                 stopping: Arc::default(),
             };
-            // A signal must not end the call: its response may be the only successor.
+            // A signal must not end the call: its response may hold the only copy of the successor.
             let _signals = Stop::new().map_err(|error| Failure::new(format!("signals can't be received: {error}")))?;
-            let mut verified = verify(&journal, offered.refresh.fingerprint()).await?;
+            let presented =
+                || progress::shown("presenting the refresh token", verify(&journal, offered.refresh.fingerprint()));
+            let mut verified = presented().await?;
             for _ in 0..RESTORE {
                 if verified != Verified::Vanished {
                     break;
                 }
                 record = offered.store(&store, &settings.binding, Damaged::Leave, patience).await?;
-                verified = verify(&journal, offered.refresh.fingerprint()).await?;
+                verified = presented().await?;
             }
             outcome(verified)?
         }
     };
     if settings.initial_to_try(Some(&record)).is_some() {
-        text += "note: oauth.refresh_token is configured and was never used: the proxy tries it too. Remove it, if this one counts\n";
+        text += "note: oauth.refresh_token is configured and was never used, so the proxy tries it too. Remove it to keep this grant\n";
     }
     Ok(Outcome::done(text))
 }
 
-/// What became of a bare refresh token.
+/// The result of presenting a bare refresh token.
 fn outcome(verified: Verified) -> Result<String, Failure> {
     let said = |result: CandidateResult| result.error.unwrap_or_else(|| result.outcome.name().to_owned());
     let unchanged = "the stored grant is unchanged";
@@ -115,8 +121,8 @@ fn outcome(verified: Verified) -> Result<String, Failure> {
                 format!("the token endpoint refused this refresh token: {}; {unchanged}", said(result))
             }
             RefreshOutcome::Misconfigured => format!(
-                "the refresh token could not be verified, for a reason that lies in the configuration: {}; {unchanged}; correct \
-                 the configuration and import the token again",
+                "the configuration prevented the verification of the refresh token: {}; {unchanged}; correct the configuration, \
+                 then import the token again",
                 said(result)
             ),
             RefreshOutcome::Ambiguous => {
@@ -144,16 +150,16 @@ fn outcome(verified: Verified) -> Result<String, Failure> {
     }))
 }
 
-fn read(input: impl Read) -> Result<Offered, Failure> {
-    // Whole from the start: a buffer that grows leaves copies of the token behind.
+fn read(source: &str, input: impl Read) -> Result<Offered, Failure> {
+    // Of full size from the start: a buffer that grows leaves copies of the token behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_INPUT + 1));
     input
         .take(MAX_INPUT as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Failure::new(format!("standard input could not be read: {error}")))?;
+        .map_err(|error| Failure::new(format!("{source} could not be read: {error}")))?;
     Offered::parse(&bytes).map_err(|malformed| {
         Failure::new(format!(
-            "standard input holds no grant: {malformed}; give a refresh token, or the token endpoint's response"
+            "{source} holds no grant: {malformed}; give a refresh token, or the token endpoint's response"
         ))
     })
 }
@@ -161,7 +167,7 @@ fn read(input: impl Read) -> Result<Offered, Failure> {
 // === impl Offered ===
 
 impl Offered {
-    /// Its life is counted from now: nothing in the answer says when it was given.
+    /// The lifetime counts from now, because the response does not say when it was issued.
     fn offered(self, lineage: Lineage, default_lifetime: Duration, now: Timestamp, awaited: bool) -> NewGrant {
         let lifetime = self.lifetime.unwrap_or(default_lifetime);
         let expires_at = SignedDuration::try_from(lifetime).ok().and_then(|lifetime| now.checked_add(lifetime).ok());
@@ -174,7 +180,7 @@ impl From<NotStored> for Failure {
     fn from(error: NotStored) -> Self {
         let mend = match error {
             NotStored::Store(StoreError::Damaged(_)) => {
-                "; to put this grant in its place: `bearer-proxy import --replace-damaged`"
+                "; to replace the document: `bearer-proxy import --replace-damaged`"
             }
             _ => "",
         };

@@ -6,20 +6,22 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::status::human;
-use super::{Exit, Failure, Outcome};
+use super::{Exit, Failure, Outcome, progress};
 use crate::admin::client::{Client, ClientError};
 use crate::config::Config;
 use crate::token::status::Status;
 
-/// What waiting for another's lease, and the store, may add to two calls.
+/// Time for the store, and for another process's lease, beyond the two calls.
 const BESIDE_CALLS: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(config: &Config) -> Result<Outcome, Failure> {
     let admin = config.admin.as_ref();
     let admin = admin.ok_or_else(|| Failure::new("admin.listen is off: the running proxy can't be asked"))?;
-    // A peer's call may come before ours.
+    // Another process's call may come before ours.
     let call = config.oauth.grant.endpoint().map_or(Duration::ZERO, |endpoint| endpoint.request_timeout);
-    let answer = match Client::new(admin).post("/refresh", call * 2 + BESIDE_CALLS).await {
+    let client = Client::new(admin);
+    let asked = client.post("/refresh", call * 2 + BESIDE_CALLS);
+    let answer = match progress::shown("waiting for the refresh", asked).await {
         Ok(answer) => answer,
         Err(error @ ClientError::NotRunning { .. }) => {
             return Err(Failure::new(format!("{error}: a proxy that starts refreshes its token where that is due")));

@@ -1,18 +1,19 @@
 //! `seal`: encrypts a stored plaintext grant with the first key in `store.keys`.
 //!
-//! Once keys are set, a plaintext document may be anybody's, so it is refused until a person says that it is theirs.
+//! If keys are set, a plaintext document is refused, because anybody could have written it. This command is how a person says
+//! that the document is genuine.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, progress};
 use crate::config::Config;
 use crate::token::store::{Leased, Sealing, Store, StoreError};
 
-/// Longer than reading and writing the store take.
+/// Longer than it takes to read and write the store.
 const LEASE: Duration = Duration::from_secs(30);
-/// How long a refresh in flight is waited for, beside its call.
+/// How long to wait for a refresh in flight, beyond its call.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(config: &Config) -> Result<Outcome, Failure> {
@@ -20,7 +21,7 @@ pub(super) async fn run(config: &Config) -> Result<Outcome, Failure> {
         return Err(Failure::new("store.keys is not set: there is no key to encrypt the stored grant with"));
     }
     let call = config.oauth.grant.endpoint().map_or(Duration::ZERO, |endpoint| endpoint.request_timeout);
-    let sealing = seal(config, call + PATIENCE).await;
+    let sealing = progress::shown("waiting for the store", seal(config, call + PATIENCE)).await;
     let text = match sealing.map_err(|error| Failure::new(format!("nothing was encrypted: {error}")))? {
         Sealing::Sealed => "the stored grant is encrypted now; a running proxy uses it within two seconds\n",
         Sealing::AlreadySealed => "the stored grant is already encrypted; nothing was changed\n",
@@ -34,7 +35,7 @@ async fn seal(config: &Config, patience: Duration) -> Result<Sealing, StoreError
     store.prepare().await?;
     let owner = format!("seal-{}", std::process::id());
     let deadline = Instant::now() + patience;
-    // A process without the keys may be in a refresh: it could not store its outcome beside an encrypted document.
+    // A process without the keys may be refreshing. It could not store the outcome if the document were encrypted now.
     let lease = loop {
         match store.lease(&owner, LEASE).await? {
             Leased::Held(lease) => break lease,

@@ -1,12 +1,15 @@
-//! `status`: the grant's state, from the running proxy, or from the store when none runs.
+//! `status`: the state of the grant, from the running proxy, or from the store if no proxy is running.
+
+mod watch;
 
 use std::fmt::Write;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::{Exit, Failure, Outcome};
+use super::{Exit, Failure, Outcome, progress};
 use crate::admin::client::{Client, ClientError};
 use crate::config::{Config, StoreKindConfig};
 use crate::token::journal::Settings;
@@ -15,41 +18,65 @@ use crate::token::store::Store;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// Print the status document
+    /// Print the status document as JSON
     #[arg(long)]
     json: bool,
+    /// Refresh the output until interrupted. Into a pipe, print each change
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Where a status came from.
 enum Found {
     Running(Status),
-    /// With why no proxy was asked.
+    /// With the reason why no proxy answered.
     Stored(Status, String),
 }
 
 const ANSWER: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(config: &Config, options: &Options) -> Result<Outcome, Failure> {
+    if options.watch {
+        return watch::run(config, options.json).await;
+    }
     let now = Timestamp::now();
-    let found = find(config, now).await?;
-    let (status, running) = match &found {
-        Found::Running(status) => (status, true),
-        Found::Stored(status, _) => (status, false),
-    };
-    let mut text = if options.json {
-        serde_json::to_string_pretty(status).map_err(|error| Failure::new(error.to_string()))? + "\n"
-    } else {
-        human(status, running, now)
-    };
-    if let (Found::Stored(_, why), false) = (&found, options.json) {
+    let found = progress::shown("asking the proxy", find(config, now)).await?;
+    let text = if options.json { json(found.status())? } else { text(&found, now) };
+    Ok(Outcome { text, exit: exit(found.status(), now) })
+}
+
+fn json(status: &Status) -> Result<String, Failure> {
+    let json = serde_json::to_string_pretty(status).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(json + "\n")
+}
+
+/// What a person reads.
+fn text(found: &Found, now: Timestamp) -> String {
+    let mut text = human(found.status(), matches!(found, Found::Running(_)), now);
+    if let Found::Stored(_, why) = found {
         let _ = writeln!(text, "source        the store: {why}");
     }
-    Ok(Outcome { text, exit: exit(status, now) })
+    if colours() { painted(&text, found.status().state) } else { text }
+}
+
+/// https://no-color.org: the variable counts if it is set and not empty.
+fn colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The state, which is the first value, in its colour.
+fn painted(text: &str, state: State) -> String {
+    let colour = match state {
+        State::Valid => 32,
+        State::Starting | State::Expiring => 33,
+        State::Refused | State::Expired | State::NeedsLogin => 31,
+    };
+    text.replacen(state.name(), &format!("\x1b[{colour}m{}\x1b[0m", state.name()), 1)
 }
 
 async fn find(config: &Config, now: Timestamp) -> Result<Found, Failure> {
     let not_running = match &config.admin {
-        None => "admin.listen is off, so that a running proxy can't be asked".to_owned(),
+        None => "admin.listen is off, so a running proxy can't be asked".to_owned(),
         Some(admin) => match Client::new(admin).get("/status", ANSWER).await {
             Ok(answer) if answer.status == StatusCode::OK => return Ok(Found::Running(answer.json()?)),
             Ok(answer) => return Err(Failure::unexpected(&answer)),
@@ -59,7 +86,7 @@ async fn find(config: &Config, now: Timestamp) -> Result<Found, Failure> {
     };
     let (Some(endpoint), false) = (config.oauth.grant.endpoint(), matches!(config.store.kind, StoreKindConfig::Memory))
     else {
-        return Err(Failure::new(format!("{not_running}, and this grant lives in its memory alone")));
+        return Err(Failure::new(format!("{not_running}, and only the memory of a proxy holds this grant")));
     };
     let settings = Settings::new(config, endpoint)?;
     let failed = |error| Failure::new(format!("{not_running}, and the store can't be read: {error}"));
@@ -71,16 +98,26 @@ async fn find(config: &Config, now: Timestamp) -> Result<Found, Failure> {
     Ok(Found::Stored(Status::from_stored(stored, now), not_running))
 }
 
+// === impl Found ===
+
+impl Found {
+    fn status(&self) -> &Status {
+        match self {
+            Self::Running(status) | Self::Stored(status, _) => status,
+        }
+    }
+}
+
 fn exit(status: &Status, now: Timestamp) -> Exit {
     match status.state {
-        // Also where the last access token still lives: what a script asks is whether a person is needed.
+        // Even if the last access token is still valid: a script asks whether a person is needed.
         State::NeedsLogin => Exit::NeedsLogin,
         _ if status.usable(now) => Exit::Done,
         _ => Exit::Failed,
     }
 }
 
-/// The document as a person reads it, without control characters that a text in it may hold.
+/// The document as a person reads it. Texts in it lose their control characters.
 pub(super) fn human(status: &Status, running: bool, now: Timestamp) -> String {
     let mut lines = vec![
         ("state", status.state.name().to_owned()),
@@ -122,9 +159,9 @@ pub(super) fn human(status: &Status, running: bool, now: Timestamp) -> String {
     text
 }
 
-/// A time with how far it is away, in its two largest units.
+/// A time, and its distance from now in the two largest units.
 fn moment(at: Timestamp, now: Timestamp) -> String {
-    // Both as they are shown, so that a time that has just passed is not "in 0s".
+    // In whole seconds, as both are shown: a time that has just passed is not "in 0s".
     let seconds = at.as_second() - now.as_second();
     let distance = match seconds {
         0 => "now".to_owned(),

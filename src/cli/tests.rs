@@ -71,14 +71,53 @@ fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
 fn the_command_line_is_well_formed_and_every_command_has_help() {
     Arguments::command().debug_assert();
     let names: Vec<_> = Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    for name in ["serve", "login", "import", "status", "refresh", "wait", "config", "demo"] {
+    for name in ["serve", "login", "import", "status", "refresh", "wait", "config", "demo", "completions", "man"] {
         assert!(names.iter().any(|known| known == name), "{name}");
     }
     for name in names {
         assert_eq!(parse(&[&name, "--help"]).unwrap_err().kind(), ErrorKind::DisplayHelp, "{name}");
-        assert!(parse(&[&name, "--config", "a.toml"]).is_ok(), "{name}");
-        assert!(parse(&["--config", "a.toml", &name]).is_ok(), "{name}");
+        let required: &[&str] = if name == "completions" { &["bash"] } else { &[] };
+        assert!(parse(&[&[&name, "--config", "a.toml"], required].concat()).is_ok(), "{name}");
+        assert!(parse(&[&["--config", "a.toml", &name], required].concat()).is_ok(), "{name}");
     }
+}
+
+#[test]
+fn the_help_of_every_command_has_an_example() {
+    for command in Arguments::command().get_subcommands() {
+        let name = command.get_name();
+        let help = parse(&[name, "--help"]).unwrap_err().to_string();
+        assert!(help.contains(&format!("\n  bearer-proxy {name}")) || help.contains(&format!(" {name}\n")), "{help}");
+        assert!(help.contains("Example"), "{help}");
+    }
+}
+
+#[test]
+fn a_near_miss_gets_a_suggestion() {
+    for (arguments, suggestion) in
+        [(&["statsu"] as &[_], "'status'"), (&["logn"], "'login'"), (&["status", "--jsno"], "'--json'")]
+    {
+        let error = parse(arguments).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(suggestion), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn completions_and_the_manual_page_know_every_command() {
+    let text = |arguments: &[&str]| parse(arguments).unwrap().run().unwrap().text;
+    let page = text(&["man"]);
+    let scripts = ["bash", "elvish", "fish", "powershell", "zsh"].map(|shell| text(&["completions", shell]));
+    for command in Arguments::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(page.contains(&format!(".SS {name}\n")), "{name} in {page}");
+        for script in &scripts {
+            assert!(script.contains(name), "{name} in {script}");
+        }
+    }
+    assert!(page.starts_with(".ie") || page.contains(".TH bearer-proxy 1"), "{page}");
+    // No section of a command stands beside those of the page.
+    let sections: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+    assert_eq!(sections, ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "VERSION"]);
 }
 
 #[test]

@@ -5,20 +5,20 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::{Instant, sleep};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, progress};
 use crate::admin::Readiness;
 use crate::admin::client::{Client, ClientError};
 use crate::config::{AdminConfig, Config, parse_duration};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// Give up after this
+    /// Fail after this time
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
 }
 
 const POLL: Duration = Duration::from_millis(250);
-/// Of one question: a proxy that is so busy is asked again.
+/// Time limit of one question. A proxy that is too busy to answer is asked again.
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(config: &Config, options: &Options) -> Result<Outcome, Failure> {
@@ -27,7 +27,11 @@ pub(super) async fn run(config: &Config, options: &Options) -> Result<Outcome, F
             "admin.listen and probes.listen are off: there is nothing to ask; set one of them, here and for the proxy",
         )
     })?;
-    let deadline = Instant::now() + options.timeout;
+    progress::shown("waiting until the proxy is ready", until_ready(&client, options.timeout)).await
+}
+
+async fn until_ready(client: &Client, patience: Duration) -> Result<Outcome, Failure> {
+    let deadline = Instant::now() + patience;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let why = match client.get("/readyz", ANSWER.min(left.max(POLL))).await {
@@ -36,7 +40,7 @@ pub(super) async fn run(config: &Config, options: &Options) -> Result<Outcome, F
                 serde_json::from_slice::<Readiness>(&answer.body)
                     .map_or_else(|_| answer.detail(), |found| reasons(&found))
             }
-            // No proxy that starts or mends itself gives such an answer.
+            // A proxy that is starting does not answer like this.
             Ok(answer) => return Err(Failure::unexpected(&answer)),
             Err(
                 error
@@ -45,13 +49,13 @@ pub(super) async fn run(config: &Config, options: &Options) -> Result<Outcome, F
             Err(error) => return Err(error.into()),
         };
         if Instant::now() + POLL > deadline {
-            return Err(Failure::new(format!("not ready after {:?}: {why}", options.timeout)));
+            return Err(Failure::new(format!("not ready after {:?}: {why}", patience)));
         }
         sleep(POLL).await;
     }
 }
 
-/// Either listener tells.
+/// Both listeners answer `/readyz`.
 fn client(config: &Config) -> Option<Client> {
     let probes = || config.probes.clone().map(|listen| AdminConfig { listen, key: None });
     config.admin.clone().or_else(probes).map(|admin| Client::new(&admin))

@@ -8,7 +8,7 @@ fn token(text: &str) -> RefreshToken {
 }
 
 async fn import(config: &Config, options: &Options, input: &str) -> Result<Outcome, Failure> {
-    store(config, options, input.as_bytes()).await
+    store(config, options, "standard input", input.as_bytes()).await
 }
 
 async fn record(config: &Config) -> Record {

@@ -8,8 +8,8 @@ use crate::token::live::View;
 use crate::token::store::LastRefresh;
 use crate::token::{Access, AccessToken, Generation, Lineage, RefreshOutcome, RefreshToken, Trigger};
 
-const JSON: Options = Options { json: true };
-const TEXT: Options = Options { json: false };
+const JSON: Options = Options { json: true, watch: false };
+const TEXT: Options = Options { json: false, watch: false };
 
 async fn stored(config: &Config, expires_at: Timestamp) {
     let store = Store::open(&config.store, None).await.unwrap();
