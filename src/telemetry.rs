@@ -11,6 +11,7 @@
 
 mod queue;
 mod repeats;
+pub mod service_manager;
 
 use std::any::Any;
 use std::fmt::{self, Write as _};

@@ -10,9 +10,10 @@ use crate::gateway::reload::Watch;
 use crate::gateway::{End, Gateway, StartError};
 use crate::supervise::Died;
 use crate::telemetry::Logs;
+use crate::telemetry::service_manager::ServiceManager;
 use crate::token::refresher::Ending;
 
-/// Why `serve` ended before it was told to.
+/// Why `serve` failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(transparent)]
@@ -23,62 +24,72 @@ pub enum ServeError {
     Died(#[from] Died),
 }
 
-/// What the program does next.
+/// The next step of the loop.
 enum Next {
     Reload,
     End(End),
 }
 
-/// Serves until told to stop. Reads the configuration again from `sources` on SIGHUP, or when one of its files changes.
+/// Serves until it must stop. It reloads the configuration from `sources` on SIGHUP, and when one of its files changes.
 pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<Ending, ServeError> {
-    // Before anything is started: a signal that comes early must not end a refresh half-way.
+    // Before anything starts: an early signal must not interrupt a refresh.
     let mut stop = Stop::new().map_err(ServeError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
     descriptors::raise_limit();
     check::log(&check::at_start(&loaded, sources), "start");
     let mut watch = Watch::new(loaded.files.clone());
+    let mut manager = ServiceManager::new();
     let mut gateway = Gateway::start(loaded, Clock::system()).await?;
+    manager.ready();
     let mut signalled = false;
     let died = loop {
         let next = tokio::select! {
             signal = stop.received() => {
-                tracing::info!(signal, "told to stop");
+                tracing::info!(signal, "stopping on a signal");
                 signalled = true;
                 break None;
             }
             end = gateway.ended() => Next::End(end),
+            // Here, because this loop also learns that a task died: a loop that is stuck starves the watchdog.
+            () = manager.due() => {
+                manager.beat(&gateway.tokens().status());
+                continue;
+            }
             _ = hangup.recv() => Next::Reload,
             () = watch.changed() => Next::Reload,
         };
         match next {
             Next::Reload => {
+                manager.reloading();
                 if let Some(new) = gateway.reload(sources, logs) {
                     watch = new;
                 }
+                manager.ready();
             }
             Next::End(End::DrainAsked) => {
-                tracing::info!("asked to drain");
+                tracing::info!("draining on request");
                 break None;
             }
             Next::End(End::Died(died)) => {
-                tracing::error!(task = died.0.name(), "a task failed and could not be started again: draining");
+                tracing::error!(task = died.0.name(), "draining: a task failed and could not be restarted");
                 break Some(died);
             }
         }
     };
-    // A signal after `POST /drain` is the first one: an orchestrator sends both.
+    manager.stopping();
+    // After `POST /drain`, the first signal does not cut requests: an orchestrator sends both.
     let signals = if signalled { 1 } else { 2 };
-    let told_again = async {
+    let second_signal = async {
         for _ in 0..signals {
             stop.received().await;
         }
-        tracing::info!("told again to stop: the grace of requests in flight is over");
+        tracing::info!("a second signal ends the grace of requests in flight");
     };
-    let ending = gateway.drain(told_again).await;
+    let ending = gateway.drain(second_signal).await;
     died.map_or(Ok(ending), |died| Err(died.into()))
 }
 
-/// The two signals that end the program in order.
+/// The two signals that stop the program.
 pub struct Stop {
     terminate: Signal,
     interrupt: Signal,
@@ -91,7 +102,7 @@ impl Stop {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The name of the first one that comes.
+    /// Waits for a signal, and returns its name.
     pub async fn received(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
