@@ -8,6 +8,7 @@ pub mod config;
 #[cfg(feature = "simulator")]
 pub mod demo;
 mod import;
+mod init;
 mod login;
 mod man;
 mod progress;
@@ -15,6 +16,7 @@ mod refresh;
 mod seal;
 pub mod serve;
 mod status;
+mod terminal;
 mod wait;
 
 use std::fmt;
@@ -46,6 +48,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Set everything up: ask, write the configuration, obtain a grant, send a first request
+    #[command(after_help = "\
+Examples:
+  bearer-proxy init
+  bearer-proxy init --grant client_credentials --profile passolution --client-id ID --client-secret-file - < secret.txt")]
+    Init(init::Options),
     /// Run the proxy until SIGTERM or SIGINT, then drain
     #[command(after_help = "Example:\n  bearer-proxy --config /etc/bearer-proxy/config.toml serve")]
     Serve,
@@ -110,6 +118,7 @@ Examples:
 const EXAMPLES: &str = "\
 Examples:
   bearer-proxy demo      see how it works, without an account
+  bearer-proxy init      set it up
   bearer-proxy status    see whether it works";
 
 /// How a command ended.
@@ -169,6 +178,7 @@ pub fn run() -> ExitCode {
 impl Arguments {
     fn run(self) -> Result<Outcome, Failure> {
         match self.command {
+            Command::Init(ref options) => with_warnings(async || init::run(options).await),
             Command::Serve => serve(&self.sources()),
             Command::Login(ref options) => self.with_config(async |config| login::command(config, options).await),
             Command::Import(ref options) => self.with_config(async |config| import::run(config, options).await),

@@ -71,7 +71,7 @@ fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
 fn the_command_line_is_well_formed_and_every_command_has_help() {
     Arguments::command().debug_assert();
     let names: Vec<_> = Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    for name in ["serve", "login", "import", "status", "refresh", "wait", "config", "demo", "completions", "man"] {
+    for name in ["init", "serve", "login", "import", "status", "refresh", "wait", "config", "demo", "completions", "man"] {
         assert!(names.iter().any(|known| known == name), "{name}");
     }
     for name in names {
@@ -94,9 +94,14 @@ fn the_help_of_every_command_has_an_example() {
 
 #[test]
 fn a_near_miss_gets_a_suggestion() {
-    for (arguments, suggestion) in
-        [(&["statsu"] as &[_], "'status'"), (&["logn"], "'login'"), (&["status", "--jsno"], "'--json'")]
-    {
+    for (arguments, suggestion) in [
+        (&["statsu"] as &[_], "'status'"),
+        (&["inti"], "'init'"),
+        (&["logn"], "'login'"),
+        (&["status", "--jsno"], "'--json'"),
+        (&["init", "--client"], "'--client-id'"),
+        (&["init", "--profile", "pasolution"], "'passolution'"),
+    ] {
         let error = parse(arguments).unwrap_err();
         assert!(error.exit_code() == 2 && error.to_string().contains(suggestion), "{arguments:?}: {error}");
     }
@@ -115,6 +120,7 @@ fn completions_and_the_manual_page_know_every_command() {
         }
     }
     assert!(page.starts_with(".ie") || page.contains(".TH bearer-proxy 1"), "{page}");
+    assert!(page.contains("\\-\\-client\\-secret\\-file") || page.contains("client\\-secret\\-file"), "{page}");
     // No section of a command stands beside those of the page.
     let sections: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
     assert_eq!(sections, ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "VERSION"]);

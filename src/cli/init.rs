@@ -1,0 +1,193 @@
+//! `init`: from a client id to the first answered request.
+//!
+//! ```text
+//! questions → answers → settings (checked) → files → grant (login, import) → first request → how to run it
+//! ```
+
+mod answers;
+mod directory;
+mod first_request;
+mod options;
+mod owner;
+mod settings;
+mod ways;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use http::StatusCode;
+use rustix::process::geteuid;
+
+use self::answers::{Answers, Questions};
+use self::directory::{CONFIG_FILE, Directory};
+use self::first_request::Answered;
+use self::options::Grant;
+use self::owner::Owner;
+use self::settings::{SECRET_FILE, Settings, variable};
+use self::ways::Site;
+use super::{Failure, Outcome, import, login, progress};
+use crate::config::{Config, Loaded, Sources};
+
+pub(super) use self::options::Options;
+
+const CONFIG_MODE: u32 = 0o644;
+const SECRET_MODE: u32 = 0o600;
+const ROOT_DIR: &str = "/etc/bearer-proxy";
+const DIR: &str = "bearer-proxy";
+/// Where the program is expected if its own path cannot be printed.
+const PROGRAM: &str = "/usr/local/bin/bearer-proxy";
+
+pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
+    let dir = directory_path(options)?;
+    let owner = Owner::choose(options.owner.as_deref())?;
+    let mut questions = Questions::new()?;
+    if dir.exists() && !options.overwrite {
+        may_replace(&Directory::open(&dir)?.existing(), &mut questions).await?;
+    }
+    let answers = Answers::gather(options, &mut questions).await?;
+    // A login asks at the same terminal.
+    drop(questions);
+    let settings = Settings::new(&answers, &dir);
+    check(&settings, &answers)?;
+
+    let directory = Directory::open(&dir)?;
+    write(&directory, &settings, &answers, owner)?;
+    tell(&format!("wrote {}", dir.display()));
+
+    let loaded = load(&dir, &[])?;
+    for warning in &loaded.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    obtain_grant(&loaded.config, &answers, options).await.map_err(|failure| go_on(failure, &dir, answers.grant))?;
+
+    let own_port = [("listen", "127.0.0.1:0"), ("admin.listen", "off")];
+    let request = first_request::send(load(&dir, &own_port)?, &answers.request_path);
+    let answered = progress::shown("sending a first request", request).await?;
+    let line = judge(&answered, &answers.request_path, &dir)?;
+
+    let program = std::env::current_exe().unwrap_or_default();
+    let program = if ways::needs_no_quoting(&program) { program } else { PROGRAM.into() };
+    let ways = ways::ways(&Site {
+        dir: &dir.to_string_lossy(),
+        program: &program.to_string_lossy(),
+        owner,
+        grant: answers.grant,
+        request_path: &answers.request_path,
+    });
+    Ok(Outcome::done(format!("{line}\n\n{ways}")))
+}
+
+fn directory_path(options: &Options) -> Result<PathBuf, Failure> {
+    let default = if geteuid().is_root() { ROOT_DIR } else { DIR };
+    let dir = options.dir.clone().unwrap_or_else(|| default.into());
+    let absolute =
+        std::path::absolute(&dir).map_err(|error| Failure::new(format!("invalid --dir {}: {error}", dir.display())))?;
+    if ways::needs_no_quoting(&absolute) {
+        return Ok(absolute);
+    }
+    Err(Failure::new(format!(
+        "invalid --dir {:?}: expected a path of letters, digits and /._-+@, which systemd, Docker and a shell all read as it is",
+        absolute
+    )))
+}
+
+/// Asks before the other questions: whoever keeps the files need not answer them.
+async fn may_replace(existing: &[String], questions: &mut Questions) -> Result<(), Failure> {
+    let files = existing.join(", ");
+    if existing.is_empty() || (questions.can_ask() && questions.confirm(&format!("Replace {files}?")).await?) {
+        return Ok(());
+    }
+    Err(Failure::new(if questions.can_ask() {
+        "nothing was changed".to_owned()
+    } else {
+        format!("these files exist: {files}; pass --overwrite to replace them, or name another --dir")
+    }))
+}
+
+/// Finds every error before anything is written.
+fn check(settings: &Settings, answers: &Answers) -> Result<(), Failure> {
+    let secret = answers.client_secret.as_ref();
+    let secret = secret.map(|secret| (variable("oauth.client_secret"), secret.expose().to_owned()));
+    let given = settings.variables().chain(secret).map(|(name, value)| (name.into(), value.into()));
+    let sources = Sources::new(None, outside().into_iter().chain(given));
+    match Config::load(&sources) {
+        Ok(_) => Ok(()),
+        Err(errors) => Err(Failure {
+            text: format!("nothing was written, because of:\n{}", settings.by_flag(&errors.to_string())),
+            exit: super::Exit::InvalidConfiguration,
+        }),
+    }
+}
+
+/// The environment without this program's own variables: the files alone must be enough.
+fn outside() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("BEARER_PROXY_")).collect()
+}
+
+fn load(dir: &Path, more: &[(&str, &str)]) -> Result<Loaded, Failure> {
+    let more = more.iter().map(|(key, value)| (OsString::from(variable(key)), OsString::from(value)));
+    Ok(Config::load(&Sources::new(Some(dir.join(CONFIG_FILE)), outside().into_iter().chain(more)))?)
+}
+
+fn write(directory: &Directory<'_>, settings: &Settings, answers: &Answers, owner: Owner) -> Result<(), Failure> {
+    directory.make_state(owner)?;
+    if let Some(secret) = &answers.client_secret {
+        directory.write(SECRET_FILE, SECRET_MODE, Some(owner), secret.expose().as_bytes())?;
+    }
+    // Last: a proxy that already runs on this file reads it again.
+    directory.write(CONFIG_FILE, CONFIG_MODE, None, settings.file().as_bytes())
+}
+
+async fn obtain_grant(config: &Config, answers: &Answers, options: &Options) -> Result<(), Failure> {
+    match (answers.grant, &answers.refresh_token) {
+        (Grant::ClientCredentials, _) => Ok(()),
+        (Grant::RefreshToken, Some(token)) => {
+            let input = token.expose().as_bytes();
+            let outcome = import::store(config, &import::Options::default(), "the given refresh token", input).await?;
+            tell(outcome.text.trim_end());
+            Ok(())
+        }
+        (Grant::RefreshToken, None) => Err(Failure::new("there is no refresh token to import")),
+        (Grant::Login, _) => {
+            let stored = login::run(config, &options.login).await.map_err(Failure::from)?;
+            tell(&stored.to_string());
+            Ok(())
+        }
+    }
+}
+
+/// The files are written, so the next attempt needs only one step.
+fn go_on(failure: Failure, dir: &Path, grant: Grant) -> Failure {
+    let config = dir.join(CONFIG_FILE);
+    let command = if grant == Grant::Login { "login" } else { "import < refresh-token.txt" };
+    let text =
+        format!("{failure}\nThe files are written. To go on: bearer-proxy --config {} {command}", config.display());
+    Failure { text, ..failure }
+}
+
+/// Whether the answer shows that the proxy works.
+fn judge(answered: &Answered, path: &str, dir: &Path) -> Result<String, Failure> {
+    let Answered { status, problem } = answered;
+    let line = format!("GET {path}: {status}");
+    let config = dir.join(CONFIG_FILE);
+    let config = config.display();
+    let hint = match (problem, *status) {
+        (Some(detail), _) => format!("the proxy itself answered: {detail}"),
+        (None, StatusCode::UNAUTHORIZED) => "the API refuses the token: check the client id and its scopes".to_owned(),
+        (None, StatusCode::FORBIDDEN) => "the API accepts the token, but not for this path".to_owned(),
+        (None, status) if status.is_server_error() => "the API failed".to_owned(),
+        _ => return Ok(line),
+    };
+    Err(Failure::new(format!(
+        "{line}: {hint}. The files are written; correct {config}, then run `bearer-proxy --config {config} serve`"
+    )))
+}
+
+/// To the person, as it happens.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "bearer-proxy: {text}");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! The first request: through the whole proxy, in this process, on a port of its own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::cli::Failure;
+use crate::cli::serve::Stop;
+use crate::clock::Clock;
+use crate::config::{ListenAddress, Loaded};
+use crate::gateway::Gateway;
+use crate::token::refresher::Ending;
+
+/// What the API, or the proxy, answered.
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    /// The proxy itself answered, and said this.
+    pub(super) problem: Option<String>,
+}
+
+/// The proxy has its own, shorter limits for each step.
+const LIMIT: Duration = Duration::from_secs(120);
+const MAX_PROBLEM: usize = 64 * 1024;
+
+/// The configuration must listen on TCP.
+pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(format!("the first request failed: {error}"));
+    let gateway = Gateway::start(loaded, Clock::system()).await.map_err(|error| failed(&error))?;
+    // A signal ends the request, but not a refresh that it has caused: the drain below waits for that.
+    let mut stop = Stop::new().map_err(|error| failed(&error))?;
+    let answered = match gateway.addresses().first() {
+        Some(ListenAddress::Tcp(address)) => tokio::select! {
+            answered = timeout(LIMIT, exchange(*address, path)) => {
+                answered.unwrap_or_else(|_| Err("no answer within 2 minutes".into()))
+            }
+            signal = stop.received() => Err(format!("ended by {signal}").into()),
+        },
+        _ => Err("the proxy does not listen on TCP".into()),
+    };
+    // Returns after a refresh in flight has been stored.
+    let ending = gateway.drain(std::future::pending()).await;
+    if ending == Ending::GrantLost {
+        return Err(failed(&"the grant was renewed and could not be stored"));
+    }
+    answered.map_err(|error| failed(&error))
+}
+
+async fn exchange(
+    proxy: std::net::SocketAddr,
+    path: &str,
+) -> Result<Answered, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut client, connection) = http1::handshake(TokioIo::new(TcpStream::connect(proxy).await?)).await?;
+    tokio::spawn(connection);
+    let request = Request::get(path).header(HOST, proxy.to_string()).body(Empty::<Bytes>::new())?;
+    let response = client.send_request(request).await?;
+    let status = response.status();
+    let is_problem = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
+    let mut problem = None;
+    if is_problem {
+        let body = Limited::new(response.into_body(), MAX_PROBLEM).collect().await?.to_bytes();
+        problem = own_problem(&body);
+    }
+    Ok(Answered { status, problem })
+}
+
+/// The detail of a problem document of this program. Another one is the API's.
+fn own_problem(body: &[u8]) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(body).ok()?;
+    document["type"].as_str().filter(|kind| kind.starts_with("urn:bearer-proxy:"))?;
+    Some(document["detail"].as_str().unwrap_or_default().replace(char::is_control, " "))
+}

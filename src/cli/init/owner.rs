@@ -1,0 +1,89 @@
+//! The user that runs the proxy, and so owns the secret and the state.
+
+use rustix::process::{getegid, geteuid};
+
+use crate::cli::Failure;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// The user of `sysusers.d`, by its name or by its number.
+    pub(super) is_service: bool,
+}
+
+/// The user of `deploy/systemd/bearer-proxy.sysusers`.
+pub(super) const SERVICE: &str = "bearer-proxy";
+/// The user of the image.
+pub(super) const IMAGE_USER: u32 = 65532;
+
+// === impl Owner ===
+
+impl Owner {
+    /// Of root, the owner is the service's user. Of anybody else, it is that user.
+    pub(super) fn choose(given: Option<&str>) -> Result<Self, Failure> {
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        if uid != 0 {
+            return match given {
+                None => Ok(Self { uid, gid, is_service: false }),
+                Some(_) => Err(Failure::new("only root can give files to another user: leave out --owner")),
+            };
+        }
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        Self::of_root(given, &passwd)
+    }
+
+    /// Pure.
+    fn of_root(given: Option<&str>, passwd: &str) -> Result<Self, Failure> {
+        let users = || passwd.lines().filter_map(user);
+        let named = |name: &str| users().find(|(other, ..)| *other == name).map(|(_, uid, gid)| (uid, gid));
+        if let Some(given) = given {
+            let (uid, gid) = numbers(given).or_else(|| named(given)).ok_or_else(|| {
+                Failure::new(format!("invalid --owner {given:?}: expected UID:GID, or a name in /etc/passwd"))
+            })?;
+            return Ok(Self { uid, gid, is_service: given == SERVICE });
+        }
+        if let Some((uid, gid)) = named(SERVICE) {
+            return Ok(Self { uid, gid, is_service: true });
+        }
+        match users().find(|(_, uid, _)| *uid == IMAGE_USER) {
+            None => Ok(Self { uid: IMAGE_USER, gid: IMAGE_USER, is_service: true }),
+            Some((name, ..)) => Err(Failure::new(format!(
+                "uid {IMAGE_USER} belongs to {name}: choose the user that runs the proxy with --owner"
+            ))),
+        }
+    }
+}
+
+/// Name, user and group of a line of passwd(5).
+fn user(line: &str) -> Option<(&str, u32, u32)> {
+    let mut fields = line.split(':');
+    let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    Some((name, uid.parse().ok()?, gid.parse().ok()?))
+}
+
+fn numbers(text: &str) -> Option<(u32, u32)> {
+    let (uid, gid) = text.split_once(':')?;
+    Some((uid.parse().ok()?, gid.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:100::/home/alice:/bin/sh\n";
+
+    #[test]
+    fn root_gives_the_files_to_the_service_user() {
+        let owner = |given, more: &str| Owner::of_root(given, &format!("{PASSWD}{more}")).map_err(|error| error.text);
+        let owned = |uid, gid, is_service| Ok(Owner { uid, gid, is_service });
+        assert_eq!(owner(None, ""), owned(65532, 65532, true));
+        assert_eq!(owner(None, "bearer-proxy:!:990:980::/:/bin/false\n"), owned(990, 980, true));
+        assert_eq!(owner(Some("alice"), ""), owned(1000, 100, false));
+        assert_eq!(owner(Some("7:8"), ""), owned(7, 8, false));
+        let taken = owner(None, "nonroot:x:65532:65532::/:/bin/false\n").unwrap_err();
+        assert_eq!(taken, "uid 65532 belongs to nonroot: choose the user that runs the proxy with --owner");
+        let unknown = owner(Some("bob"), "").unwrap_err();
+        assert_eq!(unknown, "invalid --owner \"bob\": expected UID:GID, or a name in /etc/passwd");
+    }
+}

@@ -1,0 +1,177 @@
+//! `init` asks at a terminal: answers by number and name, secrets that are not shown, and a terminal that is left as it was.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
+use simulator::{CLIENT_ID, CLIENT_SECRET};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::site::{PATIENCE, Site, User};
+
+/// A program at a terminal.
+struct Session {
+    child: Child,
+    keyboard: File,
+    terminal: File,
+    screen: watch::Receiver<String>,
+    /// How much of the screen was looked at.
+    seen: usize,
+}
+
+impl Session {
+    fn start(mut command: Command) -> Self {
+        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keyboard).unwrap();
+        unlockpt(&keyboard).unwrap();
+        let name = ptsname(&keyboard, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let stream = || Stdio::from(OwnedFd::from(terminal.try_clone().unwrap()));
+        let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
+        // It holds copies of the terminal.
+        drop(command);
+        let keyboard = File::from(keyboard);
+        let mut output = keyboard.try_clone().unwrap();
+        let (sender, screen) = watch::channel(String::new());
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            // An error: no process has the terminal any more.
+            while let Ok(count) = output.read(&mut chunk) {
+                sender.send_modify(|screen| *screen += &String::from_utf8_lossy(&chunk[..count]));
+            }
+        });
+        Self { child, keyboard, terminal, screen, seen: 0 }
+    }
+
+    /// Waits until the screen shows this, after what was waited for before.
+    async fn shows(&mut self, text: &str) {
+        let (seen, mut screen) = (self.seen, self.screen.clone());
+        let found = timeout(PATIENCE, screen.wait_for(|screen| screen[seen..].contains(text))).await;
+        match found {
+            Ok(Ok(screen)) => self.seen = seen + screen[seen..].find(text).unwrap() + text.len(),
+            _ => panic!("the terminal never showed {text:?}:\n{}", *self.screen.borrow()),
+        }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.keyboard.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits for the question, then answers it.
+    async fn answers(&mut self, question: &str, answer: &str) {
+        self.shows(question).await;
+        self.types(&format!("{answer}\n"));
+    }
+
+    fn modes(&self) -> LocalModes {
+        tcgetattr(&self.terminal).unwrap().local_modes
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("the program did not end").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_person_answers_and_the_secret_is_not_shown() {
+    let site = Site::new(User::Own).await;
+    let (dir, api, token_url) = (site.dir().display().to_string(), site.simulator.origin(), site.simulator.token_url());
+    let flags = ["init", "--dir", &dir, "--token-url", &token_url, "--upstream-url", &api];
+    let mut session = Session::start(site.command(&flags));
+    let before = session.modes();
+    session.answers("Choice [1]:", "3000").await;
+    session.answers("Choice [1]:", "client_credentials").await;
+    session.answers("Choice [1]:", "").await;
+    session.answers("Client id:", "").await;
+    session.answers("Client id:", CLIENT_ID).await;
+    session.shows("Client secret (not shown):").await;
+    // Corrections: Backspace, and Ctrl-U.
+    session.types(&format!("wrong\x15{CLIENT_SECRET}x\x7f\r"));
+    session.shows("200 OK").await;
+    session.shows("# Is it working?").await;
+    assert!(session.ended().await.success());
+    assert_eq!(session.modes(), before);
+    let screen = session.screen.borrow().clone();
+    assert!(!screen.contains(CLIENT_SECRET) && !screen.contains("wrong"), "{screen}");
+    assert_eq!(fs::read_to_string(site.dir().join("client-secret")).unwrap(), CLIENT_SECRET);
+}
+
+#[tokio::test]
+async fn a_long_refresh_token_is_read_whole() {
+    let site = Site::new(User::Own).await;
+    // Longer than the 4,095 bytes of a line that the kernel gathers. The server does not know it.
+    let token = "r".repeat(16 * 1024);
+    let mut session = Session::start(site.command(&site.flags("refresh_token", &[])));
+    session.shows("Refresh token (not shown):").await;
+    session.types(&format!("{token}\r"));
+    session.shows("the token endpoint refused this refresh token").await;
+    assert_eq!(session.ended().await.code(), Some(1));
+    assert!(!session.screen.borrow().contains("rrrr"));
+}
+
+#[tokio::test]
+async fn ctrl_c_and_a_signal_leave_the_terminal_as_it_was() {
+    for by_signal in [false, true] {
+        let site = Site::new(User::Own).await;
+        let mut flags = site.flags("client_credentials", &[]);
+        let at = flags.iter().position(|flag| flag == "--client-secret-file").unwrap();
+        flags.drain(at..at + 2);
+        let mut session = Session::start(site.command(&flags));
+        let before = session.modes();
+        session.shows("Client secret (not shown):").await;
+        session.types("canary-half");
+        if by_signal {
+            let pid = i32::try_from(session.child.id().unwrap()).unwrap();
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        } else {
+            session.types("\x03");
+        }
+        session.shows("interrupted; nothing was written").await;
+        assert_eq!(session.ended().await.code(), Some(1));
+        assert_eq!(session.modes(), before);
+        assert!(!site.dir().exists() && !session.screen.borrow().contains("canary"), "{}", *session.screen.borrow());
+    }
+}
+
+#[tokio::test]
+async fn files_are_replaced_only_on_a_yes() {
+    let site = Site::new(User::Own).await;
+    site.init("client_credentials", &[], "").await;
+    let config = site.dir().join("config.toml");
+    fs::write(&config, "# mine\n").unwrap();
+    let mut session = Session::start(site.command(&site.flags("client_credentials", &[])));
+    session.answers("[y/N]", "").await;
+    session.shows("nothing was changed").await;
+    assert_eq!(session.ended().await.code(), Some(1));
+    assert_eq!(fs::read_to_string(&config).unwrap(), "# mine\n");
+    let mut session = Session::start(site.command(&site.flags("client_credentials", &[])));
+    session.answers("[y/N]", "y").await;
+    session.shows("200 OK").await;
+    assert!(session.ended().await.success());
+}
+
+#[tokio::test]
+async fn work_of_more_than_a_second_is_shown_on_a_terminal_and_not_in_a_pipe() {
+    let site = Site::new(User::Own).await;
+    let wait = || {
+        let mut wait = site.command(&["wait", "--timeout", "2s"]);
+        // Nobody listens on port 1.
+        wait.env("BEARER_PROXY_ADMIN__LISTEN", "127.0.0.1:1");
+        wait.env("BEARER_PROXY_OAUTH__CLIENT_ID", "7").env("BEARER_PROXY_OAUTH__CLIENT_SECRET", "s");
+        wait
+    };
+    let mut session = Session::start(wait());
+    session.shows("waiting until the proxy is ready … 1 s").await;
+    session.shows("\r\u{1b}[K").await;
+    session.shows("not ready after 2s").await;
+    assert_eq!(session.ended().await.code(), Some(1));
+    let piped = timeout(PATIENCE, wait().stdin(Stdio::null()).output()).await.unwrap().unwrap();
+    let said = String::from_utf8(piped.stderr).unwrap();
+    assert!(said.starts_with("bearer-proxy: not ready after 2s") && piped.stdout.is_empty(), "{said}");
+}
