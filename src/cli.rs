@@ -53,7 +53,7 @@ enum Command {
 Examples:
   bearer-proxy init
   bearer-proxy init --grant client_credentials --profile passolution --client-id ID --client-secret-file - < secret.txt")]
-    Init(init::Options),
+    Init(Box<init::Options>),
     /// Run the proxy until SIGTERM or SIGINT, then drain
     #[command(after_help = "Example:\n  bearer-proxy --config /etc/bearer-proxy/config.toml serve")]
     Serve,

@@ -1,7 +1,7 @@
 //! What `init` must know: from the flags, and from the person at the terminal.
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -237,7 +237,7 @@ fn is_stdin(file: Option<&Path>) -> bool {
 }
 
 /// The text of a file or of standard input, without the white space around it.
-fn read_secret(file: &PathBuf, flag: &str) -> Result<Secret, Failure> {
+fn read_secret(file: &Path, flag: &str) -> Result<Secret, Failure> {
     let text = if is_stdin(Some(file)) { read_stdin() } else { read_text(file) };
     let text = text.map_err(|error| {
         let source = if is_stdin(Some(file)) { "standard input".into() } else { file.display().to_string() };
