@@ -71,7 +71,9 @@ fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
 fn the_command_line_is_well_formed_and_every_command_has_help() {
     Arguments::command().debug_assert();
     let names: Vec<_> = Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    for name in ["init", "serve", "login", "import", "status", "refresh", "wait", "config", "demo", "completions", "man"] {
+    for name in
+        ["init", "serve", "login", "import", "status", "refresh", "wait", "config", "demo", "completions", "man"]
+    {
         assert!(names.iter().any(|known| known == name), "{name}");
     }
     for name in names {
