@@ -68,8 +68,8 @@ async fn a_connection_that_falls_silent() {
     recovered(
         "The only HTTP/2 connection to the upstream is black-holed, and clients go on sending requests",
         "a request is answered over another connection",
-        // 30 s from the first request, and the patience of a client.
-        Duration::from_secs(31),
+        // 25 s from the first request, and the patience of a client.
+        Duration::from_secs(30),
         began.elapsed(),
     );
     proxy.stop().await;
