@@ -3,10 +3,10 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use simulator::{Act, Answer, Fault, Kind, Presented, Revocation, Step};
+use simulator::{Act, Answer, Fault, Kind, Latency, Options, Presented, Revocation, Simulator, Step};
 
 use crate::checked::{Checked, league, small, stored};
-use testkit::{Proxy, Setup};
+use testkit::{Disk, Proxy, Setup, Trouble};
 
 const NEEDS_LOGIN: i32 = 3;
 
@@ -76,5 +76,25 @@ async fn a_running_proxy_says_that_its_refresh_fails() {
     let made_up = simulator
         .with_ledger(|ledger| ledger.token_calls().iter().filter(|call| call.presented == Presented::Unknown).count());
     assert_eq!(made_up, 0);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_running_proxy_says_that_it_could_not_store_its_grant() {
+    // Time to fill the disk while the response is under way.
+    let latency = Latency { after_commit: std::time::Duration::from_millis(300), ..Latency::default() };
+    let simulator = Simulator::start(Options { latency, ..Options::league9() }).await.unwrap();
+    let Some((disk, setup)) = Disk::new(Trouble::IsFull, small(Proxy::before(&simulator))) else { return };
+    let proxy = setup.start().await;
+    proxy.ready().await;
+    let committed = async {
+        simulator.wait_until(|ledger| ledger.committed_calls() == 2).await.unwrap();
+        disk.fail(proxy.pid());
+    };
+    tokio::join!(proxy.refresh(), committed);
+    Checked::before(&simulator, &proxy.commands(), &[]).await.finds("grant-unpersisted", 1);
+    disk.mend(proxy.pid());
+    proxy.wait_for_status("stored", |status| status["persisted"] == true).await;
+    assert_eq!(Checked::before(&simulator, &proxy.commands(), &[]).await.problems(), [""; 0]);
     proxy.stop().await;
 }

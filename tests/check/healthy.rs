@@ -30,9 +30,20 @@ async fn passolution_with_a_file_store() {
         let proxy = setup.start().await;
         proxy.ready().await;
         is_healthy(&Checked::before(&simulator, &proxy.commands(), &["--strict"]).await);
+        let (_, text, _) = proxy.commands().run(&["check", "--offline"]).await;
+        assert!(text.contains("A proxy runs (version "), "{text}");
         assert_eq!(proxy.refresh().await.status, 200);
         proxy.stop().await;
     }
+}
+
+#[tokio::test]
+async fn an_upstream_that_speaks_http2() {
+    let simulator = Simulator::start(Options::league9()).await.unwrap();
+    let setup = stored(&simulator).await.set("UPSTREAM__HTTP", "2");
+    is_healthy(&Checked::before(&simulator, &setup, &["--strict"]).await);
+    let versions = simulator.with_ledger(|ledger| ledger.requests().map(|request| request.http).collect::<Vec<_>>());
+    assert_eq!(versions, [2]);
 }
 
 #[tokio::test]

@@ -2,8 +2,7 @@
 //! fault as its cause.
 //!
 //! Some faults cannot be made here. Tables of recorded system responses cover them, next to the code: network file systems and
-//! `emptyDir` (`src/check/store/mount.rs`), cgroup v2 (`src/check/limits/cgroup.rs`). `grant-unpersisted` and a lease of a database
-//! that does not end are in tables too (`src/check/grant/tests.rs`, `src/check/store/tests.rs`).
+//! `emptyDir` (`src/check/store/mount.rs`), cgroup v2 and a CPU quota (`src/check/limits/cgroup.rs`).
 
 #![allow(
     clippy::unwrap_used,
