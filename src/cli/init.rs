@@ -61,10 +61,11 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
     }
     obtain_grant(&loaded.config, &answers, options).await.map_err(|failure| go_on(failure, &dir, answers.grant))?;
 
+    let path = loaded.config.check.path.as_deref().unwrap_or("/");
     let own_port = [("listen", "127.0.0.1:0"), ("admin.listen", "off")];
-    let request = first_request::send(load(&dir, &own_port)?, &answers.request_path);
+    let request = first_request::send(load(&dir, &own_port)?, path);
     let answered = progress::shown("sending a first request", request).await?;
-    let line = judge(&answered, &answers.request_path, &dir)?;
+    let line = judge(&answered, path, &dir)?;
 
     let program = std::env::current_exe().unwrap_or_default();
     let program = if ways::needs_no_quoting(&program) { program } else { PROGRAM.into() };
@@ -73,7 +74,7 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
         program: &program.to_string_lossy(),
         owner,
         grant: answers.grant,
-        request_path: &answers.request_path,
+        request_path: path,
     });
     Ok(Outcome::done(format!("{line}\n\n{ways}")))
 }

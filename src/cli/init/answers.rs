@@ -25,7 +25,8 @@ pub(super) struct Answers {
     pub(super) token_url: Option<String>,
     pub(super) authorize_url: Option<String>,
     pub(super) scope: Option<String>,
-    pub(super) request_path: String,
+    /// `None`: that of the profile.
+    pub(super) request_path: Option<String>,
 }
 
 /// Asks the person at the terminal, if there is one.
@@ -44,8 +45,6 @@ Which provider?
   3  custom: any other server";
 /// The default of the profiles that have one.
 const REDIRECT_URI: &str = "http://127.0.0.1/callback";
-/// Answers 401 without a token.
-const PASSOLUTION_PATH: &str = "/api/v2/account/subscription";
 const MAX_SECRET: u64 = 1024 * 1024;
 
 // === impl Questions ===
@@ -170,12 +169,10 @@ impl Answers {
             _ => None,
         };
         let request_path = match (&options.request_path, profile) {
-            (Some(path), _) => path.clone(),
-            (None, ProfileName::Passolution) => PASSOLUTION_PATH.to_owned(),
-            (None, _) if ask.questions.can_ask() => {
-                ask.questions.text("Path of a first request (GET)", Some("/")).await?
+            (None, ProfileName::Priava | ProfileName::Custom) if ask.questions.can_ask() => {
+                Some(ask.questions.text("Path of a first request (GET)", Some("/")).await?)
             }
-            (None, _) => "/".to_owned(),
+            (given, _) => given.clone(),
         };
         Ok(Self {
             grant,

@@ -79,6 +79,8 @@ impl Settings {
             let comment = "The grant. Only one proxy may use it: each refresh replaces the refresh token.";
             text(&mut settings, "store.path", Some(&in_dir(GRANT_FILE)), "--dir", comment);
         }
+        let comment = "The GET that `bearer-proxy check` sends.";
+        text(&mut settings, "check.path", answers.request_path.as_deref(), "--request-path", comment);
         settings
     }
 

@@ -18,7 +18,7 @@ fn answers(grant: Grant, profile: ProfileName) -> Answers {
         token_url: None,
         authorize_url: None,
         scope: None,
-        request_path: "/".to_owned(),
+        request_path: Some("/v1/me".to_owned()),
     }
 }
 
@@ -50,7 +50,9 @@ fn every_profile_and_grant_gives_a_valid_configuration_without_warnings() {
             ["api.example/v1", "login.example/token", "login.example/authorize"]
                 .map(|url| Some(format!("https://{url}")));
         let custom = Answers { upstream_url, token_url, authorize_url, ..answers(grant, ProfileName::Custom) };
-        assert_eq!(read(&custom).config.upstream.path_prefix, "/v1");
+        let config = read(&custom).config;
+        assert_eq!(config.upstream.path_prefix, "/v1");
+        assert_eq!(config.check.path.as_deref(), Some("/v1/me"));
     }
 }
 
