@@ -40,7 +40,7 @@ async fn without_a_proxy_import_finds_out_itself() {
     let revoked = TokenError::RefreshToken(DeadRefresh::Revoked);
     for (fault, said) in [
         (failing(revoked), "the token endpoint refused this refresh token: "),
-        (failing(TokenError::Client), "correct the configuration and import the token again"),
+        (failing(TokenError::Client), "correct the configuration, then import the token again"),
         (Fault::throttled(None), "import the token again, or store it with --unverified"),
     ] {
         let grant = simulator.grant();
@@ -151,7 +151,7 @@ async fn what_is_clearly_no_grant_is_refused_and_the_grant_stays() {
         ("<html><body>502 Bad Gateway</body></html>", "it is a page of HTML"),
         (
             r#"{"error":"invalid_grant","error_description":"The code has expired"}"#,
-            "an error response of the token endpoint, which says: invalid_grant: The code has expired",
+            "an error response of the token endpoint: invalid_grant: The code has expired",
         ),
         ("error=bad_verification_code&error_description=It+is+incorrect", "bad_verification_code: It is incorrect"),
     ] {
