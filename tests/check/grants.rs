@@ -39,6 +39,15 @@ async fn each_fault_of_a_stored_grant_is_found() {
     Checked::before(&simulator, &setup, &[]).await.finds("grant-needs-login", NEEDS_LOGIN);
 }
 
+/// The stored access token is for the server that it was issued for.
+#[tokio::test]
+async fn a_grant_of_another_server_is_not_sent_to_this_one() {
+    let (simulator, other) = (league().await, league().await);
+    let setup = stored(&simulator).await.set("UPSTREAM__URL", other.origin());
+    Checked::before(&simulator, &setup, &[]).await.finds("grant-bound-elsewhere", NEEDS_LOGIN);
+    assert_eq!(other.with_ledger(|ledger| (ledger.requests_seen(), ledger.token_calls().len())), (0, 0));
+}
+
 #[tokio::test]
 async fn a_token_that_nobody_tried_is_found() {
     let simulator = league().await;
