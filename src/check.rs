@@ -76,9 +76,9 @@ struct Run<'a> {
     proxy: Option<String>,
 }
 
-/// Connections are there by then, or not at all.
+/// Time limit for the connections of a round.
 const CONNECTED: Duration = Duration::from_secs(6);
-/// A run with everything down ends before 10 s.
+/// Time limit of a round, so that a single round ends within 10 s even if no server answers.
 const ROUND: Duration = Duration::from_millis(8500);
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -117,7 +117,7 @@ pub async fn run(sources: &Sources, request: &Request) -> Report {
     }
 }
 
-/// What costs nothing: for the log of `serve`. Reads files, and waits for nobody.
+/// The checks that `serve` logs at its start. They read files and wait for no server.
 pub fn at_start(loaded: &Loaded, sources: &Sources) -> Vec<Finding> {
     let config = &loaded.config;
     let mut findings = at_reload(loaded, sources);

@@ -1,4 +1,4 @@
-//! Arguments to command to exit code. One file a command.
+//! Parses the arguments, runs one command, and returns its exit code. Each command has its own file.
 //!
 //! Messages go to standard error, results to standard output. A command returns its result, and this file prints it.
 
@@ -242,7 +242,7 @@ fn serve(sources: &Sources) -> Result<Outcome, Failure> {
 fn check(sources: &Sources, options: &check::Options) -> Result<Outcome, Failure> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(check::run(sources, options));
-    // A disk that hangs must not keep the command from its end.
+    // A hung disk must not keep the command from exiting.
     runtime.shutdown_background();
     outcome.map_err(|error| Failure::new(error.to_string()))
 }

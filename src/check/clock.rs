@@ -10,7 +10,7 @@ use jiff::fmt::rfc2822;
 use super::finding::Finding;
 use super::ids::Id;
 
-/// `Date` has whole seconds, and a response takes some.
+/// `Date` has a resolution of one second, and a response can take seconds.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// How far this clock is ahead of a server, in seconds. `received_at`: by this clock.

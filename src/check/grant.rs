@@ -11,7 +11,7 @@ use crate::token::status::{State, Status};
 use crate::token::store::{Look, Record};
 use crate::token::{RefreshOutcome, policy};
 
-const LOG_IN: &str = "log in again and store the new grant with `bearer-proxy import`";
+const LOG_IN: &str = "run `bearer-proxy login`, or store a new grant with `bearer-proxy import`";
 
 /// What is known of the grant. A pure decision follows.
 pub struct Facts<'a> {
@@ -123,7 +123,7 @@ fn stored(facts: &Facts<'_>) -> Vec<Finding> {
     vec![login(facts.record, facts.settings, reason)]
 }
 
-/// Which of the three reasons for a login it is.
+/// Distinguishes the three reasons for a login.
 fn login(record: Option<&Record>, settings: &Settings, reason: String) -> Finding {
     match record {
         Some(record) if record.binding != settings.binding => Id::GrantBoundElsewhere.fail(
@@ -133,7 +133,10 @@ fn login(record: Option<&Record>, settings: &Settings, reason: String) -> Findin
         Some(record) if record.refresh.is_some() || record.needs_login.is_some() => {
             Id::GrantNeedsLogin.fail(reason, LOG_IN)
         }
-        _ => Id::GrantAbsent.fail(reason, "store a grant with `bearer-proxy import`, or set oauth.refresh_token"),
+        _ => Id::GrantAbsent.fail(
+            reason,
+            "run `bearer-proxy login`, store a grant with `bearer-proxy import`, or set oauth.refresh_token",
+        ),
     }
 }
 

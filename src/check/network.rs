@@ -115,7 +115,7 @@ pub fn judge(all: &[Facts], now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-/// The checks that no connection came to.
+/// The checks that no connection reached.
 fn unreached(all: &[Facts], findings: &[Finding]) -> Vec<Finding> {
     let because = findings.iter().find(|finding| finding.is_problem()).map(Finding::because);
     let because = because.unwrap_or_else(|| "no server was tried".to_owned());

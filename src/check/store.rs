@@ -260,8 +260,12 @@ fn unreadable(error: &StoreError) -> Finding {
         StoreError::Refused(_) => {
             (Id::StoreKeyMissing, "encrypt your own grant with `bearer-proxy seal`, or store a new one with `import`")
         }
-        StoreError::Damaged(_) | StoreError::Unavailable(_) => {
-            (Id::StoreDamaged, "restore a backup, or store a new grant with `bearer-proxy import`")
+        StoreError::Damaged(_) => (
+            Id::StoreDamaged,
+            "restore a backup, or store a new grant with `bearer-proxy login` or `bearer-proxy import`",
+        ),
+        StoreError::Unavailable(_) => {
+            (Id::StoreDamaged, "repair what the error names and check again; the stored grant may be intact")
         }
     };
     id.fail(error.to_string(), hint)
@@ -270,7 +274,7 @@ fn unreadable(error: &StoreError) -> Finding {
 // === impl Id ===
 
 impl Id {
-    /// Whether nothing else of the store can be checked behind this problem.
+    /// Whether this problem prevents the remaining checks of the store.
     fn blocks(self) -> bool {
         matches!(
             self,

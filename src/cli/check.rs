@@ -31,7 +31,7 @@ pub(super) struct Options {
     probe_client: bool,
 }
 
-/// Of a terminal that is not asked for its width.
+/// The assumed width of a terminal.
 const COLUMNS: usize = 80;
 
 pub(super) async fn run(sources: &Sources, options: &Options) -> Result<Outcome, serde_json::Error> {

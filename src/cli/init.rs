@@ -74,6 +74,7 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
         program: &program.to_string_lossy(),
         owner,
         grant: answers.grant,
+        has_secret: answers.client_secret.is_some(),
         request_path: path,
     });
     Ok(Outcome::done(format!("{line}\n\n{ways}")))
@@ -84,16 +85,18 @@ fn directory_path(options: &Options) -> Result<PathBuf, Failure> {
     let dir = options.dir.clone().unwrap_or_else(|| default.into());
     let absolute =
         std::path::absolute(&dir).map_err(|error| Failure::new(format!("invalid --dir {}: {error}", dir.display())))?;
+    // Removes a trailing slash.
+    let absolute: PathBuf = absolute.components().collect();
     if ways::needs_no_quoting(&absolute) {
         return Ok(absolute);
     }
     Err(Failure::new(format!(
-        "invalid --dir {:?}: expected a path of letters, digits and /._-+@, which systemd, Docker and a shell all read as it is",
+        "invalid --dir {:?}: expected a path of letters, digits and /._-+@ without `..`, which systemd, Docker and a shell all read as it is",
         absolute
     )))
 }
 
-/// Asks before the other questions: whoever keeps the files need not answer them.
+/// Comes before the other questions, so that a person who keeps the files answers nothing else.
 async fn may_replace(existing: &[String], questions: &mut Questions) -> Result<(), Failure> {
     let files = existing.join(", ");
     if existing.is_empty() || (questions.can_ask() && questions.confirm(&format!("Replace {files}?")).await?) {
@@ -108,6 +111,12 @@ async fn may_replace(existing: &[String], questions: &mut Questions) -> Result<(
 
 /// Finds every error before anything is written.
 fn check(settings: &Settings, answers: &Answers) -> Result<(), Failure> {
+    if let Some(path) = answers.request_path.as_deref().filter(|path| !ways::is_request_path(path)) {
+        return Err(Failure::new(format!(
+            "invalid --request-path {:?}: expected a path that begins with `/` and has no quote; nothing was written",
+            path
+        )));
+    }
     let secret = answers.client_secret.as_ref();
     let secret = secret.map(|secret| (variable("oauth.client_secret"), secret.expose().to_owned()));
     let given = settings.variables().chain(secret).map(|(name, value)| (name.into(), value.into()));
@@ -136,7 +145,7 @@ fn write(directory: &Directory<'_>, settings: &Settings, answers: &Answers, owne
     if let Some(secret) = &answers.client_secret {
         directory.write(SECRET_FILE, SECRET_MODE, Some(owner), secret.expose().as_bytes())?;
     }
-    // Last: a proxy that already runs on this file reads it again.
+    // The last file, because a running proxy reloads when it changes.
     directory.write(CONFIG_FILE, CONFIG_MODE, None, settings.file().as_bytes())
 }
 
@@ -185,7 +194,7 @@ fn judge(answered: &Answered, path: &str, dir: &Path) -> Result<String, Failure>
     )))
 }
 
-/// To the person, as it happens.
+/// Reports progress on standard error.
 fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "bearer-proxy: {text}");
 }

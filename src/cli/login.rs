@@ -198,7 +198,7 @@ impl Waiting<'_> {
     }
 }
 
-/// The text of the file, once it has one that was not seen before.
+/// Waits until the file has a new text.
 async fn read(path: Option<&Path>, last: &mut Option<Zeroizing<String>>) -> Result<Zeroizing<String>, LoginError> {
     let Some(path) = path else { return std::future::pending().await };
     loop {
@@ -219,7 +219,7 @@ fn not_accepted(malformed: Malformed) {
     say(&format!("Not accepted: {malformed}. Use the whole URL that the browser was sent to, or only the code."));
 }
 
-/// Shows the URL before anything else, on a line of its own that no width breaks.
+/// Shows the URL first, on its own unwrapped line.
 fn show(authorization: &Authorization, waiting: &Waiting<'_>, options: &Options, surroundings: &Surroundings) {
     let mut text = String::new();
     match authorization.url() {

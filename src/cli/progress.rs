@@ -1,4 +1,4 @@
-//! Shows on a terminal that work goes on. A pipe gets nothing.
+//! A progress line on a terminal. A pipe gets no output.
 
 use std::io::{self, IsTerminal, Write};
 use std::pin::pin;
@@ -10,7 +10,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Back to the start of the line, and clear it.
 const CLEAR: &str = "\r\x1b[K";
 
-/// Does the work. From its second second on, a line says `what` is waited for, and for how long.
+/// Runs `work`. After one second, a line shows `what` and the elapsed time.
 pub(super) async fn shown<T>(what: &str, work: impl Future<Output = T>) -> T {
     let mut stderr = io::stderr();
     if !stderr.is_terminal() {

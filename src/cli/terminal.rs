@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::serve::Stop;
 use crate::secret::Secret;
 
-/// Standard input and standard error of a person.
+/// The terminal of a person: standard input and standard error.
 pub(super) struct Terminal {
     input: AsyncFd<Stdin>,
     /// A signal ends a question in order: the terminal gets its modes back.
@@ -91,7 +91,7 @@ impl Terminal {
 
     /// One line that the terminal does not show. It may be longer than the 4,095 bytes of a line that the kernel gathers.
     pub(super) async fn secret(&mut self, question: &str) -> Result<Secret, Unanswered> {
-        // Before the question: whoever answers quickly is not shown either.
+        // Before the question, so that an early answer is not echoed.
         let modes = Modes::raw()?;
         prompt(question)?;
         // A buffer that grows leaves copies of the secret behind.

@@ -35,7 +35,7 @@ pub struct RefusalPattern {
     pub sign: RefusalSign,
 }
 
-/// What a response needs, besides the status, to be a refusal.
+/// A condition for a refusal, in addition to the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefusalSign {
     /// The status alone.

@@ -136,7 +136,7 @@ fn wait(file: &File, until: Instant) -> io::Result<()> {
 }
 
 fn too_slow() -> io::Error {
-    let text = format!("it did not end within {STREAM_LIMIT:?}: does whoever writes it close it?");
+    let text = format!("it did not end within {STREAM_LIMIT:?}: its writer must close it");
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 

@@ -31,7 +31,7 @@ pub struct Lookup {
     pub silent: Option<&'static str>,
 }
 
-/// How far a connection came.
+/// The steps of a connection. A failure names the step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     Lookup,

@@ -59,7 +59,7 @@ pub enum Step {
 pub enum Act {
     /// This instead of the server's own answer.
     Answer(Answer),
-    /// The connection ends, with all exchanges on it. With bytes unread the kernel makes a reset of it.
+    /// The connection ends, with all exchanges on it. If bytes are unread, the kernel sends a reset.
     Close,
     /// The connection ends after so many bytes of the body, whose head has announced the whole. Only after the commit.
     Cut {

@@ -10,7 +10,7 @@ use super::ledger::Credential;
 use super::options::{Flavour, Options};
 use super::tokens::Tokens;
 
-/// Reads the credential. More than one `Authorization` is none: which of them a server behind takes is anybody's guess.
+/// Reads the credential. More than one `Authorization` field counts as none, because servers differ in which one they use.
 pub(super) fn credential(tokens: &Tokens, headers: &HeaderMap, now: UnixMs) -> Credential {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let Some(field) = fields.next() else { return Credential::None };

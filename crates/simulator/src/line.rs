@@ -1,4 +1,4 @@
-//! The handle of one connection: who owns it can end it in the middle of an exchange, and can learn when bytes have left.
+//! The handle of one connection. Its owner can end the connection during an exchange, and learns when bytes have left.
 
 use std::fmt;
 use std::mem;

@@ -32,7 +32,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                     exchange.shared.change(|state| state.ledger.end_connection());
                 });
             }
-            // Out of file descriptors, mostly: some will be closed.
+            // Usually no file descriptor is free. The next attempt may find one.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
@@ -49,7 +49,7 @@ async fn connection(tcp: TcpStream, tls: Option<TlsAcceptor>, exchange: Exchange
         None => Socket::Plain(tcp),
         Some(acceptor) => match acceptor.accept(tcp).await {
             Ok(tls) => Socket::Tls(Box::new(tls)),
-            // The client's business: it may not trust us, by design of a test.
+            // Some tests use a client that does not trust this certificate.
             Err(_) => return,
         },
     };
@@ -68,7 +68,7 @@ async fn serve(wire: Wire, exchange: Exchange) {
     endings.mark_changed();
     let service = service_fn(move |request| routes::answer(exchange.clone(), request));
     let mut builder = Builder::new(TokioExecutor::new());
-    // How long a client is idle is its own affair.
+    // The server has no idle timeout.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_headers(1000);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADERS);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));

@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 use super::answer::Answer;
 use super::options::Flavour;
 
-/// What the server has against a call.
+/// Why the server refuses a call.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenError {
-    /// The user said no; told to the browser.
+    /// The user denied access. The redirect of the browser carries this error.
     AccessDenied,
     Code(DeadCode),
     /// Unknown client or wrong secret.

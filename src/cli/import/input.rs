@@ -120,7 +120,7 @@ fn form(text: &str) -> Option<Zeroizing<String>> {
     is_response.then(|| serde_json::to_string(&members).ok().map(Zeroizing::new))?
 }
 
-/// What a text clearly is, if it is not a refresh token.
+/// Recognizes a text that is clearly not a refresh token.
 fn resembles(text: &str) -> Option<Malformed> {
     let lower = text.get(..16).unwrap_or(text).to_ascii_lowercase();
     let scheme = |name: &&&str| {

@@ -1,6 +1,6 @@
 //! What `init` must know: from the flags, and from the person at the terminal.
 
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -45,7 +45,7 @@ Which provider?
   3  custom: any other server";
 /// The default of the profiles that have one.
 const REDIRECT_URI: &str = "http://127.0.0.1/callback";
-const MAX_SECRET: u64 = 1024 * 1024;
+const MAX_SECRET: usize = 1024 * 1024;
 
 // === impl Questions ===
 
@@ -248,9 +248,17 @@ fn read_secret(file: &Path, flag: &str) -> Result<Secret, Failure> {
 }
 
 fn read_stdin() -> io::Result<Zeroizing<String>> {
-    // Whole from the start: a buffer that grows leaves copies of the secret behind.
-    let mut text = Zeroizing::new(String::with_capacity(64 * 1024));
-    io::stdin().lock().take(MAX_SECRET).read_to_string(&mut text)?;
+    if io::stdin().is_terminal() {
+        return Err(io::Error::other(
+            "a terminal would show the secret; leave out this flag to be asked, or use a pipe",
+        ));
+    }
+    // Full capacity from the start: a buffer that grows leaves copies of the secret behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET + 1));
+    io::stdin().lock().take(MAX_SECRET as u64 + 1).read_to_string(&mut text)?;
+    if text.len() > MAX_SECRET {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     Ok(text)
 }
 

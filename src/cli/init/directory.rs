@@ -79,17 +79,25 @@ impl<'a> Directory<'a> {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
+        let created = self.create(&new, mode, owner, content);
+        let replaced = created.and_then(|()| Ok(renameat(&self.fd, &new, &self.fd, name)?));
+        if replaced.is_err() {
+            // A part of a secret must not stay behind.
+            let _ = unlinkat(&self.fd, &new, AtFlags::empty());
+        }
+        replaced?;
+        Ok(rustix::fs::fsync(&self.fd)?)
+    }
+
+    fn create(&self, name: &str, mode: u32, owner: Option<Owner>, content: &[u8]) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(&self.fd, &new, flags, Mode::RUSR | Mode::WUSR)?);
+        let mut file = File::from(openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?);
         file.write_all(content)?;
         if let Some(owner) = owner {
             give(&file, owner)?;
         }
         fchmod(&file, Mode::from_raw_mode(mode))?;
-        file.sync_all()?;
-        renameat(&self.fd, &new, &self.fd, name)?;
-        rustix::fs::fsync(&self.fd)?;
-        Ok(())
+        file.sync_all()
     }
 
     /// The directory of the grant, for its owner alone.

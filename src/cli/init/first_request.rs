@@ -32,9 +32,9 @@ const MAX_PROBLEM: usize = 64 * 1024;
 /// The configuration must listen on TCP.
 pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(format!("the first request failed: {error}"));
-    let gateway = Gateway::start(loaded, Clock::system()).await.map_err(|error| failed(&error))?;
-    // A signal ends the request, but not a refresh that it has caused: the drain below waits for that.
+    // Before the start, which may begin a refresh. A signal ends the request, and the drain below waits for the refresh.
     let mut stop = Stop::new().map_err(|error| failed(&error))?;
+    let gateway = Gateway::start(loaded, Clock::system()).await.map_err(|error| failed(&error))?;
     let answered = match gateway.addresses().first() {
         Some(ListenAddress::Tcp(address)) => tokio::select! {
             answered = timeout(LIMIT, exchange(*address, path)) => {
@@ -45,7 +45,10 @@ pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Failure
         _ => Err("the proxy does not listen on TCP".into()),
     };
     // Returns after a refresh in flight has been stored.
-    let ending = gateway.drain(std::future::pending()).await;
+    let second_signal = async {
+        stop.received().await;
+    };
+    let ending = gateway.drain(second_signal).await;
     if ending == Ending::GrantLost {
         return Err(failed(&"the grant was renewed and could not be stored"));
     }

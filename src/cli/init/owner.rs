@@ -8,7 +8,7 @@ use crate::cli::Failure;
 pub(super) struct Owner {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// The user of `sysusers.d`, by its name or by its number.
+    /// Whether it is the user that `sysusers.d` creates.
     pub(super) is_service: bool,
 }
 
@@ -20,7 +20,7 @@ pub(super) const IMAGE_USER: u32 = 65532;
 // === impl Owner ===
 
 impl Owner {
-    /// Of root, the owner is the service's user. Of anybody else, it is that user.
+    /// Root gives the files to the service user. Any other user keeps them.
     pub(super) fn choose(given: Option<&str>) -> Result<Self, Failure> {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         if uid != 0 {

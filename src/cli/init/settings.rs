@@ -8,9 +8,9 @@ use super::options::Grant;
 /// One line of the configuration.
 struct Setting {
     key: &'static str,
-    /// As TOML has it.
+    /// The value in TOML.
     toml: String,
-    /// As a variable has it.
+    /// The value of the environment variable.
     plain: String,
     /// The flag that gives it.
     flag: &'static str,
@@ -107,7 +107,7 @@ impl Settings {
         text
     }
 
-    /// The same as variables. The secret's file does not exist yet, so it is left out.
+    /// The settings as environment variables, without the file of the secret, which does not exist yet.
     pub(super) fn variables(&self) -> impl Iterator<Item = (String, String)> + '_ {
         let written = self.0.iter().filter(|setting| !setting.key.ends_with("_file"));
         written.map(|setting| (variable(setting.key), setting.plain.clone()))

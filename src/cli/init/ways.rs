@@ -1,17 +1,21 @@
 //! How to run the proxy on the files that `init` has written: as a service, in Docker, and in Compose. Pure.
 
-use std::path::Path;
+use std::path::{Component, Path};
+
+use http::uri::PathAndQuery;
 
 use super::options::Grant;
 use super::owner::{Owner, SERVICE};
 
-/// What the texts are filled in with.
+/// The values that the texts contain.
 pub(super) struct Site<'a> {
     /// Absolute, and made of characters that need no quoting: see [`needs_no_quoting`].
     pub(super) dir: &'a str,
     pub(super) program: &'a str,
     pub(super) owner: Owner,
     pub(super) grant: Grant,
+    /// Whether the client has a secret, which systemd then passes as a credential.
+    pub(super) has_secret: bool,
     pub(super) request_path: &'a str,
 }
 
@@ -26,10 +30,16 @@ const HOMES: [&str; 3] = ["/home/", "/root/", "/run/user/"];
 /// What `PrivateTmp=` hides.
 const TEMPORARY: [&str; 2] = ["/tmp/", "/var/tmp/"];
 
-/// Whether the shell, systemd, Docker and Compose all read this path as it is.
+/// Whether the shell, systemd, Docker and Compose all read this path as it is. systemd ignores a path with `..`.
 pub(super) fn needs_no_quoting(path: &Path) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
-    path.to_str().is_some_and(|path| path.starts_with('/') && path.chars().all(is_plain))
+    let is_normal = path.components().all(|part| part != Component::ParentDir);
+    is_normal && path.to_str().is_some_and(|path| path.starts_with('/') && path.chars().all(is_plain))
+}
+
+/// Whether it is a target in origin form (RFC 9112 §3.2.1) that a shell reads unchanged within single quotes.
+pub(super) fn is_request_path(path: &str) -> bool {
+    path.starts_with('/') && !path.contains('\'') && path.parse::<PathAndQuery>().is_ok()
 }
 
 /// The texts, one after the other.
@@ -48,7 +58,7 @@ pub(super) fn ways(site: &Site<'_>) -> String {
 {}
 # Is it working?
 {program} --config {dir}/config.toml status
-curl http://127.0.0.1:8080{request_path}
+curl 'http://127.0.0.1:8080{request_path}'
 ",
         service(site),
         docker(site),
@@ -87,8 +97,13 @@ fn sysusers(uid: u32) -> String {
 }
 
 fn unit(site: &Site<'_>) -> String {
-    let Site { dir, program, owner, .. } = *site;
-    let mut unit = without_comments(UNIT).replace(UNIT_DIR, dir).replace(UNIT_PROGRAM, program);
+    let Site { dir, program, owner, has_secret, .. } = *site;
+    let mut unit = without_comments(UNIT);
+    if !has_secret {
+        // systemd does not start a unit whose credential is missing.
+        unit = without_lines(&unit, |line| line.contains("client-secret"));
+    }
+    unit = unit.replace(UNIT_DIR, dir).replace(UNIT_PROGRAM, program);
     if !owner.is_service {
         unit = unit
             .replace(&format!("User={SERVICE}\n"), &format!("User={}\n", owner.uid))
@@ -111,7 +126,11 @@ fn unit(site: &Site<'_>) -> String {
 }
 
 fn without_comments(text: &str) -> String {
-    text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+    without_lines(text, |line| line.starts_with('#'))
+}
+
+fn without_lines(text: &str, unwanted: impl Fn(&str) -> bool) -> String {
+    text.lines().filter(|line| !unwanted(line)).map(|line| format!("{line}\n")).collect()
 }
 
 fn docker(site: &Site<'_>) -> String {
@@ -162,7 +181,7 @@ mod tests {
     const ALICE: Owner = Owner { uid: 1000, gid: 100, is_service: false };
 
     fn site<'a>(dir: &'a str, program: &'a str, owner: Owner) -> Site<'a> {
-        Site { dir, program, owner, grant: Grant::Login, request_path: "/v1" }
+        Site { dir, program, owner, grant: Grant::Login, has_secret: true, request_path: "/v1" }
     }
 
     #[test]
@@ -192,11 +211,28 @@ mod tests {
     }
 
     #[test]
+    fn the_unit_of_a_public_client_needs_no_credential() {
+        let unit = unit(&Site { has_secret: false, ..site(UNIT_DIR, UNIT_PROGRAM, SERVICE_USER) });
+        assert!(!unit.contains("LoadCredential=") && !unit.contains("CLIENT_SECRET"), "{unit}");
+        assert!(unit.contains("ExecStart="), "{unit}");
+    }
+
+    #[test]
+    fn a_request_path_begins_with_a_slash_and_has_no_quote() {
+        for (path, valid) in
+            [("/", true), ("/a?b=1&c=2", true), ("a", false), ("", false), ("/a b", false), ("/a'", false)]
+        {
+            assert_eq!(is_request_path(path), valid, "{path}");
+        }
+    }
+
+    #[test]
     fn a_path_that_a_shell_would_read_in_another_way_is_told_apart() {
         for (path, plain) in [
             ("/etc/bearer-proxy", true),
             ("/home/a.b/x_1@2+", true),
             ("relative", false),
+            ("/a/../b", false),
             ("/a b", false),
             ("/a%n", false),
             ("/a:b", false),

@@ -23,6 +23,10 @@ pub(super) fn open(url: &Url) {
         if variable("BROWSER").is_none() {
             command.env("BROWSER", GRAPHICAL);
         }
+        // These variables may hold secrets, and unlike this process, other processes of this user can read a browser's environment.
+        for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"BEARER_PROXY_")) {
+            command.env_remove(name);
+        }
         command.arg(url.as_str()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // Ctrl-C on this terminal must not end the browser.
         let _ = command.process_group(0).spawn();

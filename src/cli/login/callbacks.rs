@@ -1,6 +1,6 @@
 //! The loopback listener for the redirect (RFC 8252 §7.3).
 //!
-//! It is bound before the URL is shown, and kept. A browser is answered after the grant is stored, or is known not to be.
+//! It is bound before the URL is shown. The browser gets its response when the result of the login is known.
 
 use std::convert::Infallible;
 use std::io;
@@ -37,7 +37,7 @@ pub(super) struct Callbacks {
     ignored: Arc<AtomicUsize>,
     result: watch::Sender<Option<Page>>,
     accepting: JoinSet<()>,
-    /// Ends when no connection owes an answer.
+    /// Closed when the last connection has ended.
     answering: Option<mpsc::Receiver<Infallible>>,
 }
 
@@ -52,11 +52,11 @@ struct Shared {
     connections: Arc<Semaphore>,
 }
 
-/// From connect to a whole request head.
+/// Time limit from the connect to a complete request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Browsers open a few connections in advance.
 const MAX_CONNECTIONS: usize = 64;
-/// How long the end of the program waits for the browser to take its answer.
+/// How long [`Callbacks::finish`] waits for the browser to read the response.
 const FLUSH: Duration = Duration::from_millis(500);
 
 // === impl Callbacks ===
@@ -94,7 +94,7 @@ impl Callbacks {
         })
     }
 
-    /// As the authorization server must be told it.
+    /// The redirect URI of the authorization request, with the bound port.
     pub(super) fn redirect_uri(&self) -> &str {
         &self.redirect_uri
     }

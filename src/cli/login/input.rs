@@ -16,7 +16,7 @@ use super::terminal::Raw;
 /// What comes from standard input. Dropped, it discards the rest of a paste and restores the terminal.
 #[derive(Debug)]
 pub(super) struct Input {
-    keys: Option<mpsc::UnboundedReceiver<Key>>,
+    keys: Option<mpsc::Receiver<Key>>,
     reader: Option<Reader>,
     /// Restored after the reader has ended.
     terminal: Option<Raw>,
@@ -28,9 +28,11 @@ struct Reader {
     stop: OwnedFd,
 }
 
-/// The rest of a paste comes without such a pause.
+/// A full queue stops the reader, because a pipe can deliver faster than the login reads.
+const MAX_KEYS: usize = 16;
+/// A pause of this length ends a paste.
 const QUIET: Duration = Duration::from_millis(100);
-/// And is over after this.
+/// Time limit for discarding the rest of a paste.
 const DRAIN: Duration = Duration::from_secs(1);
 
 // === impl Input ===
@@ -38,11 +40,11 @@ const DRAIN: Duration = Duration::from_secs(1);
 impl Input {
     pub(super) fn open() -> Self {
         let terminal = Raw::enter();
-        // A terminal that must not be touched is not read.
+        // A background process must not read its terminal.
         if terminal.is_none() && io::IsTerminal::is_terminal(&io::stdin()) {
             return Self::none();
         }
-        let (sender, keys) = mpsc::unbounded_channel();
+        let (sender, keys) = mpsc::channel(MAX_KEYS);
         let reader = Reader::start(Keys::new(terminal.is_some()), sender).ok();
         Self { keys: Some(keys), reader, terminal }
     }
@@ -71,6 +73,8 @@ impl Input {
 
 impl Drop for Input {
     fn drop(&mut self) {
+        // Before the join: a reader that waits for room in the queue then continues.
+        self.keys = None;
         if let Some(Reader { thread, stop }) = self.reader.take() {
             let _ = write(&stop, &1_u64.to_ne_bytes());
             let _ = thread.join();
@@ -82,7 +86,7 @@ impl Drop for Input {
 // === impl Reader ===
 
 impl Reader {
-    fn start(keys: Keys, sender: mpsc::UnboundedSender<Key>) -> io::Result<Self> {
+    fn start(keys: Keys, sender: mpsc::Sender<Key>) -> io::Result<Self> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         let stopped = stop.try_clone()?;
         let thread = thread::Builder::new().name("stdin".into()).spawn(move || run(keys, &sender, &stopped))?;
@@ -90,7 +94,7 @@ impl Reader {
     }
 }
 
-fn run(mut keys: Keys, sender: &mpsc::UnboundedSender<Key>, stop: &OwnedFd) {
+fn run(mut keys: Keys, sender: &mpsc::Sender<Key>, stop: &OwnedFd) {
     let stdin = io::stdin();
     let mut chunk = Zeroizing::new([0_u8; 4096]);
     loop {
@@ -109,12 +113,12 @@ fn run(mut keys: Keys, sender: &mpsc::UnboundedSender<Key>, stop: &OwnedFd) {
         }
         match read(&stdin, &mut *chunk) {
             Ok(0) => break,
-            Ok(count) => keys.feed(chunk.get(..count).unwrap_or_default(), |key| drop(sender.send(key))),
+            Ok(count) => keys.feed(chunk.get(..count).unwrap_or_default(), |key| drop(sender.blocking_send(key))),
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(_) => break,
         }
     }
-    keys.end(|key| drop(sender.send(key)));
+    keys.end(|key| drop(sender.blocking_send(key)));
 }
 
 /// Reads the rest of a paste that has begun, so that no shell gets it.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::callbacks::MAX_LENGTH;
 
-/// What came of some bytes.
+/// An event in the input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Line(Zeroizing<String>),
@@ -19,7 +19,7 @@ pub(super) enum Key {
     End,
 }
 
-/// Reads bytes in any division.
+/// Decodes the input, which may arrive in chunks of any size.
 #[derive(Debug)]
 pub(super) struct Keys {
     is_terminal: bool,
@@ -35,11 +35,11 @@ pub(super) struct Keys {
 #[derive(Debug)]
 enum Escape {
     Outside,
-    /// Behind ESC.
+    /// After ESC.
     Begun,
-    /// Behind `ESC [`, with the parameters so far.
+    /// After `ESC [`, with the parameters so far.
     Sequence(Vec<u8>),
-    /// Behind `ESC O`: one more byte.
+    /// After `ESC O`: one more byte.
     Single,
 }
 
@@ -74,7 +74,7 @@ impl Keys {
         }
     }
 
-    /// No more bytes come: what is there is a line.
+    /// Ends the input. The remaining bytes are a line.
     pub(super) fn end(&mut self, mut key: impl FnMut(Key)) {
         if let Some(line) = self.line() {
             key(line);
@@ -82,7 +82,7 @@ impl Keys {
         key(Key::End);
     }
 
-    /// More bytes of the same paste are on their way.
+    /// Whether a line or a paste has begun and not ended.
     pub(super) fn is_within(&self) -> bool {
         self.pasting || !self.line.is_empty() || self.too_long
     }

@@ -7,12 +7,12 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-/// What became of the login, or of one request.
+/// The result of the login, or of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
     Stored,
     NotStored,
-    /// The state is another one.
+    /// The `state` belongs to another login.
     Foreign,
     NotFound,
     WrongMethod,

@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-/// Facts that stand between a browser and this process.
+/// What can separate the browser from this process.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Surroundings {
     /// The pod and its namespace.
@@ -42,7 +42,7 @@ impl Surroundings {
         }
     }
 
-    /// The line that makes the browser reach `port`, or how else to go on. Empty: nothing is in between. Pure.
+    /// The command that makes `port` reachable for the browser, or an alternative. Empty: the browser can reach it. Pure.
     pub(super) fn advice(&self, port: u16) -> String {
         // Also in a container or a pod, where a person came by SSH.
         if let Some((host, ssh_port)) = &self.ssh {

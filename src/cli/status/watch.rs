@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::token::status::Status;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// The cursor to the top, and everything after it cleared.
+/// Moves the cursor to the top, and clears the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 pub(super) async fn run(config: &Config, as_json: bool) -> Result<Outcome, Failure> {

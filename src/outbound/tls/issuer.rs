@@ -131,7 +131,7 @@ pub(super) fn element<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     })
 }
 
-/// What a server has chosen, made fit for a log and a terminal.
+/// A text of a server, made safe for a log and a terminal.
 pub(super) fn printable(text: &str) -> String {
     let plain = text.chars().map(|character| match character {
         '"' | '\\' => '?',

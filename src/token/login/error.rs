@@ -75,7 +75,7 @@ pub enum LoginError {
 }
 
 impl LoginError {
-    /// What the token endpoint made of the code.
+    /// The error of a failed exchange.
     pub(super) fn of_exchange(failure: &RefreshFailure, registered: &str, sent: &str) -> Self {
         let said = failure.error.clone();
         if said.contains("this machine's clock") {

@@ -33,11 +33,11 @@ pub struct Stored {
     pub verified: bool,
 }
 
-/// Of one exchange.
+/// Time limit of one exchange.
 const LIMIT: Duration = Duration::from_secs(30);
 /// What the holder of the lease may need in addition to its call.
 const BESIDE_CALL: Duration = Duration::from_secs(30);
-/// How long a grant that this process alone holds is tried to be stored.
+/// How long to retry storing a grant that only this process has.
 const PERSIST: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -65,7 +65,7 @@ impl Ready {
             Ok(_) | Err(StoreError::Damaged(_)) => {}
             Err(error) => return Err(unusable(error)),
         }
-        // The lease is written: a store that is read-only shows here. A refresh in flight is waited for later.
+        // Taking the lease writes to the store, so a read-only store fails here. The exchange waits for a refresh in flight.
         if let Leased::Held(lease) = store.lease(&owner, BESIDE_CALL).await.map_err(unusable)? {
             store.release(lease).await;
         }

@@ -16,7 +16,7 @@ const BYTES: usize = 32;
 pub(super) fn random() -> Result<Secret, NoRandomness> {
     let mut bytes = Zeroizing::new([0; BYTES]);
     aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| NoRandomness)?;
-    Ok(Secret::new(BASE64_URL_SAFE_NO_PAD.encode(*bytes)))
+    Ok(Secret::new(BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice())))
 }
 
 /// The `code_challenge` of the method S256 (RFC 7636 §4.2).

@@ -1,7 +1,7 @@
 //! Asks the authorization endpoint, as a browser would, whether it knows the client and the redirect URI.
 //!
-//! A server shows such an error to the person and redirects nobody (RFC 6749 §4.1.2.1), so that a login would wait for nothing.
-//! The request is one of its own: whatever the server makes of it, the login's own request is untouched.
+//! A server shows such an error on its own page and does not redirect (RFC 6749 §4.1.2.1), so a login would wait until its timeout.
+//! This request has a `state` and a verifier of its own, so it does not affect the request of the login.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::config::Outbound;
 use crate::outbound::client::{Client, RequestError};
 use crate::token::endpoint::{Document, Member};
 
-/// Of the whole request. A server that takes longer is left to the browser.
+/// Time limit of the whole request. After a timeout, the login continues with the browser alone.
 const LIMIT: Duration = Duration::from_secs(10);
 /// An error page is a few KiB.
 const MAX_PAGE: usize = 64 * 1024;
@@ -41,7 +41,7 @@ pub async fn preflight(
     let request = client.request(Method::GET, url.clone()).header(ACCEPT, "text/html,application/json;q=0.9,*/*;q=0.8");
     let response = match client.send(request, MAX_PAGE, LIMIT).await {
         Ok(response) => response,
-        // The exchange would fail in the same way. Behind another host, the browser may have a way of its own.
+        // The token endpoint has the same origin, so the exchange would fail too. The browser may reach any other origin.
         Err(RequestError::Connect { said, .. }) if ready.token_url().origin() == url.origin() => {
             let said = format!("{}: {said}", url.origin().ascii_serialization());
             return Err(if said.contains("this machine's clock") {

@@ -10,7 +10,7 @@ use crate::config::RedirectUri;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
     registered: String,
-    /// `None`: the browser goes elsewhere, and a person pastes what it was sent to.
+    /// `None`: this machine does not receive the redirect, and a person pastes its URL.
     loopback: Option<Loopback>,
 }
 
@@ -21,7 +21,7 @@ pub struct Loopback {
     pub addresses: Vec<SocketAddr>,
     /// The path of a callback.
     pub path: String,
-    /// The registered text before and behind the port.
+    /// The registered text before and after the port.
     before_port: String,
     after_port: String,
 }

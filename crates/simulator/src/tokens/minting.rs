@@ -11,10 +11,10 @@ use crate::clock::UnixMs;
 pub(super) const REFRESH_CHARS: usize = 734;
 pub(super) const CODE_CHARS: usize = 700;
 
-/// The header of defuse/php-encryption, in hex: with it begins whatever league encrypts.
+/// The header of defuse/php-encryption in hexadecimal. Every text that league encrypts begins with it.
 const DEFUSE_HEADER: &str = "def50200";
 
-/// A JWT by its looks. Nobody may check its signature: it is random.
+/// A text in the form of a JWT. Its signature is random.
 pub(super) fn access_token(client: &str, scopes: &[String], now: UnixMs, expires_at: UnixMs) -> String {
     let header = json!({"typ": "JWT", "alg": "RS256"});
     let claims = json!({
