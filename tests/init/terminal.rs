@@ -19,6 +19,8 @@ struct Session {
     child: Child,
     keyboard: File,
     terminal: File,
+    /// The modes of the terminal before the program started.
+    before: LocalModes,
     screen: watch::Receiver<String>,
     /// How much of the screen was looked at.
     seen: usize,
@@ -31,6 +33,7 @@ impl Session {
         unlockpt(&keyboard).unwrap();
         let name = ptsname(&keyboard, Vec::new()).unwrap().into_string().unwrap();
         let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let before = tcgetattr(&terminal).unwrap().local_modes;
         let stream = || Stdio::from(OwnedFd::from(terminal.try_clone().unwrap()));
         let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
         // It holds copies of the terminal.
@@ -45,7 +48,7 @@ impl Session {
                 sender.send_modify(|screen| *screen += &String::from_utf8_lossy(&chunk[..count]));
             }
         });
-        Self { child, keyboard, terminal, screen, seen: 0 }
+        Self { child, keyboard, terminal, before, screen, seen: 0 }
     }
 
     /// Waits until the screen shows this, after what was waited for before.
@@ -83,7 +86,6 @@ async fn a_person_answers_and_the_secret_is_not_shown() {
     let (dir, api, token_url) = (site.dir().display().to_string(), site.simulator.origin(), site.simulator.token_url());
     let flags = ["init", "--dir", &dir, "--token-url", &token_url, "--upstream-url", &api];
     let mut session = Session::start(site.command(&flags));
-    let before = session.modes();
     session.answers("Choice [1]:", "3000").await;
     session.answers("Choice [1]:", "client_credentials").await;
     session.answers("Choice [1]:", "").await;
@@ -95,7 +97,7 @@ async fn a_person_answers_and_the_secret_is_not_shown() {
     session.shows("200 OK").await;
     session.shows("# Is it working?").await;
     assert!(session.ended().await.success());
-    assert_eq!(session.modes(), before);
+    assert_eq!(session.modes(), session.before);
     let screen = session.screen.borrow().clone();
     assert!(!screen.contains(CLIENT_SECRET) && !screen.contains("wrong"), "{screen}");
     assert_eq!(fs::read_to_string(site.dir().join("client-secret")).unwrap(), CLIENT_SECRET);
@@ -122,7 +124,6 @@ async fn ctrl_c_and_a_signal_leave_the_terminal_as_it_was() {
         let at = flags.iter().position(|flag| flag == "--client-secret-file").unwrap();
         flags.drain(at..at + 2);
         let mut session = Session::start(site.command(&flags));
-        let before = session.modes();
         session.shows("Client secret (not shown):").await;
         session.types("canary-half");
         if by_signal {
@@ -134,7 +135,7 @@ async fn ctrl_c_and_a_signal_leave_the_terminal_as_it_was() {
         }
         session.shows("interrupted; nothing was written").await;
         assert_eq!(session.ended().await.code(), Some(1));
-        assert_eq!(session.modes(), before);
+        assert_eq!(session.modes(), session.before);
         assert!(!site.dir().exists() && !session.screen.borrow().contains("canary"), "{}", *session.screen.borrow());
     }
 }

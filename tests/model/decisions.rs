@@ -20,7 +20,7 @@ pub struct Decisions {
 }
 
 /// More tokens and generations than any model here has.
-const TOKENS: u8 = 8;
+const TOKENS: u8 = 12;
 pub const GENERATIONS: u8 = 10;
 const LINEAGES: [Lineage; 3] = [Lineage::First, Lineage::Imported, Lineage::Restored];
 
