@@ -101,7 +101,7 @@ impl Metrics {
             .buckets(histogram::BOUNDS.iter().map(Duration::as_secs_f64).collect());
         let refresh_duration = registered(&registry, made(prometheus::Histogram::with_opts(refresh_duration)));
         let token_expiry = "When the live token expires, as Unix time; 0: no token. Absent: no known end.";
-        let unpersisted = "1 while a rotated token is held that the store has not taken.";
+        let unpersisted = "1 while the newest refresh token is in memory only, because the store has not accepted it.";
         let store_operations =
             counters(&registry, STORE_OPERATIONS, "Operations on the store.", &["operation", "outcome"]);
         let restarts = counters(&registry, TASK_RESTARTS, "Tasks that died and were started again.", &["task"]);
@@ -135,7 +135,7 @@ impl Metrics {
             upstream_connections,
             upstream_open: OpenConnections::default(),
             downstream_open: OnceLock::new(),
-            tunnels: gauge(&registry, TUNNELS, "Upgraded connections, each in a place of upstream.max_in_flight."),
+            tunnels: gauge(&registry, TUNNELS, "Upgraded connections; each occupies a slot of upstream.max_in_flight."),
             downstream_connections: gauge(&registry, DOWNSTREAM_CONNECTIONS, "Open connections of internal clients."),
             file_descriptors: registered(&registry, made(IntGaugeVec::new(file_descriptors, &["state"]))),
             registry,

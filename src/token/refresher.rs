@@ -316,8 +316,8 @@ impl Refresher {
         if self.is_in_memory_alone() {
             tracing::error!(
                 reason = self.unusable,
-                "STOPPING WITH A GRANT THAT IS NOT STORED: the live refresh token was in memory alone, since the stored document \
-                 can't be used, and is lost; log in again and store the new grant with `bearer-proxy import`"
+                "STOPPING WITH A GRANT THAT IS NOT STORED: the live refresh token was in memory only, because the stored document \
+                 can't be used, and it is lost; log in again and store the new grant with `bearer-proxy import`"
             );
             return Ending::GrantLost;
         }

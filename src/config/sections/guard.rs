@@ -40,7 +40,8 @@ section! {
         max_connections: usize = count(1, 1_000_000).default("4096");
         /// Time limit from connect, or from the first byte of a request, to its complete head (protects against slow clients).
         header_timeout: Duration = duration(100 * MS, 10 * MIN).default("10s");
-        /// Maximum idle time of a connection between requests. Longer than clients keep theirs, so that clients close first.
+        /// Maximum idle time of a connection between requests. Keep it longer than the idle timeout of the clients, so that
+        /// clients close first.
         idle_timeout: Duration = duration(100 * MS, DAY).default("5m");
         /// Maximum size of a request head (target and fields). A larger one gets 431.
         //
