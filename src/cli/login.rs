@@ -51,6 +51,8 @@ pub(super) struct Options {
 
 /// How often the file of `--from-file` is read.
 const LOOK: Duration = Duration::from_millis(250);
+/// A line that follows a URL so soon may be a part of it.
+const FRAGMENT: Duration = Duration::from_secs(2);
 
 pub(super) async fn command(config: &Config, options: &Options) -> Result<Outcome, Failure> {
     let stored = run(config, options).await?;
@@ -89,6 +91,7 @@ pub(super) async fn run(config: &Config, options: &Options) -> Result<Stored, Lo
         file: options.from_file.as_deref(),
         last_file: None,
         ignored: 0,
+        url_came: None,
     };
     show(&authorization, &waiting, options, &Surroundings::detect());
     if let Some(url) = authorization.url().filter(|_| !options.no_browser) {
@@ -145,6 +148,8 @@ struct Waiting<'a> {
     last_file: Option<Zeroizing<String>>,
     /// Pasted or read responses that belong to another login.
     ignored: usize,
+    /// When a part of a URL was last pasted that was not accepted.
+    url_came: Option<Instant>,
 }
 
 enum Arrival {
@@ -179,6 +184,18 @@ impl Waiting<'_> {
                 },
                 text = read(self.file, &mut self.last_file) => text?,
             };
+            let is_url = text.contains("://") && self.file.is_none();
+            // A line of a wrapped URL looks like a code. The server would refuse it, and the login would end.
+            if !is_url && !text.trim().is_empty() && self.url_came.is_some_and(|at| at.elapsed() < FRAGMENT) {
+                self.url_came = Some(Instant::now());
+                say(&format!(
+                    "Not accepted: it may be a part of the URL before it. Paste the whole URL without line breaks, or wait {} \
+                     and paste only the code.",
+                    spell(FRAGMENT)
+                ));
+                continue;
+            }
+            self.url_came = is_url.then(Instant::now);
             match Callback::from_pasted(&text) {
                 Ok(callback) if authorization.check(&callback).is_ok() => return Ok(Arrival::Callback(callback)),
                 Ok(_) => {

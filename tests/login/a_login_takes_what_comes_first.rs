@@ -89,6 +89,34 @@ async fn a_pasted_url_of_16_kib_is_whole() {
     }
 }
 
+/// As a terminal of 80 columns shows it.
+fn wrapped(url: &Url) -> Vec<String> {
+    url.as_str().as_bytes().chunks(80).map(|line| String::from_utf8(line.to_vec()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_wrapped_url_that_is_pasted_without_brackets_is_one_url() {
+    let (simulator, setup) = server().await;
+    let mut login = setup.login(Stdin::Terminal, &[]);
+    let lines = wrapped(&browser::redirect(&login.url().await).await);
+    assert!(lines.len() > 3);
+    login.says("Nothing is shown.").await;
+    login.keys(format!("{}\r", lines.join("\r")).as_bytes());
+    stored(login, &setup, &simulator).await;
+}
+
+#[tokio::test]
+async fn a_line_of_a_wrapped_url_is_not_presented_as_a_code() {
+    let (simulator, setup) = server().await;
+    let mut login = setup.login(Stdin::Pipe, &[]);
+    let back = browser::redirect(&login.url().await).await;
+    login.keys(format!("{}\n", wrapped(&back).join("\n")).as_bytes());
+    login.says("it may be a part of the URL before it").await;
+    assert_eq!(simulator.with_ledger(|ledger| ledger.token_calls().len()), 0);
+    login.paste(back.as_str());
+    stored(login, &setup, &simulator).await;
+}
+
 #[tokio::test]
 async fn what_does_not_belong_to_the_login_is_refused_and_the_next_is_taken() {
     for stdin in [Stdin::Terminal, Stdin::Pipe] {

@@ -30,8 +30,8 @@ struct Reader {
 
 /// A full queue stops the reader, because a pipe can deliver faster than the login reads.
 const MAX_KEYS: usize = 16;
-/// A pause of this length ends a paste.
-const QUIET: Duration = Duration::from_millis(100);
+/// A pause of this length ends a paste, and a line on a terminal.
+const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// Time limit for discarding the rest of a paste.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -99,7 +99,11 @@ fn run(mut keys: Keys, sender: &mpsc::Sender<Key>, stop: &OwnedFd) {
     let mut chunk = Zeroizing::new([0_u8; 4096]);
     loop {
         let mut both = [PollFd::new(&stdin, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        match poll(&mut both, None) {
+        match poll(&mut both, keys.is_settling().then_some(&QUIET)) {
+            Ok(0) => {
+                keys.pause(|key| drop(sender.blocking_send(key)));
+                continue;
+            }
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(_) => break,
@@ -126,9 +130,8 @@ fn drain(keys: &mut Keys, chunk: &mut Zeroizing<[u8; 4096]>) {
     let stdin = io::stdin();
     let until = Instant::now() + DRAIN;
     while keys.is_within() && Instant::now() < until {
-        let Ok(quiet) = Timespec::try_from(QUIET) else { return };
         let mut input = [PollFd::new(&stdin, PollFlags::IN)];
-        match poll(&mut input, Some(&quiet)) {
+        match poll(&mut input, Some(&QUIET)) {
             Ok(0) | Err(_) => return,
             Ok(_) => match read(&stdin, &mut **chunk) {
                 Ok(0) | Err(_) => return,

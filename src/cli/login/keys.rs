@@ -1,7 +1,8 @@
 //! What is typed, pasted or piped: bytes to lines. Pure.
 //!
 //! A terminal in raw mode gives bytes as they come, without the line length of 4,095 bytes that the kernel's own editing has.
-//! A paste is bracketed by the terminal (`ESC [200~`, `ESC [201~`), so that a line end within it does not end the input.
+//! Most terminals bracket a paste (`ESC [200~`, `ESC [201~`), and a line end within the brackets does not end the input.
+//! Without brackets, a line ends the input only if a pause follows: a URL that was copied from several lines is one URL.
 
 use zeroize::Zeroizing;
 
@@ -29,6 +30,8 @@ pub(super) struct Keys {
     pasting: bool,
     /// The paste so far ends with a line end.
     ended_within_paste: bool,
+    /// A line has ended outside of a paste. A pause ends the input; more bytes continue it.
+    settling: bool,
 }
 
 /// Where in a control sequence (ECMA-48 §5.4).
@@ -63,6 +66,7 @@ impl Keys {
             escape: Escape::Outside,
             pasting: false,
             ended_within_paste: false,
+            settling: false,
         }
     }
 
@@ -80,6 +84,20 @@ impl Keys {
             key(line);
         }
         key(Key::End);
+    }
+
+    /// Whether a pause ends a line.
+    pub(super) fn is_settling(&self) -> bool {
+        self.settling
+    }
+
+    /// No byte came for a while.
+    pub(super) fn pause(&mut self, mut key: impl FnMut(Key)) {
+        if self.settling
+            && let Some(line) = self.line()
+        {
+            key(line);
+        }
     }
 
     /// Whether a line or a paste has begun and not ended.
@@ -144,15 +162,17 @@ impl Keys {
             return None;
         }
         match byte {
-            b'\r' | b'\n' => return self.line(),
+            b'\r' | b'\n' => self.settling = true,
             INTERRUPT | QUIT => return Some(Key::Interrupt),
             END if self.line.is_empty() => return Some(Key::End),
             KILL => {
                 self.line.clear();
                 self.too_long = false;
+                self.settling = false;
             }
             byte if ERASE.contains(&byte) => {
                 self.line.pop();
+                self.settling = false;
             }
             0..=0x1f => {}
             byte => self.push(byte),
@@ -161,6 +181,7 @@ impl Keys {
     }
 
     fn push(&mut self, byte: u8) {
+        self.settling = false;
         if self.line.len() < MAX_LENGTH {
             self.line.push(byte);
         } else {
@@ -170,6 +191,7 @@ impl Keys {
 
     /// The line so far. `None`: it is empty.
     fn line(&mut self) -> Option<Key> {
+        self.settling = false;
         let text = Zeroizing::new(String::from_utf8_lossy(&self.line).into_owned());
         self.line.iter_mut().for_each(|byte| *byte = 0);
         self.line.clear();
@@ -184,7 +206,7 @@ impl Keys {
 mod tests {
     use super::*;
 
-    /// The same in every division of the bytes.
+    /// The same in every division of the bytes, if they arrive without a pause.
     fn keys(is_terminal: bool, bytes: &[u8]) -> Vec<String> {
         let name = |key: Key| match key {
             Key::Line(line) => format!("line {}", &*line),
@@ -194,6 +216,7 @@ mod tests {
         for size in [1, 2, 3, bytes.len().max(1)] {
             let (mut keys, mut these) = (Keys::new(is_terminal), Vec::new());
             bytes.chunks(size).for_each(|chunk| keys.feed(chunk, |key| these.push(name(key))));
+            keys.pause(|key| these.push(name(key)));
             found.push(these);
         }
         assert!(found.iter().all(|these| *these == found[0]), "{found:?}");
@@ -205,13 +228,16 @@ mod tests {
         let none: &[&str] = &[];
         for (bytes, expected) in [
             (&b"abc\r"[..], &["line abc"][..]),
-            (b"abc\n\nd\r\n", &["line abc", "line d"]),
+            (b"http://a/?code=b\rc\rd&state=e\r", &["line http://a/?code=bcd&state=e"]),
+            (b"abc\n\nd\r\n", &["line abcd"]),
+            (b"abc\rd", none),
             (b"abx\x7fc\r", &["line abc"]),
             (b"xyz\x15abc\r", &["line abc"]),
             (b"\x1b[A\x1b[1;5Cab\x1bOPc\x1b\x1b[Bd\r", &["line abcd"]),
             (b"\x1b[200~abc\x1b[201~\r", &["line abc"]),
             (b"\x1b[200~http://a/\r\n?b\x1b[201~\r", &["line http://a/?b"]),
             (b"\x1b[200~abc\r\x1b[201~", &["line abc"]),
+            (b"\x1b[200~abc\r\x1b[201~def\r", &["line abc", "line def"]),
             (b"\x1b[200~a\x03\x04b\x1b[201~\r", &["line a\x03\x04b"]),
             (b"\x03", &["Interrupt"]),
             (b"abc\x1c", &["Interrupt"]),
@@ -238,7 +264,18 @@ mod tests {
         let long = [&b"a"[..].repeat(16 * 1024), &b"\n"[..]].concat();
         assert_eq!(keys(true, &long)[0].len(), "line ".len() + 16 * 1024);
         let too_long = [&b"a"[..].repeat(MAX_LENGTH + 1), &b"\nb\n"[..]].concat();
-        assert_eq!(keys(true, &too_long), ["TooLong", "line b"]);
+        assert_eq!(keys(false, &too_long), ["TooLong", "line b"]);
+        assert_eq!(keys(true, &too_long), ["TooLong"]);
+    }
+
+    #[test]
+    fn a_pause_after_a_line_ends_it() {
+        let (mut keys, mut found) = (Keys::new(true), Vec::new());
+        for bytes in [&b"abc"[..], b"\r", b"d\r"] {
+            keys.feed(bytes, |key| found.push(key));
+            keys.pause(|key| found.push(key));
+        }
+        assert_eq!(found, ["abc", "d"].map(|line| Key::Line(Zeroizing::new(line.into()))));
     }
 
     #[test]
@@ -248,6 +285,7 @@ mod tests {
         keys.feed(b"\x1b[200~", |_| ());
         assert!(keys.is_within());
         keys.feed(b"abc\x1b[201~\r", |_| ());
+        keys.pause(|_| ());
         assert!(!keys.is_within());
     }
 }
