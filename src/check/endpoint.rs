@@ -35,13 +35,14 @@ fn answered(answer: &MadeUp) -> Finding {
             "wait, and find out who else uses the client id or the address of this machine",
         ),
         503 => Id::EndpointFails.warn(format!("the token endpoint is not available: {said}"), "try again later"),
+        // The server itself, or a load balancer in front of it, fails. Both often answer with a page.
+        500..=u16::MAX => {
+            Id::EndpointFails.warn(format!("the token endpoint failed: {said}"), "ask the operator of the server")
+        }
         _ if !answer.is_document => Id::EndpointNotJson.fail(
             format!("the token endpoint did not answer in JSON: {said}"),
             "correct oauth.token_url; a login page or a firewall answers at this URL",
         ),
-        500..=u16::MAX => {
-            Id::EndpointFails.warn(format!("the token endpoint failed: {said}"), "ask the operator of the server")
-        }
         _ if answer.proves_client => Id::ClientRejected.ok("the server has accepted the client id and the secret"),
         401 => rejected(said),
         _ if matches!(code, "invalid_client" | "unauthorized_client") => rejected(said),
@@ -93,6 +94,9 @@ mod tests {
             (answer(404, false, None, false), &["endpoint-not-json"]),
             (answer(503, false, None, false), &["endpoint-fails"]),
             (answer(500, true, None, false), &["endpoint-fails"]),
+            (answer(500, false, None, false), &["endpoint-fails"]),
+            (answer(502, false, None, false), &["endpoint-fails"]),
+            (answer(504, false, None, false), &["endpoint-fails"]),
             (answer(400, true, Some("unsupported_grant_type"), false), &["endpoint-fails"]),
             (Err("no answer".into()), &["endpoint-fails"]),
         ];

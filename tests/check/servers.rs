@@ -28,6 +28,7 @@ async fn each_fault_of_the_servers_is_found() {
         (vec![token(Answer::html(404, "Not Found"))], "endpoint-not-json", 1),
         (vec![token(json(429))], "endpoint-throttles", 0),
         (vec![token(json(500))], "endpoint-fails", 0),
+        (vec![token(Answer::html(502, "Bad Gateway"))], "endpoint-fails", 0),
         (vec![Fault::token(Step::BeforeCommit, Act::Reset).forever()], "endpoint-fails", 1),
         (vec![api(json(403))], "upstream-forbids", 0),
         (vec![api(json(429))], "upstream-quota", 0),
