@@ -128,7 +128,8 @@ fn login(record: Option<&Record>, settings: &Settings, reason: String) -> Findin
     match record {
         Some(record) if record.binding != settings.binding => Id::GrantBoundElsewhere.fail(
             binding_mismatch(&record.binding, &settings.binding).unwrap_or(reason),
-            "restore the previous URL or client id, or store a grant of the new server with `bearer-proxy import`",
+            "run `bearer-proxy login` for the new server, store a grant of it with `bearer-proxy import`, or restore the previous URL \
+             or client id",
         ),
         Some(record) if record.refresh.is_some() || record.needs_login.is_some() => {
             Id::GrantNeedsLogin.fail(reason, LOG_IN)
