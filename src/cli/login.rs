@@ -250,7 +250,7 @@ fn show(authorization: &Authorization, waiting: &Waiting<'_>, options: &Options,
         (Some(callbacks), _) => {
             let (uri, limit) = (callbacks.redirect_uri(), spell(options.timeout));
             text += &format!("The browser returns to {uri}, where this command waits for {limit}.\n");
-            text += &surroundings.advice(callbacks.port());
+            text += &surroundings.advice(callbacks.address());
             if waiting.input.is_open() {
                 text +=
                     &format!("If that page does not load, paste here {response}, and press Enter. Nothing is shown.\n");

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// What can separate the browser from this process.
@@ -42,14 +43,15 @@ impl Surroundings {
         }
     }
 
-    /// The command that makes `port` reachable for the browser, or an alternative. Empty: the browser can reach it. Pure.
-    pub(super) fn advice(&self, port: u16) -> String {
+    /// The command that makes the listener reachable for the browser, or an alternative. Empty: the browser can reach it. Pure.
+    pub(super) fn advice(&self, listener: SocketAddr) -> String {
+        let port = listener.port();
         // Also in a container or a pod, where a person came by SSH.
         if let Some((host, ssh_port)) = &self.ssh {
             let option = if ssh_port == "22" { String::new() } else { format!(" -p {ssh_port}") };
             return format!(
                 "This is an SSH session. Your browser reaches it while this runs on your computer:\n\n  \
-                 ssh -N{option} -L {port}:127.0.0.1:{port} {}@{host}\n\n",
+                 ssh -N{option} -L {port}:{listener} {}@{host}\n\n",
                 self.user
             );
         }
@@ -106,8 +108,10 @@ mod tests {
             (container, "paste the URL"),
             (Surroundings { wsl: true, ..Surroundings::default() }, "Windows forwards its port 4000"),
         ] {
-            let advice = place.advice(4000);
+            let advice = place.advice("127.0.0.1:4000".parse().unwrap());
             assert!(advice.contains(expected) && advice.is_empty() == expected.is_empty(), "{advice}");
         }
+        let advice = ssh("22").advice("[::1]:4000".parse().unwrap());
+        assert!(advice.contains("ssh -N -L 4000:[::1]:4000 ana@"), "{advice}");
     }
 }
