@@ -317,7 +317,7 @@ impl Refresher {
             tracing::error!(
                 reason = self.unusable,
                 "STOPPING WITH A GRANT THAT IS NOT STORED: the live refresh token was in memory only, because the stored document \
-                 can't be used, and it is lost; log in again and store the new grant with `bearer-proxy import`"
+                 can't be used, and it is lost; log in again with `bearer-proxy login`, or store a new grant with `bearer-proxy import`"
             );
             return Ending::GrantLost;
         }

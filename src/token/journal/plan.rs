@@ -52,7 +52,8 @@ pub enum Plan {
     NeedsLogin(String),
 }
 
-pub(super) const LOG_IN: &str = "Log in again and store the new grant with `bearer-proxy import`.";
+pub(super) const LOG_IN: &str =
+    "Log in again with `bearer-proxy login`, or store a new grant with `bearer-proxy import`.";
 
 // === impl Settings ===
 
@@ -184,7 +185,9 @@ pub fn plan_stored(settings: &Settings, stored: Option<&Record>) -> Plan {
         return Plan::Present { token: None, ambiguous: 0 };
     }
     let Some(record) = stored else {
-        return Plan::NeedsLogin("No grant is stored. Log in and store one with `bearer-proxy import`.".into());
+        return Plan::NeedsLogin(
+            "No grant is stored. Log in with `bearer-proxy login`, or store a grant with `bearer-proxy import`.".into(),
+        );
     };
     if let Some(mismatch) = binding_mismatch(&record.binding, &settings.binding) {
         return Plan::NeedsLogin(mismatch);
@@ -195,7 +198,8 @@ pub fn plan_stored(settings: &Settings, stored: Option<&Record>) -> Plan {
         (Some(reason), _) => Plan::NeedsLogin(reason.clone()),
         (None, Some(token)) => settings.present(stored, token),
         (None, None) => Plan::NeedsLogin(ambiguous_initial().unwrap_or_else(|| {
-            "The stored grant has no refresh token. Log in and store one with `bearer-proxy import`.".into()
+            "The stored grant has no refresh token. Log in with `bearer-proxy login`, or store a grant with `bearer-proxy import`."
+                .into()
         })),
     }
 }
@@ -214,8 +218,8 @@ pub fn binding_mismatch(stored: &Binding, configured: &Binding) -> Option<String
         .collect();
     (!differing.is_empty()).then(|| {
         format!(
-            "The stored grant belongs to another server and is sent to nobody: {}. Undo the change, or log in and store a grant for \
-             the new one with `bearer-proxy import`.",
+            "The stored grant belongs to another server and is sent to nobody: {}. Undo the change, log in to \
+             the new server with `bearer-proxy login`, or store a grant of it with `bearer-proxy import`.",
             differing.join("; ")
         )
     })

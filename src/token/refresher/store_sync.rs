@@ -273,7 +273,7 @@ impl Refresher {
             let Ok(store_sync) = tokio::time::timeout_at(end, tried).await else {
                 tracing::error!(
                     "STOPPING WITH A GRANT THAT COULD NOT BE STORED: the stored refresh token is spent and its successor is lost; \
-                     log in again and store the new grant with `bearer-proxy import`"
+                     log in again with `bearer-proxy login`, or store a new grant with `bearer-proxy import`"
                 );
                 return Ending::GrantLost;
             };

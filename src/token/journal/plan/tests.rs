@@ -50,7 +50,9 @@ fn check(what: &str, plan: Plan, expected: Result<(String, u32), &str>) {
         }
         (Plan::NeedsLogin(reason), Err(words)) => {
             assert!(reason.contains(words), "{what}: {reason}");
-            assert!(reason.contains("bearer-proxy import"), "{what} does not say what to do: {reason}");
+            for command in ["bearer-proxy login", "bearer-proxy import"] {
+                assert!(reason.contains(command), "{what} does not say what to do: {reason}");
+            }
         }
         (plan, expected) => panic!("{what}: {plan:?}, not {expected:?}"),
     }
@@ -61,7 +63,8 @@ fn a_first_token_comes_before_the_stored_one_until_it_was_taken() {
     let new = settings(Some("new"), UntilClear);
     let none = settings(None, UntilClear);
     let taken = |record: Record| Record { tried_initial: vec![token("new").fingerprint()], ..record };
-    let over = |record: Record| Record { needs_login: Some("no: bearer-proxy import".into()), ..record };
+    let over =
+        |record: Record| Record { needs_login: Some("no: bearer-proxy login, bearer-proxy import".into()), ..record };
     let foreign = |record: Record| Record { binding: Binding { client_id: "8".into(), ..ours() }, ..record };
     let rows = [
         ("nothing at all", &none, None, Err("No grant is stored")),
@@ -165,9 +168,8 @@ fn a_mismatch_names_each_part_that_differs_and_what_to_do() {
         let found = binding_mismatch(&ours(), &configured);
         assert_eq!(found.is_some(), !words.is_empty(), "{configured:?}");
         let found = found.unwrap_or_default();
-        for word in
-            words.iter().chain(if words.is_empty() { &[][..] } else { &["Undo the change", "bearer-proxy import"] })
-        {
+        let advice: &[_] = &["Undo the change", "bearer-proxy login", "bearer-proxy import"];
+        for word in words.iter().chain(if words.is_empty() { &[] } else { advice }) {
             assert!(found.contains(word), "{found}");
         }
     }
