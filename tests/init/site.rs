@@ -89,7 +89,9 @@ impl Site {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // Cargo's own directory may be closed to the other user.
         let program = folder.path().join("program");
-        fs::copy(env!("CARGO_BIN_EXE_bearer-proxy"), &program).unwrap();
+        // A child that another test forks must not inherit the file open for writing: the program could not run (ETXTBSY).
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_bearer-proxy")).arg(&program).status().await.unwrap();
+        assert!(copied.success());
         let home = folder.path().join("home");
         fs::create_dir(&home).unwrap();
         let secret = home.join("given-secret");
