@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
 use crate::admin::client::{Answer, ClientError};
-use crate::config::{Config, Errors, Loaded, LogConfig, LogFormat, LogRequests, Sources};
+use crate::config::{Config, ConfigError, Errors, Loaded, LogConfig, LogFormat, LogRequests, Sources};
 use crate::secret::forbid_dumps;
 use crate::telemetry::{AlreadyInitialised, Logs};
 use crate::token::InvalidToken;
@@ -207,13 +207,25 @@ impl Arguments {
     }
 
     fn load(&self) -> Result<Loaded, Failure> {
-        Ok(Config::load(&self.sources())?)
+        load(&self.sources())
     }
 
     fn with_config(&self, command: impl AsyncFnOnce(&Config) -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
         let config = self.load()?.config;
         with_warnings(async || command(&config).await)
     }
+}
+
+fn load(sources: &Sources) -> Result<Loaded, Failure> {
+    Config::load(sources).map_err(|errors| {
+        let is_missing = |error: &ConfigError| matches!(error, ConfigError::Missing { .. });
+        let hint = sources.names_no_file() && errors.0.iter().any(is_missing);
+        let mut failure = Failure::from(errors);
+        if hint {
+            failure.text += "\nno configuration file was read: name one with --config or BEARER_PROXY_CONFIG";
+        }
+        failure
+    })
 }
 
 /// Runs a command. The log shows a person only warnings and errors.
@@ -224,7 +236,7 @@ fn with_warnings(command: impl AsyncFnOnce() -> Result<Outcome, Failure>) -> Res
 }
 
 fn serve(sources: &Sources) -> Result<Outcome, Failure> {
-    let loaded = Config::load(sources)?;
+    let loaded = load(sources)?;
     let logs = Logs::init(&loaded.config.log)?;
     match runtime()?.block_on(serve::run(loaded, sources, &logs)) {
         Ok(Ending::Stored) => Ok(Outcome::done("")),

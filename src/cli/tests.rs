@@ -148,6 +148,23 @@ fn a_wrong_command_line_is_exit_code_2() {
     assert!(parse(&["wait", "--timeout", "500ms"]).is_ok());
 }
 
+#[test]
+fn missing_keys_without_a_file_hint_at_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "").unwrap();
+    let variable = ("BEARER_PROXY_CONFIG", file.display().to_string());
+    let unset = ("PATH", String::new());
+    for (flag, variable, hinted) in
+        [(None, &unset, true), (Some(file.clone()), &unset, false), (None, &variable, false)]
+    {
+        let failure = load(&Sources::new(flag, [variable.clone()])).unwrap_err();
+        assert!(failure.text.contains("oauth.client_id: missing"), "{failure}");
+        let hint = "\nno configuration file was read: name one with --config or BEARER_PROXY_CONFIG";
+        assert_eq!(failure.text.ends_with(hint), hinted, "{failure}");
+    }
+}
+
 #[tokio::test]
 async fn a_refresh_prints_the_new_state() {
     let folder = tempfile::tempdir().unwrap();

@@ -55,6 +55,14 @@ impl Sources {
         Self { file, environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
     }
 
+    pub fn names_no_file(&self) -> bool {
+        self.path(&Environment::new(self.environment.clone())).is_none()
+    }
+
+    fn path(&self, environment: &Environment) -> Option<PathBuf> {
+        self.file.clone().or_else(|| environment.get("BEARER_PROXY_CONFIG").map(PathBuf::from))
+    }
+
     /// The variables that Kubernetes has injected, which look like keys of this program.
     pub fn service_links(&self) -> Vec<String> {
         variables::service_links(&Environment::new(self.environment.clone()))
@@ -75,7 +83,7 @@ impl Config {
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
         let environment = Environment::new(sources.environment.clone());
-        let path = sources.file.clone().or_else(|| environment.get("BEARER_PROXY_CONFIG").map(PathBuf::from));
+        let path = sources.path(&environment);
         let watched = path.clone().map(Watched::new);
         let from_file = match &path {
             Some(path) => file::settings(path, &mut errors, &mut warnings),
