@@ -65,9 +65,22 @@ pub(super) async fn store(
     let damaged = if options.replace_damaged { Damaged::Replace } else { Damaged::Leave };
 
     let open = async || Store::open(&config.store, config.outbound.ca_file.as_deref()).await.map_err(NotStored::from);
-    let store = open().await?;
     let patience = settings.request_timeout + BESIDE_CALL;
-    let mut record = offered.store(&store, &settings.binding, damaged, patience).await?;
+    // A signal ends the wait for the store. It must not end the call below: its response may hold the only copy of the successor.
+    let mut signals = Stop::new().map_err(|error| Failure::new(format!("signals can't be received: {error}")))?;
+    let stored = async {
+        let store = open().await?;
+        let record = offered.store(&store, &settings.binding, damaged, patience).await?;
+        Ok::<_, Failure>((store, record))
+    };
+    let (store, mut record) = tokio::select! {
+        stored = stored => stored?,
+        signal = signals.received() => {
+            return Err(Failure::new(format!(
+                "ended by {signal}, while it waited for the store: `bearer-proxy status` shows what is stored"
+            )));
+        }
+    };
     let mut text = match &offered.access {
         Some(_) => format!("stored as generation {}; a running proxy uses it within a second\n", record.generation),
         None if options.unverified => {
@@ -85,8 +98,6 @@ pub(super) async fn store(
                 owner: format!("import-{}", std::process::id()),
                 stopping: Arc::default(),
             };
-            // A signal must not end the call: its response may hold the only copy of the successor.
-            let _signals = Stop::new().map_err(|error| Failure::new(format!("signals can't be received: {error}")))?;
             let presented =
                 || progress::shown("presenting the refresh token", verify(&journal, offered.refresh.fingerprint()));
             let mut verified = presented().await?;

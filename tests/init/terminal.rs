@@ -3,7 +3,9 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
@@ -87,6 +89,7 @@ async fn a_person_answers_and_the_secret_is_not_shown() {
     let flags = ["init", "--dir", &dir, "--token-url", &token_url, "--upstream-url", &api];
     let mut session = Session::start(site.command(&flags));
     session.answers("Choice [1]:", "3000").await;
+    session.shows("invalid choice \"3000\": expected 1 to 3").await;
     session.answers("Choice [1]:", "client_credentials").await;
     session.answers("Choice [1]:", "").await;
     session.answers("Client id:", "").await;
@@ -138,6 +141,39 @@ async fn ctrl_c_and_a_signal_leave_the_terminal_as_it_was() {
         assert_eq!(session.modes(), session.before);
         assert!(!site.dir().exists() && !session.screen.borrow().contains("canary"), "{}", *session.screen.borrow());
     }
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_wait_for_the_store_after_the_questions() {
+    let site = Site::new(User::Own).await;
+    let state = site.dir().join("state");
+    fs::create_dir_all(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    // Another process holds the right to refresh.
+    let lease = state.join("grant.json.lease");
+    fs::write(&lease, r#"{"owner":"another","fence":1,"duration_ms":3600000}"#).unwrap();
+    for path in [&state, &lease] {
+        chown(path, Some(User::Own.owner()), None).unwrap();
+    }
+    let held = File::open(&lease).unwrap();
+    held.lock().unwrap();
+    let mut session = Session::start(site.command(&site.flags("refresh_token", &[])));
+    session.answers("Refresh token (not shown):", "canary-token").await;
+    session.shows("wrote ").await;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(session.child.id().unwrap()).unwrap()).unwrap();
+    // A signal before the wait has no effect, so this repeats it.
+    let ended = async {
+        loop {
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+            if let Ok(status) = timeout(Duration::from_millis(50), session.child.wait()).await {
+                return status.unwrap();
+            }
+        }
+    };
+    let status = timeout(PATIENCE, ended).await.expect("the program did not end");
+    session.shows("ended by SIGINT, while it waited for the store").await;
+    assert_eq!(status.code(), Some(1));
+    assert!(!site.dir().join("state/grant.json").exists());
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What `init` must know: from the flags, and from the person at the terminal.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -96,6 +96,7 @@ impl Questions {
             if let Some((_, chosen)) = by_number.or_else(|| choices.iter().find(|(name, _)| *name == answer)) {
                 return Ok(*chosen);
             }
+            let _ = writeln!(io::stderr(), "invalid choice {answer:?}: expected 1 to {}", choices.len());
         }
     }
 
