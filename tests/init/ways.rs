@@ -90,6 +90,15 @@ async fn every_way_serves_from_the_grant_that_init_has_stored() {
         assert!(lines().any(|line| line == format!("- \"{dir}/state:{dir}/state\"")), "{compose}");
         serves_without_another_token_call(&site, &serve(ids.0, ids.1), &environment).await;
 
+        let working = part(&out, "# Is it working?");
+        let container = words.windows(2).find(|two| two[0] == "--name").unwrap()[1];
+        // The admin listener of a container is reached only within.
+        for line in [
+            format!("docker exec {container} /bearer-proxy status"),
+            "docker compose exec bearer-proxy /bearer-proxy status".to_owned(),
+        ] {
+            assert!(working.contains(&line), "{working}");
+        }
         let service = part(&out, "# Run it as a service");
         let unit = here_document(service, "/etc/systemd/system/bearer-proxy.service");
         let sysusers = if service.contains("sysusers.d") {

@@ -57,8 +57,10 @@ pub(super) fn ways(site: &Site<'_>) -> String {
 # Run it in Compose (compose.yaml):
 {}
 # Is it working?
-{program} --config {dir}/config.toml status
 curl 'http://127.0.0.1:8080{request_path}'
+{program} --config {dir}/config.toml status
+docker exec bearer-proxy /bearer-proxy status          # in Docker
+docker compose exec bearer-proxy /bearer-proxy status  # in Compose
 ",
         service(site),
         docker(site),
