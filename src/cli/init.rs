@@ -41,6 +41,7 @@ const PROGRAM: &str = "/usr/local/bin/bearer-proxy";
 pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
     let dir = directory_path(options)?;
     let owner = Owner::choose(options.owner.as_deref())?;
+    owner.check_reach(&dir)?;
     let mut questions = Questions::new()?;
     if dir.exists() && !options.overwrite {
         may_replace(&Directory::open(&dir)?.existing(), &mut questions).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use simulator::CLIENT_SECRET;
 
@@ -201,4 +201,18 @@ async fn an_answer_that_is_none_is_a_failure_with_a_reason() {
     let ran = site.run(&site.flags("client_credentials", &["--overwrite"]), "").await;
     assert!(ran.status.code() == Some(1) && ran.err.contains("the proxy itself answered: "), "{ran:?}");
     assert!(!ran.err.contains("canary"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn root_writes_nothing_where_the_owner_cannot_pass() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let site = Site::new(User::Own).await;
+    fs::set_permissions(site.home(), fs::Permissions::from_mode(0o700)).unwrap();
+    let ran = site.run(&site.flags("client_credentials", &[]), "").await;
+    let home = fs::canonicalize(site.home()).unwrap().display().to_string();
+    let expected = format!("cannot pass through {home} (mode 0700): run chmod o+x {home}");
+    assert!(ran.status.code() == Some(1) && ran.err.contains(&expected), "{ran:?}");
+    assert!(!site.dir().exists());
 }

@@ -1,5 +1,9 @@
 //! The user that runs the proxy, and so owns the secret and the state.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use rustix::process::{getegid, geteuid};
 
 use crate::cli::Failure;
@@ -31,6 +35,37 @@ impl Owner {
         }
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         Self::of_root(given, &passwd)
+    }
+
+    /// Root can write below a directory that the owner cannot search. Another user cannot.
+    pub(super) fn check_reach(self, dir: &Path) -> Result<(), Failure> {
+        if !geteuid().is_root() || self.uid == 0 {
+            return Ok(());
+        }
+        let existing = if dir.exists() { dir } else { dir.parent().unwrap_or(dir) };
+        // A missing parent is reported when the directory is made.
+        let Ok(existing) = fs::canonicalize(existing) else { return Ok(()) };
+        for folder in existing.ancestors() {
+            let Ok(found) = fs::metadata(folder) else { continue };
+            if let Some(class) = self.cannot_search(found.mode(), found.uid(), found.gid()) {
+                let (folder, mode, uid) = (folder.display(), found.mode() & 0o7777, self.uid);
+                return Err(Failure::new(format!(
+                    "uid {uid}, which runs the proxy, cannot pass through {folder} (mode {mode:04o}): run chmod {class}+x {folder}, \
+                     or name another --dir; nothing was written"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The class of chmod(1) that lacks the right to search. Pure.
+    fn cannot_search(self, mode: u32, uid: u32, gid: u32) -> Option<char> {
+        let (class, right) = match () {
+            () if self.uid == uid => ('u', 0o100),
+            () if self.gid == gid => ('g', 0o010),
+            () => ('o', 0o001),
+        };
+        (mode & right == 0).then_some(class)
     }
 
     /// Pure.
@@ -72,6 +107,23 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:100::/home/alice:/bin/sh\n";
+
+    #[test]
+    fn the_right_to_search_is_that_of_the_class_of_the_owner() {
+        let alice = Owner { uid: 1000, gid: 100, is_service: false };
+        for (mode, uid, gid, lacking) in [
+            (0o755, 0, 0, None),
+            (0o700, 0, 0, Some('o')),
+            (0o711, 0, 0, None),
+            (0o700, 1000, 0, None),
+            (0o077, 1000, 100, Some('u')),
+            (0o710, 0, 100, None),
+            // The class of the group excludes that of the others.
+            (0o701, 0, 100, Some('g')),
+        ] {
+            assert_eq!(alice.cannot_search(0o40000 | mode, uid, gid), lacking, "{mode:04o} {uid}:{gid}");
+        }
+    }
 
     #[test]
     fn root_gives_the_files_to_the_service_user() {
