@@ -53,21 +53,21 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
     check(&settings, &answers)?;
 
     let directory = Directory::open(&dir)?;
-    write(&directory, &settings, &answers, owner)?;
+    let kept = write(&directory, &settings, &answers, owner)?;
     tell(&format!("wrote {}", dir.display()));
+    if !kept.is_empty() {
+        tell(&format!("kept the replaced files as {}", kept.join(", ")));
+    }
 
     let loaded = load(&dir, &[])?;
     for warning in &loaded.warnings {
         tell(&format!("warning: {warning}"));
     }
-    obtain_grant(&loaded.config, &answers, options).await.map_err(|failure| go_on(failure, &dir, answers.grant))?;
+    let go_on = |failure, command| go_on(failure, &dir, &kept, command);
+    let command = if answers.grant == Grant::Login { "login" } else { "import < refresh-token.txt" };
+    obtain_grant(&loaded.config, &answers, options).await.map_err(|failure| go_on(failure, command))?;
 
     let path = loaded.config.check.path.as_deref().unwrap_or("/");
-    let own_port = [("listen", "127.0.0.1:0"), ("admin.listen", "off")];
-    let request = first_request::send(load(&dir, &own_port)?, path);
-    let answered = progress::shown("sending a first request", request).await?;
-    let line = judge(&answered, path, &dir)?;
-
     let program = std::env::current_exe().unwrap_or_default();
     let program = if ways::needs_no_quoting(&program) { program } else { PROGRAM.into() };
     let ways = ways::ways(&Site {
@@ -78,7 +78,18 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
         has_secret: answers.client_secret.is_some(),
         request_path: path,
     });
-    Ok(Outcome::done(format!("{line}\n\n{ways}")))
+
+    let own_port = [("listen", "127.0.0.1:0"), ("admin.listen", "off")];
+    let request = first_request::send(load(&dir, &own_port)?, path);
+    let answered = progress::shown("sending a first request", request).await;
+    match answered.and_then(|answered| judge(&answered, path)) {
+        Ok(line) => Ok(Outcome::done(format!("{line}\n\n{ways}"))),
+        Err(failure) => {
+            // Before the failure, which must stay in view at the end of a screen.
+            let _ = writeln!(io::stderr(), "\n{ways}");
+            Err(go_on(failure, "check"))
+        }
+    }
 }
 
 fn directory_path(options: &Options) -> Result<PathBuf, Failure> {
@@ -141,13 +152,24 @@ fn load(dir: &Path, more: &[(&str, &str)]) -> Result<Loaded, Failure> {
     Ok(Config::load(&Sources::new(Some(dir.join(CONFIG_FILE)), outside().into_iter().chain(more)))?)
 }
 
-fn write(directory: &Directory<'_>, settings: &Settings, answers: &Answers, owner: Owner) -> Result<(), Failure> {
+/// Returns the copies of the files that were replaced: the new answers have not yet worked.
+fn write(
+    directory: &Directory<'_>,
+    settings: &Settings,
+    answers: &Answers,
+    owner: Owner,
+) -> Result<Vec<String>, Failure> {
     directory.make_state(owner)?;
+    let mut kept = Vec::new();
+    for name in [SECRET_FILE, CONFIG_FILE] {
+        kept.extend(directory.keep(name)?);
+    }
     if let Some(secret) = &answers.client_secret {
         directory.write(SECRET_FILE, SECRET_MODE, Some(owner), secret.expose().as_bytes())?;
     }
     // The last file, because a running proxy reloads when it changes.
-    directory.write(CONFIG_FILE, CONFIG_MODE, None, settings.file().as_bytes())
+    directory.write(CONFIG_FILE, CONFIG_MODE, None, settings.file().as_bytes())?;
+    Ok(kept)
 }
 
 async fn obtain_grant(config: &Config, answers: &Answers, options: &Options) -> Result<(), Failure> {
@@ -169,20 +191,20 @@ async fn obtain_grant(config: &Config, answers: &Answers, options: &Options) -> 
 }
 
 /// The files are written, so the next attempt needs only one step.
-fn go_on(failure: Failure, dir: &Path, grant: Grant) -> Failure {
+fn go_on(failure: Failure, dir: &Path, kept: &[String], command: &str) -> Failure {
     let config = dir.join(CONFIG_FILE);
-    let command = if grant == Grant::Login { "login" } else { "import < refresh-token.txt" };
-    let text =
-        format!("{failure}\nThe files are written. To go on: bearer-proxy --config {} {command}", config.display());
+    let kept = if kept.is_empty() { String::new() } else { format!("; the replaced ones are {}", kept.join(", ")) };
+    let text = format!(
+        "{failure}\nThe files are written{kept}. To go on: bearer-proxy --config {} {command}",
+        config.display()
+    );
     Failure { text, ..failure }
 }
 
 /// Whether the answer shows that the proxy works.
-fn judge(answered: &Answered, path: &str, dir: &Path) -> Result<String, Failure> {
+fn judge(answered: &Answered, path: &str) -> Result<String, Failure> {
     let Answered { status, problem } = answered;
     let line = format!("GET {path}: {status}");
-    let config = dir.join(CONFIG_FILE);
-    let config = config.display();
     let hint = match (problem, *status) {
         (Some(detail), _) => format!("the proxy itself answered: {detail}"),
         (None, StatusCode::UNAUTHORIZED) => "the API refuses the token: check the client id and its scopes".to_owned(),
@@ -190,9 +212,7 @@ fn judge(answered: &Answered, path: &str, dir: &Path) -> Result<String, Failure>
         (None, status) if status.is_server_error() => "the API failed".to_owned(),
         _ => return Ok(line),
     };
-    Err(Failure::new(format!(
-        "{line}: {hint}. The files are written; correct {config}, then run `bearer-proxy --config {config} serve`"
-    )))
+    Err(Failure::new(format!("{line}: {hint}")))
 }
 
 /// Reports progress on standard error.

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use simulator::CLIENT_SECRET;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
-use crate::site::{Serving, Site, User};
+use crate::site::{PATIENCE, Serving, Site, User};
 
 #[tokio::test]
 async fn client_credentials_need_one_command_to_the_first_200() {
@@ -195,12 +199,39 @@ async fn an_answer_that_is_none_is_a_failure_with_a_reason() {
             flags.into_iter().map(|flag| if flag == "/api/v2/countries" { path.to_owned() } else { flag }).collect();
         let ran = site.run(&flags, "").await;
         assert!(ran.status.code() == Some(1) && ran.out.is_empty() && ran.err.contains(part), "{path}: {ran:?}");
+        // The files are right, so the person learns how to run the proxy.
+        assert!(ran.err.contains("# Run it as a service") && ran.err.contains("# Run it in Compose"), "{ran:?}");
+        let config = site.dir().join("config.toml").display().to_string();
+        assert!(ran.err.ends_with(&format!("To go on: bearer-proxy --config {config} check\n")), "{ran:?}");
+        assert!(!ran.err.contains("..\n") && !ran.err.contains(".. "), "{ran:?}");
     }
     // A secret that the server does not know: the proxy has no token to send.
     fs::write(site.home().join("given-secret"), "canary-wrong-secret").unwrap();
     let ran = site.run(&site.flags("client_credentials", &["--overwrite"]), "").await;
-    assert!(ran.status.code() == Some(1) && ran.err.contains("the proxy itself answered: "), "{ran:?}");
+    // At once, and not after the time for which a request waits for a token.
+    let cause = "\nbearer-proxy: the first request failed: no token was obtained: ";
+    let (_, cause) = ran.err.split_once(cause).unwrap_or_else(|| panic!("{ran:?}"));
+    assert!(ran.status.code() == Some(1) && cause.contains("invalid_client"), "{ran:?}");
     assert!(!ran.err.contains("canary"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn replaced_files_are_kept_and_named_if_the_new_ones_fail() {
+    for user in User::all() {
+        let site = Site::new(user).await;
+        site.init("client_credentials", &[], "").await;
+        let config = fs::read_to_string(site.dir().join("config.toml")).unwrap();
+        for number in [1, 2] {
+            fs::write(site.home().join("given-secret"), "canary-wrong-secret").unwrap();
+            let ran = site.run(&site.flags("client_credentials", &["--overwrite"]), "").await;
+            let named =
+                format!("{0}/client-secret.old{number}, {0}/config.toml.old{number}. To go on", site.dir().display());
+            assert!(ran.status.code() == Some(1) && ran.err.contains(&named), "{ran:?}");
+        }
+        assert_eq!(fs::read_to_string(site.dir().join("client-secret.old1")).unwrap(), CLIENT_SECRET);
+        assert_eq!(fs::read_to_string(site.dir().join("config.toml.old1")).unwrap(), config);
+        assert_eq!(site.files().get("client-secret.old1"), Some(&(0o600, user.owner())), "{user:?}");
+    }
 }
 
 #[tokio::test]
@@ -215,4 +246,24 @@ async fn root_writes_nothing_where_the_owner_cannot_pass() {
     let expected = format!("cannot pass through {home} (mode 0700): run chmod o+x {home}");
     assert!(ran.status.code() == Some(1) && ran.err.contains(&expected), "{ran:?}");
     assert!(!site.dir().exists());
+}
+
+#[tokio::test]
+async fn a_signal_during_the_first_request_says_how_to_go_on() {
+    let site = Site::new(User::Own).await;
+    let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", api.local_addr().unwrap());
+    let mut flags = site.flags("client_credentials", &[]);
+    let at = flags.iter().position(|flag| flag == "--upstream-url").unwrap();
+    flags[at + 1] = url;
+    let mut command = site.command(&flags);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let accepted = timeout(PATIENCE, api.accept()).await.expect("no request came").unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("the program did not end").unwrap();
+    drop(accepted);
+    let err = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("To go on: bearer-proxy --config {}/config.toml check\n", site.dir().display());
+    assert!(output.status.code() == Some(1) && err.contains("ended by SIGINT") && err.ends_with(&expected), "{err}");
 }

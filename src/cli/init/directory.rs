@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fchown, fstat, mkdir, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, fchmod, fchown, fstat, linkat, mkdir, mkdirat, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
 
@@ -21,6 +23,8 @@ pub(super) struct Directory<'a> {
 
 pub(super) const CONFIG_FILE: &str = "config.toml";
 
+/// The copies of one file that earlier runs have replaced.
+const MAX_KEPT: usize = 99;
 /// Group and others may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -66,6 +70,21 @@ impl<'a> Directory<'a> {
         let exists = |name: &&str| statat(&self.fd, *name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
         let names = [CONFIG_FILE, SECRET_FILE, GRANT_FILE].into_iter().filter(exists);
         names.map(|name| self.path.join(name).display().to_string()).collect()
+    }
+
+    /// Gives the file a second name, a free one, and returns it. `None`: there is no such file.
+    pub(super) fn keep(&self, name: &str) -> Result<Option<String>, Failure> {
+        for number in 1..=MAX_KEPT {
+            let kept = format!("{name}.old{number}");
+            match linkat(&self.fd, name, &self.fd, &kept, AtFlags::empty()) {
+                Ok(()) => return Ok(Some(self.path.join(kept).display().to_string())),
+                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(failed("keep a copy of", &self.path.join(name), error.into())),
+            }
+        }
+        let path = self.path.join(name);
+        Err(Failure::new(format!("{0} has {MAX_KEPT} old copies: remove {0}.old*", path.display())))
     }
 
     /// Replaces the file as a whole: a reader sees the old one or the new one.

@@ -8,6 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -16,7 +17,9 @@ use crate::cli::serve::Stop;
 use crate::clock::Clock;
 use crate::config::{ListenAddress, Loaded};
 use crate::gateway::Gateway;
-use crate::token::refresher::Ending;
+use crate::token::RefreshOutcome;
+use crate::token::live::View;
+use crate::token::refresher::{Ending, Tokens};
 
 /// What the API, or the proxy, answered.
 pub(super) struct Answered {
@@ -34,16 +37,20 @@ pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Failure
     let failed = |error: &dyn std::fmt::Display| Failure::new(format!("the first request failed: {error}"));
     // Before the start, which may begin a refresh. A signal ends the request, and the drain below waits for the refresh.
     let mut stop = Stop::new().map_err(|error| failed(&error))?;
+    let started = Timestamp::now();
     let gateway = Gateway::start(loaded, Clock::system()).await.map_err(|error| failed(&error))?;
     let answered = match gateway.addresses().first() {
         Some(ListenAddress::Tcp(address)) => tokio::select! {
             answered = timeout(LIMIT, exchange(*address, path)) => {
                 answered.unwrap_or_else(|_| Err("no answer within 2 minutes".into()))
             }
+            // Without it, the request waits for a token until the proxy gives up.
+            cause = refused(gateway.tokens(), started) => Err(format!("no token was obtained: {cause}").into()),
             signal = stop.received() => Err(format!("ended by {signal}").into()),
         },
         _ => Err("the proxy does not listen on TCP".into()),
     };
+    let cause = failed_refresh(&gateway.tokens().live().view(), started).map(|(_, cause)| cause);
     // Returns after a refresh in flight has been stored.
     let second_signal = async {
         stop.received().await;
@@ -52,7 +59,27 @@ pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Failure
     if ending == Ending::GrantLost {
         return Err(failed(&"the grant was renewed and could not be stored"));
     }
-    answered.map_err(|error| failed(&error))
+    let mut answered = answered.map_err(|error| failed(&error))?;
+    if let (Some(problem), Some(cause)) = (&mut answered.problem, cause) {
+        *problem = format!("{problem} The last refresh failed: {cause}");
+    }
+    Ok(answered)
+}
+
+/// Waits for a refresh that fails in a way that only a person can mend, and returns its cause.
+async fn refused(tokens: &Tokens, since: Timestamp) -> String {
+    let hopeless = |view: &View| {
+        let (outcome, cause) = failed_refresh(view, since)?;
+        matches!(outcome, RefreshOutcome::Misconfigured | RefreshOutcome::Rejected).then_some(cause)
+    };
+    tokens.live().wait_for(hopeless).await
+}
+
+/// The outcome and the cause of a failed refresh, if there is no token to send.
+fn failed_refresh(view: &View, since: Timestamp) -> Option<(RefreshOutcome, String)> {
+    let last = view.last_refresh.as_ref().filter(|last| last.at >= since && last.outcome != RefreshOutcome::Ok)?;
+    let cause = || last.error.clone().unwrap_or_else(|| last.outcome.name().to_owned()).replace(char::is_control, " ");
+    view.unexpired(Timestamp::now()).is_none().then(|| (last.outcome, cause()))
 }
 
 async fn exchange(
