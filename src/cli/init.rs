@@ -27,7 +27,7 @@ use self::owner::Owner;
 use self::settings::{SECRET_FILE, Settings, variable};
 use self::ways::Site;
 use super::{Failure, Outcome, import, login, progress};
-use crate::config::{Config, Loaded, Sources};
+use crate::config::{Config, Loaded, Place, Sources};
 
 pub(super) use self::options::Options;
 
@@ -63,6 +63,13 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
     for warning in &loaded.warnings {
         tell(&format!("warning: {warning}"));
     }
+    if let Some(variable) = proxy_variable(&loaded) {
+        tell(&format!(
+            "warning: {variable} gives the outbound proxy, and a service or a container does not have this variable: set \
+             outbound.proxy in {}",
+            dir.join(CONFIG_FILE).display()
+        ));
+    }
     let go_on = |failure, command| go_on(failure, &dir, &kept, command);
     let command = if answers.grant == Grant::Login { "login" } else { "import < refresh-token.txt" };
     obtain_grant(&loaded.config, &answers, options).await.map_err(|failure| go_on(failure, command))?;
@@ -90,6 +97,14 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
             Err(go_on(failure, "check"))
         }
     }
+}
+
+/// The variable that gives the outbound proxy, if the file does not.
+fn proxy_variable(loaded: &Loaded) -> Option<&str> {
+    loaded.effective.entries().iter().find_map(|entry| match &entry.place {
+        Place::Environment(name) if entry.key.name == "outbound.proxy" => Some(name.as_str()),
+        _ => None,
+    })
 }
 
 fn directory_path(options: &Options) -> Result<PathBuf, Failure> {

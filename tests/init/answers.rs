@@ -216,6 +216,17 @@ async fn an_answer_that_is_none_is_a_failure_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_proxy_from_the_environment_is_one_that_a_service_lacks() {
+    let site = Site::new(User::Own).await;
+    let mut command = site.command(&site.flags("client_credentials", &[]));
+    command.env("HTTPS_PROXY", "http://user:canary@127.0.0.1:9").env("NO_PROXY", "*");
+    let output = timeout(PATIENCE, command.stdin(Stdio::null()).output()).await.expect("it did not end").unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && err.contains("warning: HTTPS_PROXY gives the outbound proxy"), "{err}");
+    assert!(err.contains("outbound.proxy") && !err.contains("canary"), "{err}");
+}
+
+#[tokio::test]
 async fn replaced_files_are_kept_and_named_if_the_new_ones_fail() {
     for user in User::all() {
         let site = Site::new(user).await;
