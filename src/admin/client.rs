@@ -41,7 +41,7 @@ pub enum ClientError {
     #[error("{address} did not answer within {after:?}")]
     Timeout { address: String, after: Duration },
     /// Something else listens there, or another version.
-    #[error("admin.listen is no bearer-proxy's: {what}")]
+    #[error("the answer at admin.listen is not from a bearer-proxy: {what}; correct admin.listen")]
     Broken { what: String },
     #[error("admin.key can't be sent: it holds a character that an HTTP field value must not")]
     Key,

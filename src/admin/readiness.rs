@@ -44,7 +44,7 @@ impl Readiness {
         }
         // The proxy stays ready for these reasons: it serves requests with the current token, and a restart would only lose it.
         if view.unpersisted {
-            reasons.push("a rotated token is held that the store has not taken".to_owned());
+            reasons.push("a rotated token is in memory only, because the store has not accepted it".to_owned());
         }
         let failed = view.last_refresh.as_ref().and_then(|last| last.error.as_ref());
         match (&view.needs_login, failed) {
@@ -99,7 +99,7 @@ mod tests {
                 Some(60),
                 &|view| view.unpersisted = true,
                 true,
-                &["a rotated token is held that the store has not taken"],
+                &["a rotated token is in memory only, because the store has not accepted it"],
             ),
             (Some(60), &failed, true, &["the last refresh failed: connection refused"]),
             (Some(60), &needs_login, true, &["the grant needs a login: log in again"]),

@@ -211,7 +211,7 @@ async fn what_is_not_ready_says_why() {
     let running = start(Scope::Probes, view, None, None).await;
     let (status, _, body) = ask(running.address, "GET /readyz", "").await;
     assert_eq!(status, 503);
-    let reasons = ["the proxy is draining", "a rotated token is held that the store has not taken"];
+    let reasons = ["the proxy is draining", "a rotated token is in memory only, because the store has not accepted it"];
     assert_eq!(json(&body), serde_json::json!({"ready": false, "state": "valid", "reasons": reasons}));
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Options {
     /// Stop before the checks that send packets to the servers
     #[arg(long)]
     offline: bool,
-    /// Repeat for so long the checks that may still succeed
+    /// Retry the checks that may still succeed, for at most this time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
     /// Print one JSON document

@@ -44,7 +44,7 @@ pub(super) struct Options {
     /// Do not listen: wait for this file to hold the redirected URL, or the code
     #[arg(long, value_name = "FILE", conflicts_with = "paste")]
     pub(super) from_file: Option<PathBuf>,
-    /// Give up after this
+    /// Time limit of the login
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     pub(super) timeout: Duration,
 }

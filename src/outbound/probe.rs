@@ -35,7 +35,7 @@ pub struct Lookup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     Lookup,
-    /// Behind an HTTP proxy: the way through it.
+    /// The direct connection. Behind an HTTP proxy, it is a part of `Tunnel`.
     Tcp,
     Tls,
     /// `CONNECT`, with the lookup and the connection to the HTTP proxy.

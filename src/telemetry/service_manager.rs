@@ -81,7 +81,7 @@ impl ServiceManager {
             return;
         }
         if let Err(error) = sd_notify::notify(states) {
-            tracing::warn!(%error, "the service manager could not be told of a change");
+            tracing::warn!(%error, "the service manager could not be notified");
         }
     }
 }

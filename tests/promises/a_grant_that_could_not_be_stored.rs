@@ -10,7 +10,7 @@ use simulator::{Kind, Latency, Options, Revocation, Simulator};
 use testkit::{Answer, Disk, Proxy, Setup, Trouble};
 
 const METRIC: &str = "bearer_proxy_token_unpersisted";
-const REASON: &str = "a rotated token is held that the store has not taken";
+const REASON: &str = "a rotated token is in memory only, because the store has not accepted it";
 
 async fn simulator() -> Simulator {
     // Time to break the store while the response is under way.

@@ -91,7 +91,7 @@ async fn another_program_at_that_address_is_not_mistaken_for_a_proxy() {
         }
     });
     let failure = run(&config(folder.path(), &address, &[]), &TEXT).await.unwrap_err();
-    assert!(failure.text.starts_with("admin.listen is no bearer-proxy's"), "{failure}");
+    assert!(failure.text.starts_with("the answer at admin.listen is not from a bearer-proxy"), "{failure}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Refresher {
         };
         if died {
             self.metrics.task_restart(Task::Rotation);
-            tracing::error!("the task of a refresh died; what it was answered is kept");
+            tracing::error!("the refresh task died; the response that it received is kept");
         }
         self.conclude(reason);
     }

@@ -90,7 +90,7 @@ impl Session {
             };
         }
         Err(SessionError::Refused(StoreError::Unavailable(format!(
-            "the row {name} of bearer_proxy_grant is removed as often as made"
+            "the row {name} of bearer_proxy_grant disappears after each insert: stop the process that deletes it"
         ))))
     }
 

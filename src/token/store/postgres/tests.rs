@@ -6,6 +6,7 @@ mod pooler;
 mod table;
 mod wire;
 
+use std::fmt;
 use std::fs;
 use std::sync::Arc;
 
