@@ -55,7 +55,7 @@ pub(in crate::cli) struct Options {
     /// Owner of the secret and of the state, `UID:GID` or a name in /etc/passwd; only for root [default: bearer-proxy, else 65532:65532]
     #[arg(long, value_name = "USER")]
     pub(super) owner: Option<String>,
-    /// Replace existing files without asking
+    /// Replace existing files without asking. They are kept as FILE.old1, FILE.old2 and so on
     #[arg(long)]
     pub(super) overwrite: bool,
     #[command(flatten, next_help_heading = "Options of the grant login")]
