@@ -40,6 +40,8 @@ pub enum LoginError {
     NotRegistered { said: String, registered: String, sent: String },
     #[error("the authorization server cannot be reached: {said}. Check the network, then log in again")]
     Unreachable { said: String },
+    #[error("the authorization server takes no requests of this client now ({said}). Log in again later")]
+    Busy { said: String },
     #[error("{said}. Correct this machine's clock, then log in again")]
     Clock { said: String },
     #[error(
@@ -85,6 +87,8 @@ impl LoginError {
         let bare = || said.rsplit_once("; ").map_or(&*said, |(said, _)| said).to_owned();
         match failure.outcome {
             RefreshOutcome::Rejected => Self::Code { said: bare() },
+            // The server has answered: 429, or 503.
+            RefreshOutcome::Transient if said.starts_with("HTTP ") => Self::Busy { said },
             RefreshOutcome::Transient => Self::Unreachable { said },
             RefreshOutcome::Ambiguous | RefreshOutcome::Ok => Self::Unclear { said },
             RefreshOutcome::Misconfigured if said.contains("invalid_client") => Self::Client { said: bare() },
@@ -119,4 +123,21 @@ fn again(registered: &str) -> String {
     format!(
         "Log in again. If the browser showed an error of the server, check that this redirect URI is registered: {registered}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_throttles_is_not_unreachable() {
+        let text = |error: &str| {
+            let failure =
+                RefreshFailure { outcome: RefreshOutcome::Transient, error: error.to_owned(), retry_after: None };
+            LoginError::of_exchange(&failure, "http://127.0.0.1/cb", "http://127.0.0.1:1/cb").to_string()
+        };
+        let throttled = text("HTTP 429: Too Many Attempts.");
+        assert!(throttled.contains("HTTP 429") && throttled.ends_with("Log in again later"), "{throttled}");
+        assert!(text("connection refused").contains("cannot be reached"));
+    }
 }
