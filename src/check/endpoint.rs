@@ -50,8 +50,10 @@ fn answered(answer: &MadeUp) -> Finding {
             format!("the token endpoint does not accept the form of the request: {said}"),
             "correct oauth.token_format and oauth.scope",
         ),
-        _ => Id::ClientRejected
-            .ok(format!("not contradicted: this server does not say whether the client is known ({said})")),
+        _ => Id::ClientRejected.ok(format!(
+            "not contradicted: HTTP {} to a made-up refresh token says nothing against the client",
+            status.as_u16()
+        )),
     }
 }
 
