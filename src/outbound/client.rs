@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,7 +16,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{ClientBuilder, Proxy, RequestBuilder, redirect, retry};
 use tokio::time::timeout;
-use tokio_rustls::rustls;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -62,19 +64,19 @@ impl Client {
     /// # Errors
     /// `outbound.ca_file` cannot be used.
     pub fn new(outbound: &Outbound) -> Result<Self, TlsError> {
-        let builder = builder(outbound.ca_file.as_deref())?;
+        let builder = builder(TlsSetup::new(outbound.ca_file.as_deref(), None)?.client_config());
         build(match &outbound.proxy {
             Some(proxy) => builder.proxy(through(proxy)?),
             None => builder,
         })
     }
 
-    /// For an address that is never reached through an HTTP proxy.
+    /// For a plaintext address that is never reached through an HTTP proxy.
     ///
     /// # Errors
     /// TLS cannot be set up.
     pub fn direct() -> Result<Self, TlsError> {
-        build(builder(None)?)
+        build(builder(plaintext()?))
     }
 
     /// For a unix socket. The host of a URL then only becomes `Host`.
@@ -82,7 +84,7 @@ impl Client {
     /// # Errors
     /// TLS cannot be set up.
     pub fn unix(socket: &Path) -> Result<Self, TlsError> {
-        build(builder(None)?.unix_socket(socket))
+        build(builder(plaintext()?).unix_socket(socket))
     }
 
     pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
@@ -115,9 +117,15 @@ impl Client {
     }
 }
 
-fn builder(ca_file: Option<&Path>) -> Result<ClientBuilder, TlsError> {
-    let tls = TlsSetup::new(ca_file, None)?.client_config();
-    Ok(reqwest::Client::builder()
+/// Trusts no server: the trust anchors of each plaintext client would be built for nothing.
+fn plaintext() -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(|error| unusable(&error))?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn builder(tls: ClientConfig) -> ClientBuilder {
+    reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         // The environment's proxy is part of the configuration already.
         .no_proxy()
@@ -126,7 +134,7 @@ fn builder(ca_file: Option<&Path>) -> Result<ClientBuilder, TlsError> {
         .retry(retry::never())
         .connect_timeout(CONNECT)
         .pool_max_idle_per_host(0)
-        .user_agent(USER_AGENT))
+        .user_agent(USER_AGENT)
 }
 
 fn build(builder: ClientBuilder) -> Result<Client, TlsError> {
