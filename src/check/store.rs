@@ -67,9 +67,14 @@ pub async fn gather(config: &Config) -> Facts {
                     };
                     Facts::File(FileFacts { folder, directory, mount, document_uid, uid: geteuid().as_raw(), look })
                 }
-                Ok(Err(_)) | Err(_) => {
-                    let error =
-                        || io::Error::new(io::ErrorKind::TimedOut, format!("the disk did not answer within {LIMIT:?}"));
+                failed @ (Ok(Err(_)) | Err(_)) => {
+                    let error = || match failed {
+                        Ok(_) => io::Error::other("the check of it ended early, which is a fault of this program"),
+                        Err(_) => {
+                            let text = format!("the disk did not answer within {LIMIT:?}");
+                            io::Error::new(io::ErrorKind::TimedOut, text)
+                        }
+                    };
                     Facts::File(FileFacts {
                         folder: path.clone(),
                         directory: Err(error()),
