@@ -31,7 +31,7 @@ pub mod upstream;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use self::daemon::Daemon;
 use self::finding::Finding;
@@ -105,15 +105,20 @@ pub async fn run(sources: &Sources, request: &Request) -> Report {
         }
     };
     let until = Instant::now() + request.wait.unwrap_or_default();
+    let mut found = run.round().await;
     loop {
-        let mut all = findings.clone();
-        all.extend(run.round().await);
-        let mut report = Report::new(all, &request.skip, false, request.strict);
+        let mut report =
+            Report::new(findings.iter().cloned().chain(found).collect(), &request.skip, false, request.strict);
         report.proxy.clone_from(&run.proxy);
         if !report.may_recover() || Instant::now() + PAUSE >= until {
             return report;
         }
         sleep(PAUSE).await;
+        // A round that does not end in time has judged nothing: the one before it counts.
+        found = match timeout_at(until, run.round()).await {
+            Ok(found) => found,
+            Err(_) => return report,
+        };
     }
 }
 
