@@ -14,10 +14,12 @@ mod terminal;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -88,8 +90,7 @@ pub(super) async fn run(config: &Config, options: &Options) -> Result<Stored, Lo
     let mut waiting = Waiting {
         input: if options.from_file.is_none() { Input::open() } else { Input::none() },
         callbacks,
-        file: options.from_file.as_deref(),
-        last_file: None,
+        file: options.from_file.as_deref().map(watch).transpose()?,
         ignored: 0,
         url_came: None,
     };
@@ -141,16 +142,17 @@ pub(super) async fn run(config: &Config, options: &Options) -> Result<Stored, Lo
 }
 
 /// Where a response may come from.
-struct Waiting<'a> {
+struct Waiting {
     input: Input,
     callbacks: Option<Callbacks>,
-    file: Option<&'a Path>,
-    last_file: Option<Zeroizing<String>>,
+    file: Option<mpsc::Receiver<FileText>>,
     /// Pasted or read responses that belong to another login.
     ignored: usize,
     /// When a part of a URL was last pasted that was not accepted.
     url_came: Option<Instant>,
 }
+
+type FileText = Result<Zeroizing<String>, LoginError>;
 
 enum Arrival {
     Callback(Callback),
@@ -159,13 +161,20 @@ enum Arrival {
 
 // === impl Waiting ===
 
-impl Waiting<'_> {
+impl Waiting {
     /// The next response that belongs to this login. Loses nothing when it is dropped.
     async fn next(&mut self, authorization: &Authorization) -> Result<Arrival, LoginError> {
         loop {
             let redirected = async {
                 match &mut self.callbacks {
                     Some(callbacks) => callbacks.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let written = async {
+                match &mut self.file {
+                    // The channel closes after an error.
+                    Some(texts) => texts.recv().await.unwrap_or(Err(LoginError::InputEnded)),
                     None => std::future::pending().await,
                 }
             };
@@ -182,7 +191,7 @@ impl Waiting<'_> {
                     Key::End if self.callbacks.is_some() => continue,
                     Key::End => return Err(LoginError::InputEnded),
                 },
-                text = read(self.file, &mut self.last_file) => text?,
+                text = written => text?,
             };
             let is_url = text.contains("://") && self.file.is_none();
             // A line of a wrapped URL looks like a code. The server would refuse it, and the login would end.
@@ -215,21 +224,35 @@ impl Waiting<'_> {
     }
 }
 
-/// Waits until the file has a new text.
-async fn read(path: Option<&Path>, last: &mut Option<Zeroizing<String>>) -> Result<Zeroizing<String>, LoginError> {
-    let Some(path) = path else { return std::future::pending().await };
-    loop {
-        match files::read_text(path) {
-            Ok(text) if !text.trim().is_empty() && last.as_ref() != Some(&text) => {
-                *last = Some(text.clone());
-                return Ok(text);
+/// Sends each new text of the file.
+///
+/// It has a thread of its own, which the end of the process does not wait for: a pipe may block for seconds.
+///
+/// # Errors
+/// The thread cannot be started.
+fn watch(path: &Path) -> Result<mpsc::Receiver<FileText>, LoginError> {
+    let (texts, receiver) = mpsc::channel(1);
+    let (watched, path) = (path.to_owned(), path.to_owned());
+    let follow = move || {
+        let mut last = None;
+        while !texts.is_closed() {
+            match files::read_text(&watched) {
+                Ok(text) if !text.trim().is_empty() && last.as_ref() != Some(&text) => {
+                    last = Some(text.clone());
+                    let _ = texts.blocking_send(Ok(text));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let _ = texts.blocking_send(Err(LoginError::File { path: watched, error }));
+                    return;
+                }
             }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(LoginError::File { path: path.to_owned(), error }),
+            thread::sleep(LOOK);
         }
-        sleep(LOOK).await;
-    }
+    };
+    let started = thread::Builder::new().name("from-file".into()).spawn(follow);
+    started.map(|_| receiver).map_err(|error| LoginError::File { path, error })
 }
 
 fn not_accepted(malformed: Malformed) {
@@ -237,7 +260,7 @@ fn not_accepted(malformed: Malformed) {
 }
 
 /// Shows the URL first, on its own unwrapped line.
-fn show(authorization: &Authorization, waiting: &Waiting<'_>, options: &Options, surroundings: &Surroundings) {
+fn show(authorization: &Authorization, waiting: &Waiting, options: &Options, surroundings: &Surroundings) {
     let mut text = String::new();
     match authorization.url() {
         Some(url) => text += &format!("Open this URL in your browser and log in:\n\n{}\n\n", link(url)),

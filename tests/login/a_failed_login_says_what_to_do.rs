@@ -93,6 +93,17 @@ async fn nobody_is_waited_for_without_an_end() {
     }
 }
 
+/// A pipe that nobody writes to.
+#[tokio::test]
+async fn a_file_that_blocks_does_not_hold_up_the_end() {
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let mut login = Setup::new(&simulator).login(Stdin::Pipe, &["--from-file", "/dev/stdin"]);
+    login.says("Then write").await;
+    login.signal(Signal::INT);
+    let ended = login.ended().await;
+    assert!(ended.code == 1 && ended.text.contains("the login was interrupted (SIGINT)"), "{}", ended.text);
+}
+
 #[tokio::test]
 async fn an_interrupt_is_a_failure() {
     for case in cases("interrupted", Options::league8()).await {
