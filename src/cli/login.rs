@@ -248,7 +248,8 @@ fn watch(path: &Path) -> Result<mpsc::Receiver<FileText>, LoginError> {
                     return;
                 }
             }
-            thread::sleep(LOOK);
+            // Nobody unparks this thread.
+            thread::park_timeout(LOOK);
         }
     };
     let started = thread::Builder::new().name("from-file".into()).spawn(follow);

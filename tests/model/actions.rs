@@ -1,7 +1,7 @@
 //! The possible steps, and when each is possible.
 
 use crate::mutations::Mutation;
-use crate::protocol::{Backups, Protocol};
+use crate::protocol::Protocol;
 use crate::state::{Answer, Person, Phase, State, Token, only};
 
 /// One step. A replica is named by its place.
@@ -43,8 +43,6 @@ pub enum Action {
     ImportReads,
     /// `import` writes. `bare`: a refresh token without an access token.
     ImportWrites { bare: bool },
-    /// The store is copied.
-    BackUp,
     /// The store is set back to that copy.
     Restore,
     /// The step of a mutation: the new token is used before it is stored.
@@ -84,7 +82,6 @@ impl<const N: usize> Protocol<N> {
             actions.push(Action::LeaseEnds);
         }
         match state.backup {
-            None if self.backups == Backups::Any => actions.push(Action::BackUp),
             Some(backup) if backup != state.stored => actions.push(Action::Restore),
             _ => {}
         }

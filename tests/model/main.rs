@@ -62,13 +62,6 @@ fn a_store_that_is_set_back_at_any_moment_loses_nothing() {
 }
 
 #[test]
-#[ignore = "minutes"]
-fn a_store_that_is_set_back_to_any_moment_loses_nothing() {
-    keeps_the_invariants(Protocol::<2>::new(UntilClear, Reuse::IsRefused, 1).with_backups(Backups::First));
-    keeps_the_invariants(Protocol::<2>::new(UntilClear, Reuse::IsRefused, 1).with_backups(Backups::Any));
-}
-
-#[test]
 fn three_replicas_keep_the_invariants() {
     keeps_the_invariants(Protocol::<3>::new(Once, Reuse::IsRefused, 1));
 }

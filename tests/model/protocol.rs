@@ -31,8 +31,6 @@ pub enum Backups {
     None,
     /// The first state.
     First,
-    /// A state that was copied at any moment.
-    Any,
 }
 
 /// What the server does when a spent token is presented.
@@ -103,7 +101,6 @@ impl<const N: usize> Protocol<N> {
             Action::Persist(r, store) => self.persist(&mut next, r, store),
             Action::Restart(r) => self.restart(&mut next, r),
             Action::RotationDies(r) => self.rotation_dies(&mut next, r),
-            Action::BackUp => next.back_up(),
             Action::Restore => next.restore(),
             Action::Crash(r) => {
                 if let Phase::Called { before, .. } = next.replicas[r].phase

@@ -212,10 +212,6 @@ impl<const N: usize> State<N> {
         self.replicas.iter().filter_map(|replica| replica.memory.known).fold(0, |all, known| all | only(known.token))
     }
 
-    pub fn back_up(&mut self) {
-        self.backup = Some(self.stored);
-    }
-
     /// The store holds the backup again.
     pub fn restore(&mut self) {
         let Some(backup) = self.backup else { return };
