@@ -32,7 +32,7 @@ pub struct Restarts(Option<IntCounterVec>);
 
 /// A task failed and could not be restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {} failed and could not be started again; the process ends. The error before this line says what happened", .0.name())]
+#[error("the {} failed and could not be restarted; the process ends. The error before this line says what happened", .0.name())]
 pub struct Died(pub Task);
 
 /// What follows when a task dies.

@@ -166,7 +166,7 @@ async fn a_task_that_can_not_be_started_again_ends_the_program_with_70() {
             .collect();
         assert_eq!(proxy.ended().await.code(), Some(70), "{task}:\n{}", proxy.log().join("\n"));
         let said = format!("\"{task}\"");
-        assert!(proxy.log().iter().any(|line| line.contains("could not be started again") && line.contains(&said)));
+        assert!(proxy.log().iter().any(|line| line.contains("could not be restarted") && line.contains(&said)));
         for client in clients {
             client.await.unwrap();
         }
