@@ -65,13 +65,13 @@ impl Invariant {
 
     pub fn name(self) -> &'static str {
         match self {
-            SpentIsSpent => "what is spent is not presented",
+            SpentIsSpent => "a spent token is not presented",
             Announced => "a presentation is announced, and counted",
             OneAtATime => "one call at a time",
             NeverBack => "the store never goes back",
             Counted => "the store knows of each unclear call",
-            NothingIsLost => "what was answered is not lost",
-            StoredBeforeUsed => "what is used is stored",
+            NothingIsLost => "an issued successor is not lost",
+            StoredBeforeUsed => "a token is stored before use",
             OverIsOver => "a grant that is called over is over",
             ProgressIsMade => "progress is made",
         }

@@ -164,7 +164,7 @@ impl Grant {
 // === impl Revocation ===
 
 impl Revocation {
-    /// False if there is no such token.
+    /// Returns false for an unknown token.
     pub(super) fn apply(self, state: &mut State) -> bool {
         match self {
             Self::Access(serial) => return state.tokens.revoke_access(serial),

@@ -157,7 +157,7 @@ impl Simulator {
         })
     }
 
-    /// Revokes tokens. False if there is no such token.
+    /// Revokes tokens. Returns false for an unknown token.
     pub fn revoke(&self, what: Revocation) -> bool {
         self.shared().change(|state| what.apply(state))
     }

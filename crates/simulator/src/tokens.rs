@@ -165,12 +165,12 @@ impl Tokens {
         }
     }
 
-    /// False if there is no such token.
+    /// Returns false for an unknown token.
     pub fn revoke_access(&mut self, serial: u64) -> bool {
         row_mut(&mut self.access, serial).map(|access| access.revoked = true).is_some()
     }
 
-    /// False if there is no such token.
+    /// Returns false for an unknown token.
     pub fn revoke_refresh(&mut self, serial: u64) -> bool {
         row_mut(&mut self.refresh, serial).map(|refresh| refresh.revoked = true).is_some()
     }

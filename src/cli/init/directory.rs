@@ -72,7 +72,7 @@ impl<'a> Directory<'a> {
         names.map(|name| self.path.join(name).display().to_string()).collect()
     }
 
-    /// Gives the file a second name, a free one, and returns it. `None`: there is no such file.
+    /// Gives the file a second name, a free one, and returns it. `None`: the file does not exist.
     pub(super) fn keep(&self, name: &str) -> Result<Option<String>, Failure> {
         for number in 1..=MAX_KEPT {
             let kept = format!("{name}.old{number}");

@@ -181,7 +181,7 @@ impl Silent {
     }
 }
 
-/// The kernel has no such address.
+/// Whether this machine lacks the address.
 fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())

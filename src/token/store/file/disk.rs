@@ -33,7 +33,7 @@ pub(super) fn contents(dir: &Dir<'_>, suffix: &str, file: &File) -> Result<Zeroi
     read_all(dir, suffix, file)
 }
 
-/// The content of a file whose mode stays as it is. `None`: there is no such file.
+/// The content of a file whose mode stays as it is. `None`: the file does not exist.
 pub(super) fn look(dir: &Dir<'_>, suffix: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     let file = dir.open(suffix, Access::Read).map_err(|error| dir.unavailable("read", suffix, &error))?;
     file.map(|file| read_all(dir, suffix, &file)).transpose()
