@@ -86,6 +86,8 @@ pub struct Refresher {
     last_read: Option<jiff::Timestamp>,
     unpersisted: Option<PersistAgain>,
     store_sync: Option<JoinHandle<SyncResult>>,
+    /// Requests for a refresh that arrived while the newest record was being stored.
+    deferred: Vec<Command>,
     backoff: Backoff,
     in_flight: Option<InFlight>,
     /// A rotation that has ended and whose waiters have no answer yet.
@@ -145,6 +147,7 @@ impl Refresher {
             last_read: None,
             unpersisted: None,
             store_sync: None,
+            deferred: Vec::new(),
             backoff: Backoff::new(&config),
             config,
             settings_number: 0,
@@ -260,6 +263,8 @@ impl Refresher {
 
     fn obey(&mut self, command: Command) {
         match command {
+            // A refresh may not begin yet, and refusing one would report a failure that there is not.
+            Command::Refused(..) | Command::Refresh(_) if self.is_storing() => self.deferred.push(command),
             Command::Refused(generation, reply) => {
                 let newer = {
                     let view = self.live.view();

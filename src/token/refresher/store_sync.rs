@@ -28,6 +28,8 @@ pub(super) struct PersistAgain {
     pause: Duration,
     /// The write changes only the generation of the stored grant.
     renumbers: bool,
+    /// An attempt has failed.
+    failed: bool,
 }
 
 /// The result of a store operation.
@@ -43,7 +45,7 @@ pub(super) enum SyncResult {
 
 impl PersistAgain {
     pub(super) fn after_failure(expect: Expect) -> Self {
-        Self { expect, at: Instant::now() + PERSIST_AGAIN.0, pause: PERSIST_AGAIN.0, renumbers: false }
+        Self { expect, at: Instant::now() + PERSIST_AGAIN.0, pause: PERSIST_AGAIN.0, renumbers: false, failed: true }
     }
 
     pub(super) fn at(&self) -> Instant {
@@ -52,7 +54,7 @@ impl PersistAgain {
 
     fn at_once(over: Option<Version>, renumbers: bool) -> Self {
         let expect = Expect { version: over, fence: None };
-        Self { expect, at: Instant::now(), pause: PERSIST_AGAIN.0, renumbers }
+        Self { expect, at: Instant::now(), pause: PERSIST_AGAIN.0, renumbers, failed: false }
     }
 }
 
@@ -110,6 +112,16 @@ impl Refresher {
                 self.next_read = Some(Instant::now() + READ_AGAIN);
             }
         }
+        if !self.is_storing() {
+            for command in std::mem::take(&mut self.deferred) {
+                self.obey(command);
+            }
+        }
+    }
+
+    /// Whether the newest record is being stored and no attempt has failed yet.
+    pub(super) fn is_storing(&self) -> bool {
+        self.unpersisted.as_ref().is_some_and(|again| !again.failed)
     }
 
     /// Compares the stored record with the known one, and adopts or replaces it.
@@ -250,6 +262,7 @@ impl Refresher {
             }
             Ok(Written::Superseded(None) | Written::Fenced) => again.expect = Expect { version: None, fence: None },
             Err(error) => {
+                again.failed = true;
                 again.pause = (again.pause * 2).min(PERSIST_AGAIN.1);
                 again.at = Instant::now() + again.pause;
                 tracing::error!(%error, "the newest grant could still not be stored");

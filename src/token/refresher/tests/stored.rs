@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::token::import::{Damaged, NewGrant};
+use crate::token::store::StoreError;
 use simulator::{Kind as Issued, Revocation};
 
 impl World {
@@ -332,4 +333,25 @@ async fn a_grant_of_another_server_is_sent_to_nobody_and_outlives_a_bad_first_to
     process.generation(1).await;
     assert_eq!(process.tokens.status().state.name(), "valid");
     process.stop().await;
+}
+
+#[tokio::test]
+async fn a_refresh_waits_while_the_grant_is_being_stored_and_is_refused_once_that_has_failed() {
+    let world = World::with_lifetime(HOUR).await;
+    world.started().await.stop().await;
+    for (written, begins) in [(Ok(Written::Done), true), (Err(StoreError::Damaged("not JSON".into())), false)] {
+        let (mut refresher, _tokens) = world.refresher();
+        refresher.start().await;
+        let generation = refresher.live.view().generation();
+        refresher.reconcile_with(None);
+        let ((asked, mut told), (refused, mut passed_on)) = (oneshot::channel(), oneshot::channel());
+        refresher.obey(Command::Refresh(asked));
+        refresher.obey(Command::Refused(generation, refused));
+        assert!(told.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+        assert!(refresher.in_flight.is_none());
+        refresher.store_synced(SyncResult::Persisted(written));
+        assert_eq!(refresher.in_flight.is_some(), begins);
+        let refusals = [told.try_recv(), passed_on.try_recv()];
+        assert!(refusals.iter().all(|told| told.is_ok() != begins), "{refusals:?}");
+    }
 }
