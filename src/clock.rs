@@ -24,6 +24,7 @@ impl Clock {
     }
 
     /// A clock that starts at the system's time. [`Clock::jump`] moves it.
+    #[cfg(test)]
     pub fn movable() -> Self {
         Self { offset_ms: Some(Arc::new(AtomicI64::new(0))) }
     }
@@ -39,6 +40,7 @@ impl Clock {
     }
 
     /// Moves a movable clock forward or back. Has no effect on the system's clock.
+    #[cfg(test)]
     pub fn jump(&self, by: SignedDuration) {
         if let Some(offset) = &self.offset_ms {
             let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);

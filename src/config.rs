@@ -21,6 +21,8 @@ mod key;
 mod keys;
 mod load;
 mod malformed;
+#[cfg(feature = "internals")]
+mod markdown;
 mod no_proxy;
 mod page_origin;
 mod parameter;
@@ -42,21 +44,24 @@ mod watched;
 
 pub use address::{ListenAddress, Origin, OutboundProxy, RedirectUri};
 pub use effective::{Change, Effective, Entry, Shown};
-pub use error::{ConfigError, Errors, Place, Topic, Warning};
+pub use error::{ConfigError, Errors, Place, Topic};
 pub use ip::ip_literal;
-pub use key::{Key, Kind, Preset};
-pub use keys::{KEYS, keys_markdown, profiles_markdown};
+#[cfg(feature = "internals")]
+pub use keys::KEYS;
 pub use load::{Loaded, Read, Sources};
+#[cfg(feature = "internals")]
+pub use markdown::{keys_markdown, profiles_markdown};
 pub use no_proxy::NoProxy;
 pub use page_origin::PageOrigin;
-pub use pattern::{AllowRule, PathPattern, PatternError, PatternSegment, RefusalPattern, RefusalSign};
+pub use pattern::{AllowRule, RefusalPattern, RefusalSign};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use pattern::{PathPattern, PatternSegment};
 pub use plain_path::plain_path;
-pub use profile::Profile;
 pub use quantity::{Margin, parse_duration};
 pub use secret_source::SecretSource;
 pub use sections::{
-    AdminConfig, AmbiguousRetry, CheckConfig, ClientAuth, ClientCert, Config, GrantConfig, GuardConfig, LogConfig,
-    LogFormat, LogRequests, LoginConfig, OauthConfig, Outbound, RefreshConfig, RuntimeConfig, ServerTls,
-    ShutdownConfig, StoreConfig, StoreKey, StoreKindConfig, TokenEndpoint, TokenFormat, UpstreamConfig, UpstreamHttp,
+    AdminConfig, AmbiguousRetry, ClientAuth, ClientCert, Config, GrantConfig, GuardConfig, LogConfig, LogFormat,
+    LogRequests, LoginConfig, Outbound, RefreshConfig, RuntimeConfig, ServerTls, StoreConfig, StoreKey,
+    StoreKindConfig, TokenEndpoint, TokenFormat, UpstreamConfig, UpstreamHttp,
 };
 pub use watched::Watched;

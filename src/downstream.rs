@@ -39,10 +39,11 @@ mod transport;
 mod worker;
 
 pub use connections::Connections;
-pub use drain::Drained;
 pub use limits::Limits;
 pub use server::{BindError, Running, Server, StartError};
-pub use service::{BoxError, KeyRefused, OwnResponse, Service, WorkerContext};
+#[cfg(feature = "internals")]
+pub use service::{BoxError, Service};
+pub use service::{KeyRefused, OwnResponse};
 pub use signals::Ambiguity;
 pub use stream::Stream;
 

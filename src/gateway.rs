@@ -100,7 +100,7 @@ impl Gateway {
         metrics.watch_downstream(server.connections());
         let running = {
             let (setup, metrics) = (Arc::clone(&setup), metrics.clone());
-            server.start(descriptors::workers(&config.runtime), move |_| proxy::worker(Arc::clone(&setup), &metrics))?
+            server.start(descriptors::workers(&config.runtime), move || proxy::worker(Arc::clone(&setup), &metrics))?
         };
         for address in &addresses {
             tracing::info!(%address, upstream = %config.upstream.origin, "listening");

@@ -28,29 +28,27 @@
 //! | drain | the orderly end: no new requests, and requests in flight finish |
 
 pub mod cli;
-pub mod config;
-pub mod secret;
 
-pub mod downstream;
-
-pub mod proxy;
-
-pub mod outbound;
-
-pub mod upstream;
-
-pub mod token;
-
-pub mod admin;
-pub mod check;
-pub mod clock;
-pub mod descriptors;
-pub mod fault;
-pub mod files;
+mod admin;
+mod check;
+mod clock;
+mod config;
+mod descriptors;
+mod downstream;
+mod fault;
+mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod gateway;
-pub mod metrics;
-pub mod supervise;
-pub mod telemetry;
+mod gateway;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
+mod metrics;
+mod outbound;
+mod proxy;
+mod secret;
+mod supervise;
+mod telemetry;
+mod token;
+mod upstream;

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bearer_proxy::config::{Config, GrantConfig, ListenAddress, SecretSource, UpstreamHttp};
+use bearer_proxy::internals::config::{Config, GrantConfig, ListenAddress, SecretSource, UpstreamHttp};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, HeaderValue};
 use http::uri::{Authority, Scheme};

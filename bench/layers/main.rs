@@ -18,15 +18,15 @@ use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bearer_proxy::clock::Clock;
-use bearer_proxy::config::{Config, GrantConfig, Sources};
-use bearer_proxy::descriptors;
-use bearer_proxy::downstream::{Server, Service, WorkerContext};
-use bearer_proxy::metrics::Metrics;
-use bearer_proxy::proxy::route::Route;
-use bearer_proxy::proxy::upstream::Upstream;
-use bearer_proxy::proxy::{self, Setup};
-use bearer_proxy::token::grant::Grant;
+use bearer_proxy::internals::clock::Clock;
+use bearer_proxy::internals::config::{Config, GrantConfig, Sources};
+use bearer_proxy::internals::descriptors;
+use bearer_proxy::internals::downstream::{Server, Service};
+use bearer_proxy::internals::metrics::Metrics;
+use bearer_proxy::internals::proxy::route::Route;
+use bearer_proxy::internals::proxy::upstream::Upstream;
+use bearer_proxy::internals::proxy::{self, Setup};
+use bearer_proxy::internals::token::grant::Grant;
 use tokio::runtime::Builder;
 
 mod bare;
@@ -70,15 +70,15 @@ async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
         move || Parts::new(&setup, &metrics)
     };
     match height {
-        "server" => run(&config, move |_| bare.clone().client()).await,
-        "pool" => run(&config, move |_| parts().pool()).await,
-        "guard" => run(&config, move |_| parts().guard()).await,
-        "bearer" => run(&config, move |_| parts().bearer()).await,
-        "forward" => run(&config, move |_| parts().forward()).await,
-        "limit" => run(&config, move |_| parts().limit()).await,
+        "server" => run(&config, move || bare.clone().client()).await,
+        "pool" => run(&config, move || parts().pool()).await,
+        "guard" => run(&config, move || parts().guard()).await,
+        "bearer" => run(&config, move || parts().bearer()).await,
+        "forward" => run(&config, move || parts().forward()).await,
+        "limit" => run(&config, move || parts().limit()).await,
         "observe" => {
             let setup = Arc::new(arc_swap::ArcSwap::from_pointee(parts().into_setup()));
-            run(&config, move |_| proxy::worker(Arc::clone(&setup), &metrics)).await
+            run(&config, move || proxy::worker(Arc::clone(&setup), &metrics)).await
         }
         _ => Err(format!(
             "invalid layer \"{height}\": expected one of hyper, server, pool, guard, bearer, forward, limit, observe"
@@ -87,7 +87,7 @@ async fn serve(height: &str, config: Arc<Config>) -> Outcome<()> {
     }
 }
 
-async fn run<S: Service>(config: &Config, make: impl Fn(&WorkerContext) -> S + Send + Sync + 'static) -> Outcome<()> {
+async fn run<S: Service>(config: &Config, make: impl Fn() -> S + Send + Sync + 'static) -> Outcome<()> {
     let _running = Server::bind(config)?.start(descriptors::workers(&config.runtime), make)?;
     pending().await
 }

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, ConfigError, Effective, KEYS, Key, Kind, Loaded, NoProxy, Place, Shown, Sources};
+use super::key::{Key, Kind};
+use super::keys::KEYS;
+use super::{Config, ConfigError, Effective, Loaded, NoProxy, Place, Shown, Sources};
 
 const CANARY: &str = "c4n4ry";
 /// The contents of the files. No input contains these words.

@@ -304,16 +304,3 @@ fn one_of(names: &[&str]) -> String {
         }
     }
 }
-
-// === impl Preset ===
-
-impl Preset {
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Unset => "–".to_owned(),
-            Self::Value(text) => format!("`{text}`"),
-            Self::Profile => "profile".to_owned(),
-            Self::Computed(text) => (*text).to_owned(),
-        }
-    }
-}

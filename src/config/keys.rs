@@ -1,7 +1,6 @@
 //! All keys: what the layers may hold, and what the documentation lists.
 
 use super::key::{Form, Key};
-use super::profile;
 use super::sections::SECTIONS;
 
 /// Every key, in the order in which they are printed. A section's keys stand together.
@@ -52,25 +51,6 @@ pub(super) fn nearest(name: &str) -> Option<String> {
 /// The variable that was probably meant.
 pub(super) fn nearest_variable(name: &str) -> Option<String> {
     nearest_of(name, '_', |key| (key.variable(), "_FILE"))
-}
-
-/// All keys, as a table in Markdown.
-pub fn keys_markdown() -> String {
-    let mut text = String::from("| key | default | accepted | restart | meaning |\n|---|---|---|---|---|\n");
-    for key in KEYS {
-        let accepts = key.kind.accepts().replace('|', "\\|");
-        // The examples are for readers of an error.
-        let accepts = accepts.split(", such as").next().unwrap_or_default();
-        let file = if key.kind.is_secret() { " (or `_file`)" } else { "" };
-        let restart = if key.needs_restart { "yes" } else { "" };
-        text += &format!("| `{}`{file} | {} | {accepts} | {restart} | {} |\n", key.name, key.preset.text(), key.doc);
-    }
-    text
-}
-
-/// What the profiles set, as a table in Markdown.
-pub fn profiles_markdown() -> String {
-    profile::markdown(KEYS)
 }
 
 fn nearest_of(name: &str, separator: char, spell: impl Fn(&Key) -> (String, &'static str)) -> Option<String> {

@@ -2,22 +2,20 @@
 
 use std::fmt;
 
-use super::key::{Key, Kind, Preset};
-
 /// One provider's servers.
 #[derive(Clone, Copy)]
 pub struct Profile(&'static Row);
 
-struct Row {
-    name: &'static str,
+pub(super) struct Row {
+    pub(super) name: &'static str,
     /// Keys and values, as they would be written in the environment.
-    values: &'static [(&'static str, &'static str)],
+    pub(super) values: &'static [(&'static str, &'static str)],
     /// Every client of this server has a secret.
     needs_client_secret: bool,
     /// The redirect URI is the client's own: no default fits all.
-    needs_redirect_uri: bool,
+    pub(super) needs_redirect_uri: bool,
     /// A header that `oauth.headers` must have, and that the proxy copies to `upstream.headers`.
-    tenant_header: Option<&'static str>,
+    pub(super) tenant_header: Option<&'static str>,
     /// The API takes the method of a POST from the parameter `_method` of its body.
     method_in_body: bool,
     /// `check` may present a refresh token that never existed.
@@ -25,7 +23,7 @@ struct Row {
 }
 
 /// The first one is the default.
-const PROFILES: &[Row] = &[
+pub(super) const PROFILES: &[Row] = &[
     // Laravel Passport, by its documents and its answers.
     Row {
         name: "passolution",
@@ -101,19 +99,6 @@ pub(super) const NAMES: &[&str] = &{
     names
 };
 
-/// What the profiles set, as a table in Markdown: a column for each profile, a row for each key whose default is the profile's.
-pub(super) fn markdown(keys: &[Key]) -> String {
-    let row = |first: String, rest: &mut dyn Iterator<Item = String>| {
-        format!("| {first} | {} |\n", rest.collect::<Vec<_>>().join(" | "))
-    };
-    let mut text = row("key".into(), &mut NAMES.iter().map(|name| format!("`{name}`")));
-    text += &format!("|{}\n", "---|".repeat(NAMES.len() + 1));
-    for key in keys.iter().filter(|key| matches!(key.preset, Preset::Profile)) {
-        text += &row(format!("`{}`", key.name), &mut PROFILES.iter().map(|profile| profile.cell(key)));
-    }
-    text
-}
-
 // === impl Profile ===
 
 impl Profile {
@@ -173,28 +158,5 @@ impl Eq for Profile {}
 impl fmt::Debug for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Profile").field(&self.name()).finish()
-    }
-}
-
-// === impl Row ===
-
-impl Row {
-    /// The value of a key, for the documentation.
-    fn cell(&self, key: &Key) -> String {
-        if let Some((_, value)) = self.values.iter().find(|(name, _)| *name == key.name) {
-            let items: Vec<_> = match key.kind {
-                Kind::List(_) => value.split(',').map(|item| format!("`{item}`")).collect(),
-                _ => vec![format!("`{value}`")],
-            };
-            return items.join(", ");
-        }
-        match (key.name, self.tenant_header) {
-            ("oauth.headers", Some(header)) => format!("`{header}` required"),
-            ("upstream.headers", Some(header)) => format!("`{header}`, copied from `oauth.headers`"),
-            ("upstream.url", _) => "required".into(),
-            ("oauth.token_url", _) => "required, except for `static`".into(),
-            ("oauth.redirect_uri", _) if self.needs_redirect_uri => "required".into(),
-            _ => "–".into(),
-        }
     }
 }

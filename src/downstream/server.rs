@@ -15,7 +15,7 @@ use super::connections::{Balancer, Connections};
 use super::drain::Drained;
 use super::limits::Limits;
 use super::listener::{ListenError, Listener};
-use super::service::{Service, WorkerContext};
+use super::service::Service;
 use super::settings::Settings;
 use super::tls::{Tls, TlsError};
 use super::worker::{self, WorkerHandle};
@@ -108,7 +108,7 @@ impl Server {
     pub fn start<S: Service>(
         self,
         workers: NonZeroUsize,
-        make: impl Fn(&WorkerContext) -> S + Send + Sync + 'static,
+        make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Result<Running, StartError> {
         let Self { listeners, settings, connections, restarts, event_batching } = self;
         let make = Arc::new(make);
@@ -121,10 +121,8 @@ impl Server {
 
         let mut threads = Vec::with_capacity(workers.get());
         for (index, (sender, commands)) in senders.into_iter().zip(receivers.drain(..)).enumerate() {
-            let context = WorkerContext { index, workers: workers.get() };
             let (started, ready) = sync_channel(1);
             let thread = worker::Thread {
-                context,
                 make: make.clone(),
                 event_batching,
                 settings: settings.clone(),
@@ -169,6 +167,7 @@ impl Running {
         }
     }
 
+    #[cfg(test)]
     pub fn connections(&self) -> Connections {
         self.connections.clone()
     }
@@ -186,6 +185,7 @@ impl Running {
     ///
     /// Later HTTP/1 responses carry `Connection: close`. HTTP/2 connections get a GOAWAY. An idle HTTP/1 connection is closed at once,
     /// unless it was answered within the last half second: its next request may be on its way.
+    #[cfg(test)]
     pub async fn drain(self, grace: Duration) -> Drained {
         self.drain_or_cut(grace, std::future::pending()).await
     }

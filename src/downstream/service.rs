@@ -7,15 +7,6 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 
-/// The worker for which a service is made.
-#[derive(Clone, Copy, Debug)]
-pub struct WorkerContext {
-    /// From 0.
-    pub index: usize,
-    /// Number of workers.
-    pub workers: usize,
-}
-
 /// Extension of a response that refuses a client key. A connection that gets only such responses is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRefused;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::service::BoxError;
 use super::tls::Tls;
-use super::{BoxError, Limits, Running, Server, WorkerContext};
+use super::{Limits, Running, Server};
 use crate::config::ListenAddress;
 
 mod accept;
@@ -85,7 +87,7 @@ impl Fixture {
     }
 
     /// Drains in the background.
-    fn drain(&mut self, grace: Duration) -> tokio::task::JoinHandle<super::Drained> {
+    fn drain(&mut self, grace: Duration) -> tokio::task::JoinHandle<super::drain::Drained> {
         tokio::spawn(self.running.take().unwrap().drain(grace))
     }
 
@@ -228,8 +230,10 @@ impl Drop for Abandon {
     }
 }
 
-fn service(app: App) -> impl Fn(&WorkerContext) -> Answers + Send + Sync + 'static {
-    move |context| Answers(App { worker: context.index, ..app.clone() })
+/// Each call makes the service of one worker, and the calls are counted from 0.
+fn service(app: App) -> impl Fn() -> Answers + Send + Sync + 'static {
+    let made = AtomicUsize::new(0);
+    move || Answers(App { worker: made.fetch_add(1, Ordering::Relaxed), ..app.clone() })
 }
 
 #[derive(Clone)]

@@ -16,7 +16,7 @@ use super::command::Command;
 use super::connection;
 use super::context::ConnectionContext;
 use super::event_batching::EventBatching;
-use super::service::{Service, WorkerContext};
+use super::service::Service;
 use super::settings::Settings;
 use crate::fault;
 use crate::supervise::{Died, Restarts, Task, supervise_local};
@@ -29,7 +29,6 @@ pub(super) struct WorkerHandle {
 
 /// What the thread of a worker needs to start.
 pub(super) struct Thread<F> {
-    pub(super) context: WorkerContext,
     pub(super) make: Arc<F>,
     /// `runtime.event_batching`
     pub(super) event_batching: bool,
@@ -62,20 +61,10 @@ impl Drop for LastWord {
 impl<F> Thread<F> {
     pub(super) fn run<S: Service>(self)
     where
-        F: Fn(&WorkerContext) -> S,
+        F: Fn() -> S,
     {
-        let Self {
-            context,
-            make,
-            event_batching: batches,
-            settings,
-            mut commands,
-            accept,
-            started,
-            died,
-            restarts,
-            alive,
-        } = self;
+        let Self { make, event_batching: batches, settings, mut commands, accept, started, died, restarts, alive } =
+            self;
         let _last_word = LastWord(died.clone());
         let event_batching = Arc::default();
         let runtime = match runtime(batches.then_some(&event_batching)) {
@@ -83,12 +72,8 @@ impl<F> Thread<F> {
             Err(error) => return drop(started.send(Err(error))),
         };
         runtime.block_on(async {
-            let worker = Rc::new(ConnectionContext {
-                service: make(&context),
-                settings,
-                draining: Rc::default(),
-                event_batching,
-            });
+            let worker =
+                Rc::new(ConnectionContext { service: make(), settings, draining: Rc::default(), event_batching });
             let serve = {
                 let worker = worker.clone();
                 move |stream, permit| drop(tokio::task::spawn_local(connection::serve(stream, permit, worker.clone())))

@@ -17,7 +17,7 @@ pub struct Upstream {
     pub in_flight: InFlightLimit,
     pub(super) budget: Budget,
     connector: Connector,
-    /// The maximum number of connections of a worker.
+    /// The maximum number of connections of all workers together.
     most_connections: usize,
     connections: OpenConnections,
 }

@@ -29,7 +29,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::failure::FailedCall;
-pub use self::plan::{Kind, Plan, Settings, TokenSource, binding_mismatch, plan, plan_stored};
+#[cfg(any(test, feature = "internals"))]
+pub use self::plan::Kind;
+pub use self::plan::{Plan, Settings, TokenSource, binding_mismatch, plan, plan_stored};
 use self::plan::{plan_candidate, plan_initial};
 pub use self::prepared_store::PreparedStore;
 pub use self::renumber::rebased;

@@ -18,7 +18,7 @@ mod pkce;
 mod preflight;
 mod redirect;
 
-pub use authorization::{Authorization, WrongState};
+pub use authorization::Authorization;
 pub use callback::{Callback, MAX_LENGTH, Malformed};
 pub use error::{LoginError, spell};
 pub use exchange::{Ready, Stored};

@@ -42,6 +42,7 @@ use self::backoff::Backoff;
 pub(in crate::token) use self::command::{Command, Verdict};
 pub use self::command::{NotRefreshed, Refusal, Tokens, Unavailable};
 use self::in_flight::InFlight;
+#[cfg(feature = "internals")]
 pub use self::reconcile::{Reconciliation, reconcile};
 use self::requests::Requests;
 use self::schedule::{Deadlines, Moment};

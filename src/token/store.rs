@@ -42,7 +42,9 @@ pub use candidate::{Candidate, CandidateResult, CandidateVersion};
 pub use look::{Look, Overdue, Rights};
 #[cfg(feature = "postgres")]
 pub use postgres::schema;
-pub use record::{Binding, Expect, Intent, LastRefresh, Meets, Record, Version};
+#[cfg(feature = "internals")]
+pub use record::Meets;
+pub use record::{Binding, Expect, Intent, LastRefresh, Record, Version};
 pub use seal::Sealer;
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ const MAX_STREAMS: usize = 100;
 /// How many fields a response head may have over HTTP/1: as many as a request.
 const MAX_HTTP1_FIELDS: usize = 1024;
 
-pub use body::{BodyError, UpstreamBody};
+pub use body::UpstreamBody;
 pub use transport::OpenConnections;
 
 /// The body of a request: a short name for the bounds that hyper requires.
@@ -113,7 +113,7 @@ enum Slot<B: RequestBody> {
 // === impl Pool ===
 
 impl<B: RequestBody> Pool<B> {
-    /// `most_connections`: the maximum number of connections of this pool.
+    /// `most_connections`: the maximum number of connections of all pools of this process together, which `connections` counts.
     pub fn new(
         connector: Connector,
         config: &UpstreamConfig,

@@ -8,9 +8,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use bearer_proxy::config::{AmbiguousRetry, ClientAuth, Outbound, TokenEndpoint, TokenFormat};
-use bearer_proxy::token::endpoint::{CallResult, Endpoint, Presented};
-use bearer_proxy::token::{RefreshOutcome, RefreshToken};
+use bearer_proxy::internals::config::{AmbiguousRetry, ClientAuth, Outbound, TokenEndpoint, TokenFormat};
+use bearer_proxy::internals::token::endpoint::{CallResult, Endpoint, Presented};
+use bearer_proxy::internals::token::{RefreshOutcome, RefreshToken};
 use testkit::Namespaces;
 use tokio::time::Instant;
 

@@ -34,11 +34,11 @@ fn every_check_is_made_to_fail_here_or_in_a_table() {
     let sources =
         std::fs::read_dir(folder).unwrap().filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok());
     let sources: String = sources.collect();
-    for id in bearer_proxy::check::ids::Id::ALL {
+    for id in bearer_proxy::internals::check::ids::Id::ALL {
         let is_named = sources.contains(&format!("\"{}\"", id.name()));
         assert!(is_named, "{} is not made to fail", id.name());
     }
     for id in IN_TABLES {
-        assert!(bearer_proxy::check::ids::Id::from_name(id).is_some(), "{id}");
+        assert!(bearer_proxy::internals::check::ids::Id::from_name(id).is_some(), "{id}");
     }
 }

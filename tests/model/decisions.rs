@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use bearer_proxy::config::AmbiguousRetry;
-use bearer_proxy::token::journal::{Kind, Plan, Settings, plan_stored, rebased};
-use bearer_proxy::token::refresher::{Reconciliation, reconcile};
-use bearer_proxy::token::store::{self, Binding, Expect, Intent, Meets, Record};
-use bearer_proxy::token::{self, Access, AccessToken, Generation, RefreshToken};
+use bearer_proxy::internals::config::AmbiguousRetry;
+use bearer_proxy::internals::token::journal::{Kind, Plan, Settings, plan_stored, rebased};
+use bearer_proxy::internals::token::refresher::{Reconciliation, reconcile};
+use bearer_proxy::internals::token::store::{self, Binding, Expect, Intent, Meets, Record};
+use bearer_proxy::internals::token::{self, Access, AccessToken, Generation, RefreshToken};
 
 use crate::state::{Grant, Lineage, MANY, Token, Version};
 

@@ -1,6 +1,6 @@
 //! What must hold in every state, and what must be reachable.
 
-use bearer_proxy::config::AmbiguousRetry;
+use bearer_proxy::internals::config::AmbiguousRetry;
 use stateright::{Model, Property};
 
 use crate::actions::{Action, Store};

@@ -32,7 +32,7 @@ mod store_sync;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use bearer_proxy::config::AmbiguousRetry::{Never, Once, UntilClear};
+use bearer_proxy::internals::config::AmbiguousRetry::{Never, Once, UntilClear};
 use stateright::{Checker, HasDiscoveries, Model, Path};
 
 use crate::actions::Action;

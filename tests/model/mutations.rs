@@ -1,6 +1,6 @@
 //! Mistakes in the protocol, and the invariant that detects each.
 
-use bearer_proxy::config::AmbiguousRetry::{self, Once, UntilClear};
+use bearer_proxy::internals::config::AmbiguousRetry::{self, Once, UntilClear};
 
 use crate::invariants::Invariant::{self, *};
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Mutex;
 
-use bearer_proxy::config::AmbiguousRetry;
+use bearer_proxy::internals::config::AmbiguousRetry;
 
 use crate::actions::Action;
 use crate::decisions::Decisions;

@@ -1,6 +1,6 @@
 //! The store: one grant with compare-and-set, and one lease.
 
-use bearer_proxy::token::store::Meets;
+use bearer_proxy::internals::token::store::Meets;
 
 use crate::actions::Store;
 use crate::invariants::Invariant;

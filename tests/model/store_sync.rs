@@ -1,6 +1,6 @@
 //! The steps of a replica between its rotations, as in `token/refresher/store_sync`.
 
-use bearer_proxy::token::refresher::Reconciliation;
+use bearer_proxy::internals::token::refresher::Reconciliation;
 
 use crate::actions::Store;
 use crate::mutations::Mutation;

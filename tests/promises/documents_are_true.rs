@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use bearer_proxy::config::{Config, KEYS, Loaded, Sources};
+use bearer_proxy::internals::config::{Config, KEYS, Loaded, Sources};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -234,7 +234,7 @@ pub fn memory_limit(text: &str) -> Option<usize> {
     Some(value[..digits].parse::<usize>().unwrap() * unit)
 }
 
-fn valid(loaded: Result<Loaded, bearer_proxy::config::Errors>, shown: &str) {
+fn valid(loaded: Result<Loaded, bearer_proxy::internals::config::Errors>, shown: &str) {
     match loaded {
         Ok(loaded) => assert!(loaded.warnings.is_empty(), "{:?}\n{shown}", loaded.warnings),
         Err(errors) => panic!("{errors}\n{shown}"),

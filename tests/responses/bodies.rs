@@ -1,6 +1,6 @@
 //! The rows of `bodies.txt`.
 
-use bearer_proxy::token::RefreshOutcome;
+use bearer_proxy::internals::token::RefreshOutcome;
 
 use crate::{NEW_REFRESH, OLD_REFRESH, Row, filled, http};
 

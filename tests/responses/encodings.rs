@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use bearer_proxy::token::RefreshOutcome::{self, Ambiguous, Ok, Rejected};
+use bearer_proxy::internals::token::RefreshOutcome::{self, Ambiguous, Ok, Rejected};
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 

@@ -1,6 +1,6 @@
 //! Responses whose HTTP is odd: broken middleboxes, and servers that write HTTP by hand.
 
-use bearer_proxy::token::RefreshOutcome::{self, Ambiguous, Ok};
+use bearer_proxy::internals::token::RefreshOutcome::{self, Ambiguous, Ok};
 
 use crate::{NEW_REFRESH, OLD_REFRESH, Row, filled, http};
 

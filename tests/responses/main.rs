@@ -12,17 +12,17 @@ mod framing;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bearer_proxy::clock::Clock;
-use bearer_proxy::config::{
+use bearer_proxy::internals::clock::Clock;
+use bearer_proxy::internals::config::{
     AmbiguousRetry, ClientAuth, Outbound, StoreConfig, StoreKindConfig, TokenEndpoint, TokenFormat,
 };
-use bearer_proxy::token::TokenMetrics;
-use bearer_proxy::token::endpoint::Endpoint;
-use bearer_proxy::token::journal::{
+use bearer_proxy::internals::token::TokenMetrics;
+use bearer_proxy::internals::token::endpoint::Endpoint;
+use bearer_proxy::internals::token::journal::{
     Journal, Kind, PreparedStore, Renewed, Rotation, Settings, TokenSource, Uncommitted,
 };
-use bearer_proxy::token::store::{Binding, Expect, Record, Store};
-use bearer_proxy::token::{Access, AccessToken, Generation, RefreshOutcome, RefreshToken, Trigger};
+use bearer_proxy::internals::token::store::{Binding, Expect, Record, Store};
+use bearer_proxy::internals::token::{Access, AccessToken, Generation, RefreshOutcome, RefreshToken, Trigger};
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::config::error::Place;
 use crate::config::key::Preset;
+use crate::config::markdown::{keys_markdown, profiles_markdown};
 use crate::config::profile::Profile;
 use crate::config::settings::Raw;
 

@@ -2,11 +2,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::key::Form;
+use crate::config::key::{Form, Kind, Preset};
 use crate::config::keys;
+use crate::config::profile::Profile;
 use crate::config::{
-    Config, KEYS, Kind, ListenAddress, LogFormat, LogRequests, Margin, Preset, Profile, Sources, StoreKindConfig,
-    UpstreamHttp,
+    Config, KEYS, ListenAddress, LogFormat, LogRequests, Margin, Sources, StoreKindConfig, UpstreamHttp,
 };
 
 use super::{CLIENT, Loaded, load};

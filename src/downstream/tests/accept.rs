@@ -69,7 +69,7 @@ async fn events_are_batched_unless_the_configuration_says_no() {
         let mut server = Server::bind_with(&listen, 0o660, None, limits()).unwrap();
         server.event_batching = batches;
         let (seen, slack) = std::sync::mpsc::channel();
-        let make = move |_: &WorkerContext| {
+        let make = move || {
             seen.send(rustix::thread::current_timer_slack().unwrap()).unwrap();
             Answers(App::new().0)
         };

@@ -1,6 +1,6 @@
 use super::*;
-use crate::downstream::Drained;
 use crate::downstream::connection_state::LAST_CALL;
+use crate::downstream::drain::Drained;
 
 const LONG: Duration = Duration::from_secs(60);
 

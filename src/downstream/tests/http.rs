@@ -237,7 +237,7 @@ async fn a_service_is_called_when_it_is_ready() {
     let listen = [ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())];
     let server = Server::bind_with(&listen, 0, None, limits()).unwrap();
     let [ListenAddress::Tcp(address)] = server.local_addresses()[..] else { panic!() };
-    let _running = server.start(NonZeroUsize::MIN, |_| Reluctant { asked: false }).unwrap();
+    let _running = server.start(NonZeroUsize::MIN, || Reluctant { asked: false }).unwrap();
     let mut client = TcpStream::connect(address).await.unwrap();
     for _ in 0..3 {
         assert!(ask(&mut client, "/").await.ends_with("at last"));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use bearer_proxy::config::{keys_markdown, profiles_markdown};
+use bearer_proxy::internals::config::{keys_markdown, profiles_markdown};
 use http::{Method, StatusCode};
 use simulator::{Options, Simulator};
 use tokio::process::Command;
