@@ -36,6 +36,8 @@ mod section;
 mod sections;
 mod service_links;
 mod settings;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::uri::{Authority, Scheme};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -15,7 +14,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::config::{ClientCert, Origin, Outbound, UpstreamConfig, UpstreamHttp};
+use crate::config::{ClientCert, Origin, Outbound, UpstreamConfig, UpstreamHttp, testing};
 
 /// Longer than any test should take: an await that never ends fails the test and does not hang it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
@@ -33,23 +32,7 @@ pub(crate) fn direct() -> Outbound {
 }
 
 pub(crate) fn upstream_config(origin: Origin, http: UpstreamHttp) -> UpstreamConfig {
-    UpstreamConfig {
-        origin,
-        path_prefix: String::new(),
-        headers: HeaderMap::new(),
-        client_cert: None,
-        http,
-        refusal: Vec::new(),
-        default_accept: None,
-        connect_timeout: Duration::from_secs(5),
-        response_timeout: Duration::from_secs(60),
-        idle_timeout: Duration::from_secs(60),
-        connection_age: Duration::from_secs(300),
-        max_in_flight: 1024,
-        queue_timeout: Duration::from_secs(1),
-        replay_limit: 256 * 1024,
-        replay_budget: 64 * 1024 * 1024,
-    }
+    UpstreamConfig { origin, http, refusal: Vec::new(), ..testing::defaults().upstream }
 }
 
 /// A certificate authority of one test, with its files.

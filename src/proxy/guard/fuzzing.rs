@@ -11,7 +11,7 @@
 use http::Method;
 
 use super::Rules;
-use crate::config::{AllowRule, GuardConfig, PathPattern, PatternSegment, plain_path};
+use crate::config::{AllowRule, GuardConfig, PathPattern, PatternSegment, plain_path, testing};
 
 pub fn path(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -51,20 +51,7 @@ pub fn path(data: &[u8]) {
 }
 
 fn rules(allow: &[AllowRule]) -> Rules {
-    let second = std::time::Duration::from_secs(1);
-    let guard = GuardConfig {
-        allow: Some(allow.to_vec()),
-        hosts: None,
-        origins: Vec::new(),
-        client_keys: Vec::new(),
-        max_connections: 1,
-        header_timeout: second,
-        idle_timeout: second,
-        max_header_size: 1,
-        max_body_size: None,
-        min_body_rate: None,
-        pass_cookies: false,
-    };
+    let guard = GuardConfig { allow: Some(allow.to_vec()), ..testing::defaults().guard };
     Rules { guard, via: "gw".to_owned(), tls: false, has_prefix: false }
 }
 

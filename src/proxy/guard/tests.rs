@@ -1,24 +1,10 @@
-use std::time::Duration;
-
 use http::{HeaderName, Version};
 
 use super::*;
-use crate::config::{AllowRule, PathPattern, PatternSegment};
+use crate::config::{AllowRule, PathPattern, PatternSegment, testing};
 
 fn rules(change: impl FnOnce(&mut GuardConfig)) -> Rules {
-    let mut guard = GuardConfig {
-        allow: None,
-        hosts: None,
-        origins: Vec::new(),
-        client_keys: Vec::new(),
-        max_connections: 1,
-        header_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        max_header_size: 1024,
-        max_body_size: None,
-        min_body_rate: None,
-        pass_cookies: false,
-    };
+    let mut guard = GuardConfig { hosts: None, max_header_size: 1024, ..testing::defaults().guard };
     change(&mut guard);
     Rules { guard, via: "bearer-proxy".into(), tls: false, has_prefix: false }
 }

@@ -250,13 +250,7 @@ mod tests {
     }
 
     fn config(max_per_hour: u32) -> RefreshConfig {
-        RefreshConfig {
-            margin: crate::config::Margin::Share(0.2),
-            default_lifetime: Duration::from_secs(3600),
-            wait: Duration::from_secs(10),
-            cooldown: Duration::from_secs(60),
-            max_per_hour,
-        }
+        RefreshConfig { max_per_hour, ..crate::config::testing::defaults().refresh }
     }
 
     #[tokio::test(start_paused = true)]

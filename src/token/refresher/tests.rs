@@ -11,9 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
 use super::*;
-use crate::config::{
-    AmbiguousRetry, ClientAuth, Margin, Outbound, StoreConfig, StoreKindConfig, TokenEndpoint, TokenFormat,
-};
+use crate::config::{AmbiguousRetry, ClientAuth, Outbound, StoreConfig, StoreKindConfig, TokenEndpoint, TokenFormat};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::token::journal::{Kind, PreparedStore};
@@ -88,13 +86,7 @@ impl World {
             ambiguous_retry: AmbiguousRetry::UntilClear,
             default_lifetime: HOUR,
         };
-        let config = RefreshConfig {
-            margin: Margin::Share(0.2),
-            default_lifetime: HOUR,
-            wait: 10 * SECOND,
-            cooldown: MINUTE,
-            max_per_hour: 30,
-        };
+        let config = crate::config::testing::defaults().refresh;
         Self { simulator, store, settings, config, pace: Duration::ZERO, _still: still }
     }
 

@@ -1,0 +1,20 @@
+//! A configuration for tests, which change what they are about. So a new key changes no test of other keys.
+
+use std::sync::LazyLock;
+
+use super::{Config, Sources};
+
+/// The defaults, with a `static` grant and an upstream that nobody serves.
+#[expect(clippy::unwrap_used, reason = "constants")]
+pub fn defaults() -> Config {
+    static DEFAULTS: LazyLock<Config> = LazyLock::new(|| {
+        let variables = [
+            ("BEARER_PROXY_PROFILE", "custom"),
+            ("BEARER_PROXY_UPSTREAM__URL", "http://127.0.0.1:9"),
+            ("BEARER_PROXY_OAUTH__GRANT", "static"),
+            ("BEARER_PROXY_OAUTH__ACCESS_TOKEN", "token"),
+        ];
+        Config::load(&Sources::new(None, variables)).unwrap().config
+    });
+    DEFAULTS.clone()
+}
