@@ -1,13 +1,14 @@
-//! What the fuzz targets (`fuzz/`) call, and the tests that replay their corpora. A target is a function of any bytes that returns
-//! where the program keeps what it promises, and panics where it does not; it stands beside the code that it tries.
+//! The functions of the fuzz targets (`fuzz/`), and the tests that replay their corpora.
 //!
-//! | target | tries |
+//! A function takes any bytes, and panics if the program breaks a promise. It is next to the code that it tests.
+//!
+//! | target | input |
 //! |---|---|
-//! | [`answer`] | what an answer of the token endpoint is taken for |
-//! | [`document`] | what a store reads back |
-//! | [`headers`] | header hygiene, both directions |
-//! | [`path`] | the allow-list, and the patterns that it is made of |
-//! | [`config`] | a configuration's file and environment |
+//! | [`answer`] | a response of the token endpoint |
+//! | [`document`] | a stored document |
+//! | [`headers`] | the headers of a request and a response |
+//! | [`path`] | an allow-list and a path |
+//! | [`config`] | a configuration: its file and environment |
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -17,7 +18,7 @@ pub use crate::proxy::headers::fuzzing::headers;
 pub use crate::token::endpoint::fuzzing::answer;
 pub use crate::token::store::fuzzing::document;
 
-/// An input that looks like a message of HTTP/1.1, so that a person can read and write it.
+/// An input in the format of an HTTP/1.1 message, which a person can read and write.
 pub(crate) struct Message<'a> {
     pub(crate) line: &'a str,
     pub(crate) headers: HeaderMap,
@@ -27,7 +28,7 @@ pub(crate) struct Message<'a> {
 // === impl Message ===
 
 impl<'a> Message<'a> {
-    /// Lines that are no fields are passed over.
+    /// Ignores lines that are not fields.
     pub(crate) fn read(data: &'a [u8]) -> Self {
         let end = data.windows(2).position(|pair| pair == b"\n\n");
         let (head, body) = end.map_or((data, &[][..]), |end| (&data[..end], &data[end + 2..]));
@@ -49,7 +50,7 @@ impl<'a> Message<'a> {
 mod tests {
     use std::path::Path;
 
-    /// Every input that is worth keeping, under the ordinary test command.
+    /// Runs every input of the corpus.
     fn replay(target: &str, run: impl Fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let mut count = 0;
