@@ -74,6 +74,9 @@ pub enum ConnectError {
     NotLoopback { host: String, address: IpAddr },
     #[error("the certificate is not trusted: {0}")]
     Certificate(String),
+    /// The certificate has expired, or is not valid yet.
+    #[error("the certificate is not trusted: {0}")]
+    OutsideValidity(String),
     #[error("the TLS handshake failed: {0}")]
     Tls(String),
     #[error("the HTTP proxy said: {0}")]

@@ -79,7 +79,7 @@ impl Client {
         match http.send(request, MAX_ANSWER, within).await {
             Ok(client::Response { status, body, .. }) => Ok(Answer { status, body }),
             Err(RequestError::TimedOut(after)) => Err(ClientError::Timeout { address: self.place(), after }),
-            Err(RequestError::Connect { kind, said: error }) => Err(self.no_connection(kind, error)),
+            Err(RequestError::Connect { kind, said: error, .. }) => Err(self.no_connection(kind, error)),
             Err(RequestError::Broken(what)) => Err(ClientError::Broken { what }),
         }
     }

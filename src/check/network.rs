@@ -72,7 +72,7 @@ pub fn obstacle(facts: &Facts) -> Option<Finding> {
             "let packets to this host and port pass: firewall, egress policy, security group; or set outbound.proxy",
         ),
         (Step::Tcp, _) => Id::TcpRefused.fail(says, "start the server, or correct the host and the port in the URL"),
-        (Step::Tls, error) if error.is_about_validity() => {
+        (Step::Tls, ConnectError::OutsideValidity(_)) => {
             Id::TlsExpired.fail(says, "renew the certificate; if it is valid, correct the clock of this machine")
         }
         (Step::Tls, ConnectError::Certificate(_)) => Id::TlsUntrusted.fail(
@@ -184,7 +184,7 @@ mod tests {
             (failed(Step::Tcp, timeout()), &["tcp-dropped"]),
             (failed(Step::Tunnel, ConnectError::Proxy("status 407".into())), &["proxy-in-between"]),
             (failed(Step::Tls, certificate("the CA is not known")), &["tls-untrusted"]),
-            (failed(Step::Tls, certificate("it expired on 2020-01-01T00:00:00Z")), &["tls-expired"]),
+            (failed(Step::Tls, ConnectError::OutsideValidity("it expired".into())), &["tls-expired"]),
             (failed(Step::Tls, ConnectError::Tls("no cipher in common".into())), &["tls-no-common-cipher"]),
             (failed(Step::Tls, timeout()), &["tls-no-common-cipher"]),
             (Facts { lookup: Some(Lookup { took: Duration::from_secs(2), silent: None }), ..healthy() }, &["dns-slow"]),

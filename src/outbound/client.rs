@@ -26,7 +26,7 @@ use crate::config::{Outbound, OutboundProxy};
 use super::tls::failure::explain;
 use super::tls::{TlsError, TlsSetup};
 use super::tunnel::bypasses;
-use super::{dns, order};
+use super::{ConnectError, dns, order};
 
 /// Sends requests. A clone shares its settings.
 #[derive(Clone, Debug)]
@@ -45,7 +45,12 @@ pub struct Response {
 pub enum RequestError {
     /// Nothing of the request was sent.
     #[error("{said}")]
-    Connect { kind: io::ErrorKind, said: String },
+    Connect {
+        kind: io::ErrorKind,
+        said: String,
+        /// The server's certificate has expired, or is not valid yet.
+        outside_validity: bool,
+    },
     #[error("no response within {0:?}")]
     TimedOut(Duration),
     #[error("{0}")]
@@ -186,7 +191,7 @@ impl RequestError {
         walk(error, &mut |error| {
             if let Some(found) = error.downcast_ref::<io::Error>() {
                 if found.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                    tls = Some(explain(found, None).to_string());
+                    tls = Some(explain(found, None));
                 }
                 io = Some((found.kind(), found.to_string()));
             }
@@ -195,10 +200,12 @@ impl RequestError {
             return Self::Broken(chain(error));
         }
         if error.is_timeout() {
-            return Self::Connect { kind: io::ErrorKind::TimedOut, said: format!("no connection within {CONNECT:?}") };
+            let said = format!("no connection within {CONNECT:?}");
+            return Self::Connect { kind: io::ErrorKind::TimedOut, said, outside_validity: false };
         }
         let (kind, said) = io.unwrap_or_else(|| (io::ErrorKind::Other, chain(error)));
-        Self::Connect { kind, said: tls.unwrap_or(said) }
+        let outside_validity = matches!(tls, Some(ConnectError::OutsideValidity(_)));
+        Self::Connect { kind, said: tls.map_or(said, |error| error.to_string()), outside_validity }
     }
 }
 

@@ -104,13 +104,6 @@ impl Connector {
     }
 }
 
-impl ConnectError {
-    /// Whether the server's certificate has expired, or is not valid yet.
-    pub fn is_about_validity(&self) -> bool {
-        matches!(self, Self::Certificate(text) if tls::is_about_validity(text))
-    }
-}
-
 async fn limited<T>(by: Instant, step: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
     let begun = Instant::now();
     let late = |_| Err(ConnectError::Timeout(begun.elapsed()));

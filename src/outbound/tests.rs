@@ -98,7 +98,7 @@ async fn a_certificate_is_trusted_only_from_a_trusted_issuer_for_this_name_and_n
     expired.not_before = date_time_ymd(2019, 1, 1);
     expired.not_after = date_time_ymd(2020, 1, 1);
     let port = tls_server(authority.acceptor_with(expired, &[], false)).await;
-    assert!(matches!(failure(&connector(&authority, "localhost", port)).await, ConnectError::Certificate(_)));
+    assert!(matches!(failure(&connector(&authority, "localhost", port)).await, ConnectError::OutsideValidity(_)));
 }
 
 #[tokio::test]

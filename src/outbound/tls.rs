@@ -22,7 +22,6 @@ pub(super) mod failure;
 mod issuer;
 mod validity;
 
-pub(super) use failure::is_about_validity;
 pub(super) use validity::end;
 
 const ALPN_HTTP1: &[u8] = b"http/1.1";

@@ -114,7 +114,7 @@ impl Failure {
                 ConnectError::NotLoopback { .. } => {
                     (StatusCode::BAD_GATEWAY, "upstream-unreachable", "destination_ip_prohibited")
                 }
-                ConnectError::Certificate(_) => {
+                ConnectError::Certificate(_) | ConnectError::OutsideValidity(_) => {
                     (StatusCode::BAD_GATEWAY, "upstream-unreachable", "tls_certificate_error")
                 }
                 ConnectError::Tls(_) => (StatusCode::BAD_GATEWAY, "upstream-unreachable", "tls_protocol_error"),

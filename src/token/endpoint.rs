@@ -8,6 +8,7 @@ mod call;
 mod classify;
 mod decode;
 mod document;
+mod failure;
 mod found;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -29,9 +30,10 @@ use url::{Position, Url};
 use crate::config::{Origin, Outbound, TokenEndpoint};
 use crate::outbound::{Connector, TlsError};
 use crate::secret::Secret;
-use crate::token::{AccessToken, RefreshOutcome, RefreshToken};
+use crate::token::{AccessToken, RefreshToken};
 use call::CallLimits;
 pub(crate) use document::{Document, Member};
+pub use failure::{FailureCause, RefreshFailure};
 pub use made_up::MadeUp;
 use mask::Mask;
 use request::Template;
@@ -97,17 +99,6 @@ pub struct Issued {
     pub refresh: Option<RefreshToken>,
     /// `None`: absent or invalid. At most ten years.
     pub lifetime: Option<Duration>,
-}
-
-/// Why a refresh brought no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefreshFailure {
-    /// Never [`RefreshOutcome::Ok`].
-    pub outcome: RefreshOutcome,
-    /// What the server or the network reported. Holds no secret.
-    pub error: String,
-    /// The server's `Retry-After`, clamped to 1 s to 5 min.
-    pub retry_after: Option<Duration>,
 }
 
 /// Why no token call can be made.

@@ -264,8 +264,5 @@ fn put_off(error: StoreError, stored: Option<Record>) -> Rotation {
         return Rotation::Found(Err(error));
     };
     let error = format!("put off, nothing was sent: {error}");
-    Rotation::Failed(
-        RefreshFailure { outcome: RefreshOutcome::Transient, error, retry_after: None },
-        stored.map(Box::new),
-    )
+    Rotation::Failed(RefreshFailure::without_response(RefreshOutcome::Transient, error), stored.map(Box::new))
 }

@@ -47,6 +47,7 @@ fn may_connect_again(error: &ConnectError) -> bool {
         | ConnectError::Proxy(_) => true,
         // A certificate does not become valid a moment later, and a timeout has used up the time for connecting.
         ConnectError::Certificate(_)
+        | ConnectError::OutsideValidity(_)
         | ConnectError::NotLoopback { .. }
         | ConnectError::Timeout(_)
         | ConnectError::NoDescriptor => false,

@@ -18,7 +18,14 @@ const NAMES: usize = 5;
 /// `issuer`: the issuer of the certificate that the server presented, if it is known.
 pub(in crate::outbound) fn explain(error: &io::Error, issuer: Option<&str>) -> ConnectError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(Error::InvalidCertificate(reason)) => ConnectError::Certificate(certificate(reason, issuer)),
+        Some(Error::InvalidCertificate(reason)) => {
+            let said = certificate(reason, issuer);
+            if is_about_validity(reason) {
+                ConnectError::OutsideValidity(said)
+            } else {
+                ConnectError::Certificate(said)
+            }
+        }
         Some(other) => ConnectError::Tls(handshake(other)),
         None if error.kind() == io::ErrorKind::UnexpectedEof => ConnectError::Tls(format!(
             "the server closed the connection without a reason, often because there is {CIPHERS}, or because it does not know the name"
@@ -27,11 +34,10 @@ pub(in crate::outbound) fn explain(error: &io::Error, issuer: Option<&str>) -> C
     }
 }
 
-/// Whether a text of [`certificate`] says that the certificate has expired, or is not valid yet.
-pub(in crate::outbound) fn is_about_validity(text: &str) -> bool {
-    ["it expired on", "it has expired", "it is valid from", "it is not valid yet"]
-        .iter()
-        .any(|start| text.starts_with(start))
+/// Whether the certificate has expired, or is not valid yet.
+fn is_about_validity(reason: &CertificateError) -> bool {
+    use CertificateError as E;
+    matches!(reason, E::ExpiredContext { .. } | E::Expired | E::NotValidYetContext { .. } | E::NotValidYet)
 }
 
 fn certificate(reason: &CertificateError, issuer: Option<&str>) -> String {

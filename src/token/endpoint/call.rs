@@ -41,7 +41,7 @@ use super::classify::{Received, classify};
 use super::decode::MAX_BODY;
 use super::mask::Mask;
 use super::watched::Watched;
-use super::{CallResult, Presented, RefreshFailure};
+use super::{CallResult, FailureCause, Presented, RefreshFailure};
 use crate::clock::Clock;
 use crate::outbound::{Connector, Offer, Stream};
 use crate::token::RefreshOutcome;
@@ -106,7 +106,11 @@ pub(super) async fn call(
 ) -> CallResult {
     let stream = match timeout_at(limits.send_by.min(limits.end_by), connector.connect(Offer::Http1)).await {
         Ok(Ok((stream, _))) => stream,
-        Ok(Err(error)) => return failed(RefreshOutcome::Transient, mask.local(&error.to_string())),
+        Ok(Err(error)) => {
+            let said = mask.local(&error.to_string());
+            let failure = RefreshFailure::without_response(RefreshOutcome::Transient, said);
+            return CallResult::Failed(RefreshFailure { cause: FailureCause::from(&error), ..failure });
+        }
         Err(_) => return failed(RefreshOutcome::Transient, "no connection in time".to_owned()),
     };
     // Before the first byte, so the end of this call or of this process resets the connection.
@@ -178,7 +182,7 @@ async fn read_rest(mut io: Stream, received: &mut Zeroizing<Vec<u8>>, end_by: In
 }
 
 fn failed(outcome: RefreshOutcome, error: String) -> CallResult {
-    CallResult::Failed(RefreshFailure { outcome, error, retry_after: None })
+    CallResult::Failed(RefreshFailure::without_response(outcome, error))
 }
 
 async fn exchange<T>(io: T, request: Request<Full<Bytes>>, limits: CallLimits) -> Exchanged<T>

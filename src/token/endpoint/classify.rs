@@ -36,7 +36,7 @@ use super::document::{Document, Member};
 use super::found::{Found, Search, trimmed};
 use super::mask::Mask;
 use super::retry_after::retry_after;
-use super::{CallResult, GrantType, Issued, Presented, RefreshFailure, SuccessorOnly};
+use super::{CallResult, FailureCause, GrantType, Issued, Presented, RefreshFailure, SuccessorOnly};
 use crate::token::{AccessToken, RefreshOutcome};
 
 /// A response as far as it arrived.
@@ -56,10 +56,15 @@ const LEAGUE_INVALID: &str = "The refresh token is invalid.";
 /// League's hint that the client is wrong, and not the token.
 const LEAGUE_NOT_LINKED: &str = "Token is not linked to client";
 
+/// League's hints that the redirect URI is wrong or missing.
+const LEAGUE_REDIRECT_URI: [&str; 2] = ["Invalid redirect URI", "`redirect_uri`"];
+
 /// Why there is no token.
 struct Failed {
     outcome: RefreshOutcome,
     error: String,
+    /// What to do, if anything.
+    advice: &'static str,
 }
 
 pub(super) fn classify(received: Received<'_>, presented: Presented<'_>, now: Timestamp, mask: &Mask) -> CallResult {
@@ -69,36 +74,51 @@ pub(super) fn classify(received: Received<'_>, presented: Presented<'_>, now: Ti
         let search = Search { presented: presented.refresh_token(), cut: received.cut.is_some() };
         return match success(&search, &text, received.status, presented.grant_type(), mask) {
             Ok(answer) => answer,
-            Err((document, Failed { outcome, error })) => {
+            Err((document, Failed { outcome, error, advice })) => {
                 let error = match (document.is_some(), received.cut) {
                     (false, Some(why)) => cut_off(why),
                     _ => error,
                 };
-                failure(received, outcome, format!("HTTP {status}, but {error}"), document.as_ref(), now)
+                failure(received, outcome, format!("HTTP {status}, but {error}"), advice, document.as_ref(), now)
             }
         };
     }
     let search = Search { presented: None, cut: received.cut.is_some() };
     let document = search.error(&text);
-    let (outcome, mend) = verdict(received, document.as_ref(), presented.grant_type());
+    let (outcome, advice) = verdict(received, document.as_ref(), presented.grant_type());
     let said = said(received, document.as_ref(), mask);
-    let error = format!("HTTP {status}{said}{}{mend}", if mend.is_empty() { "" } else { "; " });
-    failure(received, outcome, error, document.as_ref(), now)
+    failure(received, outcome, format!("HTTP {status}{said}"), advice, document.as_ref(), now)
 }
 
 fn failure(
     received: Received<'_>,
     outcome: RefreshOutcome,
     error: String,
+    advice: &'static str,
     document: Option<&Document>,
     now: Timestamp,
 ) -> CallResult {
     let in_body = document.and_then(|document| document.text("retry-after"));
     CallResult::Failed(RefreshFailure {
         outcome,
-        error,
+        cause: document.map_or(FailureCause::Response, cause),
+        error: if advice.is_empty() { error } else { format!("{error}; {advice}") },
+        advice,
         retry_after: retry_after(received.headers, in_body.as_deref(), now),
     })
+}
+
+/// What the server refused.
+fn cause(document: &Document) -> FailureCause {
+    match document.text("error").as_deref() {
+        Some("invalid_client") => return FailureCause::Client,
+        // Google.
+        Some("redirect_uri_mismatch") => return FailureCause::RedirectUri,
+        _ => {}
+    }
+    let texts = ["error_description", "message", "hint"].into_iter().filter_map(|name| document.text(name));
+    let is_league = |text: String| LEAGUE_REDIRECT_URI.iter().any(|known| text.contains(known));
+    if texts.map(is_league).any(|is| is) { FailureCause::RedirectUri } else { FailureCause::Response }
 }
 
 /// Classifies a 2xx response: issued tokens, a successor alone, or a failure.
@@ -125,14 +145,14 @@ fn success(
             Ok(CallResult::Issued(Issued { access, refresh, lifetime }))
         }
         (Err(failed), None) => Err((document, failed)),
-        (Err(Failed { outcome, error }), Some(refresh)) => {
+        (Err(Failed { outcome, error, advice }), Some(refresh)) => {
             // Whatever else the server reports, the grant continues with the successor.
             let outcome = if outcome == RefreshOutcome::Misconfigured { outcome } else { RefreshOutcome::Ambiguous };
+            let error = if advice.is_empty() { error } else { format!("{error}; {advice}") };
             let error = format!("HTTP {}, but {error}; its new refresh token is stored", status.as_u16());
-            Ok(CallResult::SuccessorOnly(SuccessorOnly {
-                refresh,
-                failure: RefreshFailure { outcome, error, retry_after: None },
-            }))
+            let cause = FailureCause::Response;
+            let failure = RefreshFailure { outcome, cause, error, advice: "", retry_after: None };
+            Ok(CallResult::SuccessorOnly(SuccessorOnly { refresh, failure }))
         }
     }
 }
@@ -143,7 +163,8 @@ fn understand(
     grant_type: GrantType,
     mask: &Mask,
 ) -> Result<(AccessToken, Option<Duration>), Failed> {
-    let ambiguous = |error: &str| Failed { outcome: RefreshOutcome::Ambiguous, error: error.to_owned() };
+    let failed = |outcome, error: String| Failed { outcome, error, advice: "" };
+    let ambiguous = |error: &str| failed(RefreshOutcome::Ambiguous, error.to_owned());
     let document = document.ok_or_else(|| ambiguous("the body is not a JSON object with a token"))?;
     let access = match document.member("access_token") {
         Member::Text(text) => text,
@@ -157,11 +178,10 @@ fn understand(
         // RFC 6749 §7.1: a token of an unknown type must not be used.
         Member::Text(found) => {
             let error = format!("the token's type is `{}`, not `Bearer`", mask.remote(&found));
-            return Err(Failed { outcome: RefreshOutcome::Misconfigured, error });
+            return Err(failed(RefreshOutcome::Misconfigured, error));
         }
         Member::Other => {
-            let error = "the token_type is not a string".to_owned();
-            return Err(Failed { outcome: RefreshOutcome::Misconfigured, error });
+            return Err(failed(RefreshOutcome::Misconfigured, "the token_type is not a string".to_owned()));
         }
     }
     // Some servers write the scheme into the token.
@@ -181,11 +201,9 @@ fn is_bearer(token_type: &str) -> bool {
 
 /// A 2xx response without an access token. GitHub, Slack and Zoho refuse a refresh with status 200.
 fn without_token(document: &Document, grant_type: GrantType, mask: &Mask) -> Failed {
-    let said = error_members(document, mask);
-    match refusal(document, grant_type) {
-        Some((outcome, mend)) => Failed { outcome, error: format!("there is no access_token in it{said}; {mend}") },
-        None => Failed { outcome: RefreshOutcome::Ambiguous, error: format!("there is no access_token in it{said}") },
-    }
+    let error = format!("there is no access_token in it{}", error_members(document, mask));
+    let (outcome, advice) = refusal(document, grant_type).unwrap_or((RefreshOutcome::Ambiguous, ""));
+    Failed { outcome, error, advice }
 }
 
 /// The outcome of a response that is not a success, and what to do.

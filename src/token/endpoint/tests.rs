@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::{AmbiguousRetry, ClientAuth, TokenFormat};
+use crate::token::RefreshOutcome;
 
 mod reset;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::token::endpoint::RefreshFailure;
+use crate::token::endpoint::{FailureCause, RefreshFailure};
 use crate::token::{NoRandomness, RefreshOutcome};
 
 #[derive(Debug, thiserror::Error)]
@@ -79,25 +79,22 @@ pub enum LoginError {
 impl LoginError {
     /// The error of a failed exchange.
     pub(super) fn of_exchange(failure: &RefreshFailure, registered: &str, sent: &str) -> Self {
+        use FailureCause as Cause;
         let said = failure.error.clone();
-        if said.contains("this machine's clock") {
-            return Self::Clock { said };
-        }
-        // Without the advice at its end, where this login has one of its own.
-        let bare = || said.rsplit_once("; ").map_or(&*said, |(said, _)| said).to_owned();
-        match failure.outcome {
-            RefreshOutcome::Rejected => Self::Code { said: bare() },
+        // Where this login has advice of its own.
+        let bare = failure.bare().to_owned();
+        match (failure.outcome, failure.cause) {
+            (_, Cause::OutsideValidity) => Self::Clock { said },
+            (RefreshOutcome::Rejected, _) => Self::Code { said: bare },
+            (RefreshOutcome::Transient, Cause::NoResponse) => Self::Unreachable { said },
             // The server has answered: 429, or 503.
-            RefreshOutcome::Transient if said.starts_with("HTTP ") => Self::Busy { said },
-            RefreshOutcome::Transient => Self::Unreachable { said },
-            RefreshOutcome::Ambiguous | RefreshOutcome::Ok => Self::Unclear { said },
-            RefreshOutcome::Misconfigured if said.contains("invalid_client") => Self::Client { said: bare() },
-            RefreshOutcome::Misconfigured
-                if said.contains("Invalid redirect URI") || said.contains("redirect_uri`") =>
-            {
-                Self::NotRegistered { said: bare(), registered: registered.to_owned(), sent: sent.to_owned() }
+            (RefreshOutcome::Transient, _) => Self::Busy { said },
+            (RefreshOutcome::Ambiguous | RefreshOutcome::Ok, _) => Self::Unclear { said },
+            (RefreshOutcome::Misconfigured, Cause::Client) => Self::Client { said: bare },
+            (RefreshOutcome::Misconfigured, Cause::RedirectUri) => {
+                Self::NotRegistered { said: bare, registered: registered.to_owned(), sent: sent.to_owned() }
             }
-            RefreshOutcome::Misconfigured => Self::Exchange { said },
+            (RefreshOutcome::Misconfigured, _) => Self::Exchange { said },
         }
     }
 }
@@ -130,14 +127,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_throttles_is_not_unreachable() {
-        let text = |error: &str| {
-            let failure =
-                RefreshFailure { outcome: RefreshOutcome::Transient, error: error.to_owned(), retry_after: None };
-            LoginError::of_exchange(&failure, "http://127.0.0.1/cb", "http://127.0.0.1:1/cb").to_string()
+    fn each_cause_has_its_error_whatever_the_words() {
+        use FailureCause as C;
+        use RefreshOutcome as O;
+        let advice = "check oauth.scope";
+        // Words of another cause decide nothing.
+        let error = format!("HTTP 400: invalid_client: this machine's clock, redirect_uri`; {advice}");
+        let kind = |outcome, cause| {
+            let failure = RefreshFailure { outcome, cause, error: error.clone(), advice, retry_after: None };
+            match LoginError::of_exchange(&failure, "http://127.0.0.1/cb", "http://127.0.0.1:1/cb") {
+                LoginError::Clock { .. } => "clock",
+                LoginError::Code { said } if !said.contains(advice) => "code",
+                LoginError::Busy { .. } => "busy",
+                LoginError::Unreachable { .. } => "unreachable",
+                LoginError::Unclear { .. } => "unclear",
+                LoginError::Client { said } if !said.contains(advice) => "client",
+                LoginError::NotRegistered { said, .. } if !said.contains(advice) => "not registered",
+                LoginError::Exchange { said } if said.ends_with(advice) => "exchange",
+                other => panic!("{other:?}"),
+            }
         };
-        let throttled = text("HTTP 429: Too Many Attempts.");
-        assert!(throttled.contains("HTTP 429") && throttled.ends_with("Log in again later"), "{throttled}");
-        assert!(text("connection refused").contains("cannot be reached"));
+        for (outcome, cause, expected) in [
+            (O::Transient, C::OutsideValidity, "clock"),
+            (O::Transient, C::NoResponse, "unreachable"),
+            (O::Transient, C::Response, "busy"),
+            (O::Transient, C::Client, "busy"),
+            (O::Rejected, C::Response, "code"),
+            (O::Ambiguous, C::NoResponse, "unclear"),
+            (O::Ambiguous, C::Response, "unclear"),
+            (O::Misconfigured, C::Client, "client"),
+            (O::Misconfigured, C::RedirectUri, "not registered"),
+            (O::Misconfigured, C::Response, "exchange"),
+        ] {
+            assert_eq!(kind(outcome, cause), expected, "{outcome:?} {cause:?}");
+        }
     }
 }

@@ -42,13 +42,9 @@ pub async fn preflight(
     let response = match client.send(request, MAX_PAGE, LIMIT).await {
         Ok(response) => response,
         // The token endpoint has the same origin, so the exchange would fail too. The browser may reach any other origin.
-        Err(RequestError::Connect { said, .. }) if ready.token_url().origin() == url.origin() => {
+        Err(RequestError::Connect { said, outside_validity, .. }) if ready.token_url().origin() == url.origin() => {
             let said = format!("{}: {said}", url.origin().ascii_serialization());
-            return Err(if said.contains("this machine's clock") {
-                LoginError::Clock { said }
-            } else {
-                LoginError::Unreachable { said }
-            });
+            return Err(if outside_validity { LoginError::Clock { said } } else { LoginError::Unreachable { said } });
         }
         Err(_) => return Ok(()),
     };

@@ -122,7 +122,7 @@ fn abnormal(error: &JoinError, uncommitted: &Uncommitted) -> Rotation {
         None => {
             let how = if error.is_panic() { "panic" } else { "cancelled" };
             let error = format!("the refresh ended abnormally ({how})");
-            Rotation::Failed(RefreshFailure { outcome: RefreshOutcome::Ambiguous, error, retry_after: None }, None)
+            Rotation::Failed(RefreshFailure::without_response(RefreshOutcome::Ambiguous, error), None)
         }
     }
 }

@@ -127,7 +127,7 @@ impl Refresher {
 
     /// Returns why there is no new token.
     fn failed(&mut self, failure: RefreshFailure, record: Option<Record>, purpose: Purpose) -> String {
-        let RefreshFailure { outcome, error, retry_after } = failure;
+        let RefreshFailure { outcome, error, retry_after, .. } = failure;
         let Purpose { source, trigger, began, settings_number } = purpose;
         let took = began.elapsed();
         self.metrics.refresh(trigger, outcome, took);

@@ -117,6 +117,6 @@ fn only_dates_are_about_validity() {
         (E::NotValidForName, false),
         (E::Revoked, false),
     ] {
-        assert_eq!(is_about_validity(&certificate(&reason, None)), expected, "{reason:?}");
+        assert_eq!(is_about_validity(&reason), expected, "{reason:?}");
     }
 }

@@ -1,3 +1,4 @@
+mod cause;
 mod properties;
 
 use std::time::Duration;
