@@ -65,7 +65,7 @@ pub enum ConnectError {
     Unreachable(String),
     #[error("this process has no file descriptor left for a connection: raise its limit of open files")]
     NoDescriptor,
-    #[error("no connection within {0:?}")]
+    #[error("no connection within {:?}", rounded(*.0))]
     Timeout(Duration),
     #[error(
         "{host} has the address {address}, which is not loopback, and plaintext goes to loopback addresses only: use TLS, or correct \
@@ -81,6 +81,13 @@ pub enum ConnectError {
     Tls(String),
     #[error("the HTTP proxy said: {0}")]
     Proxy(String),
+}
+
+/// A measured time, without digits that tell a person nothing.
+fn rounded(time: Duration) -> Duration {
+    let step = if time < Duration::from_secs(1) { 1_000 } else { 100_000 };
+    let steps = (time.as_micros() + step / 2) / step;
+    Duration::from_micros(u64::try_from(steps * step).unwrap_or(u64::MAX))
 }
 
 /// The loopback addresses of `host`, for plaintext by a library that opens its own connections. An error if there are none.

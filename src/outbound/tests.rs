@@ -328,3 +328,13 @@ fn files_that_cannot_be_used_are_named_and_not_quoted() {
     assert_eq!(error.path, cert.key_file);
     assert!(!error.to_string().contains("canary"), "{error}");
 }
+
+#[test]
+fn a_time_limit_is_told_without_needless_digits() {
+    for (micros, text) in
+        [(5_000_000, "5s"), (3_000_731, "3s"), (1_250_400, "1.3s"), (999_400, "999ms"), (5_721, "6ms")]
+    {
+        let error = ConnectError::Timeout(Duration::from_micros(micros));
+        assert_eq!(error.to_string(), format!("no connection within {text}"));
+    }
+}
