@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
         findings.extend(limits::judge(self.config, limits));
         let record = grant::record(&store);
         let grant = self.grant(daemon.as_ref(), record, &findings);
-        let token = self.token(record, &grant);
+        let token = self.token(record, &grant).await;
         findings.extend(grant);
         match probes {
             None => {
@@ -228,9 +228,9 @@ impl<'a> Run<'a> {
     }
 
     /// The access token of the one call to the upstream, or why there is none.
-    fn token(&self, record: Option<&Record>, grant: &[Finding]) -> Result<AccessToken, String> {
+    async fn token(&self, record: Option<&Record>, grant: &[Finding]) -> Result<AccessToken, String> {
         if let GrantConfig::Static { access_token } = &self.config.oauth.grant {
-            return static_token::token(access_token).map_err(|_| "the static token cannot be read".to_owned());
+            return static_token::token(access_token).await.map_err(|_| "the static token cannot be read".to_owned());
         }
         if let Some(Ok(settings)) = self.endpoint.as_ref().map(|endpoint| Settings::new(self.config, endpoint.config()))
             && let Some(access) =

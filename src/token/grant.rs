@@ -61,7 +61,7 @@ impl Grant {
         let mut task = JoinSet::new();
         let tokens = match source {
             Source::Static(source) => {
-                let (fixed, tokens) = StaticToken::new(source, live, refresh.wait, identity);
+                let (fixed, tokens) = StaticToken::new(source, live, refresh.wait, identity).await;
                 let run = fixed.run(stopped, metrics.restarts().clone());
                 task.spawn(async { run.await.map(|()| Ending::Stored) });
                 tokens

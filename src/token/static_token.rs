@@ -3,8 +3,11 @@
 //! The proxy does not refresh it. Another program renews the token and writes it to the file, so a refusal reads the file again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::config::SecretSource;
@@ -30,11 +33,25 @@ pub struct StaticToken {
     draining: bool,
 }
 
-/// The token that the source has now.
+/// A disk that does not answer must not hold up the drain for ever. A pipe has its own, shorter limit.
+const LIMIT: Duration = Duration::from_secs(12);
+
+/// The token that the source has now. A file is read on another thread.
 ///
 /// # Errors
 /// What happened, in words that contain no secret.
-pub fn token(source: &SecretSource) -> Result<AccessToken, String> {
+pub async fn token(source: &SecretSource) -> Result<AccessToken, String> {
+    let SecretSource::File(path) = source else { return read(source) };
+    let (source, place) = (source.clone(), path.display().to_string());
+    match timeout(LIMIT, spawn_blocking(move || read(&source))).await {
+        Ok(Ok(token)) => token,
+        Ok(Err(error)) => Err(format!("{place} can't be read: {error}")),
+        Err(_) => Err(format!("{place} can't be read: the disk did not answer within {LIMIT:?}")),
+    }
+}
+
+/// May block.
+fn read(source: &SecretSource) -> Result<AccessToken, String> {
     let text = match source {
         SecretSource::Inline(secret) => Ok(zeroize::Zeroizing::new(secret.expose().to_owned())),
         SecretSource::File(path) => {
@@ -51,7 +68,7 @@ pub fn token(source: &SecretSource) -> Result<AccessToken, String> {
 
 impl StaticToken {
     /// Creates the task and the handle to it, and reads the token.
-    pub fn new(source: SecretSource, live: Arc<Live>, wait: std::time::Duration, identity: Identity) -> (Self, Tokens) {
+    pub async fn new(source: SecretSource, live: Arc<Live>, wait: Duration, identity: Identity) -> (Self, Tokens) {
         let (send, commands) = mpsc::unbounded_channel();
         let tokens = Tokens::new(Arc::clone(&live), send, wait, identity);
         let clock = live.clock().clone();
@@ -67,7 +84,7 @@ impl StaticToken {
             reported: None,
             draining: false,
         };
-        token.read();
+        token.read().await;
         (token, tokens)
     }
 
@@ -87,28 +104,29 @@ impl StaticToken {
     async fn work(&mut self, mut stop: watch::Receiver<bool>) {
         loop {
             fault::task("refresher");
-            tokio::select! {
+            let command = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
-                command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
-                    None => return,
-                },
+                command = self.commands.recv() => command,
+            };
+            match command {
+                Some(command) => self.obey(command).await,
+                None => return,
             }
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command) {
         match command {
             Command::Refused(generation, reply) => {
-                self.answer(generation, reply);
+                self.answer(generation, reply).await;
                 self.report(generation);
             }
-            Command::Refresh(reply) => self.answer(self.generation, reply),
+            Command::Refresh(reply) => self.answer(self.generation, reply).await,
             Command::RefusedAgain(_) | Command::ReplayAccepted | Command::Wanted | Command::Reconfigure(_) => {}
             Command::ReplaceSource(source) => {
                 self.source = source;
-                self.read();
+                self.read().await;
             }
             Command::Drain => {
                 self.draining = true;
@@ -117,9 +135,9 @@ impl StaticToken {
         }
     }
 
-    fn answer(&mut self, refused: Generation, reply: oneshot::Sender<Verdict>) {
+    async fn answer(&mut self, refused: Generation, reply: oneshot::Sender<Verdict>) {
         if self.generation <= refused {
-            self.read();
+            self.read().await;
         }
         let verdict = match &self.live.view().token {
             Some(token) if token.generation > refused => Verdict::Newer(Arc::clone(token)),
@@ -151,8 +169,8 @@ impl StaticToken {
         }
     }
 
-    fn read(&mut self) {
-        match token(&self.source) {
+    async fn read(&mut self) {
+        match token(&self.source).await {
             Ok(token) => {
                 self.trouble = None;
                 if self.present.as_ref() != Some(&token) {
@@ -182,5 +200,26 @@ impl StaticToken {
         let (generation, draining, remedy) = (self.generation, self.draining, Some(self.remedy()));
         let view = View { token, generation, needs_login, remedy, draining, ..View::default() };
         self.live.publish(view);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn other_tasks_go_on_while_the_file_is_read() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let source = SecretSource::File(format!("/dev/fd/{}", reader.as_raw_fd()).into());
+        // On the thread of the read, this would come only after the time limit of the read.
+        let written = async {
+            writer.write_all(b"token\n").unwrap();
+            drop(writer);
+        };
+        let (read, ()) = tokio::join!(token(&source), written);
+        assert_eq!(read.as_ref(), Ok(&AccessToken::parse("token").unwrap()));
     }
 }
