@@ -4,12 +4,9 @@
 
 mod browser;
 mod callbacks;
-mod input;
-mod keys;
 mod page;
 mod port_owner;
 mod surroundings;
-mod terminal;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -24,9 +21,8 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use self::callbacks::Callbacks;
-use self::input::Input;
-use self::keys::Key;
 use self::surroundings::Surroundings;
+use super::terminal::{Input, Key};
 use super::{Failure, Outcome};
 use crate::config::{Config, parse_duration};
 use crate::files;
@@ -185,6 +181,10 @@ impl Waiting {
                     Key::Interrupt => return Ok(Arrival::Interrupt),
                     Key::TooLong => {
                         not_accepted(Malformed::TooLong);
+                        continue;
+                    }
+                    Key::NotText => {
+                        not_accepted(Malformed::Character);
                         continue;
                     }
                     // The browser may still come.

@@ -1,18 +1,21 @@
 //! Asks a person at a terminal: a line, or a secret that is not shown.
 
+mod input;
+mod keys;
+mod raw;
+
 use std::io::{self, IsTerminal, Stdin, Write};
-use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::termios::{LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios};
-use rustix::termios::{tcflush, tcgetattr, tcsetattr};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use zeroize::Zeroizing;
 
 use super::serve::Stop;
 use crate::secret::Secret;
+
+pub(super) use self::input::Input;
+pub(super) use self::keys::Key;
 
 /// The terminal of a person: standard input and standard error.
 pub(super) struct Terminal {
@@ -34,22 +37,6 @@ pub(super) enum Unanswered {
     NotText,
     #[error("the terminal could not be read: {0}")]
     Io(#[from] io::Error),
-}
-
-/// The modes that the terminal gets back when this is dropped.
-struct Modes(Termios);
-
-/// What a key means while a secret is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
-    Enter,
-    Interrupt,
-    /// Ctrl-D.
-    End,
-    Backspace,
-    /// Ctrl-U.
-    Clear,
-    Text(u8),
 }
 
 const MAX_ANSWER: usize = 64 * 1024;
@@ -92,37 +79,20 @@ impl Terminal {
     /// One line that the terminal does not show. It may be longer than the 4,095 bytes of a line that the kernel gathers.
     pub(super) async fn secret(&mut self, question: &str) -> Result<Secret, Unanswered> {
         // Before the question, so that an early answer is not echoed.
-        let modes = Modes::raw()?;
+        let mut input = Input::answer()?;
         prompt(question)?;
-        // A buffer that grows leaves copies of the secret behind.
-        let mut secret = Zeroizing::new(Vec::with_capacity(MAX_ANSWER + 1));
-        let read = self.read_secret(&mut secret).await;
-        drop(modes);
+        let key = tokio::select! {
+            key = input.next() => key,
+            _ = self.stop.received() => Key::Interrupt,
+        };
+        drop(input);
         writeln!(io::stderr())?;
-        read?;
-        let secret = std::str::from_utf8(&secret).map_err(|_| Unanswered::NotText)?;
-        Ok(Secret::new(secret.trim()))
-    }
-
-    async fn read_secret(&mut self, secret: &mut Vec<u8>) -> Result<(), Unanswered> {
-        loop {
-            let mut chunk = Zeroizing::new([0; 1024]);
-            let count = self.read(&mut *chunk).await?;
-            if count == 0 {
-                return Err(Unanswered::Ended);
-            }
-            for byte in chunk.iter().take(count) {
-                match Key::from(*byte) {
-                    Key::Enter => return Ok(()),
-                    Key::Interrupt => return Err(Unanswered::Interrupted),
-                    Key::End if secret.is_empty() => return Err(Unanswered::Ended),
-                    Key::End => {}
-                    Key::Backspace => drop(secret.pop()),
-                    Key::Clear => secret.clear(),
-                    Key::Text(_) if secret.len() == MAX_ANSWER => return Err(Unanswered::TooLong),
-                    Key::Text(byte) => secret.push(byte),
-                }
-            }
+        match key {
+            Key::Line(secret) => Ok(Secret::new(secret.trim())),
+            Key::TooLong => Err(Unanswered::TooLong),
+            Key::NotText => Err(Unanswered::NotText),
+            Key::Interrupt => Err(Unanswered::Interrupted),
+            Key::End => Err(Unanswered::Ended),
         }
     }
 
@@ -163,43 +133,4 @@ fn prompt(question: &str) -> io::Result<()> {
     let mut stderr = io::stderr();
     write!(stderr, "{question} ")?;
     stderr.flush()
-}
-
-// === impl Modes ===
-
-impl Modes {
-    /// Without echo, and byte by byte: Ctrl-C arrives as a byte and not as a signal.
-    fn raw() -> io::Result<Self> {
-        let before = tcgetattr(io::stdin().as_fd())?;
-        let mut raw = before.clone();
-        raw.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN);
-        raw.special_codes[SpecialCodeIndex::VMIN] = 1;
-        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
-        tcsetattr(io::stdin().as_fd(), OptionalActions::Now, &raw)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Modes {
-    fn drop(&mut self) {
-        let stdin = io::stdin();
-        // The rest of a pasted secret must not reach the shell.
-        let _ = tcflush(stdin.as_fd(), QueueSelector::IFlush);
-        let _ = tcsetattr(stdin.as_fd(), OptionalActions::Now, &self.0);
-    }
-}
-
-// === impl Key ===
-
-impl From<u8> for Key {
-    fn from(byte: u8) -> Self {
-        match byte {
-            b'\r' | b'\n' => Self::Enter,
-            0x03 => Self::Interrupt,
-            0x04 => Self::End,
-            0x08 | 0x7f => Self::Backspace,
-            0x15 => Self::Clear,
-            byte => Self::Text(byte),
-        }
-    }
 }

@@ -24,9 +24,7 @@ use tokio::time::timeout;
 
 use super::page::Page;
 use super::port_owner::owner;
-use crate::token::login::{Authorization, Callback, LoginError, Loopback};
-
-pub(super) use crate::token::login::MAX_LENGTH;
+use crate::token::login::{Authorization, Callback, LoginError, Loopback, MAX_LENGTH};
 
 /// A bound listener.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Standard input, read by a thread of its own that can be ended at any time.
+//! Standard input, read by a thread of its own that can be ended at any time. A terminal is in raw mode meanwhile.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::keys::{Key, Keys};
-use super::terminal::Raw;
+use super::raw::Raw;
 
 /// What comes from standard input. Dropped, it discards the rest of a paste and restores the terminal.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(in crate::cli) struct Input {
     keys: Option<mpsc::Receiver<Key>>,
     reader: Option<Reader>,
     /// Restored after the reader has ended.
@@ -38,7 +38,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 // === impl Input ===
 
 impl Input {
-    pub(super) fn open() -> Self {
+    pub(in crate::cli) fn open() -> Self {
         let terminal = Raw::enter();
         // A background process must not read its terminal.
         if terminal.is_none() && io::IsTerminal::is_terminal(&io::stdin()) {
@@ -49,18 +49,29 @@ impl Input {
         Self { keys: Some(keys), reader, terminal }
     }
 
+    /// For one answer of a person.
+    ///
+    /// # Errors
+    /// The terminal cannot be read.
+    pub(super) fn answer() -> io::Result<Self> {
+        let terminal = Raw::enter().ok_or_else(|| io::Error::other("this process runs in its background"))?;
+        let (sender, keys) = mpsc::channel(MAX_KEYS);
+        let reader = Reader::start(Keys::answer(), sender)?;
+        Ok(Self { keys: Some(keys), reader: Some(reader), terminal: Some(terminal) })
+    }
+
     /// Nothing ever comes.
-    pub(super) fn none() -> Self {
+    pub(in crate::cli) fn none() -> Self {
         Self { keys: None, reader: None, terminal: None }
     }
 
     /// Whether a person can paste.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::cli) fn is_open(&self) -> bool {
         self.terminal.is_some()
     }
 
     /// Loses nothing when it is dropped.
-    pub(super) async fn next(&mut self) -> Key {
+    pub(in crate::cli) async fn next(&mut self) -> Key {
         if let Some(keys) = &mut self.keys {
             if let Some(key) = keys.recv().await {
                 return key;

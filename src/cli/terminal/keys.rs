@@ -6,14 +6,16 @@
 
 use zeroize::Zeroizing;
 
-use super::callbacks::MAX_LENGTH;
+use crate::token::login::MAX_LENGTH;
 
 /// An event in the input.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(in crate::cli) enum Key {
     Line(Zeroizing<String>),
     /// A line that was too long. It is dropped.
     TooLong,
+    /// A line that is not UTF-8. It is dropped.
+    NotText,
     /// Ctrl-C.
     Interrupt,
     /// Ctrl-D on an empty line, or the end of a pipe.
@@ -24,6 +26,8 @@ pub(super) enum Key {
 #[derive(Debug)]
 pub(super) struct Keys {
     is_terminal: bool,
+    /// Enter alone is a line.
+    may_be_empty: bool,
     line: Zeroizing<Vec<u8>>,
     too_long: bool,
     escape: Escape,
@@ -60,6 +64,7 @@ impl Keys {
     pub(super) fn new(is_terminal: bool) -> Self {
         Self {
             is_terminal,
+            may_be_empty: false,
             // Whole from the start: a buffer that grows leaves copies of a code behind.
             line: Zeroizing::new(Vec::with_capacity(MAX_LENGTH + 1)),
             too_long: false,
@@ -68,6 +73,11 @@ impl Keys {
             ended_within_paste: false,
             settling: false,
         }
+    }
+
+    /// Of a person who answers one question, perhaps with nothing.
+    pub(super) fn answer() -> Self {
+        Self { may_be_empty: true, ..Self::new(true) }
     }
 
     pub(super) fn feed(&mut self, bytes: &[u8], mut key: impl FnMut(Key)) {
@@ -191,14 +201,17 @@ impl Keys {
 
     /// The line so far. `None`: it is empty.
     fn line(&mut self) -> Option<Key> {
-        self.settling = false;
-        let text = Zeroizing::new(String::from_utf8_lossy(&self.line).into_owned());
+        let entered = std::mem::take(&mut self.settling) && self.may_be_empty;
+        let text = std::str::from_utf8(&self.line).map(|text| Zeroizing::new(text.to_owned()));
         self.line.iter_mut().for_each(|byte| *byte = 0);
         self.line.clear();
         if std::mem::take(&mut self.too_long) {
             return Some(Key::TooLong);
         }
-        (!text.trim().is_empty()).then_some(Key::Line(text))
+        match text {
+            Ok(text) => (entered || !text.trim().is_empty()).then_some(Key::Line(text)),
+            Err(_) => Some(Key::NotText),
+        }
     }
 }
 
@@ -276,6 +289,22 @@ mod tests {
             keys.pause(|key| found.push(key));
         }
         assert_eq!(found, ["abc", "d"].map(|line| Key::Line(Zeroizing::new(line.into()))));
+    }
+
+    #[test]
+    fn an_answer_may_be_empty_and_must_be_text() {
+        for (bytes, expected) in [
+            (&b"\r"[..], Some(Key::Line(Zeroizing::default()))),
+            (b"", None),
+            (b"\x1b[200~\x1b[201~", None),
+            (b"a\xff\r", Some(Key::NotText)),
+        ] {
+            let (mut keys, mut found) = (Keys::answer(), Vec::new());
+            keys.feed(bytes, |key| found.push(key));
+            keys.pause(|key| found.push(key));
+            assert_eq!(found.pop(), expected, "{bytes:?}");
+            assert!(found.is_empty(), "{found:?}");
+        }
     }
 
     #[test]
