@@ -10,6 +10,7 @@
 mod answers;
 mod login;
 mod service_manager;
+mod session;
 mod site;
 mod status;
 mod terminal;

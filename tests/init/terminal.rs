@@ -1,86 +1,15 @@
 //! `init` asks at a terminal: answers by number and name, secrets that are not shown, and a terminal that is left as it was.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
 use simulator::{CLIENT_ID, CLIENT_SECRET};
-use tokio::process::{Child, Command};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::session::Session;
 use crate::site::{PATIENCE, Site, User};
-
-/// A program at a terminal.
-struct Session {
-    child: Child,
-    keyboard: File,
-    terminal: File,
-    /// The modes of the terminal before the program started.
-    before: LocalModes,
-    screen: watch::Receiver<String>,
-    /// How much of the screen was looked at.
-    seen: usize,
-}
-
-impl Session {
-    fn start(mut command: Command) -> Self {
-        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&keyboard).unwrap();
-        unlockpt(&keyboard).unwrap();
-        let name = ptsname(&keyboard, Vec::new()).unwrap().into_string().unwrap();
-        let terminal = OpenOptions::new().read(true).write(true).open(name).unwrap();
-        let before = tcgetattr(&terminal).unwrap().local_modes;
-        let stream = || Stdio::from(OwnedFd::from(terminal.try_clone().unwrap()));
-        let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
-        // It holds copies of the terminal.
-        drop(command);
-        let keyboard = File::from(keyboard);
-        let mut output = keyboard.try_clone().unwrap();
-        let (sender, screen) = watch::channel(String::new());
-        std::thread::spawn(move || {
-            let mut chunk = [0; 4096];
-            // An error: no process has the terminal any more.
-            while let Ok(count) = output.read(&mut chunk) {
-                sender.send_modify(|screen| *screen += &String::from_utf8_lossy(&chunk[..count]));
-            }
-        });
-        Self { child, keyboard, terminal, before, screen, seen: 0 }
-    }
-
-    /// Waits until the screen shows this, after what was waited for before.
-    async fn shows(&mut self, text: &str) {
-        let (seen, mut screen) = (self.seen, self.screen.clone());
-        let found = timeout(PATIENCE, screen.wait_for(|screen| screen[seen..].contains(text))).await;
-        match found {
-            Ok(Ok(screen)) => self.seen = seen + screen[seen..].find(text).unwrap() + text.len(),
-            _ => panic!("the terminal never showed {text:?}:\n{}", *self.screen.borrow()),
-        }
-    }
-
-    fn types(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Waits for the question, then answers it.
-    async fn answers(&mut self, question: &str, answer: &str) {
-        self.shows(question).await;
-        self.types(&format!("{answer}\n"));
-    }
-
-    fn modes(&self) -> LocalModes {
-        tcgetattr(&self.terminal).unwrap().local_modes
-    }
-
-    async fn ended(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("the program did not end").unwrap()
-    }
-}
 
 #[tokio::test]
 async fn a_person_answers_and_the_secret_is_not_shown() {
