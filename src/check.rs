@@ -89,6 +89,10 @@ pub async fn run(sources: &Sources, request: &Request) -> Report {
     let mut findings = config::judge(loaded.as_ref(), &sources.service_links());
     let facts = loaded.as_ref().map(|loaded| secrets::gather(&loaded.config)).unwrap_or_default();
     findings.extend(secrets::judge(loaded.as_ref(), facts));
+    if let Some(hint) = loaded.as_ref().err().and_then(|errors| sources.file_hint(errors)) {
+        let is_missing = |finding: &&mut Finding| matches!(finding.id, Id::ConfigInvalid | Id::SecretMissing);
+        findings.iter_mut().filter(is_missing).for_each(|finding| finding.hint = hint.to_owned());
+    }
     let run = match &loaded {
         Ok(loaded) => Run::new(&loaded.config, request),
         Err(_) => Err(None),

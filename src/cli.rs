@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
 use crate::admin::client::{Answer, ClientError};
-use crate::config::{Config, ConfigError, Errors, Loaded, LogConfig, LogFormat, LogRequests, Sources};
+use crate::config::{Config, Errors, Loaded, LogConfig, LogFormat, LogRequests, Sources};
 use crate::secret::forbid_dumps;
 use crate::telemetry::{AlreadyInitialised, Logs};
 use crate::token::InvalidToken;
@@ -114,6 +114,9 @@ Examples:
     #[command(after_help = "Example:\n  bearer-proxy man > /usr/local/share/man/man1/bearer-proxy.1")]
     Man,
 }
+
+/// The assumed width of a terminal.
+const COLUMNS: usize = 80;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -218,11 +221,10 @@ impl Arguments {
 
 fn load(sources: &Sources) -> Result<Loaded, Failure> {
     Config::load(sources).map_err(|errors| {
-        let is_missing = |error: &ConfigError| matches!(error, ConfigError::Missing { .. });
-        let hint = sources.names_no_file() && errors.0.iter().any(is_missing);
+        let hint = sources.file_hint(&errors);
         let mut failure = Failure::from(errors);
-        if hint {
-            failure.text += "\nno configuration file was read: name one with --config or BEARER_PROXY_CONFIG";
+        if let Some(hint) = hint {
+            failure.text += &format!("\n{hint}");
         }
         failure
     })

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use super::{Exit, Outcome};
+use super::{COLUMNS, Exit, Outcome};
 use crate::check::ids::Id;
 use crate::check::report::{Report, Verdict};
 use crate::check::{self, Request};
@@ -30,9 +30,6 @@ pub(super) struct Options {
     #[arg(long)]
     probe_client: bool,
 }
-
-/// The assumed width of a terminal.
-const COLUMNS: usize = 80;
 
 pub(super) async fn run(sources: &Sources, options: &Options) -> Result<Outcome, serde_json::Error> {
     let request = Request {

@@ -5,6 +5,7 @@
 //! ```
 
 mod answers;
+mod checks;
 mod directory;
 mod first_request;
 mod options;
@@ -21,7 +22,7 @@ use rustix::process::geteuid;
 
 use self::answers::{Answers, Questions};
 use self::directory::{CONFIG_FILE, Directory};
-use self::first_request::Answered;
+use self::first_request::{Answered, Unanswered};
 use self::options::Grant;
 use self::owner::Owner;
 use self::settings::{SECRET_FILE, Settings, variable};
@@ -60,9 +61,6 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
     }
 
     let loaded = load(&dir, &[])?;
-    for warning in &loaded.warnings {
-        tell(&format!("warning: {warning}"));
-    }
     if let Some(variable) = proxy_variable(&loaded) {
         tell(&format!(
             "warning: {variable} gives the outbound proxy, and a service or a container does not have this variable: set \
@@ -71,6 +69,8 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
         ));
     }
     let go_on = |failure, command| go_on(failure, &dir, &kept, command);
+    let sources = sources(&dir, &[]);
+    checks::before_the_grant(&sources).await.map_err(|failure| go_on(failure, "check"))?;
     let command = if answers.grant == Grant::Login { "login" } else { "import < refresh-token.txt" };
     obtain_grant(&loaded.config, &answers, options).await.map_err(|failure| go_on(failure, command))?;
 
@@ -89,11 +89,15 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
     let own_port = [("listen", "127.0.0.1:0"), ("admin.listen", "off")];
     let request = first_request::send(load(&dir, &own_port)?, path);
     let answered = progress::shown("sending a first request", request).await;
-    match answered.and_then(|answered| judge(&answered, path)) {
+    let interrupted = matches!(&answered, Err(Unanswered { interrupted: true, .. }));
+    match answered.map_err(|unanswered| unanswered.failure).and_then(|answered| judge(&answered, path)) {
         Ok(line) => Ok(Outcome::done(format!("{line}\n\n{ways}"))),
         Err(failure) => {
             // Before the failure, which must stay in view at the end of a screen.
             let _ = writeln!(io::stderr(), "\n{ways}");
+            if !interrupted {
+                checks::after_a_failure(&sources).await.map_err(|failure| go_on(failure, "check"))?;
+            }
             Err(go_on(failure, "check"))
         }
     }
@@ -162,9 +166,13 @@ fn outside() -> Vec<(OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("BEARER_PROXY_")).collect()
 }
 
-fn load(dir: &Path, more: &[(&str, &str)]) -> Result<Loaded, Failure> {
+fn sources(dir: &Path, more: &[(&str, &str)]) -> Sources {
     let more = more.iter().map(|(key, value)| (OsString::from(variable(key)), OsString::from(value)));
-    Ok(Config::load(&Sources::new(Some(dir.join(CONFIG_FILE)), outside().into_iter().chain(more)))?)
+    Sources::new(Some(dir.join(CONFIG_FILE)), outside().into_iter().chain(more))
+}
+
+fn load(dir: &Path, more: &[(&str, &str)]) -> Result<Loaded, Failure> {
+    Ok(Config::load(&sources(dir, more))?)
 }
 
 /// Returns the copies of the files that were replaced: the new answers have not yet worked.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::effective::Effective;
 use super::environment::Environment;
-use super::error::{Errors, Place, Warning};
+use super::error::{ConfigError, Errors, Place, Warning};
 use super::key::{Form, Preset};
 use super::keys::{self, KEYS};
 use super::profile::Profile;
@@ -55,8 +55,12 @@ impl Sources {
         Self { file, environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
     }
 
-    pub fn names_no_file(&self) -> bool {
-        self.path(&Environment::new(self.environment.clone())).is_none()
+    /// What to do if keys are missing because no file was read.
+    pub fn file_hint(&self, errors: &Errors) -> Option<&'static str> {
+        let is_missing = |error: &ConfigError| matches!(error, ConfigError::Missing { .. });
+        let names_no_file = || self.path(&Environment::new(self.environment.clone())).is_none();
+        (errors.0.iter().any(is_missing) && names_no_file())
+            .then_some("no configuration file was read: name one with --config or BEARER_PROXY_CONFIG")
     }
 
     fn path(&self, environment: &Environment) -> Option<PathBuf> {

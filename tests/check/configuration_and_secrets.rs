@@ -40,6 +40,22 @@ async fn each_fault_of_the_configuration_is_found() {
 }
 
 #[tokio::test]
+async fn a_configuration_without_its_file_is_told_as_such() {
+    let simulator = league().await;
+    let setup = stored(&simulator).await.unset("OAUTH__CLIENT_ID");
+    let checked = Checked::before(&simulator, &setup, &[]).await;
+    checked.finds("config-invalid", INVALID);
+    let hint = "no configuration file was read: name one with --config or BEARER_PROXY_CONFIG";
+    assert_eq!(checked.check("config-invalid")["hint"], hint);
+
+    let file = setup.folder().join("config.toml");
+    fs::write(&file, "").unwrap();
+    let checked = Checked::before(&simulator, &setup.raw("BEARER_PROXY_CONFIG", file.display()), &[]).await;
+    checked.finds("config-invalid", INVALID);
+    assert_ne!(checked.check("config-invalid")["hint"], hint);
+}
+
+#[tokio::test]
 async fn each_fault_of_a_secret_is_found_and_none_is_shown() {
     const SECRET: &str = "canary-secret-of-the-client";
     let simulator = league().await;

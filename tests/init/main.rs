@@ -8,6 +8,7 @@
 )]
 
 mod answers;
+mod checks;
 mod login;
 mod service_manager;
 mod session;

@@ -89,6 +89,7 @@ async fn a_signal_ends_the_wait_for_the_store_after_the_questions() {
     let mut session = Session::start(site.command(&site.flags("refresh_token", &[])));
     session.answers("Refresh token (not shown):", "canary-token").await;
     session.shows("wrote ").await;
+    session.shows("checked: ").await;
     let pid = rustix::process::Pid::from_raw(i32::try_from(session.child.id().unwrap()).unwrap()).unwrap();
     // A signal before the wait has no effect, so this repeats it.
     let ended = async {

@@ -38,6 +38,13 @@ impl Report {
         text + &self.summary()
     }
 
+    /// Only the warnings and the failures.
+    pub fn problems(&self, columns: Option<usize>) -> String {
+        let mut text = String::new();
+        self.findings.iter().filter(|finding| finding.is_problem()).for_each(|finding| of(finding, columns, &mut text));
+        text
+    }
+
     fn summary(&self) -> String {
         let count = |outcome| self.findings.iter().filter(|finding| finding.outcome == outcome).count();
         let counts = [Outcome::Fail, Outcome::Warn, Outcome::Ok, Outcome::Skip]
@@ -135,6 +142,8 @@ mod tests {
         ] {
             assert!(whole.lines().any(|found| found == line), "{line}\n{whole}");
         }
+        let problems: Vec<_> = whole.lines().skip_while(|line| !line.starts_with("  warn")).take(3).collect();
+        assert!(report().problems(None).starts_with(&(problems.join("\n") + "\n  fail  dns-fails: ")), "{whole}");
         assert!(whole.ends_with("Something stops the proxy from working: 1 fail, 1 warn, 48 ok, 4 skip.\n"), "{whole}");
     }
 

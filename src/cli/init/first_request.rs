@@ -28,17 +28,29 @@ pub(super) struct Answered {
     pub(super) problem: Option<String>,
 }
 
+/// Why there is no answer.
+pub(super) struct Unanswered {
+    pub(super) failure: Failure,
+    /// A signal ended the request, so the person waits for the end of the program.
+    pub(super) interrupted: bool,
+}
+
 /// The proxy has its own, shorter limits for each step.
 const LIMIT: Duration = Duration::from_secs(120);
 const MAX_PROBLEM: usize = 64 * 1024;
 
 /// The configuration must listen on TCP.
-pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::new(format!("the first request failed: {error}"));
+pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Unanswered> {
+    let ended = |error: &dyn std::fmt::Display, interrupted| Unanswered {
+        failure: Failure::new(format!("the first request failed: {error}")),
+        interrupted,
+    };
+    let failed = |error: &dyn std::fmt::Display| ended(error, false);
     // Before the start, which may begin a refresh. A signal ends the request, and the drain below waits for the refresh.
     let mut stop = Stop::new().map_err(|error| failed(&error))?;
     let started = Timestamp::now();
     let gateway = Gateway::start(loaded, Clock::system()).await.map_err(|error| failed(&error))?;
+    let mut interrupted = false;
     let answered = match gateway.addresses().first() {
         Some(ListenAddress::Tcp(address)) => tokio::select! {
             answered = timeout(LIMIT, exchange(*address, path)) => {
@@ -46,7 +58,10 @@ pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Failure
             }
             // Without it, the request waits for a token until the proxy gives up.
             cause = refused(gateway.tokens(), started) => Err(format!("no token was obtained: {cause}").into()),
-            signal = stop.received() => Err(format!("ended by {signal}").into()),
+            signal = stop.received() => {
+                interrupted = true;
+                Err(format!("ended by {signal}").into())
+            }
         },
         _ => Err("the proxy does not listen on TCP".into()),
     };
@@ -59,7 +74,7 @@ pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Failure
     if ending == Ending::GrantLost {
         return Err(failed(&"the grant was renewed and could not be stored"));
     }
-    let mut answered = answered.map_err(|error| failed(&error))?;
+    let mut answered = answered.map_err(|error| ended(&error, interrupted))?;
     if let (Some(problem), Some(cause)) = (&mut answered.problem, cause) {
         *problem = format!("{problem} The last refresh failed: {cause}");
     }
