@@ -40,11 +40,11 @@ use self::report::Report;
 use crate::config::{Config, GrantConfig, Loaded, Sources, UpstreamHttp};
 use crate::downstream::tls;
 use crate::outbound::{Connector, Offer, Probe};
-use crate::token::AccessToken;
 use crate::token::endpoint::Endpoint;
 use crate::token::journal::Settings;
 use crate::token::static_token;
 use crate::token::store::Record;
+use crate::token::{AccessToken, owner};
 
 /// What a person asks for.
 #[derive(Clone, Debug, Default)]
@@ -185,6 +185,8 @@ impl<'a> Run<'a> {
         self.proxy = daemon.as_ref().map(|daemon| daemon.status.version.clone());
         let (store, probes) = tokio::join!(store::gather(self.config), self.connect(begun + CONNECTED));
         let mut findings = store::judge(&store, rotates(self.config));
+        let by_peer = daemon.as_ref().is_some_and(Daemon::was_refreshed_by_a_peer);
+        findings.extend(store::shared(&store, by_peer, owner::this_host().as_deref()));
         let limits = limits::gather(self.config, daemon.as_ref().and_then(|daemon| daemon.descriptors));
         findings.extend(limits::judge(self.config, limits));
         let record = grant::record(&store);

@@ -10,6 +10,7 @@ mod lineage;
 pub mod live;
 pub mod login;
 mod metrics;
+pub mod owner;
 pub mod policy;
 pub mod refresher;
 pub mod static_token;

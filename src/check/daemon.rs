@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::admin::client::Client;
 use crate::config::Config;
+use crate::token::Trigger;
 use crate::token::status::Status;
 
 /// A running proxy.
@@ -26,6 +27,15 @@ pub async fn ask(config: &Config) -> Option<Daemon> {
     let status = status.ok().filter(|answer| answer.status == StatusCode::OK)?.json().ok()?;
     let metrics = metrics.map(|answer| answer.body).unwrap_or_default();
     Some(Daemon { status, descriptors: limit(&String::from_utf8_lossy(&metrics)) })
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// Another process made the last refresh, while this proxy ran.
+    pub fn was_refreshed_by_a_peer(&self) -> bool {
+        self.status.last_refresh.as_ref().is_some_and(|last| last.trigger == Trigger::Peer)
+    }
 }
 
 fn limit(metrics: &str) -> Option<u64> {

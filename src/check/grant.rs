@@ -51,7 +51,7 @@ pub fn unknown(config: &Config, store: &[Finding], running: bool) -> Option<Stri
 }
 
 fn hides_the_grant(id: Id) -> bool {
-    !matches!(id, Id::StoreEphemeral | Id::StoreNetworkFilesystem | Id::StoreLeaseStuck)
+    !matches!(id, Id::StoreEphemeral | Id::StoreNetworkFilesystem | Id::StoreLeaseStuck | Id::StoreSharedFile)
 }
 
 pub fn judge(facts: &Facts<'_>) -> Vec<Finding> {

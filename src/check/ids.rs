@@ -73,6 +73,7 @@ table! {
     StoreKeyMissing "store-key-missing" Store "store.keys decrypts the stored grant";
     StoreDamaged "store-damaged" Store "the stored grant is readable";
     StoreLeaseStuck "store-lease-stuck" Store "no process holds the lease for too long";
+    StoreSharedFile "store-shared-file" Store "no other host refreshes the grant in this file";
 
     GrantAbsent "grant-absent" Grant "a grant is stored";
     GrantBoundElsewhere "grant-bound-elsewhere" Grant "the grant belongs to the configured servers";

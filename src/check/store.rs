@@ -14,7 +14,8 @@ use self::mount::Mount;
 use super::finding::Finding;
 use super::ids::{Area, Id};
 use crate::config::{Config, StoreKindConfig};
-use crate::token::store::{Look, Store, StoreError};
+use crate::token::owner;
+use crate::token::store::{Holder, Look, Store, StoreError};
 
 /// What is known of the store.
 #[derive(Debug)]
@@ -48,8 +49,14 @@ pub struct Directory {
 /// A hung disk or database must not take the time of the other checks.
 const LIMIT: Duration = Duration::from_millis(4500);
 
-const FILE_ONLY: [Id; 5] =
-    [Id::StoreFolderMissing, Id::StoreReadOnly, Id::StoreOwner, Id::StoreEphemeral, Id::StoreNetworkFilesystem];
+const FILE_ONLY: [Id; 6] = [
+    Id::StoreFolderMissing,
+    Id::StoreReadOnly,
+    Id::StoreOwner,
+    Id::StoreEphemeral,
+    Id::StoreNetworkFilesystem,
+    Id::StoreSharedFile,
+];
 const DATABASE_ONLY: [Id; 2] = [Id::StoreDatabaseUnreachable, Id::StoreDatabaseRights];
 
 pub async fn gather(config: &Config) -> Facts {
@@ -219,6 +226,24 @@ fn owner(what: &Path, uid: u32, acts_as: u32) -> Finding {
         format!("{what} belongs to uid {uid}, and this process acts as uid {acts_as}"),
         format!("run the proxy as uid {uid}, change the owner to {acts_as}, or set fsGroup in Kubernetes"),
     )
+}
+
+/// Replicas on other hosts that use the same file. `by_peer`: the proxy that runs on `this_host` did not refresh last.
+pub fn shared(facts: &Facts, by_peer: bool, this_host: Option<&str>) -> Option<Finding> {
+    let Facts::File(FileFacts { look: Ok(Look { holder: Some(holder), .. }), .. }) = facts else { return None };
+    let Holder { owner, shared_with } = holder;
+    let elsewhere = owner::host(owner).is_some_and(|host| this_host.is_some_and(|this| this != host));
+    let detail = match shared_with {
+        Some(other) => format!("the processes {owner} and {other} on two hosts take turns to refresh the grant"),
+        None if by_peer && elsewhere => {
+            format!("the process {owner} on another host refreshed the grant while the proxy of this host ran")
+        }
+        None => return None,
+    };
+    Some(Id::StoreSharedFile.warn(
+        detail,
+        "run one replica, or keep the grant of several in PostgreSQL (store.kind): locks of files may not reach other hosts",
+    ))
 }
 
 fn database(look: &Result<Look, StoreError>) -> Vec<Finding> {

@@ -10,6 +10,7 @@ use super::InvalidToken;
 use super::endpoint::{Endpoint, EndpointError};
 use super::journal::{Journal, PreparedStore, Settings};
 use super::live::Live;
+use super::owner;
 use super::refresher::{Ending, Refresher, Tokens};
 use super::static_token::StaticToken;
 use super::status::Identity;
@@ -74,7 +75,7 @@ impl Grant {
                     settings,
                     clock,
                     metrics: metrics.token().clone(),
-                    owner: owner(),
+                    owner: owner::of_this_process(),
                     stopping: Arc::default(),
                 };
                 let (refresher, tokens) = Refresher::new(journal, live, refresh, identity);
@@ -131,12 +132,4 @@ impl GrantSettings {
         };
         Ok(Self { source, refresh: config.refresh.clone() })
     }
-}
-
-/// A name for this process that no other process has, not even one with the same number after a restart.
-fn owner() -> String {
-    let mut random = [0; 8];
-    // Without randomness TLS would not work either. The process number then still distinguishes the processes of one machine.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    format!("{}-{:016x}", std::process::id(), u64::from_be_bytes(random))
 }

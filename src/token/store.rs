@@ -39,7 +39,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use candidate::{Candidate, CandidateResult, CandidateVersion};
-pub use look::{Look, Overdue, Rights};
+pub use look::{Holder, Look, Overdue, Rights};
 #[cfg(feature = "postgres")]
 pub use postgres::schema;
 #[cfg(feature = "internals")]
@@ -140,7 +140,7 @@ trait Backend {
     async fn load(&self) -> Result<Option<Record>, StoreError>;
 
     async fn look(&self) -> Result<Look, StoreError> {
-        Ok(Look { record: self.load().await, overdue: None, rights: None })
+        Ok(Look { record: self.load().await, overdue: None, holder: None, rights: None })
     }
 
     async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError>;

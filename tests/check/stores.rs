@@ -115,6 +115,35 @@ async fn a_lease_that_is_not_given_back_is_found() {
     assert_eq!(is_found().await, 0, "its holder has ended");
 }
 
+#[tokio::test]
+async fn replicas_that_share_a_file_are_found() {
+    if !is_root() {
+        return;
+    }
+    let simulator = league().await;
+    let setup = stored(&simulator).await;
+    // As in another pod.
+    let script = r#"echo other-host >/proc/sys/kernel/hostname && exec "$0" "$@""#;
+    let elsewhere = setup.again().under(&["unshare", "--uts", "sh", "-c", script]);
+    let (one, other) = (setup.again().start().await, elsewhere.start().await);
+    one.ready().await;
+    other.ready().await;
+    // Healthy so far: a second process alone proves nothing.
+    assert_eq!(Checked::new(&one.commands(), &["--offline"]).await.problems(), [""; 0]);
+    assert_eq!(other.refresh().await.status, 200);
+    one.wait_for_status("refreshed by the other", |status| status["last_refresh"]["trigger"] == "peer").await;
+    Checked::new(&one.commands(), &["--offline"]).await.finds("store-shared-file", 0);
+    assert_eq!(one.refresh().await.status, 200);
+    other.wait_for_status("refreshed by the first", |status| status["last_refresh"]["trigger"] == "peer").await;
+    assert_eq!(other.refresh().await.status, 200);
+    one.stop().await;
+    other.stop().await;
+    // Also without a proxy that could be asked.
+    let checked = Checked::new(&setup, &["--offline"]).await;
+    checked.finds("store-shared-file", 0);
+    assert!(checked.check("store-shared-file")["detail"].as_str().unwrap().contains("@other-host"));
+}
+
 #[cfg(feature = "postgres")]
 #[tokio::test]
 async fn a_database_without_an_answer_or_without_rights_is_found() {

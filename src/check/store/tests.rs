@@ -1,6 +1,6 @@
 use super::*;
 use crate::check::tests::names;
-use crate::token::store::{Overdue, Rights};
+use crate::token::store::{Holder, Overdue, Rights};
 
 const ME: u32 = 1000;
 
@@ -16,7 +16,7 @@ fn healthy() -> FileFacts {
 }
 
 fn look() -> Look {
-    Look { record: Ok(None), overdue: None, rights: None }
+    Look { record: Ok(None), overdue: None, holder: None, rights: None }
 }
 
 fn problems(findings: &[Finding]) -> Vec<&'static str> {
@@ -87,4 +87,27 @@ fn each_fault_of_a_database_has_its_id() {
         let text = format!("{look:?}");
         assert_eq!(problems(&judge(&Facts::Database(look), true)), expected, "{text}");
     }
+}
+
+#[test]
+fn replicas_on_other_hosts_are_found_by_their_leases() {
+    let found = |owner: &str, shared_with: Option<&str>, by_peer| {
+        let holder = Holder { owner: owner.into(), shared_with: shared_with.map(str::to_owned) };
+        let facts = Facts::File(FileFacts { look: Ok(Look { holder: Some(holder), ..look() }), ..healthy() });
+        shared(&facts, by_peer, Some("web-0")).is_some()
+    };
+    for (owner, shared_with, by_peer, expected) in [
+        ("7-a@web-0", None, false, false),
+        // A command on this host.
+        ("login-7", None, true, false),
+        ("8-c@web-0", None, true, false),
+        // The predecessor of this pod.
+        ("7-b@web-1", None, false, false),
+        ("7-b@web-1", None, true, true),
+        ("7-a@web-0", Some("7-b@web-1"), false, true),
+        ("7-b@web-1", Some("7-a@web-0"), false, true),
+    ] {
+        assert_eq!(found(owner, shared_with, by_peer), expected, "{owner} {shared_with:?} {by_peer}");
+    }
+    assert_eq!(shared(&Facts::File(healthy()), true, Some("web-0")), None);
 }

@@ -88,7 +88,11 @@ impl Backend for FileStore {
     }
 
     async fn look(&self) -> Result<Look, StoreError> {
-        self.run(|files, dir| Ok(Look { record: files.look(dir), overdue: lease::overdue(dir)?, rights: None })).await
+        self.run(|files, dir| {
+            let (overdue, holder) = (lease::overdue(dir)?, lease::holder(dir)?);
+            Ok(Look { record: files.look(dir), overdue, holder, rights: None })
+        })
+        .await
     }
 
     async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {

@@ -10,6 +10,8 @@ pub struct Look {
     pub record: Result<Option<Record>, StoreError>,
     /// A lease that should have ended by now.
     pub overdue: Option<Overdue>,
+    /// Who took the lease last; of a file only.
+    pub holder: Option<Holder>,
     /// What the role may do; of a database only.
     pub rights: Option<Rights>,
 }
@@ -19,6 +21,14 @@ pub struct Look {
 pub struct Overdue {
     pub owner: String,
     pub by: Duration,
+}
+
+/// Who took the lease last, and may have given it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub owner: String,
+    /// A process of another host that took the lease while this owner lived.
+    pub shared_with: Option<String>,
 }
 
 /// What the database role may do with the table.

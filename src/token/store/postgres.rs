@@ -104,7 +104,7 @@ impl Backend for PostgresStore {
     async fn look(&self) -> Result<Look, StoreError> {
         let (rights, overdue) = self.database.twice(|| self.database.look()).await?;
         let record = if rights.table_exists && rights.select { self.load().await } else { Ok(None) };
-        Ok(Look { record, overdue, rights: Some(rights) })
+        Ok(Look { record, overdue, holder: None, rights: Some(rights) })
     }
 
     async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {

@@ -7,6 +7,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,13 +18,16 @@ use tokio::time::Instant;
 
 use super::state_dir::{Access, Dir};
 use super::transaction::Transaction;
-use crate::token::store::{Hold, LEASE_POLL, Lease, Leased, Overdue, StoreError};
+use crate::token::owner::host;
+use crate::token::store::{Hold, Holder, LEASE_POLL, Lease, Leased, Overdue, StoreError};
 
 /// The claims that this process has seen in the lease file.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     /// A claim of another process, and when it was first seen.
     sight: Mutex<Option<(Claim, Instant)>>,
+    /// The number of the last lease that this process had. 0: it had none.
+    held: AtomicU64,
 }
 
 /// The content of the lease file.
@@ -32,6 +36,9 @@ struct Claim {
     owner: String,
     fence: u64,
     duration_ms: u64,
+    /// A process of another host that took the lease while this owner lived. Only a diagnosis reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared_with: Option<String>,
 }
 
 const LEASE: &str = ".lease";
@@ -53,8 +60,9 @@ impl Claims {
         if let Some((file, claim)) = read(dir)? {
             if is_locked(dir, &file)? {
                 // An unreadable claim has no duration. The own duration is the best estimate.
-                let claim =
-                    claim.clone().unwrap_or(Claim { owner: String::new(), fence: 0, duration_ms: millis(duration) });
+                let unknown =
+                    || Claim { owner: String::new(), fence: 0, duration_ms: millis(duration), shared_with: None };
+                let claim = claim.clone().unwrap_or_else(unknown);
                 let left = self.left(&claim);
                 if !left.is_zero() {
                     return Ok(Leased::Busy { retry_in: left.min(LEASE_POLL) });
@@ -70,8 +78,10 @@ impl Claims {
             last = claim;
         }
         let fence = next_fence(last.as_ref());
-        let claim = Claim { owner: owner.to_owned(), fence, duration_ms: millis(duration) };
+        let shared_with = last.as_ref().and_then(|last| self.sharer(last, owner));
+        let claim = Claim { owner: owner.to_owned(), fence, duration_ms: millis(duration), shared_with };
         let file = put(dir, &claim).map_err(|error| dir.unavailable("write", LEASE, &error))?;
+        self.held.store(fence, Ordering::Relaxed);
         if overdue {
             let holder = last.map(|claim: Claim| claim.owner);
             tracing::warn!(holder, fence, "took the lease over from a process that lives but has let it run out");
@@ -85,6 +95,15 @@ impl Claims {
             Some((file, Some(claim))) if claim.fence == fence => is_locked(dir, &file),
             _ => Ok(false),
         }
+    }
+
+    /// The owner of the last claim, if another host took the lease between two leases of this process.
+    ///
+    /// A process that only took it before this one began may be its predecessor in a pod that was replaced.
+    fn sharer(&self, last: &Claim, owner: &str) -> Option<String> {
+        let held = self.held.load(Ordering::Relaxed);
+        let (theirs, ours) = (host(&last.owner)?, host(owner)?);
+        (held != 0 && last.fence > held && theirs != ours).then(|| last.owner.clone())
     }
 
     /// How long this claim is still valid.
@@ -109,6 +128,12 @@ fn read(dir: &Dir<'_>) -> Result<Option<(File, Option<Claim>)>, StoreError> {
     let mut bytes = Vec::new();
     (&file).take(64 * 1024).read_to_end(&mut bytes).map_err(failed)?;
     Ok(Some((file, serde_json::from_slice(&bytes).ok())))
+}
+
+/// Who took the lease last.
+pub(super) fn holder(dir: &Dir<'_>) -> Result<Option<Holder>, StoreError> {
+    let claim = read(dir)?.and_then(|(_, claim)| claim);
+    Ok(claim.map(|Claim { owner, shared_with, .. }| Holder { owner, shared_with }))
 }
 
 /// A lease that a living process holds although its duration is over: that process is stopped or stuck.

@@ -1,6 +1,7 @@
 //! The file store's own promises: permissions, owners, failing disks, and foreign files.
 
 mod processes;
+mod sharing;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
