@@ -1,9 +1,14 @@
 //! Faults of the token endpoint and of the upstream, by the one call to each.
 
+use std::collections::BTreeSet;
+
 use http::header::DATE;
 use simulator::{Act, Answer, Fault, Kind, Presented, Revocation, Step};
 
 use crate::checked::{Checked, league, stored};
+use testkit::body::full;
+use testkit::connection::Protocol;
+use testkit::origin::{Origin, Seen};
 
 fn token(answer: Answer) -> Fault {
     Fault::token(Step::BeforeCommit, Act::Answer(answer)).forever()
@@ -93,4 +98,34 @@ async fn what_is_skipped_is_neither_shown_nor_called() {
     assert!(code == 2 && err.contains("expected one of config-invalid"), "{code} {err}");
     let (code, ..) = setup.again().set("OAUTH__ACCESS_TOKEN", "x").run(&["check", "--offline", "--strict"]).await;
     assert_eq!(code, 1, "a warning is a failure");
+}
+
+#[tokio::test]
+async fn the_made_up_refresh_token_is_a_new_one_each_time_and_never_a_real_one() {
+    let simulator = league().await;
+    let setup = stored(&simulator).await;
+    let stored = setup.document()["refresh_token"].as_str().unwrap().to_owned();
+    assert!(simulator.serial(&stored).is_some(), "the server must know the stored token");
+    let recorder = Origin::start(Protocol::Http1, None).await;
+    let refuse = |_: &Seen| {
+        let refusal = http::Response::builder().status(400).header("content-type", "application/json");
+        refusal.body(full(r#"{"error":"invalid_grant"}"#)).unwrap()
+    };
+    let mut calls = recorder.answer("/oauth/token", refuse);
+    let setup = setup.set("OAUTH__TOKEN_URL", format!("{}/oauth/token", recorder.url()));
+    let mut presented = BTreeSet::new();
+    for _ in 0..3 {
+        Checked::new(&setup, &[]).await;
+        let call = calls.recv().await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&call.body).unwrap();
+        let token = body["refresh_token"].as_str().unwrap().to_owned();
+        let random = token.strip_prefix("bearer-proxy-check-").unwrap_or_else(|| panic!("{token}"));
+        assert!(random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
+        // By the ledger: the server never issued it.
+        assert_eq!(simulator.serial(&token), None);
+        assert!(!String::from_utf8_lossy(&call.body).contains(&stored));
+        presented.insert(token);
+    }
+    assert_eq!(presented.len(), 3);
+    assert!(calls.try_recv().is_err(), "more than one call in a run");
 }
