@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::site::{PATIENCE, Site, User, get};
 
 /// What a browser does: it follows the redirect to the address of the program.
-async fn browser(url: &str) {
+pub async fn browser(url: &str) {
     let (address, path) = split(url);
     let response = get(address, &path).await;
     let (address, path) = split(response.headers()["location"].to_str().unwrap());

@@ -15,4 +15,5 @@ mod session;
 mod site;
 mod status;
 mod terminal;
+mod tutorials;
 mod ways;

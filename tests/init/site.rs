@@ -85,6 +85,10 @@ pub fn acting_as(uid: u32, gid: u32) -> Vec<String> {
 
 impl Site {
     pub async fn new(user: User) -> Self {
+        Self::with(user, Options::league8()).await
+    }
+
+    pub async fn with(user: User, options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // Cargo's own directory may be closed to the other user.
@@ -101,7 +105,7 @@ impl Site {
                 chown(path, Some(OTHER), Some(OTHER)).unwrap();
             }
         }
-        let simulator = Simulator::start(Options::league8()).await.unwrap();
+        let simulator = Simulator::start(options).await.unwrap();
         Self { simulator, folder, program, user }
     }
 
@@ -112,6 +116,15 @@ impl Site {
     /// Where the user may make files.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("home")
+    }
+
+    /// For what a shell must find by name.
+    pub fn bin(&self) -> PathBuf {
+        self.folder.path().join("bin")
+    }
+
+    pub fn user(&self) -> User {
+        self.user
     }
 
     /// What `init` writes.
@@ -134,9 +147,18 @@ impl Site {
     }
 
     pub fn command<S: AsRef<str>>(&self, arguments: &[S]) -> Command {
-        let words: Vec<_> = self.user.wrapper().into_iter().chain([self.program.display().to_string()]).collect();
+        let program = self.program.display().to_string();
+        let mut command = self.words(&[&*program]);
+        command.args(arguments.iter().map(AsRef::as_ref));
+        command
+    }
+
+    /// Words that the user runs in their home.
+    pub fn words(&self, words: &[&str]) -> Command {
+        let words: Vec<_> =
+            self.user.wrapper().into_iter().chain(words.iter().map(|word| (*word).to_owned())).collect();
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(arguments.iter().map(AsRef::as_ref)).current_dir(self.home());
+        command.args(&words[1..]).current_dir(self.home());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).kill_on_drop(true);
         command
     }
