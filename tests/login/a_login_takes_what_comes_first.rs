@@ -85,7 +85,8 @@ async fn a_pasted_url_of_16_kib_is_whole() {
             login.says("Nothing is shown.").await;
         }
         login.paste(back.as_str());
-        stored(login, &setup, &simulator).await;
+        let ended = stored(login, &setup, &simulator).await;
+        expected::check("long_paste", stdin, &ended, &simulator, &setup, &[]);
     }
 }
 
@@ -168,32 +169,51 @@ async fn a_file_may_hold_the_response() {
 
 #[tokio::test]
 async fn localhost_is_sent_as_registered_and_reached_by_both_families() {
-    for host in ["127.0.0.1", "[::1]"] {
+    for (host, stdin) in ["127.0.0.1", "[::1]"].into_iter().flat_map(|host| STDINS.map(|stdin| (host, stdin))) {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let registered = format!("http://localhost:{free}/callback");
         let client = Client { redirect_uris: vec![registered.clone()], ..Client::default() };
         let options = Options { clients: vec![client], ..Options::league8() };
         let simulator = Simulator::start(options).await.unwrap();
         let setup = Setup::new(&simulator).set("OAUTH__REDIRECT_URI", &registered);
-        let mut login = setup.login(Stdin::Closed, &[]);
+        let mut login = setup.login(stdin, &[]);
         let url = login.url().await;
         assert!(url.query_pairs().any(|(name, value)| name == "redirect_uri" && value == registered), "{url}");
         let mut back = browser::redirect(&url).await;
         back.set_host(Some(host)).unwrap();
         assert_eq!(browser::open(&back).await.status, 200, "{host}");
-        stored(login, &setup, &simulator).await;
+        let ended = stored(login, &setup, &simulator).await;
+        expected::check("localhost", stdin, &ended, &simulator, &setup, &[(&free.to_string(), "PORT")]);
+    }
+}
+
+/// An executable in the folder of the setup.
+fn script(setup: &Setup, name: &str, text: &str) -> String {
+    let path = setup.folder().join(name);
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+#[tokio::test]
+async fn a_browser_neither_blocks_the_login_nor_fills_the_terminal() {
+    for stdin in STDINS {
+        let (simulator, setup) = server().await;
+        let noise = "echo NOISE; echo NOISE >&2";
+        let text = script(&setup, "w3m", &format!("{noise}; exec sleep 3600"));
+        let graphical = script(&setup, "firefox", noise);
+        let mut login = setup.clone().raw("BROWSER", &format!("{text}:{graphical}")).login(stdin, &[]);
+        let back = browser::redirect(&login.url().await).await;
+        assert_eq!(browser::open(&back).await.status, 200);
+        let ended = stored(login, &setup, &simulator).await;
+        expected::check("noisy_browser", stdin, &ended, &simulator, &setup, &[]);
     }
 }
 
 #[tokio::test]
 async fn the_url_is_on_the_terminal_before_the_browser_is_opened_and_no_text_browser_is() {
     let (simulator, setup) = server().await;
-    let script = |name: &str, text: &str| {
-        let path = setup.folder().join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path.display().to_string()
-    };
+    let script = |name: &str, text: &str| script(&setup, name, text);
     let opened = setup.folder().join("opened");
     let note = |name: &str| format!("echo {name} \"$1\" >>{0}.new && mv {0}.new {0}", opened.display());
     let (text, graphical) = (script("w3m", &note("text")), script("firefox", &note("graphical")));
@@ -228,7 +248,8 @@ async fn a_distant_browser_gets_the_line_that_brings_it_here() {
         let line = format!("ssh -N -p 2222 -L {0}:127.0.0.1:{0} ana@203.0.113.5", back.port().unwrap());
         login.says(&line).await;
         assert_eq!(browser::open(&back).await.status, 200);
-        stored(login, &setup, &simulator).await;
+        let ended = stored(login, &setup, &simulator).await;
+        expected::check("distant_browser", stdin, &ended, &simulator, &setup, &[]);
     }
 }
 

@@ -14,6 +14,7 @@ mod a_failed_login_says_what_to_do;
 mod a_login_takes_what_comes_first;
 mod a_terminal_is_left_as_it_was;
 mod browser;
+mod every_known_failure_is_kept;
 mod expected;
 mod program;
 mod the_running_proxy_uses_the_new_grant;
