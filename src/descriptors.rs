@@ -37,7 +37,7 @@ pub fn raise_limit() {
     }
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files could not be raised to the hard limit");
+        tracing::warn!(check = "limit-descriptors", %error, "the limit of open files could not be raised to the hard limit");
     }
 }
 
@@ -71,7 +71,7 @@ pub fn warn_exhausted(error: &io::Error, what: &str) {
     let Ok(mut warned) = WARNED.lock() else { return };
     if warned.is_none_or(|last| last.elapsed() >= WARN_INTERVAL) {
         *warned = Some(Instant::now());
-        tracing::warn!(%error, "{what}; raise the limit of open files, or lower guard.max_connections");
+        tracing::warn!(check = "limit-descriptors", %error, "{what}; raise the limit of open files, or lower guard.max_connections");
     }
 }
 

@@ -79,7 +79,9 @@ impl Gateway {
                     tracing::error!(%error, "the changed configuration cannot be applied: the old one stays");
                 }
             }
-            Err(errors) => tracing::error!(%errors, "the changed configuration is invalid: the old one stays"),
+            Err(errors) => {
+                tracing::error!(check = "config-invalid", %errors, "the changed configuration is invalid: the old one stays");
+            }
         }
         // Also after a rejection: a missing file may appear.
         Watch::new(files)

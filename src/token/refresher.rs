@@ -321,6 +321,7 @@ impl Refresher {
         }
         if self.is_in_memory_alone() {
             tracing::error!(
+                check = "grant-unpersisted",
                 reason = self.unusable,
                 "STOPPING WITH A GRANT THAT IS NOT STORED: the live refresh token was in memory only, because the stored document \
                  can't be used, and it is lost; log in again with `bearer-proxy login`, or store a new grant with `bearer-proxy import`"

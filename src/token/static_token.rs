@@ -154,7 +154,11 @@ impl StaticToken {
     fn report(&mut self, refused: Generation) {
         if self.generation == refused && self.reported != Some(refused) {
             self.reported = Some(refused);
-            tracing::warn!(to_do = self.remedy(), "the upstream refuses the token of the static grant");
+            tracing::warn!(
+                check = "upstream-refuses",
+                to_do = self.remedy(),
+                "the upstream refuses the token of the static grant"
+            );
         }
     }
 
@@ -179,7 +183,11 @@ impl StaticToken {
                 }
             }
             Err(trouble) => {
-                tracing::error!(error = trouble, "the token of the static grant could not be read");
+                tracing::error!(
+                    check = "secret-unreadable",
+                    error = trouble,
+                    "the token of the static grant could not be read"
+                );
                 self.trouble = Some(trouble);
             }
         }

@@ -3,6 +3,7 @@
 //! `cargo xtask docs` writes the generated parts of the reference.
 
 mod blocks;
+mod faults;
 mod followed;
 mod generated;
 mod links;

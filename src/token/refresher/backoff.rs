@@ -131,7 +131,10 @@ impl Backoff {
         }
         let spent = !self.budget.take(now);
         if spent && !self.said_spent {
-            tracing::warn!("refresh.max_per_hour is spent: refusals pass through to the clients");
+            tracing::warn!(
+                check = "upstream-refuses",
+                "refresh.max_per_hour is spent: refusals pass through to the clients"
+            );
         }
         self.said_spent = spent;
         if spent { Err("refresh.max_per_hour is spent") } else { Ok(()) }
@@ -213,6 +216,7 @@ impl Backoff {
         cooldown.row = cooldown.row.saturating_add(1);
         cooldown.until = Some(now + pause);
         tracing::warn!(
+            check = "upstream-refuses",
             generation = generation.0,
             cooldown_s = pause.as_secs(),
             "a token that was refreshed for a refusal is refused as well: refusals cause no refresh for a while"

@@ -97,6 +97,7 @@ impl Refresher {
         self.adopt(*record);
         if let Some(error) = why {
             tracing::error!(
+                check = "grant-unpersisted",
                 error,
                 "the new grant could not be stored: it is used from memory, stored as soon as possible, and lost if this process \
                  is killed before"
@@ -199,6 +200,7 @@ impl Refresher {
             RefreshOutcome::Misconfigured => {
                 let pause = self.backoff.misconfigured(source, self.life(), retry_after, self.clock.now());
                 tracing::error!(
+                    check = "grant-refresh-fails",
                     error,
                     outcome = class,
                     trigger,
@@ -208,7 +210,14 @@ impl Refresher {
             }
             RefreshOutcome::Transient | RefreshOutcome::Ambiguous | RefreshOutcome::Ok => {
                 let pause = self.backoff.back_off(source, retry_after, self.clock.now());
-                tracing::warn!(error, outcome = class, trigger, retry_in_ms = millis(pause), "the refresh failed");
+                tracing::warn!(
+                    check = "grant-refresh-fails",
+                    error,
+                    outcome = class,
+                    trigger,
+                    retry_in_ms = millis(pause),
+                    "the refresh failed"
+                );
             }
         }
     }

@@ -22,7 +22,7 @@ impl Refresher {
         }
         match (&before.needs_login, &view.needs_login) {
             (said, Some(reason)) if said.as_ref() != Some(reason) => {
-                tracing::error!(reason, "the grant needs a login");
+                tracing::error!(check = "grant-needs-login", reason, "the grant needs a login");
             }
             (Some(_), None) => tracing::info!("the grant needs no login any more"),
             _ => {}

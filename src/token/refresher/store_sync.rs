@@ -265,7 +265,7 @@ impl Refresher {
                 again.failed = true;
                 again.pause = (again.pause * 2).min(PERSIST_AGAIN.1);
                 again.at = Instant::now() + again.pause;
-                tracing::error!(%error, "the newest grant could still not be stored");
+                tracing::error!(check = "grant-unpersisted", %error, "the newest grant could still not be stored");
             }
         }
         self.publish();
@@ -285,6 +285,7 @@ impl Refresher {
             };
             let Ok(store_sync) = tokio::time::timeout_at(end, tried).await else {
                 tracing::error!(
+                    check = "grant-unpersisted",
                     "STOPPING WITH A GRANT THAT COULD NOT BE STORED: the stored refresh token is spent and its successor is lost; \
                      log in again with `bearer-proxy login`, or store a new grant with `bearer-proxy import`"
                 );

@@ -14,7 +14,7 @@ use testkit::{Proxy, output, program, request};
 const END: &str = "<!-- /generated -->";
 
 /// Compares the part `name` of a page, or writes it with `UPDATE_DOCS`.
-fn check(page: &str, name: &str, expected: &str) {
+pub(super) fn check(page: &str, name: &str, expected: &str) {
     let begin = format!("<!-- generated: {name} -->\n");
     let text = read(page);
     let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{page} does not contain {begin}"));
@@ -178,7 +178,7 @@ fn the_events_that_need_a_person_exist() {
 }
 
 /// The message and the field names of an event, from the arguments of its macro.
-fn event(arguments: &str) -> (String, String) {
+pub(super) fn event(arguments: &str) -> (String, String) {
     let (mut message, mut fields) = (String::new(), Vec::new());
     for argument in split(arguments) {
         let argument = argument.trim();
@@ -197,7 +197,7 @@ fn event(arguments: &str) -> (String, String) {
 }
 
 /// The arguments of a call, up to its closing parenthesis.
-fn split(text: &str) -> Vec<&str> {
+pub(super) fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut start, mut depth, mut quoted, mut escaped) = (Vec::new(), 0, 0, false, false);
     for (at, c) in text.char_indices() {
         match c {
@@ -222,7 +222,7 @@ fn split(text: &str) -> Vec<&str> {
 }
 
 /// The sources below a folder, without their tests.
-fn sources(folder: &str) -> Vec<(String, String)> {
+pub(super) fn sources(folder: &str) -> Vec<(String, String)> {
     let is_test =
         |path: &str| ["/tests/", "/tests.rs", "/testing.rs", "fuzzing.rs"].iter().any(|part| path.contains(part));
     files_below(folder)

@@ -92,7 +92,12 @@ pub(super) fn keep_aside(dir: &Dir<'_>, bytes: &[u8]) -> Result<PathBuf, StoreEr
     create(dir, &suffix, bytes).map_err(failed)?;
     sync_directory(dir)?;
     let (path, copy) = (dir.path(DOCUMENT), dir.path(&suffix));
-    tracing::error!(path = %path.display(), copy = %copy.display(), "the stored grant is damaged; a copy was kept");
+    tracing::error!(
+        check = "store-damaged",
+        path = %path.display(),
+        copy = %copy.display(),
+        "the stored grant is damaged; a copy was kept"
+    );
     Ok(copy)
 }
 

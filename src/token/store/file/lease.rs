@@ -84,7 +84,12 @@ impl Claims {
         self.held.store(fence, Ordering::Relaxed);
         if overdue {
             let holder = last.map(|claim: Claim| claim.owner);
-            tracing::warn!(holder, fence, "took the lease over from a process that lives but has let it run out");
+            tracing::warn!(
+                check = "store-lease-stuck",
+                holder,
+                fence,
+                "took the lease over from a process that lives but has let it run out"
+            );
         }
         Ok(Leased::Held(Lease { fence, asked, duration, hold: Hold::File(file) }))
     }

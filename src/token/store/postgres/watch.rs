@@ -45,7 +45,11 @@ impl Watch {
                 Err(failure) => {
                     self.session = None;
                     if !self.lost {
-                        tracing::warn!(error = %failure, "a peer's new token is not noticed until the database is back");
+                        tracing::warn!(
+                            check = "store-database-unreachable",
+                            error = %failure,
+                            "a peer's new token is not noticed until the database is back"
+                        );
                         self.lost = true;
                     }
                 }
