@@ -109,7 +109,9 @@ impl Reader {
         write(&home.path().join("refresh-token.txt"), &simulator.grant().refresh_token);
         // The build directory may be closed to other users.
         std::fs::create_dir(home.path().join("bin")).unwrap();
-        std::fs::copy(program(), home.path().join("bin/bearer-proxy")).unwrap();
+        // A child that another test forks must not inherit the file open for writing: the program could not run (ETXTBSY).
+        let copied = std::process::Command::new("cp").arg(program()).arg(home.path().join("bin/bearer-proxy")).status();
+        assert!(copied.unwrap().success());
         let reader = Self { simulator, home, user, exports: String::new(), proxy: None };
         reader.own("client-secret");
         reader.own("refresh-token.txt");
