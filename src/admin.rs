@@ -1,8 +1,8 @@
 //! ADMIN: the admin listener and the probes listener. Probes, metrics, status, and the actions of an operator.
 //!
 //! ```text
-//! accept → host → origin → key → path and method → response      admin
-//! accept → path and method → response                            probes: /livez, /readyz, /metrics, for anyone
+//! accept → host → origin → key → route → response      admin
+//! accept → route → response                            probes: /livez, /readyz, /metrics, for anyone
 //! ```
 //!
 //! Plain HTTP/1.1 on the runtime of the control plane, so that it responds while the data plane is busy. The body of a request is not
@@ -14,12 +14,13 @@ mod guard;
 mod listener;
 mod open;
 mod readiness;
-mod routes;
+mod router;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::task::yield_now;
 
 pub use listener::{BindError, Listener};
 pub use readiness::Readiness;
@@ -57,6 +58,18 @@ impl Admin {
     /// Replaces `admin.key` for later requests.
     pub fn set_key(&self, key: Option<Secret>) {
         self.key.store(key.map(Arc::new));
+    }
+
+    fn key(&self) -> Option<Arc<Secret>> {
+        self.key.load_full()
+    }
+
+    /// Waits for the turn to render an expensive response. After each one, the other tasks of this thread (probes and the refresher) run,
+    /// even if clients request such responses all the time.
+    async fn turn(&self) -> MutexGuard<'_, ()> {
+        let turn = self.rendering.lock().await;
+        yield_now().await;
+        turn
     }
 }
 

@@ -11,11 +11,12 @@
 
 use std::net::IpAddr;
 
+use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, WWW_AUTHENTICATE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
-use super::answer::{Answer, problem};
+use super::answer::Problem;
 use crate::config::ListenAddress;
 use crate::secret::Secret;
 
@@ -102,30 +103,27 @@ fn carries(key: &Secret, headers: &HeaderMap) -> bool {
 
 // === impl Denied ===
 
-impl Denied {
-    pub(super) fn answer(self) -> Answer {
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
         match self {
             Self::NoHost => {
-                problem(StatusCode::BAD_REQUEST, "bad-request", "The request needs one Host field with a host.", &[])
+                let detail = "The request needs one Host field with a host.";
+                Problem::new(StatusCode::BAD_REQUEST, "bad-request", detail).into_response()
             }
-            Self::ForeignHost => problem(
-                StatusCode::MISDIRECTED_REQUEST,
-                "misdirected-request",
-                "The request's host is not this listener's: use localhost or the address that it is bound to.",
-                &[],
-            ),
-            Self::ForeignOrigin => problem(
-                StatusCode::FORBIDDEN,
-                "foreign-origin",
-                "A request that changes something must not come from another origin's page.",
-                &[],
-            ),
+            Self::ForeignHost => {
+                let detail =
+                    "The request's host is not this listener's: use localhost or the address that it is bound to.";
+                Problem::new(StatusCode::MISDIRECTED_REQUEST, "misdirected-request", detail).into_response()
+            }
+            Self::ForeignOrigin => {
+                let detail = "A request that changes something must not come from another origin's page.";
+                Problem::new(StatusCode::FORBIDDEN, "foreign-origin", detail).into_response()
+            }
             Self::Key => {
                 let detail = "The request must carry admin.key as Authorization: Bearer.";
-                let mut answer = problem(StatusCode::UNAUTHORIZED, "admin-key-required", detail, &[]);
                 let challenge = HeaderValue::from_static(r#"Bearer realm="bearer-proxy admin""#);
-                answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-                answer
+                let problem = Problem::new(StatusCode::UNAUTHORIZED, "admin-key-required", detail);
+                ([(WWW_AUTHENTICATE, challenge)], problem).into_response()
             }
         }
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,7 +17,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::open::{Activity, Open};
-use super::routes::respond;
+use super::router::Site;
 use super::{Admin, Scope};
 use crate::config::ListenAddress;
 use crate::descriptors::{self, ADMIN_CONNECTIONS};
@@ -46,9 +47,7 @@ pub struct Listener {
 
 /// One connection, with what its responses need.
 struct Connection {
-    admin: Arc<Admin>,
-    scope: Scope,
-    address: Arc<ListenAddress>,
+    site: Site,
     end: watch::Receiver<bool>,
     activity: Activity,
 }
@@ -88,12 +87,10 @@ impl Listener {
     /// It died too often.
     pub async fn serve(self, admin: Arc<Admin>, stop: watch::Receiver<bool>) -> Result<(), Died> {
         let Self { socket, address, scope } = self;
-        let (socket, address) = (Arc::new(socket), Arc::new(address));
+        let socket = Arc::new(socket);
         let open = Arc::new(Mutex::new(Open::new(ADMIN_CONNECTIONS)));
-        let start = || {
-            let (socket, address, open) = (Arc::clone(&socket), Arc::clone(&address), Arc::clone(&open));
-            accept(socket, address, open, scope, Arc::clone(&admin), stop.clone())
-        };
+        let site = Site::new(Arc::clone(&admin), scope, Arc::new(address));
+        let start = || accept(Arc::clone(&socket), Arc::clone(&open), task_of(scope), site.clone(), stop.clone());
         let ended = supervise(task_of(scope), admin.metrics.restarts(), || false, start).await;
         drop(socket);
         let _ = timeout(GRACE, async { open.lock().await.all_ended().await }).await;
@@ -104,23 +101,22 @@ impl Listener {
 /// Accepts until `stop` is set.
 async fn accept(
     socket: Arc<Accepting>,
-    address: Arc<ListenAddress>,
     open: Arc<Mutex<Open>>,
-    scope: Scope,
-    admin: Arc<Admin>,
+    task: Task,
+    site: Site,
     mut stop: watch::Receiver<bool>,
 ) {
     let end = stop.clone();
     let accept = async {
         let mut open = open.lock().await;
         loop {
-            fault::task(task_of(scope).name());
+            fault::task(task.name());
             match poll_fn(|cx| socket.poll_accept(cx)).await {
                 Ok(stream) => {
                     open.room().await;
                     open.serve(|activity| {
-                        let (admin, address, end) = (Arc::clone(&admin), Arc::clone(&address), end.clone());
-                        Connection { admin, scope, address, end, activity }.serve(stream)
+                        let (site, end) = (site.clone(), end.clone());
+                        Connection { site, end, activity }.serve(stream)
                     });
                 }
                 Err(error) => {
@@ -148,14 +144,14 @@ fn task_of(scope: Scope) -> Task {
 
 impl Connection {
     async fn serve(self, stream: Stream) {
-        let Self { admin, scope, address, mut end, activity } = self;
+        let Self { site, mut end, activity } = self;
         let service = service_fn(|request: Request<Incoming>| {
-            let (admin, address, activity) = (&admin, &address, &activity);
+            let (site, activity) = (&site, &activity);
             async move {
                 let _answering = activity.answering();
                 // The requests of this connection alternate with those of others.
                 yield_now().await;
-                Ok::<_, Infallible>(respond(admin, scope, address, &request).await)
+                Ok::<_, Infallible>(site.respond(request.map(Body::new)).await)
             }
         });
         let mut connection = http1::Builder::new()
