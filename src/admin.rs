@@ -13,6 +13,7 @@ pub mod client;
 mod guard;
 mod listener;
 mod open;
+mod page;
 mod readiness;
 mod router;
 

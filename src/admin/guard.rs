@@ -5,9 +5,11 @@
 //! * **Host.** An attacker can point a name at 127.0.0.1 (DNS rebinding). To the browser, a page of that name has the same origin as the
 //!   listener, and its requests carry that name. So any name except `localhost` is refused; an address cannot be rebound. Ports are not
 //!   compared (as in `guard.hosts`): a published or forwarded port differs from the bound one, and an attacker gains nothing.
-//! * **Origin.** A page of another origin can send a `POST` without reading the response. The browser names the page's origin (`Origin`,
-//!   RFC 6454 §7; `Sec-Fetch-Site`, Fetch Metadata). Programs that are not browsers send neither field.
-//! * **Key.** Compared in constant time. The 401 comes from this listener, never from the upstream.
+//! * **Origin.** A page of another origin can send a request without reading the response. The browser names the page's origin (`Origin`,
+//!   RFC 6454 §7; `Sec-Fetch-Site`, Fetch Metadata). Programs that are not browsers send neither field. A person may come to `/` from
+//!   anywhere, and to `/callback` from the authorization server.
+//! * **Key.** Compared in constant time. The 401 comes from this listener, never from the upstream. The files of the page contain no data,
+//!   and a browser cannot add a key to their requests. `/callback` needs a `state` and a cookie instead.
 
 use std::net::IpAddr;
 
@@ -43,11 +45,14 @@ pub(super) fn admit(
     if !own_host(bound, &host) {
         return Err(Denied::ForeignHost);
     }
-    if !matches!(*method, Method::GET | Method::HEAD) && !own_origin(&host, headers) {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let is_opened = reads && matches!(uri.path(), "/" | "/callback");
+    if !is_opened && !own_origin(&host, headers) {
         return Err(Denied::ForeignOrigin);
     }
+    let is_public = is_opened || (reads && uri.path().starts_with("/assets/"));
     match key {
-        Some(key) if !carries(key, headers) => Err(Denied::Key),
+        Some(key) if !is_public && !carries(key, headers) => Err(Denied::Key),
         _ => Ok(()),
     }
 }
@@ -55,7 +60,9 @@ pub(super) fn admit(
 /// The host of a request: from an absolute-form target, otherwise from the single `Host` field (RFC 9112 §3.2).
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Denied> {
     let mut fields = headers.get_all(HOST).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else { return Err(Denied::NoHost) };
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        return Err(Denied::NoHost);
+    };
     let authority = match uri.authority() {
         Some(authority) => authority.clone(),
         None => Authority::try_from(field.as_bytes()).map_err(|_| Denied::NoHost)?,
@@ -65,13 +72,13 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Denied> {
 }
 
 fn own_host(bound: &ListenAddress, host: &Authority) -> bool {
+    let name = host.host();
     let bound = match bound {
-        // A browser cannot connect to a unix socket, and a unix socket has no host name.
-        ListenAddress::Unix(_) => return true,
+        // A unix socket has no host name. A browser reaches it through a forwarded port; a name that an attacker can own has a dot.
+        ListenAddress::Unix(_) => return !name.contains('.') || name.parse::<IpAddr>().is_ok(),
         ListenAddress::Tcp(address) => address.ip().to_canonical(),
     };
     let local = bound.is_loopback() || bound.is_unspecified();
-    let name = host.host();
     if name.eq_ignore_ascii_case("localhost") {
         return local;
     }
@@ -94,7 +101,9 @@ fn own_origin(host: &Authority, headers: &HeaderMap) -> bool {
 
 fn carries(key: &Secret, headers: &HeaderMap) -> bool {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        return false;
+    };
     match field.to_str().ok().and_then(|field| field.split_once(' ')) {
         Some((scheme, presented)) if scheme.eq_ignore_ascii_case("bearer") => Secret::new(presented.trim()) == *key,
         _ => false,
@@ -116,7 +125,7 @@ impl IntoResponse for Denied {
                 Problem::new(StatusCode::MISDIRECTED_REQUEST, "misdirected-request", detail).into_response()
             }
             Self::ForeignOrigin => {
-                let detail = "A request that changes something must not come from another origin's page.";
+                let detail = "The request comes from a page of another origin, which must not use this listener.";
                 Problem::new(StatusCode::FORBIDDEN, "foreign-origin", detail).into_response()
             }
             Self::Key => {
@@ -178,6 +187,9 @@ mod tests {
             ("[::]:9901", "[fd00::1]:9901", Ok(())),
             ("0.0.0.0:9901", "proxy.internal:9901", Err(Denied::ForeignHost)),
             ("unix:/run/admin.sock", "anything", Ok(())),
+            ("unix:/run/admin.sock", "127.0.0.1:8000", Ok(())),
+            ("unix:/run/admin.sock", "[::1]:8000", Ok(())),
+            ("unix:/run/admin.sock", "rebound.example:8000", Err(Denied::ForeignHost)),
         ] {
             assert_eq!(admitted(bound, "/status", Method::GET, &[(HOST, host)]), expected, "{host} at {bound}");
         }
@@ -194,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_comes_from_no_page_or_from_our_own() {
+    fn a_request_comes_from_no_page_or_from_our_own_but_a_person_may_come_from_anywhere() {
         for (fields, expected) in [
             (vec![], Ok(())),
             (vec![(ORIGIN, "http://localhost:9901")], Ok(())),
@@ -214,7 +226,12 @@ mod tests {
         ] {
             let fields = [vec![(HOST, "localhost:9901")], fields].concat();
             assert_eq!(admitted("127.0.0.1:9901", "/refresh", Method::POST, &fields), expected, "{fields:?}");
-            assert_eq!(admitted("127.0.0.1:9901", "/status", Method::GET, &fields), Ok(()), "{fields:?}");
+            assert_eq!(admitted("127.0.0.1:9901", "/status", Method::GET, &fields), expected, "{fields:?}");
+            assert_eq!(admitted("127.0.0.1:9901", "/assets/app.js", Method::GET, &fields), expected, "{fields:?}");
+            assert_eq!(admitted("127.0.0.1:9901", "/", Method::POST, &fields), expected, "{fields:?}");
+            for path in ["/", "/?x", "/callback?code=c"] {
+                assert_eq!(admitted("127.0.0.1:9901", path, Method::GET, &fields), Ok(()), "{path} {fields:?}");
+            }
         }
     }
 
@@ -237,6 +254,22 @@ mod tests {
             all.extend(fields.iter().map(|field| (AUTHORIZATION, *field)));
             let admitted = admit(&bound, Some(&key), &Method::GET, &Uri::from_static("/livez"), &headers(&all));
             assert_eq!(admitted, expected, "{fields:?}");
+        }
+        let host = headers(&[(HOST, "localhost")]);
+        for (method, path, expected) in [
+            (Method::GET, "/", Ok(())),
+            (Method::HEAD, "/", Ok(())),
+            (Method::GET, "/assets/app.js", Ok(())),
+            (Method::GET, "/callback?code=c&state=s", Ok(())),
+            (Method::POST, "/", Err(Denied::Key)),
+            (Method::GET, "/assets", Err(Denied::Key)),
+            (Method::GET, "//", Err(Denied::Key)),
+            (Method::GET, "/callback/", Err(Denied::Key)),
+            (Method::GET, "/events", Err(Denied::Key)),
+            (Method::POST, "/login", Err(Denied::Key)),
+        ] {
+            let uri: Uri = path.parse().unwrap();
+            assert_eq!(admit(&bound, Some(&key), &method, &uri, &host), expected, "{method} {path}");
         }
     }
 }

@@ -8,11 +8,12 @@ use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use http::header::ALLOW;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::answer::{Json, MetricsText, Problem};
+use super::page::{FILES, File};
 use super::readiness::Readiness;
 use super::{Admin, Scope, guard};
 use crate::config::ListenAddress;
@@ -66,7 +67,12 @@ fn probes() -> Router<Arc<Admin>> {
 }
 
 fn operators() -> Router<Arc<Admin>> {
-    probes().route("/status", get(status)).route("/refresh", post(refresh)).route("/drain", post(drain))
+    let router = probes()
+        .route("/status", get(status))
+        .route("/refresh", post(refresh))
+        .route("/drain", post(drain));
+    let serve = |file: &'static File| get(async |headers: HeaderMap| file.response(&headers));
+    FILES.iter().fold(router, |router, file| router.route(file.path, serve(file)))
 }
 
 fn get<H: Handler<T, Arc<Admin>>, T: 'static>(handler: H) -> MethodRouter<Arc<Admin>> {

@@ -83,7 +83,8 @@ async fn every_path_answers_and_no_answer_holds_the_token() {
         ("GET /metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "bearer_proxy_token_generation 3"),
         ("POST /refresh", 200, "application/json", r#""state":"valid""#),
         ("POST /drain", 202, "application/json", r#"{"draining":true}"#),
-        ("GET /", 404, "application/problem+json", "urn:bearer-proxy:not-found"),
+        ("GET /nothing", 404, "application/problem+json", "urn:bearer-proxy:not-found"),
+        ("GET /assets/nothing", 404, "application/problem+json", "urn:bearer-proxy:not-found"),
         ("GET /status/", 404, "application/problem+json", "not-found"),
         ("GET /Status", 404, "application/problem+json", "not-found"),
         ("GET /refresh", 405, "application/problem+json", "urn:bearer-proxy:method-not-allowed"),
@@ -115,6 +116,27 @@ async fn head_is_answered_as_get_without_the_body() {
     let (status, head, body) = ask(running.address, "HEAD /livez", "").await;
     assert_eq!((status, body.as_str()), (200, ""));
     assert!(head.contains("content-length: 18"), "{head}");
+}
+
+/// The shell has no data.
+#[tokio::test]
+async fn the_page_needs_no_key_and_may_be_opened_from_anywhere() {
+    let running = start(Scope::Admin, valid(), None, Some("key")).await;
+    let foreign = "Sec-Fetch-Site: cross-site\r\nReferer: https://evil.example/\r\n";
+    let (status, head, body) = ask(running.address, "GET /", foreign).await;
+    assert_eq!(status, 200, "{head}");
+    assert!(body.starts_with("<!doctype html>"), "{body}");
+    for field in [
+        "content-type: text/html; charset=utf-8\r\n",
+        "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+         frame-ancestors 'none'; base-uri 'none'; form-action 'none'\r\n",
+        "x-frame-options: deny\r\n",
+        "referrer-policy: no-referrer\r\n",
+    ] {
+        assert!(head.contains(field), "{field} {head}");
+    }
+    assert_eq!(ask(running.address, "GET /?code=c", "").await.0, 200);
+    assert_eq!(ask(running.address, "POST /", "Authorization: Bearer key\r\n").await.0, 405);
 }
 
 #[tokio::test]

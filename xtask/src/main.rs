@@ -1,11 +1,13 @@
-//! The tasks of developers: `cargo xtask setup`, `cargo xtask test`, `cargo xtask docs`.
+//! The tasks of developers: `cargo xtask setup`, `cargo xtask test`, `cargo xtask docs`, `cargo xtask page`.
 //!
 //! The crate has no dependencies, so that it builds in a second.
 
 mod setup;
 
 use std::env;
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 /// Why a task failed, and what to do.
@@ -20,6 +22,7 @@ Usage: cargo xtask TASK
   setup           Install the programs that the tests need, or print the command that does
   test [OPTIONS]  Do that, then run all tests; the options go to `cargo test`
   docs            Write the generated parts of docs/reference, then check all documents
+  page            Compress the files of the admin page, which the program embeds
 ";
 
 fn main() -> ExitCode {
@@ -29,12 +32,13 @@ fn main() -> ExitCode {
         "setup" => setup::run(),
         "test" => setup::run().and_then(|()| test(&arguments.collect::<Vec<_>>())),
         "docs" => docs(),
+        "page" => page(),
         "" | "help" | "-h" | "--help" => {
             // A closed stream is not an error.
             let _ = io::stdout().write_all(HELP.as_bytes());
             Ok(())
         }
-        other => Err(Failure(format!("unknown task {other:?}: expected setup, test or docs"))),
+        other => Err(Failure(format!("unknown task {other:?}: expected setup, test, docs or page"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,6 +60,19 @@ fn docs() -> Result<(), Failure> {
     let tests = ["test", "--locked", "--package", "bearer-proxy", "--test", "promises", "documents_are_true"];
     run(cargo(&tests).env("UPDATE_DOCS", "1"))?;
     run(&mut cargo(&tests))
+}
+
+/// Compresses each source beside itself, without a name and a time, so that the same source has the same bytes.
+fn page() -> Result<(), Failure> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/admin/page/assets");
+    let unreadable = |error: io::Error| Failure(format!("cannot read {}: {error}", folder.display()));
+    for entry in fs::read_dir(&folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension != "gz") {
+            run(Command::new("gzip").args(["-9", "-n", "-k", "-f"]).arg(path))?;
+        }
+    }
+    Ok(())
 }
 
 fn cargo(arguments: &[&str]) -> Command {
