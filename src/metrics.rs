@@ -5,6 +5,7 @@
 //! requests see.
 
 mod histogram;
+mod totals;
 mod worker;
 
 use std::sync::{Arc, OnceLock};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+pub use totals::{Class, Totals};
 pub use worker::{InFlight, Source, WorkerMetrics};
 
 use crate::descriptors::{self, Usage};
@@ -171,6 +173,21 @@ impl Metrics {
     /// The gauge of tunnels.
     pub fn tunnels(&self) -> IntGauge {
         self.inner.tunnels.clone()
+    }
+
+    /// What was counted so far.
+    pub fn totals(&self) -> Totals {
+        let count = |reason: ReplayReason, outcome: ReplayOutcome| {
+            self.inner.replays.with_label_values(&[reason.name(), outcome.name()]).get()
+        };
+        let sent = [ReplayOutcome::Ok, ReplayOutcome::RefusedAgain, ReplayOutcome::Failed];
+        let mut totals = Totals {
+            refused: ReplayOutcome::ALL.map(|outcome| count(ReplayReason::TokenRefused, outcome)).iter().sum(),
+            replays: ReplayReason::ALL.iter().flat_map(|reason| sent.map(|outcome| count(*reason, outcome))).sum(),
+            ..Totals::default()
+        };
+        self.inner.workers.total(&mut totals);
+        totals
     }
 
     /// Sets the source of the number of open client connections.

@@ -15,6 +15,8 @@ use tokio::time::Instant;
 pub enum Task {
     Accept,
     Admin,
+    /// Samples the metrics for the admin page.
+    History,
     Probes,
     /// Renews the token, or reads it from the file of the `static` grant.
     Refresher,
@@ -160,9 +162,10 @@ impl Deaths {
 // === impl Task ===
 
 impl Task {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Accept,
         Self::Admin,
+        Self::History,
         Self::Probes,
         Self::Refresher,
         Self::Reload,
@@ -175,6 +178,7 @@ impl Task {
         match self {
             Self::Accept => "accept",
             Self::Admin => "admin",
+            Self::History => "history",
             Self::Probes => "probes",
             Self::Refresher => "refresher",
             Self::Reload => "reload",

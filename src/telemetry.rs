@@ -9,6 +9,7 @@
 //! * **A repeated warning is written once a minute**: see [`repeats`].
 //! * **A panic shows its location, and its message only if that is a literal.** A formatted message can contain request data.
 
+pub mod problems;
 mod queue;
 mod repeats;
 pub mod service_manager;
@@ -29,12 +30,14 @@ use tracing_subscriber::fmt::{self as lines, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
+use self::problems::{Problems, is_unprintable};
 use self::queue::Queue;
 use crate::config::{LogConfig, LogFormat};
 
 /// The running log. Dropping it waits a short time until all lines are written.
 pub struct Logs {
     level: LevelHandle,
+    problems: Problems,
     queue: Queue,
 }
 
@@ -65,9 +68,16 @@ impl Logs {
     pub fn init(config: &LogConfig) -> Result<Self, AlreadyInitialised> {
         let queue = Queue::start(io::stderr());
         let (subscriber, level) = subscriber(style(config.format), config.level, queue.clone());
+        let problems = Problems::default();
+        let subscriber = subscriber.with(problems.clone());
         tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadyInitialised)?;
         std::panic::set_hook(Box::new(report));
-        Ok(Self { level, queue })
+        Ok(Self { level, problems, queue })
+    }
+
+    /// The latest warnings and errors of this process.
+    pub fn problems(&self) -> &Problems {
+        &self.problems
     }
 
     /// Changes the minimum log level, starting with the next event.
@@ -151,8 +161,8 @@ impl FormatTime for Rfc3339 {
 impl fmt::Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|c| match c {
-            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => write!(self.0, "{}", c.escape_unicode()),
             c if c.is_control() => write!(self.0, "{}", c.escape_default()),
+            c if is_unprintable(c) => write!(self.0, "{}", c.escape_unicode()),
             c => self.0.write_char(c),
         })
     }

@@ -83,6 +83,15 @@ impl Sum {
         self.nanoseconds = self.nanoseconds.wrapping_add(histogram.nanoseconds.get());
     }
 
+    /// One per bound, and a last one for larger values.
+    pub(super) fn buckets(&self) -> [u64; BOUNDS.len() + 1] {
+        self.buckets
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
     /// The buckets of the text format are cumulative. The count is the sum of the buckets, so both always agree.
     pub(super) fn into_proto(self) -> proto::Histogram {
         let mut count = 0;

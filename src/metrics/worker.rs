@@ -14,6 +14,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::{IntCounterVec, proto};
 
 use super::histogram::{Histogram, Sum, Tally};
+use super::totals::{Class, Totals};
 use super::{
     REQUEST_DURATION, REQUESTS, REQUESTS_IN_FLIGHT, ReplayOutcome, ReplayReason, TOKEN_WAIT, UPSTREAM_DURATION,
 };
@@ -169,6 +170,22 @@ impl Workers {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&shard));
         WorkerMetrics { worker: Rc::new(Worker { shard, requests: RefCell::default(), replays: replays.clone() }) }
     }
+
+    /// Adds what all workers have counted.
+    pub(super) fn total(&self, totals: &mut Totals) {
+        let (mut durations, mut waits) = (Sum::default(), Sum::default());
+        for shard in &*self.shards.lock().unwrap_or_else(PoisonError::into_inner) {
+            for (labels, tally) in &*shard.requests.lock().unwrap_or_else(PoisonError::into_inner) {
+                if let Some(total) = totals.requests.get_mut(labels.class() as usize) {
+                    *total += tally.get();
+                }
+            }
+            durations.add(&shard.request_duration);
+            waits.add(&shard.token_wait);
+        }
+        totals.durations = durations.buckets();
+        totals.waits = waits.count();
+    }
 }
 
 impl Collector for Workers {
@@ -229,6 +246,13 @@ fn histogram(sum: Sum) -> proto::Metric {
 // === impl RequestLabels ===
 
 impl RequestLabels {
+    fn class(self) -> Class {
+        match self.source {
+            Source::Upstream => Class::from_status(self.status),
+            Source::Proxy => Class::Proxy,
+        }
+    }
+
     fn metric(self, count: u64) -> proto::Metric {
         let label = |name: &str, value: &str| {
             let mut pair = proto::LabelPair::default();
