@@ -31,6 +31,8 @@ pub struct UpgradeWish(pub HeaderValue);
 
 const KEEP_ALIVE: &str = "keep-alive";
 const PROXY_CONNECTION: &str = "proxy-connection";
+/// The name of a login cookie, before its port.
+const LOGIN_COOKIE: &[u8] = b"bp_login_";
 const X_PROXY_KEY: &str = "x-proxy-key";
 const X_REAL_IP: &str = "x-real-ip";
 const X_FORWARDED: &str = "x-forwarded-";
@@ -86,6 +88,7 @@ impl Hygiene {
         remove_named_by_connection(headers);
         remove_where(headers, |name| self.ends_here(name));
         join_crumbs(headers);
+        remove_login_cookies(headers);
         remove_met_expectation(headers);
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -237,6 +240,28 @@ fn join_crumbs(headers: &mut HeaderMap) {
     if let Ok(mut cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         cookie.set_sensitive(true);
         headers.insert(COOKIE, cookie);
+    }
+}
+
+/// Removes the cookies of the admin listener's login. A browser sends them to every port of their host.
+fn remove_login_cookies(headers: &mut HeaderMap) {
+    let Some(field) = headers.get(COOKIE).map(HeaderValue::as_bytes) else { return };
+    let is_login = |pair: &&[u8]| {
+        let port =
+            pair.trim_ascii().strip_prefix(LOGIN_COOKIE).and_then(|rest| rest.split(|byte| *byte == b'=').next());
+        port.is_some_and(|port| port.trim_ascii_end().iter().all(u8::is_ascii_digit))
+    };
+    let pairs = || field.split(|byte| *byte == b';');
+    if !pairs().any(|pair| is_login(&pair)) {
+        return;
+    }
+    let others: Vec<&[u8]> = pairs().filter(|pair| !is_login(pair)).map(<[u8]>::trim_ascii).collect();
+    match HeaderValue::from_bytes(&others.join(&b"; "[..])) {
+        Ok(mut cookie) if !cookie.is_empty() => {
+            cookie.set_sensitive(true);
+            headers.insert(COOKIE, cookie);
+        }
+        _ => _ = headers.remove(COOKIE),
     }
 }
 

@@ -60,6 +60,27 @@ fn fields_for_this_gateway_end_here() {
     assert_eq!(lines(&kept), ["accept: text/html", "tenantregion: EU", "via: 1.1 gw"]);
 }
 
+/// Also under `guard.pass_cookies`: browsers send a cookie to every port of its host.
+#[test]
+fn a_login_cookie_of_the_admin_listener_ends_here() {
+    let passing = Hygiene { pass_cookies: true, ..hygiene() };
+    for (given, expected) in [
+        (&["a=1; bp_login_9901=secret; b=2"][..], Some("a=1; b=2")),
+        (&["a=1", "bp_login_9901=secret", "b=2"], Some("a=1; b=2")),
+        (&["bp_login_9901=secret"], None),
+        (&["bp_login_9901 =secret;bp_login_80=x;a=1"], Some("a=1")),
+        (&["bp_login_9901"], None),
+        (&["a=bp_login_9901=1; xbp_login_1=2; bp_login_x=3"], Some("a=bp_login_9901=1; xbp_login_1=2; bp_login_x=3")),
+        (&["a=1;b=2"], Some("a=1;b=2")),
+    ] {
+        let fields: Vec<_> = given.iter().map(|field| ("cookie", *field)).collect();
+        let mut kept = headers(&fields);
+        passing.request(&mut kept, Version::HTTP_2);
+        assert_eq!(kept.get(COOKIE).map(|value| value.to_str().unwrap()), expected, "{given:?}");
+        assert!(kept.get_all(COOKIE).iter().count() <= 1);
+    }
+}
+
 #[test]
 fn unknown_and_repeated_fields_pass_in_order() {
     let mut kept = headers(&[
