@@ -5,29 +5,52 @@
 //! accept → route → response                            probes: /livez, /readyz, /metrics, for anyone
 //! ```
 //!
-//! Plain HTTP/1.1 on the runtime of the control plane, so that it responds while the data plane is busy. The body of a request is not
-//! read, and no response contains a token.
+//! Plain HTTP/1.1 on the runtime of the control plane, so that it responds while the data plane is busy. No response contains a token.
+//! Only `POST /login/code` reads the body of its request.
+//!
+//! | file | content |
+//! |---|---|
+//! | `listener`, `open` | the accept loop and the open connections |
+//! | `guard` | which requests are accepted |
+//! | `router` | the endpoints |
+//! | `page` | the files of the page |
+//! | `events`, `document` | what the page shows, while it is open |
+//! | `history`, `problems` | the last hour |
+//! | `login` | the login in a browser |
 
 mod answer;
 pub mod client;
+mod document;
+mod events;
 mod guard;
+mod history;
 mod listener;
+mod login;
 mod open;
 mod page;
+mod problems;
 mod readiness;
 mod router;
+mod settings;
+mod visit;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use tokio::sync::{Mutex, MutexGuard, watch};
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, MutexGuard, Semaphore, watch};
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 pub use listener::{BindError, Listener};
 pub use readiness::Readiness;
+pub use settings::Settings;
 
+use self::history::History;
+use self::login::Logins;
 use crate::metrics::Metrics;
-use crate::secret::Secret;
+use crate::supervise::{Died, Task, supervise};
+use crate::telemetry::problems::Problems;
 use crate::token::refresher::Tokens;
 
 /// The state behind the responses, and the actions that requests start.
@@ -36,7 +59,12 @@ pub struct Admin {
     metrics: Metrics,
     /// Set to begin the drain.
     drain: watch::Sender<bool>,
-    key: ArcSwapOption<Secret>,
+    settings: ArcSwap<Settings>,
+    history: History,
+    problems: Problems,
+    logins: Arc<Logins>,
+    /// One permit per event stream.
+    streams: Arc<Semaphore>,
     /// Held while an expensive response is rendered: one at a time, in the order of the requests.
     rendering: Mutex<()>,
 }
@@ -51,18 +79,49 @@ pub enum Scope {
 // === impl Admin ===
 
 impl Admin {
-    /// `POST /drain` sets `drain` to true. If there is a `key`, each admin request must carry it.
-    pub fn new(tokens: Tokens, metrics: Metrics, drain: watch::Sender<bool>, key: Option<Secret>) -> Self {
-        Self { tokens, metrics, drain, key: ArcSwapOption::new(key.map(Arc::new)), rendering: Mutex::default() }
+    /// `POST /drain` sets `drain` to true.
+    pub fn new(
+        tokens: Tokens,
+        metrics: Metrics,
+        drain: watch::Sender<bool>,
+        settings: Settings,
+        problems: Problems,
+    ) -> Self {
+        Self {
+            history: History::new(metrics.totals()),
+            tokens,
+            metrics,
+            drain,
+            settings: ArcSwap::from_pointee(settings),
+            problems,
+            logins: Arc::default(),
+            streams: Arc::new(Semaphore::new(events::MOST)),
+            rendering: Mutex::default(),
+        }
     }
 
-    /// Replaces `admin.key` for later requests.
-    pub fn set_key(&self, key: Option<Secret>) {
-        self.key.store(key.map(Arc::new));
+    /// Continues with other settings. They apply to later requests.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
-    fn key(&self) -> Option<Arc<Secret>> {
-        self.key.load_full()
+    /// Keeps the history of the last hour.
+    ///
+    /// # Errors
+    /// The task died too often.
+    pub async fn keep_history(self: Arc<Self>) -> Result<(), Died> {
+        let start = || {
+            let admin = Arc::clone(&self);
+            async move { admin.history.run(&admin.metrics, &admin.tokens).await }
+        };
+        supervise(Task::History, self.metrics.restarts(), || false, start).await
+    }
+
+    /// Returns when no login is being stored, or after `patience`.
+    pub async fn logins_ended(&self, patience: Duration) {
+        if timeout(patience, self.logins.idle()).await.is_err() {
+            tracing::error!("a login in the browser did not end in time; its grant is lost");
+        }
     }
 
     /// Waits for the turn to render an expensive response. After each one, the other tasks of this thread (probes and the refresher) run,

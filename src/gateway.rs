@@ -6,12 +6,13 @@ pub mod reload;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{self, Admin, Listener, Scope};
+use crate::admin::{self, Admin, Listener, Scope, Settings};
 use crate::clock::Clock;
 use crate::config::{Config, Effective, ListenAddress, Loaded};
 use crate::descriptors;
@@ -22,6 +23,7 @@ use crate::proxy::route::Route;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::{self, Setup};
 use crate::supervise::{Died, Task, first_death};
+use crate::telemetry::problems::Problems;
 use crate::token::grant::{Grant, GrantError};
 use crate::token::refresher::{Ending, Tokens};
 
@@ -64,11 +66,15 @@ pub enum StartError {
     Grant(#[from] GrantError),
 }
 
+/// How long the drain waits for a login that is being stored.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(35);
+
 // === impl Gateway ===
 
 impl Gateway {
-    /// Binds everything, then starts. Clients are served from then on, but may have to wait for a first token.
-    pub async fn start(loaded: Loaded, clock: Clock) -> Result<Self, StartError> {
+    /// Binds everything, then starts. Clients are served from then on, but may have to wait for a first token. The admin page shows
+    /// `problems`.
+    pub async fn start(loaded: Loaded, clock: Clock, problems: Problems) -> Result<Self, StartError> {
         let Loaded { config, effective, .. } = loaded;
         let config = Arc::new(config);
         let metrics = Metrics::new();
@@ -79,8 +85,8 @@ impl Gateway {
 
         let (drain_now, drain) = watch::channel(false);
         let (stop_admin, admin_stopped) = watch::channel(false);
-        let key = config.admin.as_ref().and_then(|admin| admin.key.clone());
-        let admin = Arc::new(Admin::new(grant.tokens().clone(), metrics.clone(), drain_now, key));
+        let settings = Settings { config: Arc::clone(&config), effective: effective.clone() };
+        let admin = Arc::new(Admin::new(grant.tokens().clone(), metrics.clone(), drain_now, settings, problems));
         let mut admin_address = None;
         let mut listeners = JoinSet::new();
         if let Some(config) = &config.admin {
@@ -88,6 +94,7 @@ impl Gateway {
             tracing::info!(address = %listener.address(), "admin listening");
             admin_address = Some(listener.address().clone());
             listeners.spawn(listener.serve(Arc::clone(&admin), admin_stopped.clone()));
+            listeners.spawn(Arc::clone(&admin).keep_history());
         }
         if let Some(address) = &config.probes {
             let listener = Listener::bind(address, Scope::Probes)?;
@@ -174,6 +181,7 @@ impl Gateway {
                 "requests in flight were cut: the grace is over, or a second signal has ended it"
             );
         }
+        self.admin.logins_ended(LOGIN_PATIENCE).await;
         // After the requests, whose replays may need a new token.
         let ending = self.grant.stop().await;
         self.stop_admin.send_replace(true);

@@ -33,14 +33,14 @@ pub(super) enum Denied {
     Key,
 }
 
-/// Checks host, origin and key, in this order.
+/// Checks host, origin and key, in this order. Returns the host.
 pub(super) fn admit(
     bound: &ListenAddress,
     key: Option<&Secret>,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
-) -> Result<(), Denied> {
+) -> Result<Authority, Denied> {
     let host = host(uri, headers)?;
     if !own_host(bound, &host) {
         return Err(Denied::ForeignHost);
@@ -53,16 +53,14 @@ pub(super) fn admit(
     let is_public = is_opened || (reads && uri.path().starts_with("/assets/"));
     match key {
         Some(key) if !is_public && !carries(key, headers) => Err(Denied::Key),
-        _ => Ok(()),
+        _ => Ok(host),
     }
 }
 
 /// The host of a request: from an absolute-form target, otherwise from the single `Host` field (RFC 9112 §3.2).
 fn host(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Denied> {
     let mut fields = headers.get_all(HOST).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else {
-        return Err(Denied::NoHost);
-    };
+    let (Some(field), None) = (fields.next(), fields.next()) else { return Err(Denied::NoHost) };
     let authority = match uri.authority() {
         Some(authority) => authority.clone(),
         None => Authority::try_from(field.as_bytes()).map_err(|_| Denied::NoHost)?,
@@ -101,9 +99,7 @@ fn own_origin(host: &Authority, headers: &HeaderMap) -> bool {
 
 fn carries(key: &Secret, headers: &HeaderMap) -> bool {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else {
-        return false;
-    };
+    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
     match field.to_str().ok().and_then(|field| field.split_once(' ')) {
         Some((scheme, presented)) if scheme.eq_ignore_ascii_case("bearer") => Secret::new(presented.trim()) == *key,
         _ => false,
@@ -155,7 +151,7 @@ mod tests {
             Some(path) => ListenAddress::Unix(path.into()),
             None => ListenAddress::Tcp(bound.parse().unwrap()),
         };
-        admit(&bound, None, &method, &target.parse().unwrap(), &headers(fields))
+        admit(&bound, None, &method, &target.parse().unwrap(), &headers(fields)).map(drop)
     }
 
     #[test]
@@ -252,7 +248,8 @@ mod tests {
         ] {
             let mut all = vec![(HOST, "localhost")];
             all.extend(fields.iter().map(|field| (AUTHORIZATION, *field)));
-            let admitted = admit(&bound, Some(&key), &Method::GET, &Uri::from_static("/livez"), &headers(&all));
+            let admitted =
+                admit(&bound, Some(&key), &Method::GET, &Uri::from_static("/livez"), &headers(&all)).map(drop);
             assert_eq!(admitted, expected, "{fields:?}");
         }
         let host = headers(&[(HOST, "localhost")]);
@@ -269,7 +266,7 @@ mod tests {
             (Method::POST, "/login", Err(Denied::Key)),
         ] {
             let uri: Uri = path.parse().unwrap();
-            assert_eq!(admit(&bound, Some(&key), &method, &uri, &host), expected, "{method} {path}");
+            assert_eq!(admit(&bound, Some(&key), &method, &uri, &host).map(drop), expected, "{method} {path}");
         }
     }
 }

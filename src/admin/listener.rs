@@ -14,10 +14,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Mutex, watch};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::open::{Activity, Open};
 use super::router::Site;
+use super::visit::Connected;
 use super::{Admin, Scope};
 use crate::config::ListenAddress;
 use crate::descriptors::{self, ADMIN_CONNECTIONS};
@@ -32,6 +33,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 * 1024;
 /// A connection takes no new request after this time, and is cut after twice this time, even if its client does not read.
 const CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// A response without end ends this long before its connection is too old.
+const STREAM_MARGIN: Duration = Duration::from_secs(10);
 /// Time limit for responses in flight when the listener stops.
 const GRACE: Duration = Duration::from_secs(5);
 /// The owner and the group of a unix socket may connect.
@@ -145,13 +148,14 @@ fn task_of(scope: Scope) -> Task {
 impl Connection {
     async fn serve(self, stream: Stream) {
         let Self { site, mut end, activity } = self;
+        let connected = Connected { until: Instant::now() + CONNECTION_AGE - STREAM_MARGIN, stop: end.clone() };
         let service = service_fn(|request: Request<Incoming>| {
-            let (site, activity) = (&site, &activity);
+            let (site, activity, connected) = (&site, &activity, &connected);
             async move {
                 let _answering = activity.answering();
                 // The requests of this connection alternate with those of others.
                 yield_now().await;
-                Ok::<_, Infallible>(site.respond(request.map(Body::new)).await)
+                Ok::<_, Infallible>(site.respond(request.map(Body::new), connected).await)
             }
         });
         let mut connection = http1::Builder::new()

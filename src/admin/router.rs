@@ -13,9 +13,12 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::answer::{Json, MetricsText, Problem};
+use super::events::events;
+use super::login::{CALLBACK, endpoints as login};
 use super::page::{FILES, File};
 use super::readiness::Readiness;
-use super::{Admin, Scope, guard};
+use super::visit::{Connected, Visit};
+use super::{Admin, Scope, guard, settings};
 use crate::config::ListenAddress;
 use crate::token::refresher::NotRefreshed;
 use crate::token::status::Status;
@@ -45,13 +48,19 @@ impl Site {
     }
 
     /// Answers one request. Only an endpoint that needs the body reads it.
-    pub(super) async fn respond(&self, request: Request) -> Response {
+    pub(super) async fn respond(&self, mut request: Request, connection: &Connected) -> Response {
         if self.scope == Scope::Admin {
             let (method, uri) = (request.method(), request.uri());
-            let key = self.admin.key();
-            if let Err(denied) = guard::admit(&self.bound, key.as_deref(), method, uri, request.headers()) {
-                tracing::debug!(?denied, %method, path = uri.path(), "an admin request was refused");
-                return denied.into_response();
+            let settings = self.admin.settings.load_full();
+            match guard::admit(&self.bound, settings.key(), method, uri, request.headers()) {
+                Ok(host) => {
+                    let (bound, connection) = (Arc::clone(&self.bound), connection.clone());
+                    request.extensions_mut().insert(Visit { bound, host, connection });
+                }
+                Err(denied) => {
+                    tracing::debug!(?denied, %method, path = uri.path(), "an admin request was refused");
+                    return denied.into_response();
+                }
             }
         }
         match self.router.clone().oneshot(request).await {
@@ -69,14 +78,25 @@ fn probes() -> Router<Arc<Admin>> {
 fn operators() -> Router<Arc<Admin>> {
     let router = probes()
         .route("/status", get(status))
+        .route("/config", get(config))
+        .route("/events", get(events))
         .route("/refresh", post(refresh))
-        .route("/drain", post(drain));
+        .route("/drain", post(drain))
+        .route("/login", post(login::begin))
+        .route("/login/code", post(login::paste))
+        // HEAD must not end a login.
+        .route(CALLBACK, get_only(login::callback));
     let serve = |file: &'static File| get(async |headers: HeaderMap| file.response(&headers));
     FILES.iter().fold(router, |router, file| router.route(file.path, serve(file)))
 }
 
 fn get<H: Handler<T, Arc<Admin>>, T: 'static>(handler: H) -> MethodRouter<Arc<Admin>> {
     routing::get(handler).fallback(async || not_allowed("GET, HEAD"))
+}
+
+fn get_only<H: Handler<T, Arc<Admin>>, T: 'static>(handler: H) -> MethodRouter<Arc<Admin>> {
+    let refuse = async || not_allowed("GET");
+    routing::get(handler).head(refuse).fallback(refuse)
 }
 
 fn post<H: Handler<T, Arc<Admin>>, T: 'static>(handler: H) -> MethodRouter<Arc<Admin>> {
@@ -112,6 +132,11 @@ async fn metrics(State(admin): Shared) -> MetricsText {
 async fn status(State(admin): Shared) -> Json<Status> {
     let _turn = admin.turn().await;
     Json(StatusCode::OK, admin.tokens.status())
+}
+
+async fn config(State(admin): Shared) -> Json<Vec<settings::Value>> {
+    let _turn = admin.turn().await;
+    Json(StatusCode::OK, admin.settings.load().values())
 }
 
 async fn refresh(State(admin): Shared) -> Result<Json<Status>, Problem> {

@@ -1,3 +1,5 @@
+mod events;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::client::{Client, ClientError};
 use super::*;
 use crate::config::{AdminConfig, ListenAddress};
+use crate::secret::Secret;
 use crate::supervise::Died;
 use crate::token::live::{LiveToken, View};
 use crate::token::{Access, AccessToken, Generation};
@@ -42,11 +45,15 @@ fn valid() -> View {
 fn admin(view: View, refuse: Option<&'static str>, key: Option<&str>) -> (Arc<Admin>, watch::Receiver<bool>) {
     let (drain, drained) = watch::channel(false);
     let tokens = Tokens::scripted(view, refuse);
-    (Arc::new(Admin::new(tokens, Metrics::new(), drain, key.map(Secret::new))), drained)
+    (Arc::new(Admin::new(tokens, Metrics::new(), drain, Settings::of_tests(key), Problems::default())), drained)
 }
 
 async fn start(scope: Scope, view: View, refuse: Option<&'static str>, key: Option<&str>) -> Running {
     let (admin, drain) = admin(view, refuse, key);
+    serve(scope, admin, drain)
+}
+
+fn serve(scope: Scope, admin: Arc<Admin>, drain: watch::Receiver<bool>) -> Running {
     let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), scope).unwrap();
     let ListenAddress::Tcp(address) = *listener.address() else { panic!("not TCP") };
     let (stop, stopped) = watch::channel(false);
@@ -80,6 +87,7 @@ async fn every_path_answers_and_no_answer_holds_the_token() {
         ("GET /livez?verbose", 200, "application/json", "alive"),
         ("GET /readyz", 200, "application/json", r#"{"ready":true,"state":"valid","reasons":[]}"#),
         ("GET /status", 200, "application/json", r#""generation":3"#),
+        ("GET /config", 200, "application/json", r#"{"key":"oauth.client_secret","value":"***","source":"environment"#),
         ("GET /metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "bearer_proxy_token_generation 3"),
         ("POST /refresh", 200, "application/json", r#""state":"valid""#),
         ("POST /drain", 202, "application/json", r#"{"draining":true}"#),
@@ -108,6 +116,16 @@ async fn a_wrong_method_is_told_the_right_ones() {
     assert!(ask(running.address, "GET /drain", "").await.1.contains("allow: post"));
     assert!(ask(running.address, "POST /metrics", "").await.1.contains("allow: get, head"));
     assert!(!*running.drain.borrow());
+}
+
+/// A link preview must not use up a login.
+#[tokio::test]
+async fn a_redirect_is_not_taken_from_head() {
+    let running = start(Scope::Admin, valid(), None, None).await;
+    let (status, head, _) = ask(running.address, "HEAD /callback?code=c&state=s", "").await;
+    assert_eq!(status, 405);
+    assert!(head.contains("allow: get\r\n"), "{head}");
+    assert_eq!(ask(running.address, "GET /callback?code=c&state=s", "").await.0, 400);
 }
 
 #[tokio::test]
@@ -201,7 +219,7 @@ async fn with_a_key_every_request_needs_it() {
     assert!(!*drain.borrow());
     assert_eq!(ask(address, "GET /livez", "Authorization: Bearer first-key\r\n").await.0, 200);
 
-    admin.set_key(Some(Secret::new("second-key")));
+    admin.reconfigure(Settings::of_tests(Some("second-key")));
     assert_eq!(ask(address, "GET /livez", "Authorization: Bearer first-key\r\n").await.0, 401);
     assert_eq!(ask(address, "GET /livez", "Authorization: Bearer second-key\r\n").await.0, 200);
 }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::config::{Config, Errors, ListenAddress, Loaded, Sources};
 use crate::gateway::{Gateway, StartError};
+use crate::telemetry::problems::Problems;
 use simulator::{CLIENT_ID, CLIENT_SECRET, Fault, Kind, Options, Revocation, Simulator};
 
 /// Why the tour stopped.
@@ -59,7 +60,8 @@ pub async fn run(once: bool, out: &mut impl Write, stop: impl Future<Output = ()
         Simulator::start(Options { access_lifetime: SHORT_LIFE, rate_limit: None, ..Options::league8() }).await?;
     let folder = private_folder()?;
     let first = simulator.grant().refresh_token;
-    let gateway = Gateway::start(configuration(&simulator, folder.path(), &first)?, Clock::system()).await?;
+    let loaded = configuration(&simulator, folder.path(), &first)?;
+    let gateway = Gateway::start(loaded, Clock::system(), Problems::default()).await?;
     let mut tour = Tour { out, step: 0, simulator, gateway, folder };
     let outcome = tour.walk().await;
     if outcome.is_ok() && !once {

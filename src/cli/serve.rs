@@ -39,7 +39,7 @@ pub async fn run(loaded: Loaded, sources: &Sources, logs: &Logs) -> Result<Endin
     check::log(&check::at_start(&loaded, sources), "start");
     let mut watch = Watch::new(loaded.files.clone());
     let mut manager = ServiceManager::new();
-    let mut gateway = Gateway::start(loaded, Clock::system()).await?;
+    let mut gateway = Gateway::start(loaded, Clock::system(), logs.problems().clone()).await?;
     manager.ready();
     let mut signalled = false;
     let died = loop {

@@ -10,9 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::*;
-use crate::admin::{Admin, Listener, Scope};
+use crate::admin::{Admin, Listener, Scope, Settings};
 use crate::config::ListenAddress;
 use crate::metrics::Metrics;
+use crate::telemetry::problems::Problems;
 use crate::token::live::{LiveToken, View};
 use crate::token::refresher::Tokens;
 use crate::token::{Access, AccessToken, Generation};
@@ -54,7 +55,8 @@ pub(super) async fn proxy(
         Tokens::scripted(view, refuse),
         Metrics::new(),
         watch::Sender::new(false),
-        key.map(crate::secret::Secret::new),
+        Settings::of_tests(key),
+        Problems::default(),
     );
     let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), Scope::Admin).unwrap();
     let ListenAddress::Tcp(address) = *listener.address() else { panic!("not TCP") };
@@ -228,7 +230,13 @@ mod waiting {
         let waiting = tokio::spawn(async move { run(&config, &at_most("1m")).await });
         tokio::task::yield_now().await;
 
-        let admin = Admin::new(Tokens::scripted(valid(), None), Metrics::new(), watch::Sender::new(false), None);
+        let admin = Admin::new(
+            Tokens::scripted(valid(), None),
+            Metrics::new(),
+            watch::Sender::new(false),
+            Settings::of_tests(None),
+            Problems::default(),
+        );
         let listener = Listener::bind(&ListenAddress::Unix(path), Scope::Admin).unwrap();
         let (_stop, stopped) = watch::channel(false);
         tokio::spawn(listener.serve(Arc::new(admin), stopped));

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admin::Settings;
 use crate::check::{self, limits};
 use crate::config::{Change, Config, Loaded, Read, Sources, Watched};
 use crate::downstream::{BindError, Limits, tls};
@@ -110,11 +111,11 @@ impl Gateway {
         if let Some(tls) = tls {
             self.running.set_tls(tls);
         }
-        self.admin.set_key(config.admin.as_ref().and_then(|admin| admin.key.clone()));
         self.grant.reconfigure(grant);
         let upstream = Arc::new(upstream.succeeding(&self.setup.load().route.upstream));
         let route = Route { upstream, tokens: self.grant.tokens().clone() };
         let config = Arc::new(config);
+        self.admin.reconfigure(Settings { config: Arc::clone(&config), effective: effective.clone() });
         self.setup.store(Arc::new(Setup { config: Arc::clone(&config), route }));
         self.config = config;
         self.effective = effective;

@@ -22,5 +22,6 @@ pub use authorization::Authorization;
 pub use callback::{Callback, MAX_LENGTH, Malformed};
 pub use error::{LoginError, spell};
 pub use exchange::{Ready, Stored};
+pub use pkce::random;
 pub use preflight::preflight;
 pub use redirect::{Loopback, Redirect};

@@ -17,6 +17,7 @@ use crate::cli::serve::Stop;
 use crate::clock::Clock;
 use crate::config::{ListenAddress, Loaded};
 use crate::gateway::Gateway;
+use crate::telemetry::problems::Problems;
 use crate::token::RefreshOutcome;
 use crate::token::live::View;
 use crate::token::refresher::{Ending, Tokens};
@@ -49,7 +50,7 @@ pub(super) async fn send(loaded: Loaded, path: &str) -> Result<Answered, Unanswe
     // Before the start, which may begin a refresh. A signal ends the request, and the drain below waits for the refresh.
     let mut stop = Stop::new().map_err(|error| failed(&error))?;
     let started = Timestamp::now();
-    let gateway = Gateway::start(loaded, Clock::system()).await.map_err(|error| failed(&error))?;
+    let gateway = Gateway::start(loaded, Clock::system(), Problems::default()).await.map_err(|error| failed(&error))?;
     let mut interrupted = false;
     let answered = match gateway.addresses().first() {
         Some(ListenAddress::Tcp(address)) => tokio::select! {

@@ -13,7 +13,7 @@ const BYTES: usize = 32;
 
 /// # Errors
 /// The operating system supplies no random numbers.
-pub(super) fn random() -> Result<Secret, NoRandomness> {
+pub fn random() -> Result<Secret, NoRandomness> {
     let mut bytes = Zeroizing::new([0; BYTES]);
     aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| NoRandomness)?;
     Ok(Secret::new(BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice())))
