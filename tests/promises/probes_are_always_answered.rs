@@ -71,6 +71,42 @@ async fn probes_are_answered_beside_clients_that_come_again() {
     proxy.stop().await;
 }
 
+/// Whoever opens event streams of the page keeps out neither probes nor, for longer than they are held, the page.
+#[tokio::test]
+async fn probes_are_answered_beside_event_streams() {
+    const STREAMS: usize = 200;
+    let simulator = Simulator::start(Options::league8()).await.unwrap();
+    let proxy = Proxy::before(&simulator).start().await;
+    proxy.ready().await;
+    let admin = proxy.admin_address();
+    let open = move || -> Vec<(u16, TcpStream)> {
+        (0..STREAMS)
+            .map(|_| {
+                let mut stream = TcpStream::connect_timeout(&admin, PATIENCE).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                write!(stream, "GET /events HTTP/1.1\r\nHost: {admin}\r\n\r\n").unwrap();
+                let mut head = [0; 12];
+                stream.read_exact(&mut head).unwrap();
+                (String::from_utf8_lossy(&head[9..]).parse().unwrap(), stream)
+            })
+            .collect()
+    };
+    let streams = spawn_blocking(open).await.unwrap();
+    assert_eq!(streams[..8].iter().map(|(status, _)| *status).collect::<Vec<_>>(), [200; 8]);
+    assert!(streams.iter().all(|(status, _)| matches!(status, 200 | 503)));
+    for path in ["/livez", "/readyz", "/metrics", "/livez"] {
+        assert_eq!(answered(&proxy, admin, path, "").await, Some(200), "{path}");
+    }
+    drop(streams);
+    let opened_again = async {
+        while answered(&proxy, admin, "/events", "").await != Some(200) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, opened_again).await.expect("closed streams leave their places");
+    proxy.stop().await;
+}
+
 /// Ends the clients, even if the test fails.
 struct SetOnDrop(Arc<AtomicBool>);
 

@@ -11,6 +11,8 @@ use simulator::{Client as Registered, Fault, Kind, Options, Revocation, Simulato
 
 use testkit::{Proxy, output};
 
+use crate::browser::Events;
+
 const SECRET: &str = "canary-client-secret-7c1f";
 const ADMIN_KEY: &str = "canary-admin-key-91ab";
 const CLIENT_TOKEN: &str = "canary-client-authorization-55de";
@@ -76,11 +78,17 @@ async fn no_output_holds_a_secret() {
             (Method::GET, "/readyz"),
             (Method::GET, "/metrics"),
             (Method::GET, "/livez"),
+            (Method::GET, "/config"),
         ] {
             let answer = proxy.admin(method, path).await;
             printed.push(answer.text());
             printed.push(format!("{:?}", answer.headers));
         }
+        // The page's document has the text of every problem so far.
+        let mut events = Events::open(proxy.admin_address(), &format!("Authorization: Bearer {ADMIN_KEY}\r\n")).await;
+        let page = events.next().await.1;
+        assert_eq!(page["status"]["grant"], "refresh_token");
+        printed.push(page.to_string());
         store.push(std::fs::read_to_string(proxy.setup().store()).unwrap());
     }
     for arguments in [&["status"][..], &["status", "--json"], &["refresh"]] {

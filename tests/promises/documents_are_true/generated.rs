@@ -227,8 +227,9 @@ pub(super) fn sources(folder: &str) -> Vec<(String, String)> {
         |path: &str| ["/tests/", "/tests.rs", "/testing.rs", "fuzzing.rs"].iter().any(|part| path.contains(part));
     files_below(folder)
         .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .map(|path| (path.display().to_string(), read(&path)))
-        .filter(|(path, _)| path.ends_with(".rs") && !is_test(path))
+        .filter(|(path, _)| !is_test(path))
         .map(|(path, text)| {
             let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
             // Comments may name events, too.
