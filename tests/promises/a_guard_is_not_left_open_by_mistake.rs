@@ -43,7 +43,7 @@ async fn an_empty_guard_stops_the_start() {
 #[tokio::test]
 async fn a_manifest_does_not_start_unedited() {
     let simulator = Simulator::start(Options::league8()).await.unwrap();
-    for name in ["gateway", "replicas"] {
+    for name in ["gateway", "gateway-postgres"] {
         let path = format!("{}/deploy/kubernetes/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
         let manifest = std::fs::read_to_string(path).unwrap();
         let value = |variable: &str| {

@@ -202,7 +202,7 @@ fn every_deployment_is_valid() {
                 })
                 .collect();
             let shown = format!("{}, part {part}: {environment:?}", path.display());
-            let loaded = Config::load(&Sources::new(None, environment));
+            let loaded = Config::load(&Sources::new(None, environment.into_iter().chain(in_a_pod(folder.path()))));
             if let (Ok(loaded), Some(limit)) = (&loaded, memory_limit(&text)) {
                 limited += 1;
                 let most = most_memory(&loaded.config);
@@ -213,6 +213,13 @@ fn every_deployment_is_valid() {
     }
     assert!(seen >= 5, "only {seen} environments were found in deploy/");
     assert_eq!(limited, 5, "deployments with a limit of memory");
+}
+
+/// What Kubernetes gives each pod, with the files of its service account in `account`.
+fn in_a_pod(account: &Path) -> Vec<(String, String)> {
+    std::fs::write(account.join("namespace"), "default").unwrap();
+    let service = [("HOST", "10.96.0.1".to_owned()), ("PORT", "443".to_owned()), ("ACCOUNT_DIR", account.display().to_string())];
+    service.into_iter().map(|(name, value)| (format!("KUBERNETES_SERVICE_{name}"), value)).collect()
 }
 
 const MIB: usize = 1 << 20;
@@ -232,6 +239,7 @@ pub fn memory_limit(text: &str) -> Option<usize> {
         let kubernetes = || line.strip_prefix("limits: {")?.split_once("memory: ").map(|(_, value)| value);
         kubernetes().or_else(|| line.strip_prefix("mem_limit: ")).or_else(|| line.strip_prefix("MemoryMax="))
     })?;
+    let value = value.trim_start_matches('"');
     let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap();
     let unit = if value[digits..].to_ascii_lowercase().starts_with('g') { 1024 * MIB } else { MIB };
     Some(value[..digits].parse::<usize>().unwrap() * unit)
@@ -273,7 +281,8 @@ pub fn environments(text: &str) -> Vec<(usize, Vec<(String, String)>)> {
         let mut environment = BTreeMap::new();
         for line in document.lines().map(str::trim) {
             let pair = if let Some(rest) = line.strip_prefix("- { name: BEARER_PROXY_") {
-                rest.trim_end_matches('}').split_once(", value: ")
+                let from_secret = || rest.split_once(", valueFrom: ").map(|(name, _)| (name, "from-a-secret"));
+                rest.trim_end_matches('}').split_once(", value: ").or_else(from_secret)
             } else if let Some(rest) = line.strip_prefix("BEARER_PROXY_") {
                 rest.split_once(": ")
             } else if let Some(rest) = line.strip_prefix("Environment=BEARER_PROXY_") {
