@@ -1,0 +1,146 @@
+"""A reader follows docs/tutorials/kubernetes.md word for word, with a real API server.
+
+No node runs here. The test does what the kubelet does for the sidecar. `docker` does nothing, and `kubectl exec` runs the program
+itself. `.ci/deploy` starts this in namespaces of its own if `KUBE_APISERVER` names a binary.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from authorization_server import AuthorizationServer
+from cluster import Cluster, Sidecar
+from render import ROOT
+
+PAGE = ROOT / "docs/tutorials/kubernetes.md"
+APPLICATION = ROOT / "deploy/kubernetes/example/app.yaml"
+# Commands of the page that need what is not here.
+SHELL = r"""
+set -euo pipefail
+docker() { :; }
+kubectl() {
+  case "$1 ${2-} ${3-}" in
+    "exec "*) while [ "$1" != -- ]; do shift; done; shift 2; exec_in_sidecar "$@" ;;
+    "apply -k .") "$KUSTOMIZE" build . | command kubectl --kubeconfig="$KUBECONFIG" apply --validate=false -f - ;;
+    *) command kubectl --kubeconfig="$KUBECONFIG" "$@" ;;
+  esac
+}
+exec_in_sidecar() { printf '%s\n' "$*" >"$EXEC"; }
+"""
+
+
+@unittest.skipUnless(os.environ.get("KUBE_APISERVER"), "not run: KUBE_APISERVER names no kube-apiserver")
+class TheTutorial(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.folder.chmod(0o755)
+        state = self.folder / "cluster"
+        state.mkdir()
+        self.cluster = Cluster(state)
+        self.addCleanup(self.cluster.stop)
+        self.server = AuthorizationServer()
+        self.checkout, self.app = self.folder / "bearer-proxy", self.folder / "app"
+        shutil.copytree(ROOT / "deploy", self.checkout / "deploy")
+        self.app.mkdir()
+        shutil.copy(APPLICATION, self.app / "app.yaml")
+        self.program = shutil.copy(os.environ["PROGRAM"], self.folder / "program")
+        # Where Passolution is in this test. Everything else is as on the page.
+        settings = {"UPSTREAM__URL": self.server.url, "OAUTH__TOKEN_URL": f"{self.server.url}/oauth/token", "OAUTH__AUTHORIZE_URL": f"{self.server.url}/oauth/authorize"}
+        literals = [f"--from-literal=BEARER_PROXY_{name}={value}" for name, value in settings.items()]
+        self.cluster.run("create", "configmap", "bearer-proxy-settings", *literals)
+
+    def follow(self, title, folder):
+        """Runs the shell blocks of a section. Returns the commands that `kubectl exec` would run."""
+        section = re.split(r"^## ", PAGE.read_text(), flags=re.M)
+        text = next(part for part in section if re.match(rf"\d+\. {title}", part))
+        commands = []
+        for block in re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M):
+            block = block.replace("YOUR-CLIENT-ID", "an-id")
+            for command in re.split(r"\n(?=kubectl exec)", block.strip()):
+                note = self.folder / "exec"
+                note.unlink(missing_ok=True)
+                done = subprocess.run(
+                    ["bash", "-c", SHELL + command], cwd=folder, capture_output=True, text=True,
+                    env=os.environ | {"KUBECONFIG": str(self.cluster.kubeconfig), "EXEC": str(note)},
+                )
+                self.assertEqual(done.returncode, 0, f"{command}\n{done.stdout}{done.stderr}")
+                if note.exists():
+                    commands.append(note.read_text().split())
+        return commands
+
+    def in_sidecar(self, sidecar, arguments, **options):
+        return subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=60, **sidecar.options(), **options)
+
+    def serve(self, sidecar, **variables):
+        options = sidecar.options()
+        options["env"] = options["env"] | {f"BEARER_PROXY_{name}": value for name, value in variables.items()}
+        self.cluster.start(self.program, "serve", **options)
+
+    def status_of(self, port):
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/countries", timeout=10).status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return None
+
+    def eventually(self, port, status):
+        end = time.monotonic() + 30
+        while (seen := self.status_of(port)) != status:
+            self.assertLess(time.monotonic(), end, f"{seen}, not {status}")
+            time.sleep(0.05)
+
+    def test_ends_in_a_200(self):
+        (self.checkout / "client-secret").write_text("a-secret")
+        for title in ("Push the image", "Create the Secret", "Create the empty objects"):
+            self.assertEqual(self.follow(title, self.checkout), [])
+        self.assertEqual(self.cluster.get("secret", "bearer-proxy").get("data"), None)
+        block = re.search(r"^```yaml\n(# kustomization.yaml.*?)^```", PAGE.read_text(), flags=re.S | re.M)
+        (self.app / "kustomization.yaml").write_text(block[1])
+        self.assertEqual(self.follow("Add the sidecar", self.app), [])
+
+        # Two replicas, which share one network namespace here. The application gets 503 until a grant is stored.
+        sidecar = Sidecar(self.cluster, "app")
+        self.serve(sidecar)
+        self.serve(sidecar, LISTEN="127.0.0.1:8081", ADMIN__LISTEN="127.0.0.1:9911", PROBES__LISTEN="127.0.0.1:9912")
+        self.eventually(8080, 503)
+        self.eventually(8081, 503)
+
+        login, imported = self.follow("Log in, once", self.app)
+        self.assertEqual(login, ["login", "--paste"])
+        self.log_in(sidecar, login)
+        self.eventually(8080, 200)
+        self.eventually(8081, 200)
+        done = self.in_sidecar(sidecar, imported, input=self.server.refresh_token())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.eventually(8080, 200)
+
+        for command in self.follow("Check it", self.app):
+            done = self.in_sidecar(sidecar, command)
+            self.assertEqual(done.returncode, 0, f"{command}: {done.stdout}{done.stderr}")
+        self.assertEqual(self.server.problems, [])
+        stored = str(self.cluster.get("secret", "bearer-proxy"))
+        self.assertNotIn("refresh_token", stored)
+
+    def log_in(self, sidecar, command):
+        """A person opens the printed URL, and pastes what the browser was sent to."""
+        process = subprocess.Popen(
+            [self.program, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **sidecar.options(),
+        )
+        printed = ""
+        while not (found := re.search(r"http\S+/oauth/authorize\S+", printed)):
+            line = process.stdout.readline()
+            self.assertTrue(line, printed)
+            printed += line
+        asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(found[0]).query))
+        answer = {"code": self.server.code(asked["code_challenge"]), "state": asked["state"]}
+        rest, _ = process.communicate(f"{asked['redirect_uri']}?{urllib.parse.urlencode(answer)}\n", timeout=60)
+        self.assertEqual(process.returncode, 0, printed + rest)
