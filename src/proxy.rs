@@ -56,17 +56,17 @@ use self::route::{Lookup, Route};
 use crate::config::Config;
 use crate::metrics::{Metrics, WorkerMetrics};
 
-/// A future of one worker's thread.
+/// A future that stays on one worker's thread.
 type LocalBoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// What every worker makes its stack from. A reload replaces it.
+/// Everything that a worker needs to build its stack. A reload replaces it.
 #[derive(Clone)]
 pub struct Setup {
     pub config: Arc<Config>,
     pub route: Route,
 }
 
-/// One worker's stack, made again after a reload. Requests in flight keep the stack that they began with.
+/// The stack of one worker, rebuilt after a reload. Requests in flight keep the stack that they began with.
 struct Worker<S> {
     setup: Arc<ArcSwap<Setup>>,
     metrics: WorkerMetrics,
@@ -74,7 +74,7 @@ struct Worker<S> {
     make: fn(&Setup, &WorkerMetrics) -> S,
 }
 
-/// Makes the service of one worker. To be called on the worker's thread.
+/// Builds the service of one worker. Must be called on the worker's thread.
 pub fn worker(
     setup: Arc<ArcSwap<Setup>>,
     metrics: &Metrics,
@@ -91,9 +91,9 @@ fn stack(
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + use<> {
     let observer = Observer { metrics: metrics.clone(), log: config.log.requests, via: config.via.clone() };
     ServiceBuilder::new()
-        // Outermost, so that the response of every layer below is counted.
+        // Outermost, so that it counts the responses of all layers below.
         .layer(ObserveLayer(Rc::new(observer)))
-        // Before the request costs anything: a place in the queue, or a token.
+        // Before the request takes a place in the queue, or waits for a token.
         .layer(GuardLayer(Rc::new(Rules::new(config))))
         .service(Lookup::new(layers(config, route, metrics)))
 }

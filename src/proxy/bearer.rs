@@ -202,7 +202,8 @@ impl Authorizer {
                 let began = Instant::now();
                 let outcome = upstream.call(attempt).await;
                 let method = &prepared.head.method;
-                // In two steps, so that no judgement with room for a response is stored while the request waits for a token.
+                // Two steps keep this future small: a `Judgement` has room for a response, and must not live while the request
+                // waits for a token.
                 let refused = match self.judge(outcome, began, &token, buffer.as_deref(), &mut history, method)? {
                     Judgement::PassOn(response) => return Ok(self.pass_on(response, buffer.as_deref(), &mut prepared)),
                     Judgement::Resend => None,
@@ -224,7 +225,7 @@ impl Authorizer {
                     None => RequestBody::Empty,
                     Some(buffer) => match buffer.replay() {
                         Some(attempt) => RequestBody::Attempt(attempt),
-                        // This task found it whole a moment ago.
+                        // Unreachable: `judge` and `newer_token` checked that the body is whole.
                         None => return Err(Failure::Broken(super::error::Broken::Incomplete)),
                     },
                 };
@@ -277,7 +278,7 @@ impl Authorizer {
         parts.version = Version::HTTP_11;
         let reason = parts.extensions.remove::<ReasonPhrase>();
         parts.extensions.clear();
-        // hyper sets it only if it is not the status's usual reason.
+        // hyper adds this extension only for a phrase that is not the standard one of the status.
         if let Some(reason) = reason {
             parts.extensions.insert(reason);
         }

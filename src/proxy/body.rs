@@ -1,8 +1,8 @@
 //! The two bodies of an exchange, each with an idle limit.
 //!
-//! The client sends a [`ClientBody`]. A pause longer than `upstream.idle_timeout` is the client's fault (408), and so are more bytes
-//! than `guard.max_body_size` (413). The client gets a [`Body`]: the upstream's body, or a document of the proxy. A body that ends in
-//! an error is cut on the other side too, and never ends as if it were complete.
+//! The client sends a [`ClientBody`]. The client is at fault if it pauses for longer than `upstream.idle_timeout` (408) or sends
+//! more than `guard.max_body_size` (413). The client gets a [`Body`]: the upstream's body, or a document of the proxy. If one
+//! side's body ends in an error, the other side's is cut too, and never looks complete.
 
 use std::error::Error;
 use std::io;
@@ -72,8 +72,8 @@ struct Streamed {
 /// What follows in the upstream's body.
 enum Next {
     Piece,
-    /// An error, which is returned one poll later. When a body fails, hyper drops what it has queued, even the head. When a body is
-    /// pending, hyper writes its queue.
+    /// The next poll returns this error. The poll before it is pending, because hyper then writes its queue. On an error, hyper
+    /// drops the queue, even the head.
     Cut(BoxError),
     /// Trailers are always the last.
     Nothing,
@@ -159,7 +159,7 @@ impl http_body::Body for ClientBody {
 // === impl ClientFault ===
 
 impl ClientFault {
-    /// hyper distinguishes the end of a connection from a malformed chunk only by the kind of the error below.
+    /// hyper reports a malformed chunk like a lost connection. Only the kind of the I/O error below differs.
     fn new(error: &hyper::Error) -> Self {
         let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
         match causes.find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind) {

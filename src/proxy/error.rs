@@ -1,7 +1,7 @@
 //! Every way in which the proxy fails a request: its status, its problem type, and its error in `Proxy-Status`.
 //!
-//! None of them is a 401. A client would take it for the upstream's, and the challenge that RFC 9110 §15.5.2 requires would be
-//! one that no client of this gateway can answer.
+//! None of them is a 401. A client would take a 401 for the upstream's. A 401 also requires a challenge (RFC 9110 §15.5.2), which
+//! no client of this gateway could answer.
 
 use std::time::Duration;
 
@@ -136,13 +136,13 @@ impl Failure {
             Self::ResponseTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "http_response_timeout"),
             Self::WriteTimeout(_) => (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "connection_write_timeout"),
             Self::Loop => (StatusCode::LOOP_DETECTED, "loop", "proxy_loop_detected"),
-            // Only a client that has closed just its sending side can read it. nginx's 499 is not a registered status.
+            // Only a half-closed client can read it. nginx's 499 is not a registered status.
             Self::ClientGone => (StatusCode::BAD_REQUEST, "bad-request", "http_request_error"),
         }
     }
 
-    /// Whether an HTTP/1 connection ends with the response. After wrong framing, the next message cannot be trusted either
-    /// (RFC 9112 §6.3, §11.2). Nobody reads the rest of a body that is too large. A client without a key must not hold one of
+    /// Whether an HTTP/1 connection ends with the response. After wrong framing, the next message cannot be trusted either (RFC
+    /// 9112 §6.3, §11.2). The rest of a body that is too large is never read. A client without a key must not hold one of
     /// `guard.max_connections`.
     pub fn ends_connection(&self) -> bool {
         matches!(self, Self::BadRequest(_) | Self::BodyTooLarge(_) | Self::ClientKeyRequired)

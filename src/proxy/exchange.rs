@@ -32,7 +32,7 @@ pub struct Exchange {
     _in_flight: InFlight,
 }
 
-/// The status under which a client is counted that left before its response. nginx invented it; it is not registered.
+/// The status that is counted if the client left before its response. It is nginx's, and not registered.
 const CLIENT_GONE: u16 = 499;
 
 // === impl Exchange ===

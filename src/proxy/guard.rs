@@ -232,7 +232,7 @@ impl<S> Layer<S> for GuardLayer {
 
 impl<S, R: 'static> Service<Request<Incoming>> for Guard<S>
 where
-    // Always a box: room for a refusal next to it would be memory that every request in flight touches.
+    // Always a box: an inline refusal would enlarge the future of every request in flight.
     S: Service<Admitted, Response = R, Error = Failure, Future = LocalBoxFuture<Result<R, Failure>>>,
 {
     type Response = R;

@@ -38,9 +38,9 @@ const X_REAL_IP: &str = "x-real-ip";
 const X_FORWARDED: &str = "x-forwarded-";
 /// Other fields that name the client. CGI programs also read `Proxy` as the variable `HTTP_PROXY`.
 const CLIENTS: [&str; 3] = ["cf-connecting-ip", "proxy", "true-client-ip"];
-/// Fields of which a spelling with `_` is removed.
+/// Fields that are removed if they are spelled with `_`.
 const FRAMING: [&str; 3] = ["content-length", "proxy-authorization", "transfer-encoding"];
-/// Fields from which a server could take another method or path than the request line has.
+/// Fields that override the method or the path of the request line on some servers.
 const OVERRIDES: [&str; 15] = [
     "x-envoy-original-method",
     "x-envoy-original-path",

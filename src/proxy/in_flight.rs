@@ -44,7 +44,7 @@ impl InFlightLimit {
         Self { places, waiting, max, queue_timeout, draining: Arc::default(), tunnels }
     }
 
-    /// From now on, a request that finds no place gets `draining`: to retry it here is of no use.
+    /// From now on, a request that finds no place fails with `draining`, because a retry on this process is of no use.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }

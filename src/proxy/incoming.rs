@@ -1,9 +1,9 @@
 //! The body of a client's request as hyper delivers it, and what happens to the rest of it after the response.
 //!
-//! An HTTP/2 client may get a response before it has sent everything. To drop the rest resets the stream with NO_ERROR
-//! (RFC 9113 §8.1). The frames that are on their way then arrive on a closed stream. h2 remembers 50 such streams, each for a second.
-//! Frames of other streams count against the connection, and the 256th ends it with all its requests. So a short rest that arrives
-//! soon is read and dropped. A drain waits for it, as for any stream.
+//! An HTTP/2 client may get a response before it has sent everything. Dropping the rest resets the stream with NO_ERROR (RFC 9113
+//! §8.1). Frames in transit then arrive on a closed stream. h2 remembers 50 such streams, each for a second. A frame of a forgotten
+//! stream counts as an error of the connection, and the 256th error ends the connection with all its requests. So a short rest that
+//! arrives soon is read and discarded. A drain waits for it, as for any stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,7 +25,7 @@ pub struct ClientIncoming {
     is_short: bool,
 }
 
-/// How much of an unwanted body is read, in bytes: up to this size, that costs less than a new connection.
+/// The most that is read of an unwanted body, in bytes. Up to this size, reading costs less than a new connection.
 const SHORT: u64 = 64 * 1024;
 const SOON: Duration = Duration::from_secs(1);
 
@@ -82,7 +82,7 @@ impl Body for ClientIncoming {
 
 impl Drop for ClientIncoming {
     fn drop(&mut self) {
-        // Only within a task, which means on a worker: a runtime that shuts down drops a new task at once.
+        // A task ID exists only on a running worker. When a runtime shuts down, it drops a new task at once.
         if self.is_http2
             && tokio::task::try_id().is_some()
             && let Some(incoming) = self.incoming.take()

@@ -33,7 +33,7 @@ impl<S> Layer<S> for LimitLayer {
 impl<S> Service<Admitted> for Limit<S>
 where
     S: Service<Admitted, Response = Response<Body>, Error = Failure> + Clone + 'static,
-    // The inner future is returned as it is: a request that finds a place at once pays for no second box.
+    // Returns the inner future unchanged, so that a request that gets a place at once needs no second box.
     S: Service<Admitted, Future = LocalBoxFuture<Result<Response<Body>, Failure>>>,
 {
     type Response = Response<Body>;

@@ -54,7 +54,7 @@ where
     type Future = Observed<A>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // No layer below is ever not ready: a full one says so in its response.
+        // Every layer below is always ready: a full one answers with a failure.
         Poll::Ready(Ok(()))
     }
 

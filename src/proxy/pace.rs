@@ -1,6 +1,6 @@
 //! The minimum rate of a request body (`guard.min_body_rate`).
 //!
-//! Only the time counts in which the proxy waits for the client. A slow upstream is not the client's fault.
+//! The clock runs only while the proxy waits for the client. A slow upstream is not the client's fault.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

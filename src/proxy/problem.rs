@@ -1,5 +1,5 @@
-//! The proxy's own responses: problem documents (RFC 9457) with `Proxy-Status` (RFC 9209), which nobody can mistake for the
-//! upstream's.
+//! The proxy's own responses: problem documents (RFC 9457) with `Proxy-Status` (RFC 9209). Both distinguish them from the
+//! upstream's responses.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};

@@ -81,7 +81,7 @@ struct State<B> {
     budget: Budget,
 }
 
-/// Makes it impossible to replay a body of which a part is missing.
+/// A body of which a part is missing cannot be replayed: `Dropped` holds no pieces.
 enum Pieces {
     Whole { list: Vec<Bytes>, bytes: usize },
     Dropped,
@@ -90,7 +90,7 @@ enum Pieces {
 enum End {
     NotYet,
     Reached(Option<HeaderMap>),
-    /// The body ended in an error, so the kept pieces are not all.
+    /// The body ended in an error, so the kept pieces are incomplete.
     Failed,
 }
 
@@ -164,7 +164,7 @@ impl<B: Body<Data = Bytes> + Unpin> ReplayBuffer<B> {
         Some(self.attempt(number))
     }
 
-    /// There will be no replay. The next piece drops the kept ones, and nothing more is kept.
+    /// Gives up the replay. The next piece drops the kept ones, and nothing more is kept.
     pub fn release(&self) {
         self.shared.borrow_mut().limit = 0;
     }
@@ -217,8 +217,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AttemptBody<B> {
             End::Reached(..) | End::Failed => SizeHint::with_exact(0),
         };
         let mut hint = SizeHint::new();
-        // A replay is framed like the first attempt: with a known length there would be no place for trailers.
-        // The upper bound is set first, because a lower bound above the present upper one panics.
+        // A replay is framed like the first attempt. With a known length, HTTP/1.1 has no place for trailers. The upper bound is
+        // set first: `set_lower` panics above the present upper bound.
         if shared.sized
             && let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(unsent))
         {

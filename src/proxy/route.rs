@@ -1,7 +1,6 @@
 //! The lookup: which upstream a request goes to, and which grant's token it carries.
 //!
-//! There is one route today. Where there are several, `Lookup::find` selects one by the listener or a header field of the
-//! request, and nothing below it changes.
+//! There is one route today. `Lookup::find` is the place to select one by the listener or a header field.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -10,8 +10,8 @@ use crate::metrics::Metrics;
 use crate::outbound::{Connector, TlsError};
 use crate::upstream::pool::{OpenConnections, Pool, RequestBody};
 
-/// What it holds is read when a worker makes its layers, not per request: workers share no counter that a request touches,
-/// except the two bounds.
+/// A worker reads it when it builds its layers, not per request. A request touches nothing that workers share, except the two
+/// bounds.
 pub struct Upstream {
     pub(super) config: UpstreamConfig,
     pub in_flight: InFlightLimit,

@@ -85,7 +85,7 @@ impl Authorizer {
             return Ok(None);
         }
         match self.tokens.refused(token).await {
-            // Meanwhile, the body that the client is sending may have become too large to keep.
+            // The client may still be sending. Its body may have become too large to keep.
             Ok(Refusal::Replay(newer)) if buffer.is_none_or(ReplayBuffer::is_whole) => Ok(Some(newer)),
             Ok(Refusal::Replay(_)) => {
                 self.metrics.replay(ReplayReason::TokenRefused, ReplayOutcome::NotReplayable);
