@@ -60,8 +60,8 @@ mod upgrade;
 mod upload;
 mod window;
 
-/// How many streams share one HTTP/2 connection at most, whatever the upstream allows: a lost packet or a GOAWAY concerns them
-/// all. RFC 9113 §6.5.2 recommends to allow no fewer.
+/// The maximum number of streams on one HTTP/2 connection. A lost packet or a GOAWAY affects all of them. RFC 9113 §6.5.2
+/// recommends to allow no fewer.
 const MAX_STREAMS: usize = 100;
 
 /// How many fields a response head may have over HTTP/1: as many as a request.
@@ -94,7 +94,7 @@ pub struct Pool<B: RequestBody> {
     queue: Queue<B>,
     /// How many connections there are, including busy ones.
     alive: Cell<usize>,
-    /// When the reaper last ran: precise enough for idle times, so that no request reads the clock.
+    /// When the reaper last ran. Idle times are measured from it, so that no request reads the clock.
     now: Cell<Instant>,
     reaping: Cell<bool>,
     /// A task waits until the pool may open another connection.
@@ -113,7 +113,7 @@ enum Slot<B: RequestBody> {
 // === impl Pool ===
 
 impl<B: RequestBody> Pool<B> {
-    /// `most_connections`: the maximum number of connections of all pools of this process together, which `connections` counts.
+    /// `most_connections`: the maximum for all pools of this process together. `connections` counts them.
     pub fn new(
         connector: Connector,
         config: &UpstreamConfig,
@@ -148,8 +148,8 @@ impl<B: RequestBody> Pool<B> {
         })
     }
 
-    /// Closes idle connections, and the others after their requests. A later request gets a connection of its own. Used by a
-    /// shutdown, and by a reload, which makes a new pool.
+    /// Closes idle connections now, and the others after their requests. A later request gets a connection of its own. A shutdown
+    /// and a reload use it: a reload makes a new pool.
     pub fn drain(&self) {
         self.draining.set(true);
         for conn in self.idle.take() {

@@ -17,9 +17,9 @@
 //!
 //! # Is it safe to index a token?
 //!
-//! An attacker who can add fields to requests could guess an indexed value by the length of the requests (RFC 7541 §7.1). Here, nobody
-//! can: a client's own `authorization` is never forwarded. A guess would also have to match the whole token. A value shorter than 64
-//! bytes could be a password, and is not indexed.
+//! An attacker who can add fields to requests could guess an indexed value by the length of the requests (RFC 7541 §7.1). No client
+//! can do so here: its own `authorization` is never forwarded. A guess would also have to match the whole token. A value shorter
+//! than 64 bytes could be a password, and is not indexed.
 //!
 //! # Fallback
 //!
@@ -63,7 +63,7 @@ pub(super) struct AuthIndexing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Replaced(usize);
 
-/// The block of a request whose `authorization` was replaced, and which does not restore it.
+/// The `authorization` of a request was replaced, and its block does not restore it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("h2 wrote the header block of a request in a form that loses its authorization")]
 struct NotRestored;
@@ -71,7 +71,7 @@ struct NotRestored;
 #[derive(Default)]
 struct Known {
     values: Vec<Placeholder>,
-    /// The entry of each value in the dynamic tables of h2 and the upstream. There are as many as values.
+    /// The entry of each value in the dynamic tables of h2 and the upstream: one per value.
     entries: Vec<Option<Entry>>,
     /// How many entries were added since the first value.
     inserted: u64,
@@ -155,8 +155,8 @@ impl Known {
         Some(Replaced(index))
     }
 
-    /// Whether indexing pays, which requires that entries stay in the table. h2 codes a placeholder of the value's length each time
-    /// that it adds one, which costs more than a few requests save. After the first `false` the counts no longer change.
+    /// Whether indexing pays: entries must stay in the table. To add an entry, h2 codes a placeholder as long as the value, which
+    /// costs more than a few requests save. After the first `false`, the counts no longer change.
     fn pays(&self) -> bool {
         self.written <= 8 + self.asked / 8
     }

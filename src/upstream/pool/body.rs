@@ -139,9 +139,9 @@ impl Http2 {
         })
     }
 
-    /// A reset does not break a body whose announced bytes have all arrived. NO_ERROR asks us not to send the rest of the request
-    /// (RFC 9113 §8.1), and a local reset concerns the request. Without an announced length, only the end of the stream proves that
-    /// the body is whole.
+    /// A reset does not break a body whose announced bytes have all arrived. NO_ERROR asks the client not to send the rest of the
+    /// request (RFC 9113 §8.1), and a local reset concerns the request. Without an announced length, only the end of the stream
+    /// proves that the body is whole.
     fn broken(&self, error: &h2::Error) -> Option<Result<Frame<Bytes>, BodyError>> {
         let concerns_request = error.is_reset() && (error.reason() == Some(Reason::NO_ERROR) || !error.is_remote());
         let whole = concerns_request && self.left == Some(0);
@@ -150,10 +150,10 @@ impl Http2 {
 }
 
 impl Drop for Http2 {
-    // The client stopped reading the response. Otherwise an upload that waits for its window would keep the stream open, while the
-    // upstream waits for someone to read its response and never opens that window.
+    // The client stopped reading the response. An upload that waits for its window would keep the stream open. The upstream may
+    // open that window only after its response is read, which would never happen.
     fn drop(&mut self) {
-        // The bytes that arrived and that nobody will read no longer count as waiting.
+        // The unread bytes no longer count as waiting.
         if let Some(place) = &self.place {
             place.took(self.stream.flow_control().used_capacity());
         }

@@ -19,7 +19,7 @@ const PER_SECOND: i64 = 4;
 #[derive(Debug)]
 pub(super) struct Dials {
     tokens: AtomicI64,
-    /// The time up to which the tokens that time brings have been added.
+    /// The time up to which elapsed time was turned into tokens. `None`: no connection was opened yet.
     filled: Mutex<Option<Instant>>,
 }
 

@@ -169,8 +169,8 @@ impl<B: RequestBody> Conn<B> {
     }
 }
 
-/// How long a connection may be idle by `Keep-Alive: timeout=5` (RFC 2068 §19.7.1.1; Apache and Node send it with a default of
-/// 5 s). Two seconds less, so that no request is sent while the upstream closes the connection.
+/// How long a connection may be idle by `Keep-Alive: timeout=5` (RFC 2068 §19.7.1.1; Apache and Node send it with a default of 5
+/// s). The result is two seconds less, so that no request is sent while the upstream closes the connection.
 fn announced_timeout(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(HeaderName::from_static("keep-alive"))?.to_str().ok()?;
     let seconds = value.split(',').find_map(|parameter| {

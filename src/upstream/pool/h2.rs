@@ -133,8 +133,8 @@ impl<B: RequestBody> Conn<B> {
         }
     }
 
-    /// Returns a sender for one request. A shared sender would keep a request that waits for the upstream's limit, so that nobody
-    /// could cancel it. Returns `None` if the connection takes no more requests: after a GOAWAY, or after its end.
+    /// Returns a sender for one request. A shared sender would hold a request that waits for the upstream's limit, and the request
+    /// could not be cancelled. Returns `None` if the connection takes no more requests: after a GOAWAY, or after its end.
     fn sender(&self) -> Option<SendRequest<Bytes>> {
         let mut sender = self.sender.borrow().clone()?;
         matches!(readiness(&mut sender), Poll::Ready(Ok(()))).then_some(sender)
@@ -207,7 +207,7 @@ impl<B: RequestBody> Permit<B> {
         let reused = conn.reused.get();
         let Some(mut sender) = conn.sender() else {
             conn.leave();
-            // An opened connection did not refuse all requests, so another connection will serve this one.
+            // The upstream did not refuse every request of an opened connection, so the request may go to another connection.
             let reused = reused || conn.is_opened();
             return Either::Left(ready(Err(SendFailure::handed_back(request, reused, Protocol::Http2))));
         };

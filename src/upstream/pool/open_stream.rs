@@ -1,11 +1,11 @@
-//! The place of one stream among those that an HTTP/2 connection has in use.
+//! Counts a stream of an HTTP/2 connection while it is in use.
 
 use std::rc::Rc;
 
-/// One of the connection's streams is in use for as long as this lives.
+/// A stream that is in use. Dropping it frees its place on the connection.
 pub(super) struct OpenStream(Rc<dyn Streams>);
 
-/// What a connection learns of its streams.
+/// How a connection learns of its streams.
 pub(super) trait Streams {
     /// The client took bytes of a response, or left them for good.
     fn took(&self, bytes: usize);
@@ -19,7 +19,7 @@ impl OpenStream {
         Self(connection)
     }
 
-    /// So many bytes of the response are no longer held for the client.
+    /// This many bytes of the response no longer wait for the client.
     pub(super) fn took(&self, bytes: usize) {
         self.0.took(bytes);
     }

@@ -50,7 +50,7 @@ impl<B: RequestBody> Queue<B> {
         queue.push_back(waiting);
     }
 
-    /// The first waiting request that was not cancelled: it will take what it is given.
+    /// The first waiting request that was not cancelled.
     pub(super) fn next(&self) -> Option<Waiting<B>> {
         let mut waiting = self.waiting.borrow_mut();
         std::iter::from_fn(|| waiting.pop_front()).find(|waiting| !waiting.0.is_closed())

@@ -15,7 +15,7 @@ use super::keepalive::Times;
 use super::{Pool, RequestBody, h1, h2};
 
 /// Below the most common idle timeouts: 60 s (AWS load balancers) and 75 s (nginx). If an upstream closes earlier, the connection
-/// notices, and an announced `Keep-Alive` timeout is respected. Only the race itself remains.
+/// notices, and an announced `Keep-Alive` timeout is respected. Only a close at the moment of a request can still fail it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// More idle connections than this, after a burst, are closed at once.
@@ -50,7 +50,7 @@ impl ConnectionLimits {
             idle_timeout,
             upload_stall: config.idle_timeout,
             keepalive: Times::default(),
-            // To open a connection takes up to this time once more.
+            // Opening the connection then takes up to the same time again: `Pool::wait` allows twice this time.
             patience: config.connect_timeout,
             most_connections,
             age,

@@ -62,7 +62,7 @@ impl<B: RequestBody> Pool<B> {
 
 /// Takes the request out of a failure that the caller does not need to see.
 fn unsent<B: RequestBody>(mut failure: Box<SendFailure<B>>, left: usize) -> Result<Request<B>, Box<SendFailure<B>>> {
-    // On a new connection, the upstream handed the request back, and would do so for ever.
+    // Only on a reused connection: an upstream that hands back the first request of a new one would do so again.
     let again = left > 0 && failure.kind == FailureKind::HandedBack && failure.reused;
     failure.request.take_if(|_| again).ok_or(failure)
 }

@@ -117,8 +117,8 @@ impl<B: RequestBody> Future for Upload<B> {
                             return Poll::Ready(ended);
                         }
                     } else {
-                        // Only now, and only one byte: reserved capacity is taken from all streams of the connection, and a
-                        // body may wait long for its next piece. h2 sends as much as it is given.
+                        // Reserved only now, and only one byte: a reservation takes from all streams of the connection, and a body
+                        // may wait long for its next piece. `send_data` accepts a whole piece regardless of it.
                         this.stream.reserve_capacity(1);
                         this.piece = Some(piece);
                     }

@@ -89,8 +89,8 @@ impl Placeholder {
         self.value == *value
     }
 
-    /// Finds a placeholder in a header block. Most blocks have only an index, and are shorter than any placeholder. `indexes`: only a
-    /// value without an indexed placeholder uses the short one.
+    /// Finds a placeholder in a header block. Most blocks have only an index, and are shorter than any placeholder. `indexes`: h2
+    /// still gets indexed placeholders, so a value that has one does not use the short one.
     pub(super) fn found_in<'a>(&'a self, block: &'a [u8], indexes: bool) -> Option<Found<'a>> {
         let found = |(before, after), coding, of_indexed| Found { before, coding, text: &self.text, after, of_indexed };
         if let Some(indexed) = &self.indexed

@@ -202,8 +202,8 @@ fn join(first: FrameHead, mut left: usize, mut rest: &[u8]) -> Announced {
         let (head, length) = FrameHead::parse(*head);
         let is_next = (head.kind, head.stream) == (DATA, first.stream) && head.flags & !END_STREAM == 0;
         let arrived = length.min(behind.len()).min(MAX_FRAME - announced.length);
-        // h2 counts empty frames that are not the last, and short ones. No frame becomes shorter without the one before it growing
-        // by as much.
+        // h2 limits empty frames that are not the last, and short frames. A join adds no such frame: what it takes from one frame,
+        // the frame before it gains.
         let adds = arrived > 0 || (length == 0 && head.flags != 0);
         if !is_next || !adds || length > MAX_FRAME {
             break;

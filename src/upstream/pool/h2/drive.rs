@@ -32,9 +32,9 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
 const _: () = assert!(MAX_STREAMS == 100, "the connection's window has room for every stream's");
 
-/// h2's budget for small DATA frames: each frame under 256 bytes that no client has taken yet costs the difference. h2's default
-/// is half of the connection's present window. With that, a response in short lines to one slow client would end the connection for
-/// all.
+/// h2's budget for small DATA frames. Each frame under 256 bytes that no client has taken yet costs the difference. h2's default is
+/// half of the connection's present window. With the default, a response in short lines to one slow client would end the connection
+/// for all clients.
 const SMALL_FRAMES: usize = CONNECTION_WINDOW as usize / 2;
 
 /// The same limit as for the head of a request (`guard.max_header_size`). hyper's default is 16 KiB.
@@ -118,7 +118,7 @@ async fn drive<B: RequestBody>(
     let mut keepalive = connection.ping_pong().map(|ping| Keepalive::new(ping, conn.keepalive));
     let mut settings = pin!(sleep(SETTINGS_TIMEOUT));
     poll_fn(|cx| {
-        // The clients that the last poll woke have taken what they wanted. The rest counts as waiting.
+        // The last poll woke the clients, which have taken what they can by now. The rest counts as waiting.
         if let Some(size) = window.as_mut().and_then(|window| window.adjust(conn.waiting())) {
             connection.set_target_window_size(size);
         }
@@ -145,7 +145,7 @@ async fn drive<B: RequestBody>(
             // Bytes that arrive after a reset are counted, but nobody takes them.
             conn.taken.set(arrived);
         }
-        // An upstream that has used up the window sends nothing, so nothing would wake this task to open the window.
+        // With its window used up, the upstream sends nothing, so no event would wake this task to open the window.
         if arrived > before && window.as_ref().is_some_and(|window| window.wanted(conn.waiting()).is_some()) {
             cx.waker().wake_by_ref();
         }

@@ -8,7 +8,7 @@ use super::*;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// With a switch of its own.
+/// Its switch is its own, because the real one belongs to the process.
 fn auth_indexing() -> AuthIndexing {
     AuthIndexing::with_switch(Box::leak(Box::new(AtomicBool::new(false))))
 }

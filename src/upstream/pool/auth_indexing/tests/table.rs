@@ -60,7 +60,7 @@ async fn the_value_goes_out_once_a_connection() {
         .await;
 }
 
-/// Many lengths, so that some fill the table to the byte. If one table counted a byte less than the other, an index would finally
+/// Many lengths, so that some fill the table to the byte. If the tables counted differently, an index would name an evicted entry.
 /// name an entry that is gone.
 #[tokio::test]
 async fn what_others_drive_out_of_the_table_is_sent_again() {
