@@ -77,7 +77,7 @@ impl Acceptor {
 // === impl AcceptLoop ===
 
 impl<F: Fn(Stream, ConnectionPermit)> AcceptLoop<F> {
-    /// Accepts until it is told to close. If its task dies, the next task continues with the same loop.
+    /// Accepts until a [`Close`] arrives. If its task dies, the next task continues with the same loop.
     pub(super) async fn run(&mut self) {
         let connections = self.balancer.connections().clone();
         let closed = loop {
@@ -97,7 +97,7 @@ impl<F: Fn(Stream, ConnectionPermit)> AcceptLoop<F> {
         };
         // The server was dropped: it ends without a drain.
         let Ok(closed) = closed else { return };
-        // A client in the queue considers itself connected and may have sent a request. To close the listener now would reset it.
+        // A client in the queue considers itself connected and may have sent a request. Closing the listener now would reset it.
         for listener in std::mem::take(&mut self.listening.listeners) {
             let Ok(listener) = listener.deregister() else { continue };
             while connections.count() < self.settings.limits.load().max_connections {

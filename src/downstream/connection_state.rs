@@ -11,10 +11,11 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a client may still send or complete a request after the drain has begun.
 ///
-/// HTTP/1 cannot refuse such a request: to close at that moment loses it (RFC 9112 §9.5). The response to it carries `Connection: close`.
+/// HTTP/1 cannot refuse such a request, and a close at that moment loses it (RFC 9112 §9.5). The response to it carries
+/// `Connection: close`.
 pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 
-/// A state and the time since when it holds. If two states fit, the earlier variant wins.
+/// A state and its beginning. If two states fit, the earlier variant wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionState {
     /// The client reads nothing of what the proxy has to write.
@@ -34,7 +35,7 @@ pub(super) enum ConnectionState {
 // === impl ConnectionState ===
 
 impl ConnectionState {
-    /// When the connection is closed by force. `None`: never. `drained`: since when the server drains.
+    /// When the connection is closed by force. `None`: never. `drained`: when the drain began.
     pub(super) fn deadline(self, limits: &Limits, drained: Option<Instant>) -> Option<Instant> {
         match self {
             Self::Blocked(since) => Some(since + limits.stall_timeout),
@@ -44,8 +45,8 @@ impl ConnectionState {
                 let head = since + limits.header_timeout;
                 Some(drained.map_or(head, |drained| head.min(drained + LAST_CALL)))
             }
-            // A client that was just answered may be about to send another request. A client that was quiet for longer is closed at
-            // once.
+            // After a response, the client may be about to send another request. A client that has been quiet for longer is closed
+            // at once.
             Self::Idle(since) => {
                 Some(since + drained.map_or(limits.idle_timeout, |_| limits.idle_timeout.min(LAST_CALL)))
             }

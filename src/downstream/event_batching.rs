@@ -1,9 +1,9 @@
 //! OPTIMIZATION: a worker that is out of work lets events collect before it asks the kernel for them (interrupt coalescing, as
 //! network cards do it).
 //!
-//! To wake up, to ask the kernel, to write and to wake the next process costs about the same for one event as for ten. A worker that
-//! is faster than its neighbours finds events one by one and passes them on one by one. So it uses more CPU time because it is fast,
-//! and so do its neighbours.
+//! Waking up, polling the kernel, writing and waking the next process cost about the same for one event as for ten. A worker that
+//! is faster than its neighbours finds events one by one and passes them on one by one. So its speed costs CPU time, in the worker
+//! and in its neighbours.
 //!
 //! * **Gain:** with 32 connections, 0.85 of the CPU time at 1 KiB, 0.83 at 64 KiB, 0.73 at 1 MiB, 0.78 with request bodies of 4 KiB;
 //!   with 512 connections 0.82; 4 to 13 % more requests per second (default build, interleaved, AMD EPYC). With 1 to 4 connections of
@@ -23,22 +23,22 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 
-/// The delay is at most this fraction of the usual duration of a request. A request meets about two delays, when it arrives and when its
-/// response arrives. On average each of them is half over.
+/// The delay is at most this fraction of the usual duration of a request. A request meets about two delays: one when it arrives,
+/// one when its response arrives. On average, half of each delay has passed by then.
 const SHARE: u32 = 16;
 
 /// A shorter delay costs more than it saves.
 const LEAST: Duration = Duration::from_micros(16);
 const MOST: Duration = Duration::from_micros(100);
 
-/// With fewer requests in flight there is no delay. A client and the upstream that answer each other would meet every delay in full.
+/// With fewer requests in flight there is no delay: if a client and the upstream take turns, they would meet every delay in full.
 const MANY: u64 = 4;
 
 /// The state of one worker. One thread uses the atomics; they are atomics because the runtime requires its hooks to be `Sync`.
 pub(super) struct EventBatching {
     /// The origin of the times below, which are in nanoseconds.
     origin: Instant,
-    /// The lower quartile of the durations of requests, within the bounds in which it matters.
+    /// The lower quartile of the durations of requests, clamped to the bounds between which it has an effect.
     usual: AtomicU64,
     in_flight: AtomicU64,
     /// When the worker was last idle, and for how long; [`UNKNOWN`] if it does not matter.
@@ -79,7 +79,7 @@ impl EventBatching {
         self.usual.store(nanos(adapted(self.usual(), time)), Ordering::Relaxed);
     }
 
-    /// The worker is idle. Returns for how long it must not ask for events. Reads the clock only if that matters.
+    /// The worker is idle. Returns for how long it must not poll the kernel. Reads the clock only if that matters.
     fn park(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
         let allowed = allowed(self.in_flight.load(Ordering::Relaxed), self.usual());
         let parked = allowed.map_or(UNKNOWN, |_| nanos(now() - self.origin));

@@ -3,7 +3,7 @@
 //! * **Gain:** a request of 1 KiB takes 0.96 of the CPU time at 32 connections and 0.98 at 512; an upload of 1 MiB takes 0.94
 //!   (medians of eight rounds, 0.87 to 1.02; default build, AMD EPYC). Peak memory is the same.
 //! * **Cost:** one readiness check for each flush. Bytes that a client sends behind its request hide its end until they are read.
-//!   TLS is excluded, because the end may be TLS's own: there, hyper reads as before.
+//!   TLS is excluded, because the socket does not see a `close_notify`: there, hyper reads as before.
 //! * **Relies on hyper 1:** with `half_close(true)`, hyper does not read on while a request is in flight. (With `false` it reads to
 //!   find the end, and takes another buffer of 8 KiB for that, since the request still holds a part of the last one.) hyper flushes
 //!   in each poll of the connection, and a failed flush ends the connection.
@@ -26,7 +26,7 @@ pub(super) struct HalfClose {
 // === impl HalfClose ===
 
 impl HalfClose {
-    /// hyper has read: whatever arrived is no longer in front of the end.
+    /// hyper has read the bytes that arrived before the end.
     pub(super) fn read(&mut self) {
         self.unread = false;
     }
@@ -40,7 +40,7 @@ impl HalfClose {
         polled: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
-        // hyper itself has seen an end that it read within a request's body. It still sends a response then.
+        // If hyper itself read the end, within the body of a request, it still sends a response.
         if !signals.is_busy() || signals.is_ended() || self.unread {
             return polled;
         }

@@ -47,7 +47,7 @@ impl<S: Service> Http<S> {
                 http1::Builder::new()
                     // `Lifetime` enforces the time limit, without a timer for each request.
                     .header_read_timeout(None)
-                    // A client that closes its side has gone, and nobody waits for the response. Without TLS, `half_close` detects that.
+                    // A client that closes its side does not wait for the response. Without TLS, `half_close` detects that.
                     .half_close(matches!(transport, Transport::Plain(_)))
                     .max_header_size(limits.max_head)
                     .max_headers(MAX_HTTP1_FIELDS)

@@ -31,19 +31,19 @@ const MAX_UNREAD: u32 = 32;
 /// The state of the requests of a connection, for its lifetime.
 pub(super) struct InFlight {
     count: Cell<u32>,
-    /// Since when none is in flight.
+    /// When the last request in flight ended.
     since: Cell<Instant>,
     /// Number of request heads that have arrived.
     requests: Cell<u64>,
     /// Number of client keys that were refused since one was accepted.
     refusals: Cell<u32>,
-    /// Number of unread responses made by the proxy itself, and since when there are too many.
+    /// Number of unread responses made by the proxy itself, and when they became too many.
     unread: Cell<u32>,
     hoarding: Cell<Option<Instant>>,
     /// The connection takes no new requests. Requests in flight finish.
     closed: Cell<bool>,
     admission: Option<Admission>,
-    /// Since when the client's certificate is no longer accepted.
+    /// When a check rejected the client's certificate.
     revoked: Cell<Option<Instant>>,
     /// The result of the last poll of a response body.
     body: Cell<BodyPoll>,
@@ -145,7 +145,7 @@ impl InFlight {
         self.count.get() > 0
     }
 
-    /// Since when no request is in flight; before the first one, since the connect. Meaningless while a request is in flight.
+    /// When the last request ended; before the first request, when the client connected. Meaningless while a request is in flight.
     pub(super) fn since(&self) -> Instant {
         self.since.get()
     }
@@ -162,7 +162,7 @@ impl InFlight {
         self.protocol
     }
 
-    /// Since when the worker drains.
+    /// When the drain of the worker began.
     pub(super) fn drained(&self) -> Option<Instant> {
         self.draining.since()
     }
@@ -186,12 +186,12 @@ impl InFlight {
         }
     }
 
-    /// Since when the client's certificate is no longer accepted.
+    /// When a check rejected the client's certificate.
     pub(super) fn revoked(&self) -> Option<Instant> {
         self.revoked.get()
     }
 
-    /// Since when too many responses made by the proxy itself are unread.
+    /// When the unread responses made by the proxy itself became too many.
     pub(super) fn hoarding(&self) -> Option<Instant> {
         self.hoarding.get()
     }
@@ -226,8 +226,8 @@ impl InFlight {
         self.body.take()
     }
 
-    /// Whether a response must announce that it is the last one of its connection. A service may answer at once; then hyper cannot be told
-    /// between request and response.
+    /// Whether a response must announce that it is the last one of its connection. `graceful_shutdown` is not enough: if the
+    /// service answers at once, it cannot be called between request and response.
     ///
     /// An error before the end of the request is also the last response: hyper does not read the rest, and the client should know that
     /// (RFC 9110 §10.1.1). After an early success, hyper reads on.

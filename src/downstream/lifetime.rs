@@ -62,9 +62,9 @@ pub(super) enum End {
 struct Observed {
     in_flight: Rc<InFlight>,
     connected: Instant,
-    /// Since when the socket accepts no bytes.
+    /// When the socket stopped accepting bytes.
     blocked: Option<Instant>,
-    /// Since when a part of a head has arrived.
+    /// When the first part of a head arrived.
     head: Option<Instant>,
     closing: Option<Closing>,
 }
@@ -207,7 +207,7 @@ impl Observed {
             None => {}
         }
 
-        // Meanwhile a request has arrived and ended.
+        // A request has arrived and ended since then.
         if self.head.is_some_and(|head| head <= self.in_flight.since()) {
             self.head = None;
         }

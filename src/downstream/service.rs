@@ -17,8 +17,8 @@ pub struct OwnResponse;
 
 /// A service that answers requests: a short name for its bounds.
 ///
-/// It is cloned once for each connection, and stays in its worker. The server calls `poll_ready` before each call, which costs a service
-/// that is always ready nothing.
+/// It is cloned once for each connection, and stays in its worker. The server calls `poll_ready` before each call. This costs
+/// nothing if the service is always ready.
 pub trait Service:
     tower::Service<Request<Incoming>, Response = Response<Self::Body>, Error = Infallible> + Clone + 'static
 {

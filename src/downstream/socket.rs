@@ -52,7 +52,7 @@ impl Socket {
         self.signals.clone()
     }
 
-    /// Sent to, the sender ends reads with an error, whoever reads by then. It is closed when the socket is.
+    /// Returns a sender. A message to it makes all later reads fail. The socket closes the channel when it is dropped.
     pub(super) fn cutter(&mut self) -> oneshot::Sender<()> {
         let (sender, cut) = oneshot::channel();
         self.cut = Some(cut);
@@ -146,7 +146,7 @@ impl AsyncRead for Socket {
                 this.signals.set_ended();
             }
         }
-        // The prefix was delivered, whatever the socket returned. The socket will return the same again.
+        // The prefix was delivered, so this read succeeds. The next one returns the result of the stream again.
         if put_back { Poll::Ready(Ok(())) } else { result }
     }
 }

@@ -1,4 +1,5 @@
-//! Real sockets, and short limits in real time. A test awaits what must happen. What must not happen is shown by a later event.
+//! Real sockets, and short limits in real time. A test awaits each event that it expects. To show that something does not happen,
+//! it awaits a later event.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -35,7 +35,7 @@ pub struct TlsError {
 // === impl Tls ===
 
 impl Tls {
-    /// Reads the files. Only another call reads them again: see [`Running::set_tls`](super::Running::set_tls).
+    /// Reads the files once. For a later version, load them again and call [`Running::set_tls`](super::Running::set_tls).
     pub fn load(tls: &ServerTls) -> Result<Self, TlsError> {
         let certificate = |what| TlsError::new("tls.cert_file", &tls.cert_file, what);
         let chain = certificates("tls.cert_file", &tls.cert_file)?;

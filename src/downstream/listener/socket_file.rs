@@ -35,8 +35,8 @@ pub(super) fn bind(path: &Path, mode: u32) -> Result<(OwnedFd, SocketFile), Stri
     let place = Place::new(path)?;
     place.remove_stale()?;
     let socket = open(AddressFamily::UNIX).map_err(|error| explain(&error))?;
-    // The file gets the mode of the socket without the umask, from the start. To change the mode later, by path, could change another
-    // file. If the kernel gives a socket no mode, the mode counts as 0777.
+    // The file gets the mode of the socket without the umask, from the start. Changing the mode later, by path, could change
+    // another file. If the kernel gives a socket no mode, the mode counts as 0777.
     let mask = if fchmod(&socket, Mode::from_raw_mode(mode)).is_ok() { 0o666 } else { 0o777 };
     let address = place.address()?;
     with_umask(!mode & mask, || rustix::net::bind(&socket, &address)).map_err(|error| explain(&error.into()))?;

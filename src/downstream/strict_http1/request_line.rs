@@ -12,7 +12,7 @@ pub(super) struct RequestLine {
     at: At,
     fragment: bool,
     bad_target: bool,
-    /// Number of bytes that the last piece of the target lacks of its last UTF-8 character.
+    /// Number of bytes that are missing from the last UTF-8 character of the target so far.
     torn: usize,
 }
 

@@ -166,7 +166,7 @@ async fn what_the_socket_took_of_an_answer_that_breaks_off_reaches_a_client_that
     let mut client = proxy.connect().await;
     send(&mut client, "GET /breaks HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(proxy.event().await, Event::Arrived);
-    // One worker: before its next response it has filled the socket, and before the one after that it has met the error.
+    // One worker: it fills the socket before its next response, and meets the error before the response after that.
     assert!(ask(&mut other, "/").await.ends_with("ok"));
     proxy.open_gate();
     assert!(ask(&mut other, "/").await.ends_with("ok"));
