@@ -209,7 +209,7 @@ impl RequestError {
     }
 }
 
-/// Visits an error and its causes. An I/O error skips its own content when it is asked for its source.
+/// Visits an error and its causes. The `source` of an I/O error skips the error that it wraps.
 fn walk<'a>(error: &'a (dyn Error + 'static), visit: &mut dyn FnMut(&'a (dyn Error + 'static))) {
     visit(error);
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);

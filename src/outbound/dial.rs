@@ -21,8 +21,8 @@ use super::order::{interleave, order};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     Anywhere,
-    /// For plaintext: nobody can read on the wire what is sent to a loopback address. A name proves nothing, because a hosts file or a name
-    /// server can give `localhost` any address.
+    /// For plaintext: traffic to a loopback address does not leave this machine. A name proves nothing, because a hosts file or a
+    /// name server can give `localhost` any address.
     Loopback,
 }
 

@@ -44,13 +44,13 @@ pub enum Step {
 
 /// A step that takes longer is a fault, whatever its outcome would be.
 const STEP: Duration = Duration::from_secs(3);
-/// How long the second address family may be behind the first.
+/// How long the second address family may take after the first.
 const OTHER_FAMILY: Duration = Duration::from_secs(1);
 
 // === impl Connector ===
 
 impl Connector {
-    /// Opens one connection, and tells how far it came. Not a byte of a request is sent.
+    /// Opens one connection, and reports each step. It sends no byte of a request.
     pub async fn probe(&self, offer: Offer, by: Instant) -> Probe {
         let Inner { origin, tls, tunnel, .. } = &*self.0;
         let mut probe = Probe {

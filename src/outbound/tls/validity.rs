@@ -1,4 +1,4 @@
-//! When a certificate ends: rustls verifies it and does not say.
+//! When a certificate expires: rustls checks the time, but does not report it.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
