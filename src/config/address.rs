@@ -1,6 +1,6 @@
 //! Addresses: to listen on, to connect to, and the hosts of requests.
 //!
-//! A credential goes only to an `https` URL or to this machine: nobody can read on the wire what is sent to a loopback address (RFC 8252
+//! A credential goes only to an `https` URL or to this machine, because traffic to a loopback address does not leave it (RFC 8252
 //! §7.3).
 
 use std::fmt;

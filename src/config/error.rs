@@ -64,12 +64,12 @@ pub struct Warning {
 pub enum Topic {
     UnknownKey,
     UnusedKey,
-    /// A listener that everyone who reaches it may use.
+    /// A listener is open to everyone who reaches it.
     Exposure,
     SecretMissing,
     SecretEmpty,
     SecretUnreadable,
-    /// A secret has a character that no secret has, such as a line break.
+    /// A secret has a character that does not belong there, such as a line break.
     SecretCharacters,
     WorldReadable,
     Other,
@@ -84,7 +84,7 @@ pub(super) fn one_line(text: impl fmt::Display) -> String {
 /// Secrets without a form of their own, unlike `store.url` and `store.keys`.
 const PLAIN_SECRETS: [&str; 4] = ["oauth.client_secret", "oauth.refresh_token", "oauth.access_token", "admin.key"];
 
-/// The warning for a file with secrets that every user of the machine may read. `None`: they may not.
+/// The warning for a file with secrets that every user of the machine may read. `None`: the mode is strict enough.
 pub(super) fn world_readable(path: &Path) -> Option<String> {
     let mode = mode_if_world_readable(path)?;
     let path = one_line(path.display());

@@ -1,10 +1,10 @@
-//! What a key is: the values that it takes, what it means without one, and where it has a use.
+//! A key: its accepted values, its default, and the grants and stores under which it has an effect.
 
 use std::time::Duration;
 
 use super::quantity::{duration_text, size_text};
 
-/// What the names of all variables begin with.
+/// The prefix of all variables.
 pub(super) const PREFIX: &str = "BEARER_PROXY_";
 
 /// The grants that call the token endpoint.
@@ -55,7 +55,7 @@ pub enum Kind {
         min: u64,
         max: u64,
     },
-    /// A list of digests. What is no digest could be the key itself.
+    /// A list of digests. Errors do not show a wrong value, because it could be the key itself.
     Digests(&'static str),
     Duration {
         min: Duration,
@@ -70,7 +70,7 @@ pub enum Kind {
     Parameters,
     /// `X`, or a path in `X_file`.
     Secret(&'static str),
-    /// A list of secrets, or a path in `X_file` of a file with one a line.
+    /// A list of secrets, or in `X_file` the path of a file with one secret per line.
     Secrets(&'static str),
     /// Bytes.
     Size {
@@ -84,7 +84,7 @@ pub enum Kind {
     Url(&'static str),
 }
 
-/// The value of a key that nobody has set.
+/// The default of a key.
 #[derive(Clone, Copy, Debug)]
 pub enum Preset {
     Unset,
@@ -235,7 +235,8 @@ impl Key {
         self.name.split_once('.').map_or(self.name, |(_, name)| name)
     }
 
-    /// How `name` writes this key, if it does. `plain` is the key's own spelling there, `suffix` that of `_file`.
+    /// The key in the form that `name` has, if `name` is this key. `plain`: the key as the layer spells it. `suffix`: `_file` as
+    /// the layer spells it.
     pub(super) fn form(&'static self, name: &str, plain: &str, suffix: &str) -> Option<(&'static Self, Form)> {
         match name.strip_prefix(plain)? {
             "" => Some((self, Form::Value)),

@@ -40,7 +40,7 @@ pub(super) const PROFILES: &[Row] = &[
             ("oauth.client_auth", "body"),
             // league/oauth2-server 8 compares a redirect URI that is sent, and refuses the client.
             ("oauth.send_redirect_uri_on_refresh", "false"),
-            // It keeps no family to revoke: to present a spent token again loses nothing.
+            // Passport revokes no token family, so presenting a spent token again loses nothing.
             ("oauth.ambiguous_retry", "until_clear"),
             ("check.path", "/api/v2/account/subscription"),
         ],

@@ -23,7 +23,7 @@ mod secret;
 pub(super) struct Reader {
     keys: &'static [Key],
     settings: Settings,
-    /// A layer could not be read, so that an unset key may be set there.
+    /// A layer could not be read. It may set a key that seems unset.
     incomplete: bool,
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<Warning>,

@@ -203,7 +203,7 @@ fn printable(text: &str) -> Result<(), Malformed> {
     if all { Ok(()) } else { Err("a line break or another character is not printable ASCII".into()) }
 }
 
-/// What follows `Bearer` in a header has no blanks (RFC 6750 §2.1).
+/// A bearer token has no blanks (RFC 6750 §2.1).
 fn bearer(text: &str) -> Result<(), Malformed> {
     let all = text.bytes().all(|byte| byte.is_ascii_graphic());
     if all { Ok(()) } else { Err("a blank, a line break or another character is not visible ASCII".into()) }
@@ -223,13 +223,13 @@ fn tenant_header(reader: &mut Reader, profile: Profile) {
     }
 }
 
-/// A key that somebody set and that has no effect is usually a misunderstanding.
+/// A key that is set and has no effect is usually a mistake.
 fn unused(reader: &mut Reader, profile: Profile) {
     for key in reader.keys() {
         let is_given = reader
             .setting(key.name)
             .is_some_and(|setting| matches!(setting.place, Place::File { .. } | Place::Environment(_)));
-        // Under such a profile the upstream takes a header over from there.
+        // Under such a profile, the proxy copies a header from there to `upstream.headers`.
         let is_copied = key.name == "oauth.headers" && profile.tenant_header().is_some();
         if let Some(reason) = reader.no_use(key)
             && is_given

@@ -1,4 +1,4 @@
-//! A configuration for tests, which change what they are about. So a new key changes no test of other keys.
+//! A configuration for tests. A test changes only its own keys, so a new key does not affect the other tests.
 
 use std::sync::LazyLock;
 

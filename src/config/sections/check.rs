@@ -1,4 +1,4 @@
-//! What the command `check` asks for.
+//! The API call of the command `check`.
 
 use http::uri::PathAndQuery;
 

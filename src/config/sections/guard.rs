@@ -14,7 +14,7 @@ use crate::config::reader::Reader;
 use crate::config::section::section;
 use crate::config::settings::Raw;
 
-/// What the manifests in `deploy` hold in the place of a value that only the operator can make.
+/// The placeholder in the manifests of `deploy`, for a value that only the operator can create.
 const PLACEHOLDER: &str = "YOUR-";
 
 section! {
