@@ -11,7 +11,7 @@ use crate::config::RuntimeConfig;
 
 /// Descriptors for listeners, logs, the store and its lock, token calls, DNS lookups, and the files of a reload.
 const OWN: u64 = 64;
-/// Connections of the admin listener, and of the probes listener. A further one replaces the one that was quiet for longest.
+/// Connections of the admin listener, and of the probes listener. A further one replaces the one that has been quiet for longest.
 pub const ADMIN_CONNECTIONS: usize = 128;
 /// Descriptors for the runtime of a worker.
 const WORKER: u64 = 8;

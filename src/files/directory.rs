@@ -9,7 +9,7 @@ use std::path::{Component, Path};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::process::geteuid;
 
-/// The limit of the kernel for one path.
+/// Maximum number of links in one path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
 /// Opens the directory as a starting point for other files (`O_PATH`). It can be neither listed nor flushed.

@@ -66,7 +66,7 @@ fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
 fn read_within(path: &Path, limit: u64, time: Duration) -> io::Result<Zeroizing<Vec<u8>>> {
     let may_be_stream = is_stream(path);
     if !may_be_stream {
-        // Check before the open, because to open a device may already have an effect.
+        // Check before the open, because opening a device may already have an effect.
         must_be_a_file(stat(path)?.st_mode)?;
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -76,7 +76,7 @@ fn read_within(path: &Path, limit: u64, time: Duration) -> io::Result<Zeroizing<
     if !may_be_stream {
         must_be_a_file(found.st_mode)?;
     }
-    // Reserve room for the whole file: a buffer that grows leaves copies behind that nobody zeroes.
+    // Reserve room for the whole file: a growing buffer leaves copies that are not zeroed.
     let room = if is_file { u64::try_from(found.st_size).unwrap_or_default().min(limit) } else { limit };
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room + 1).unwrap_or_default()));
     if is_file {

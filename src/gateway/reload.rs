@@ -124,8 +124,8 @@ impl Gateway {
     }
 }
 
-/// Listeners keep their address until the next start, so they keep the protection that this address requires: an open listener must
-/// not lose its key or its accepted hosts because the next address needs none. Returns the keys that keep their old value.
+/// Listeners keep their address until the next start. They also keep the key and the accepted hosts that this address requires,
+/// even if the next address needs none. Returns the keys that keep their old value.
 fn keep_bound(config: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut kept = Vec::new();
     if config.listen != running.listen {

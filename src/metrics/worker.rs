@@ -202,7 +202,7 @@ impl Collector for Workers {
             for (answer, tally) in &*shard.requests.lock().unwrap_or_else(PoisonError::into_inner) {
                 *answers.entry(*answer).or_default() += tally.get();
             }
-            // Ends are read first: what ends in between is then counted as in flight, never as less than nothing.
+            // Reads `ended` before `began`, so that a request that ends in between cannot make the number negative.
             let ended = shard.ended.get();
             in_flight += shard.began.get().saturating_sub(ended);
             request.add(&shard.request_duration);

@@ -1,7 +1,7 @@
 //! A bounded queue before standard error, and a thread that writes.
 //!
-//! A write to standard error blocks while its reader (the log driver of a container, a paused terminal) does not read. A worker that
-//! waits for it serves no requests, so a full disk elsewhere would stop the API. If the queue is full, a line is dropped. The number of
+//! A write to standard error blocks while its reader (the log driver of a container, a paused terminal) does not read. A waiting
+//! worker serves no requests, so a full disk elsewhere would stop the API. If the queue is full, a line is dropped. The number of
 //! dropped lines is logged as soon as lines can be written again.
 
 use std::io::{self, Write};

@@ -61,7 +61,7 @@ impl ServiceManager {
         }
     }
 
-    /// Feeds the watchdog, and tells a changed status.
+    /// Feeds the watchdog, and reports a changed status.
     pub fn beat(&mut self, status: &Status) {
         if let Some(limit) = self.watchdog
             && self.fed.elapsed() >= limit / 4
@@ -92,7 +92,7 @@ impl Default for ServiceManager {
     }
 }
 
-/// One line: what the state is, and what to do.
+/// The state, and its reason, on one line.
 fn summary(status: &Status) -> String {
     let state = status.state.name();
     let failed = status.last_refresh.as_ref().and_then(|last| last.error.as_ref());
