@@ -123,8 +123,8 @@ impl AccessToken {
 
     /// The whole `Authorization` value. Built once per generation. A request clones it, which only counts a reference.
     pub fn header(&self) -> Result<HeaderValue, InvalidToken> {
-        // Not marked as sensitive: the mark only affects HPACK, and h2 never indexes `authorization` values. The value stays out of
-        // logs because `telemetry` drops all events of dependencies below `warn`.
+        // Not marked as sensitive. In HPACK, the mark has no effect, because h2 never indexes `authorization`. In logs, it has
+        // none, because `telemetry` drops all events of dependencies.
         HeaderValue::try_from(format!("Bearer {}", self.0.expose())).map_err(|_| InvalidToken)
     }
 }

@@ -35,7 +35,7 @@ pub struct GrantSettings {
 
 /// Where access tokens come from.
 enum Source {
-    /// The `static` grant, which somebody else renews.
+    /// The `static` grant, which another program renews.
     Static(SecretSource),
     TokenEndpoint(Box<(Endpoint, Settings)>),
 }

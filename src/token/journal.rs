@@ -5,7 +5,7 @@
 //! load      if a peer has stored a newer generation, adopt it and present nothing
 //! intent    durable, and fenced by the lease; a store that can't be written is detected before the token is spent
 //! call      one presentation, which must end before the lease does
-//! commit    the new pair in one write, if the store still holds what was presented, whoever holds the lease by now
+//! commit    the new pair in one write, if the store still holds what was presented, even without the lease
 //! ```
 //!
 //! A crash between the server's commit and this process's commit can lose the successor. The intent marks that window. A

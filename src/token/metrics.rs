@@ -1,4 +1,4 @@
-//! What the token's journey counts.
+//! The metrics of the token's journey.
 //!
 //! The metrics of the process create and register these collectors. So the token does not depend on the other metrics.
 

@@ -31,7 +31,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// Full jitter can be zero, and without a pause the attempts would be a busy loop.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The pauses between misconfigured attempts. Somebody may correct the configuration at any time.
+/// The pauses between misconfigured attempts. The configuration may be corrected at any time.
 const SHORTEST_REST: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(15 * 60);
 const LONGEST_REST_WITHOUT_TOKEN: Duration = Duration::from_secs(60);

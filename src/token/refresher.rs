@@ -264,7 +264,7 @@ impl Refresher {
 
     fn obey(&mut self, command: Command) {
         match command {
-            // A refresh may not begin yet, and refusing one would report a failure that there is not.
+            // A refresh may not begin yet, and rejecting the command would report a failure that did not happen.
             Command::Refused(..) | Command::Refresh(_) if self.is_storing() => self.deferred.push(command),
             Command::Refused(generation, reply) => {
                 let newer = {

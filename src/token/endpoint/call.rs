@@ -1,7 +1,7 @@
 //! One token call on one new connection.
 //!
-//! The connection is new, because a reused one may fail under the request, and then nobody knows whether the request arrived.
-//! It uses HTTP/1.1, because HTTP/2 offers nothing to a single exchange. No layer retries, from TCP to HTTP.
+//! The connection is new, because a reused one may fail during the request, and it is then unknown whether the request arrived. It
+//! uses HTTP/1.1, because HTTP/2 offers nothing to a single exchange. No layer retries, from TCP to HTTP.
 //!
 //! # Was anything sent?
 //!

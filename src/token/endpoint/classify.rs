@@ -133,7 +133,7 @@ fn success(
     let tokens = |document: &Document| ["access_token", "refresh_token"].map(|name| document.text(name));
     let mut issued: Vec<String> = document.iter().flat_map(tokens).flatten().collect();
     issued.extend(successor.iter().map(|token| token.secret().expose().to_owned()));
-    // A short text is a word more likely than a token.
+    // A short value is more likely to be a word than a token.
     let mask = mask.hiding(issued.iter().map(|token| trimmed(token)).filter(|token| token.len() >= 16));
     match (understand(document.as_ref(), grant_type, &mask), successor) {
         (Ok((access, lifetime)), refresh) => {

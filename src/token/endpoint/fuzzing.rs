@@ -1,4 +1,4 @@
-//! Any answer has a class, shows no secret, and ends no grant without a clear word on it.
+//! Any response has a class. Its error shows no secret, and only a clear refusal ends the grant.
 //!
 //! An input is a message whose first line is a status, a grant type and, where the body was cut, a third word:
 //!
@@ -25,7 +25,7 @@ use crate::fuzzing::Message;
 use crate::secret::Secret;
 use crate::token::{RefreshOutcome, RefreshToken};
 
-/// What was presented. Neither may come back out, in none of the forms that were on the wire.
+/// What is presented. No error may contain either, in any form that was on the wire.
 const TOKEN: &str = "canary+token/==";
 const SECRET: &str = "canary & secret";
 
@@ -47,7 +47,7 @@ pub fn answer(data: &[u8]) {
         let part = judged(status, &headers, &body[..at], Some("reset"), grant_type);
         match (&whole, &part) {
             (_, CallResult::Failed(part)) if part.outcome == RefreshOutcome::Ambiguous => {}
-            // The successor stands behind a complete object, and behind the cut: it was not received.
+            // The successor comes after a complete object and after the cut, so it was not received.
             (whole, part) if brought(whole).is_some() && brought(part).is_none() => {}
             (CallResult::Failed(whole), CallResult::Failed(part)) => {
                 assert_eq!(part.outcome, whole.outcome, "cut at {at}")
@@ -55,7 +55,7 @@ pub fn answer(data: &[u8]) {
             (CallResult::Issued(whole), CallResult::Issued(part)) => {
                 assert_eq!((&part.access, &part.refresh), (&whole.access, &whole.refresh), "cut at {at}");
             }
-            // A successor is kept, whatever followed it.
+            // A successor is kept, whatever follows it.
             (_, CallResult::SuccessorOnly(_)) => {}
             _ => unreachable!("cut at {at}, {whole:?} is {part:?}"),
         }
@@ -71,7 +71,7 @@ fn brought(answer: &CallResult) -> Option<&RefreshToken> {
     }
 }
 
-/// The class of an answer, which keeps what a class promises.
+/// Classifies a response, and checks the promises of its class.
 fn judged(
     status: StatusCode,
     headers: &HeaderMap,
@@ -95,7 +95,7 @@ fn judged(
             CallResult::SuccessorOnly(succeeded) => Some(&succeeded.refresh),
             CallResult::Failed(_) => None,
         };
-        // Of the grants without a refresh token of their own, the presented one could be a successor.
+        // A refresh presents a refresh token, which is not its own successor. The other grants present none.
         let presented = grant_type == GrantType::RefreshToken && successor == TOKEN;
         assert!(presented || kept.is_some_and(|kept| kept.secret().expose() == successor), "a successor is lost");
     }
@@ -158,7 +158,7 @@ fn is_usable(Issued { access, refresh, lifetime }: &Issued) {
     assert!(lifetime.is_none_or(|lifetime| !lifetime.is_zero() && lifetime <= ten_years), "{lifetime:?}");
 }
 
-/// The refresh token of a JSON object, by other means than the program's.
+/// The refresh token of a JSON object, found independently of the program.
 fn successor(body: &[u8]) -> Option<String> {
     let Ok(Value::Object(members)) = serde_json::from_slice(body) else { return None };
     let token = members.get("refresh_token")?.as_str()?;
@@ -166,7 +166,7 @@ fn successor(body: &[u8]) -> Option<String> {
     (!token.is_empty() && token.bytes().all(|byte| (0x20..0x7f).contains(&byte))).then(|| token.to_owned())
 }
 
-/// Neither what was presented nor the tokens of the body are in an error's text.
+/// The error contains neither what was presented nor a token of the body.
 fn shows_nothing(error: &str, headers: &HeaderMap, body: &[u8]) {
     let encoded = |secret: &str| byte_serialize(secret.as_bytes()).collect::<String>();
     let presented =
@@ -177,14 +177,14 @@ fn shows_nothing(error: &str, headers: &HeaderMap, body: &[u8]) {
     let Ok(Value::Object(members)) = serde_json::from_slice(body) else { return };
     for name in ["access_token", "refresh_token"] {
         let Some(token) = members.get(name).and_then(Value::as_str) else { continue };
-        // Words of ours look like tokens too, but have no digits.
+        // A text of the program can also look like a token, but has no digits.
         if token.len() < 8
             || !token.bytes().all(|byte| byte.is_ascii_graphic())
             || !token.contains(|c: char| c.is_ascii_digit())
         {
             continue;
         }
-        // A short text that the server says aloud is taken for a word; a long one never.
+        // If another member quotes a short token, it counts as a word. A long one never does.
         let quotes = |value: &Value| value.as_str().is_some_and(|text| text.contains(token));
         let said = members.iter().any(|(other, value)| other != name && quotes(value));
         let in_head =
@@ -195,7 +195,7 @@ fn shows_nothing(error: &str, headers: &HeaderMap, body: &[u8]) {
     }
 }
 
-/// Whether the server speaks of the grant itself: by other means than the program's.
+/// Whether the server clearly refuses the grant, found independently of the program.
 fn is_clear_no(body: &[u8]) -> bool {
     const LEAGUE: &str = "The refresh token is invalid.";
     const CODES: [&str; 9] = [
@@ -218,13 +218,13 @@ fn is_clear_no(body: &[u8]) -> bool {
         return !is("hint", "Token is not linked to client")
             && (CODES.contains(&says) || (says == "invalid_request" && is("error_description", LEAGUE)));
     }
-    // If a strict parser refuses the text, the word must still occur in it, possibly in escapes.
+    // If a strict parser rejects the text, the code must still occur in it, possibly in escapes.
     let text = unescaped(&String::from_utf8_lossy(body));
     let text = &*super::decode::text(&HeaderMap::new(), text.as_bytes());
     CODES.iter().any(|code| text.contains(code)) || (text.contains("invalid_request") && text.contains(LEAGUE))
 }
 
-/// With `\u0061` as `a`.
+/// Decodes escapes such as `\u0061`.
 fn unescaped(text: &str) -> String {
     let mut parts = text.split("\\u");
     let mut plain = parts.next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Presents a refresh token that never existed: the answer tells whether the server knows the client, and costs no grant.
+//! Presents a refresh token that never existed. The answer shows whether the server knows the client, and costs no grant.
 //!
 //! league/oauth2-server authenticates the client first and decrypts the refresh token after that. So "Cannot decrypt the refresh
 //! token" proves that the client id and the secret are right (`RefreshTokenGrant::respondToAccessTokenRequest`).
@@ -31,7 +31,7 @@ pub struct MadeUp {
     pub code: Option<String>,
     /// The answer proves that the server accepts the client.
     pub proves_client: bool,
-    /// What was said, in words that hold no secret.
+    /// The server's message. Holds no secret.
     pub said: String,
 }
 
@@ -93,7 +93,7 @@ impl Endpoint {
     }
 }
 
-/// Random, so that it is nobody's token; and recognizable in a server's log.
+/// Random, so that no grant has this token, and recognizable in a server's log.
 fn made_up() -> Option<RefreshToken> {
     let mut random = [0; 16];
     rand::fill(&mut random).ok()?;

@@ -1,4 +1,4 @@
-//! The call against real sockets: what it says when a server misbehaves, and that it presents the token exactly once.
+//! The call against real sockets: its outcome when a server misbehaves. It presents the token exactly once.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ mod reset;
 const TOKEN: &str = "def502-canary-refresh";
 const SECRET: &str = "canary-secret";
 
-/// A server that gives each connection to a script, and counts the connections and the requests that came whole.
+/// A server that gives each connection to a script, and counts the connections and the complete requests.
 struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -75,7 +75,7 @@ impl Server {
             let answer = Arc::clone(&answer);
             async move {
                 peer.request().await;
-                // Fails where the client has heard enough.
+                // Fails if the client has stopped reading.
                 let _ = peer.stream.write_all(&answer).await;
                 let _ = peer.stream.shutdown().await;
             }
@@ -184,7 +184,7 @@ async fn the_request_on_the_wire_is_whole_and_in_origin_form() {
 
 #[tokio::test]
 async fn without_a_connection_nothing_is_lost() {
-    // Bound, noted and closed: nobody listens there.
+    // Bound and closed, so nothing listens on this address.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let failure = failure(&endpoint(address)).await;
     assert_eq!((failure.outcome, failure.error.as_str()), (RefreshOutcome::Transient, "connection refused"));
@@ -209,7 +209,7 @@ async fn a_failed_tls_handshake_presents_nothing() {
 async fn a_connection_lost_after_the_request_left_is_ambiguous() {
     local(async {
         let unread = Server::start(|peer| async move {
-            // The request is there, and nobody takes it.
+            // The request has arrived, and the server does not read it.
             peer.stream.peek(&mut [0]).await.unwrap();
             peer.reset();
         })

@@ -20,7 +20,7 @@ pub enum Verified {
     Kept(CandidateResult),
     /// The store holds another candidate.
     Replaced,
-    /// The store holds no candidate. A process that did not know it has overwritten it.
+    /// The store holds no candidate: another process overwrote it without knowing of it.
     Vanished,
     /// The candidate works, but its successor could not be stored.
     Lost(String),

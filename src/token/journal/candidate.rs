@@ -18,7 +18,7 @@ impl Journal {
             token.as_ref().is_some_and(|token| self.settings.check_retry(Some(&announced), token).is_ok());
         let candidate = candidate.failed(was, failure.outcome, failure.error.clone(), may_be_repeated);
         let record = Record { candidate: Some(candidate), ..before };
-        // A clear refusal is noted whoever holds the lease by now.
+        // A clear refusal is noted even if another process holds the lease now.
         let fence = Some(fence).filter(|_| failure.outcome != RefreshOutcome::Rejected);
         match self.observe("note", self.store.write(Expect { version, fence }, &record).await) {
             Ok(Written::Done) => {}

@@ -95,7 +95,7 @@ impl Journal {
                 }
                 Ok(Written::Superseded(Some(theirs))) => match rebased(&record, &theirs, expect) {
                     Some(again) => (record, expect.version) = (again, Some(theirs.version())),
-                    // Somebody stored another grant during the call. It must not be overwritten.
+                    // Another grant was stored during the call. It must not be overwritten.
                     None => return Rotation::Found(Ok(Some(theirs))),
                 },
                 Ok(Written::Superseded(None) | Written::Fenced) => {

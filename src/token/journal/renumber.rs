@@ -9,8 +9,8 @@ use crate::token::store::{Expect, Leased, Record, StoreError, Written};
 // === impl Journal ===
 
 impl Journal {
-    /// Stores a grant under the generation that this process has given it. It takes the lease, because the notes of a peer that
-    /// has presented the token since must stay.
+    /// Stores a grant under the generation that this process has given it. It takes the lease, because a peer may have presented
+    /// the token since, and its notes must stay.
     pub async fn renumber(&self, expect: Expect, record: &Record) -> Result<Written, StoreError> {
         match self.observe("lease", self.store.lease(&self.owner, LEASE_MARGIN).await)? {
             Leased::Held(lease) => {

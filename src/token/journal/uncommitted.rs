@@ -25,7 +25,7 @@ impl Uncommitted {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(pair);
     }
 
-    /// Takes what a rotation whose task died has left behind.
+    /// Takes the pair that a rotation left behind when its task died.
     pub fn take(&self) -> Option<Renewed> {
         let Pair { expect, record, failure } = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let error = "the task that was to store it died".to_owned();

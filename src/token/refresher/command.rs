@@ -45,7 +45,7 @@ pub enum Command {
 #[derive(Clone, Debug)]
 pub enum Verdict {
     Newer(Arc<LiveToken>),
-    /// There is no newer token, and why.
+    /// There is no newer token. The text says why.
     PassOn(String),
 }
 
@@ -149,7 +149,7 @@ impl Tokens {
         match self.ask(|reply| Command::Refused(carried.generation, reply)).await {
             Some(Verdict::Newer(token)) => Ok(Refusal::Replay(token)),
             Some(Verdict::PassOn(_)) => Ok(Refusal::PassOn),
-            // The refresh takes long. With an unexpired token, the proxy never makes things worse than the upstream does.
+            // The refresh takes too long. The token has not expired, so the client gets the upstream's own response.
             None if self.live.view().unexpired(self.live.clock().now()).is_some() => Ok(Refusal::PassOn),
             None => Err(unavailable(&self.live.view(), self.live.clock().now())),
         }

@@ -129,7 +129,7 @@ mod tests {
             ("a server that keeps its refresh token", Some(ours(2, "c")), Some(known.clone()), Behind),
             ("no refresh token", Some(no_token(2)), Some(known.clone()), Behind),
             ("a backup from before the last import", Some(of(1, &[], record(9, "a"))), Some(known.clone()), Behind),
-            // What was refused is over; a person has restored what may live.
+            // The known grant was refused. A person has restored one that may still work.
             ("restored after a refusal", Some(ours(2, "b")), Some(dead(known.clone())), Renumber),
             (
                 "an older grant restored after a refusal",

@@ -150,8 +150,8 @@ impl Refresher {
         }
     }
 
-    /// Why a stored grant does not replace the live one: it belongs to another server, and whoever stored it did not know the live
-    /// one. `import` knows it.
+    /// Why a stored grant does not replace the live one: it belongs to another server, and the process that stored it did not know
+    /// the live one. `import` knows it.
     fn foreign(&self, stored: &Record) -> Option<String> {
         let configured = &self.journal.settings.binding;
         let known = self.record.as_ref().filter(|known| known.binding == *configured)?;

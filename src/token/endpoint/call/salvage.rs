@@ -1,9 +1,8 @@
 //! A 2xx response whose HTTP is malformed: its body may still have the only live successor.
 //!
-//! Hyper is strict, as a parser of HTTP should be. It discards a response with a header field that is not valid, with
-//! more than 100 fields, with wrong chunk sizes, or with `Transfer-Encoding: chunked` and a body that a middlebox has
-//! put together again. It ends a body where a `Content-Length` that is too small says so. On a connection that carries
-//! one response, none of this leaves a doubt to whom the bytes belong.
+//! hyper is strict, as a parser of HTTP should be. It discards a response with an invalid header field, with more than 100 fields,
+//! with wrong chunk sizes, or with `Transfer-Encoding: chunked` and a body that a middlebox has already joined. If `Content-Length`
+//! is too small, it cuts the body there. The connection carries only one response, so all bytes belong to it.
 
 use std::borrow::Cow;
 
@@ -21,15 +20,15 @@ pub(super) fn responses(received: &[u8]) -> Vec<(StatusCode, Cow<'_, [u8]>)> {
     joined.into_iter().chain([(status, Cow::Borrowed(body))]).collect()
 }
 
-/// Behind the interim responses (1xx).
+/// The response after the interim ones (1xx).
 fn final_response(received: &[u8]) -> Option<(StatusCode, &[u8], &[u8])> {
     let mut rest = received;
     loop {
-        // A notice may stand before the status line.
+        // Other text, such as a PHP notice, may precede the status line.
         rest = rest.get(memmem::find(rest, b"HTTP/1.")?..)?;
         let status = StatusCode::from_bytes(rest.get(9..12)?).ok()?;
         let ends = [&b"\r\n\r\n"[..], b"\n\n"].map(|end| memmem::find(rest, end).map(|at| (at, at + end.len())));
-        // A head that does not end may have the body within it.
+        // If the head has no end, the body may be in it.
         let (end, begin) = ends.into_iter().flatten().min().unwrap_or((0, 12));
         let (head, body) = (rest.get(..end)?, rest.get(begin..)?);
         if !status.is_informational() {
@@ -39,7 +38,7 @@ fn final_response(received: &[u8]) -> Option<(StatusCode, &[u8], &[u8])> {
     }
 }
 
-/// The data of all chunks, up to one that makes no sense: what follows is kept as it is.
+/// The data of all chunks. From the first malformed chunk on, the bytes stay unchanged.
 fn without_chunks(mut body: &[u8]) -> Vec<u8> {
     let mut joined = Vec::with_capacity(body.len());
     while let Some(line) = memmem::find(body, b"\n") {

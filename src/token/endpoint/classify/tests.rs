@@ -16,7 +16,7 @@ use crate::token::RefreshToken;
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=UTF-8";
 
-/// What is presented in these tests; none may come back out.
+/// What these tests present. No output may contain it.
 const TOKEN: &str = "canary-refresh";
 const SECRET: &str = "canary-secret";
 
@@ -224,7 +224,7 @@ fn every_other_answer_has_its_class() {
         (400, described("error_code", "A human readable error message"), Misconfigured),
         (400, plain("invalid_grant"), Rejected),
         (429, PRIAVA_LIMIT.to_owned(), Transient),
-        // Refusals in other words.
+        // Refusals with other codes.
         (403, described("unauthorized_client", "refresh_token is invalid"), Rejected),
         (400, described("unauthorized_client", "Unknown or invalid refresh token."), Rejected),
         (
@@ -248,7 +248,7 @@ fn every_other_answer_has_its_class() {
         (401, plain("invalid_grant"), Rejected),
         (403, plain("invalid_grant"), Rejected),
         (400, plain("unsupported_grant_type"), Misconfigured),
-        // Statuses that speak for themselves.
+        // The status alone decides.
         (408, String::new(), Transient),
         (425, String::new(), Transient),
         (429, plain("invalid_grant"), Transient),
@@ -265,7 +265,7 @@ fn every_other_answer_has_its_class() {
         (599, String::new(), Ambiguous),
         (999, String::new(), Ambiguous),
         (101, String::new(), Ambiguous),
-        // A 4xx that is no clear word on the grant.
+        // A 4xx that does not clearly refuse the grant.
         (400, String::new(), Misconfigured),
         (400, "<html>invalid_grant</html>".to_owned(), Misconfigured),
         (401, String::new(), Misconfigured),

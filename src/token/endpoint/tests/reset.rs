@@ -14,8 +14,8 @@ async fn end(mut stream: impl AsyncRead + Unpin) -> io::Result<usize> {
     stream.read(&mut [0; 1]).await
 }
 
-/// Serves one connection: reads the request, writes this, and tells how the connection ended. Then `waits` until the
-/// client has given up. The clock is paused from there, so the limits of the client pass at once.
+/// Serves one connection: reads the request, writes this, and reports how the connection ended. With `waits`, it pauses the clock
+/// after the write, so that the limits of the client pass at once.
 async fn served(answer: &'static str, waits: bool) -> (Server, oneshot::Receiver<io::Result<usize>>) {
     let (tell, told) = oneshot::channel();
     let tell = std::cell::Cell::new(Some(tell));

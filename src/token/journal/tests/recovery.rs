@@ -104,7 +104,7 @@ fn settings(found: &Found) -> Settings {
     }
 }
 
-/// Any record. Most have an intent for their own token, as a process leaves it that dies in a call.
+/// Any record. Most have an intent for their own token, as after a process that died in a call.
 fn found() -> impl Strategy<Value = Found> {
     let policies = [AmbiguousRetry::UntilClear, AmbiguousRetry::Once, AmbiguousRetry::Never];
     let policy = prop::sample::select(policies.to_vec());

@@ -277,7 +277,7 @@ async fn a_refused_first_token_is_never_tried_again_and_the_stored_grant_stays_i
     assert_eq!(process.view().generation(), Generation(2));
     process.stop().await;
     let again = world.start();
-    // As late as the one before it: its clock is another.
+    // Its clock starts anew, so it jumps as far as the clock of the first process advanced.
     again.clock.jump(SignedDuration::from_hours(1));
     again.generation(2).await;
     again.pass(MINUTE, MINUTE).await;
