@@ -46,7 +46,7 @@ mod watched;
 
 pub use address::{ListenAddress, Origin, OutboundProxy, RedirectUri};
 pub use effective::{Change, Effective, Entry, Shown};
-pub use error::{ConfigError, Errors, Place, Topic};
+pub use error::{Errors, Place, Topic};
 pub use ip::ip_literal;
 #[cfg(feature = "internals")]
 pub use keys::KEYS;

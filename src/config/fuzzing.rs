@@ -9,9 +9,10 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+use super::error::ConfigError;
 use super::key::{Key, Kind};
 use super::keys::KEYS;
-use super::{Config, ConfigError, Effective, Loaded, NoProxy, Place, Shown, Sources};
+use super::{Config, Effective, Loaded, NoProxy, Place, Shown, Sources};
 
 const CANARY: &str = "c4n4ry";
 /// The contents of the files. No input contains these words.

@@ -88,6 +88,7 @@ impl Reader {
     }
 
     /// `init` ends with a 200, and the documents' `serve` answers the next request from the stored grant.
+    #[allow(clippy::print_stdout, reason = "its figures")]
     async fn ends(mut self, mut session: Session, path: &str, serve: &str) {
         session.shows(&format!("GET {path}: 200 OK")).await;
         let (commands, took) = (self.commands, self.began.elapsed());

@@ -218,7 +218,8 @@ fn every_deployment_is_valid() {
 /// What Kubernetes gives each pod, with the files of its service account in `account`.
 fn in_a_pod(account: &Path) -> Vec<(String, String)> {
     std::fs::write(account.join("namespace"), "default").unwrap();
-    let service = [("HOST", "10.96.0.1".to_owned()), ("PORT", "443".to_owned()), ("ACCOUNT_DIR", account.display().to_string())];
+    let service =
+        [("HOST", "10.96.0.1".to_owned()), ("PORT", "443".to_owned()), ("ACCOUNT_DIR", account.display().to_string())];
     service.into_iter().map(|(name, value)| (format!("KUBERNETES_SERVICE_{name}"), value)).collect()
 }
 

@@ -116,9 +116,9 @@ fn cause(document: &Document) -> FailureCause {
         Some("redirect_uri_mismatch") => return FailureCause::RedirectUri,
         _ => {}
     }
-    let texts = ["error_description", "message", "hint"].into_iter().filter_map(|name| document.text(name));
+    let mut texts = ["error_description", "message", "hint"].into_iter().filter_map(|name| document.text(name));
     let is_league = |text: String| LEAGUE_REDIRECT_URI.iter().any(|known| text.contains(known));
-    if texts.map(is_league).any(|is| is) { FailureCause::RedirectUri } else { FailureCause::Response }
+    if texts.any(is_league) { FailureCause::RedirectUri } else { FailureCause::Response }
 }
 
 /// Classifies a 2xx response: issued tokens, a successor alone, or a failure.
