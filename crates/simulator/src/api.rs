@@ -6,18 +6,18 @@
 //! | `/content/all/pdf` | a PDF |
 //! | `/echo` and all below it | JSON: method, target, version, headers, length and SHA-256 of the body, trailers |
 //! | `/echo-stream` | the request's body as it arrives, with its trailers |
-//! | `/bytes/N?chunk=&every=&length=no` | N bytes, `a` to `z` over and over, a chunk each `every` ms |
+//! | `/bytes/N?chunk=&every=&length=no` | N bytes, `a` to `z` repeated, one chunk per `every` ms |
 //! | `/events?n=&every=` | server-sent events |
 //! | `/trailers` | a body with the trailer `x-checksum` |
 //! | `/status/CODE` | that status, JSON; 204 and 304 without a body |
 //! | `/answer?status=&header=Name: value&body=` | that answer |
-//! | `/delay/MS` | JSON, later |
-//! | `/hang?read=no` | none ever, with the request's body read or not |
+//! | `/delay/MS` | JSON after this delay |
+//! | `/hang?read=no` | none; `read=no` leaves the request's body unread |
 //! | `/forbidden`, `/quota`, `/broken` | 403 scope, 429 with `Retry-After`, 503 as a page |
-//! | `/always-401`, `/late-401`, `/early-401?read=no` | 401 whatever the token, after or before the body was read |
+//! | `/always-401`, `/late-401`, `/early-401?read=no` | 401 for any token, after or before the body was read |
 //! | `/tunnel` | 101, then every byte back |
 //!
-//! Routes that real servers leave open, as `/health`, are guarded here too.
+//! The simulator guards all routes, including `/health` and others that real servers leave open.
 
 use http::header::HOST;
 use http::{HeaderMap, Request, Version};
@@ -40,7 +40,7 @@ mod tunnel;
 /// A request's body, counted as it is read.
 type Upload = Summed<Incoming>;
 
-/// A request that has come past the guard.
+/// A request that passed the guard.
 struct Admitted {
     exchange: Exchange,
     head: http::request::Parts,
@@ -164,8 +164,8 @@ async fn drain(body: &mut Upload) -> Result<HeaderMap, hyper::Error> {
     Ok(trailers)
 }
 
-/// Answers before the body was read, and reads on meanwhile, as nginx does: a socket that is closed with unread bytes is reset,
-/// and the answer can be lost with it.
+/// Answers before the body was read, and reads on meanwhile, as nginx does. Closing a socket with unread bytes resets it, which can
+/// lose the response.
 fn linger(mut body: Upload, reply: Reply) -> Reply {
     tokio::spawn(async move { drain(&mut body).await });
     reply

@@ -48,7 +48,7 @@ pub(super) async fn serve(exchange: &Exchange, request: Request<Incoming>) -> Re
         let flavour = state.options.flavour;
         let asked = match ask(&state.options, request.uri().query().unwrap_or_default()) {
             Ok(asked) => asked,
-            // Never to a redirect URI that is not known to be the client's.
+            // No redirect to a URI that is not registered for the client.
             Err(error) => return error.answer(flavour, None).into(),
         };
         let answer = match denied {

@@ -102,7 +102,7 @@ impl Body for Cut {
 impl Watched {
     pub fn new(inner: SimBody, line: Arc<Line>, told: Box<dyn FnOnce(Delivery) + Send>) -> Self {
         let mut watched = Self { inner, line, told: Some(told) };
-        // Of an empty body nothing is ever polled.
+        // An empty body is never polled.
         if watched.inner.is_end_stream() {
             watched.ended();
         }

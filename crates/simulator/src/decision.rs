@@ -43,7 +43,7 @@ pub(super) fn check(
     let (source, scopes) = match grant_type {
         GrantType::AuthorizationCode => check_code(tokens, options, request, client, now)?,
         GrantType::ClientCredentials => {
-            // A public client has nothing to prove itself with (RFC 6749 §4.4).
+            // A public client cannot authenticate itself (RFC 6749 §4.4).
             client.secret.as_ref().ok_or(TokenError::Client)?;
             (Source::Client, scopes(request)?.unwrap_or_default())
         }
@@ -124,7 +124,7 @@ fn check_client<'a>(
     }
     let redirect_uri = request.text("redirect_uri")?;
     match options.flavour {
-        // Whatever the grant, a redirect URI that comes along must be a registered one.
+        // With any grant, a redirect URI in the call must be registered.
         Flavour::League8 => {
             if redirect_uri.is_some_and(|uri| !redirect_uri::is_registered(client, uri)) {
                 return Err(TokenError::Client);
@@ -201,7 +201,7 @@ fn check_code(
     }
     if let Some(grant) = code.spent_for {
         if options.reuse == Reuse::RevokeGrant {
-            // RFC 6749 §4.1.2: a code that comes twice has leaked.
+            // RFC 6749 §4.1.2: a code that is presented twice has leaked.
             tokens.revoke_grant(grant);
         }
         return dead(DeadCode::Revoked);

@@ -35,7 +35,7 @@ pub(super) enum Reply {
     Never,
 }
 
-/// What a step has to do after a fault.
+/// How a step continues after a fault.
 pub(super) enum Met {
     /// There is no fault, or it is over.
     Nothing,

@@ -1,7 +1,7 @@
 //! Faults on demand: what goes wrong, at which step of an exchange, and how often.
 //!
-//! An exchange has three steps, the same at the token endpoint and at the API. A fault waits for one of them; at each step
-//! one fault at most is met, the first that was set. Faults on a step that is not reached stay for the next exchange.
+//! An exchange has three steps, the same at the token endpoint and at the API. A step meets at most one fault: the first that was
+//! set for it. A fault at a step that is not reached stays for the next exchange.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,19 +19,19 @@ pub struct Fault {
     pub on: Target,
     pub at: Step,
     pub act: Act,
-    /// How many exchanges meet it; `null` is every one, until the faults are cleared.
+    /// How many exchanges meet it. `null`: every one, until the faults are cleared.
     #[serde(default = "once")]
     pub times: Option<u32>,
-    /// Only exchanges whose path begins so.
+    /// Only exchanges whose path begins with this.
     #[serde(default)]
     pub path: Option<String>,
 }
 
-/// Who meets the fault.
+/// What meets the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// A connection that was accepted and of which nothing is read. Takes `close`, `reset`, `hang` and `raw`, at any step.
+    /// A connection that was accepted and is not read. Takes `close`, `reset`, `hang` and `raw`, at any step.
     Accept,
     /// A request to the API.
     Api,
@@ -41,15 +41,15 @@ pub enum Target {
     Token,
 }
 
-/// Where in the exchange.
+/// The step of the exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The head was read, nothing of the body.
+    /// The head was read, but nothing of the body.
     BeforeBody,
-    /// The request was read whole, and nothing was done.
+    /// The whole request was read, but not executed.
     BeforeCommit,
-    /// It was done (tokens were issued and spent, the endpoint ran), and nothing was answered.
+    /// The request was executed (tokens were issued and spent, the endpoint ran), but no response was sent.
     AfterCommit,
 }
 
@@ -57,44 +57,44 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
-    /// This instead of the server's own answer.
+    /// Sends this response instead of the server's own.
     Answer(Answer),
-    /// The connection ends, with all exchanges on it. If bytes are unread, the kernel sends a reset.
+    /// Ends the connection, with all exchanges on it. If bytes are unread, the kernel sends a reset.
     Close,
-    /// The connection ends after so many bytes of the body, whose head has announced the whole. Only after the commit.
+    /// Ends the connection after this many bytes of the body. The head announces the whole body. Only after the commit.
     Cut {
         after: usize,
         #[serde(default)]
         reset: bool,
     },
-    /// The answer comes later by this.
+    /// Delays the response by this time.
     #[serde(deserialize_with = "millis")]
     Delay(Duration),
-    /// Members of the token endpoint's answer become this JSON text, or are left out. Only after the commit.
+    /// Replaces members of the token endpoint's response by this JSON text, or removes them. Only after the commit.
     Edit(Vec<(String, Option<String>)>),
-    /// The token endpoint says this error, or the browser is sent back with it.
+    /// The token endpoint responds with this error, or the browser is redirected with it.
     Error(TokenError),
-    /// No answer ever; the connection stays until the client leaves.
+    /// Never responds. The connection stays open until the client closes it.
     Hang,
-    /// These bytes on the socket instead of an answer, then it ends.
+    /// Writes these bytes to the socket instead of a response, and ends the connection.
     #[serde(deserialize_with = "text")]
     Raw(Vec<u8>),
-    /// The API refuses the token, whatever it is, as it would refuse a dead one. Only before the commit.
+    /// The API refuses any token as it refuses a dead one. Only before the commit.
     Refuse,
-    /// The connection ends with a TCP reset.
+    /// Ends the connection with a TCP reset.
     Reset,
-    /// The token endpoint's body stops after so many bytes, and is a whole message in HTTP. Only after the commit.
+    /// Truncates the token endpoint's body to this many bytes, in a complete HTTP message. Only after the commit.
     Truncate(usize),
 }
 
-/// The faults that wait.
+/// The faults that no exchange has met yet.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Fault>);
 
 // === impl Fault ===
 
 impl Fault {
-    /// Met once.
+    /// A fault for one exchange.
     pub fn new(on: Target, at: Step, act: Act) -> Self {
         Self { on, at, act, times: once(), path: None }
     }
@@ -122,7 +122,7 @@ impl Fault {
         Self { path: Some(path.to_owned()), ..self }
     }
 
-    /// Whether the act can happen there. One that can't would be met without a trace.
+    /// Whether the act can happen at this step. An impossible act would have no effect, and no test would notice.
     pub(super) fn is_possible(&self) -> bool {
         match (&self.act, self.on) {
             (Act::Close | Act::Delay(_) | Act::Hang | Act::Raw(_) | Act::Reset, _) => true,
@@ -175,7 +175,7 @@ impl Faults {
         self.0.clear();
     }
 
-    /// How many wait.
+    /// The number of faults that no exchange has met yet.
     pub fn len(&self) -> usize {
         self.0.len()
     }

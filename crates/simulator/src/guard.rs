@@ -1,4 +1,4 @@
-//! Who may use the API: the judgement of a request's `Authorization`.
+//! Checks the `Authorization` of a request to the API.
 
 use http::{HeaderMap, header};
 use serde_json::json;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::ledger::Delivery;
 
-/// How a connection ends before its time.
+/// How a connection is ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// At once.
@@ -37,7 +37,7 @@ struct Flushes {
     is_closed: bool,
 }
 
-/// Learns what became of an answer.
+/// Receives the delivery of a response.
 type Told = Box<dyn FnOnce(Delivery) + Send>;
 
 // === impl Line ===
@@ -58,17 +58,17 @@ impl Line {
         });
     }
 
-    /// How it was told to end, if it was.
+    /// How the connection must end. `None`: it continues.
     pub fn ending(&self) -> Option<End> {
         self.end.borrow().clone()
     }
 
-    /// Tells of each change of [`Line::ending`].
+    /// Reports each change of [`Line::ending`].
     pub fn endings(&self) -> watch::Receiver<Option<End>> {
         self.end.subscribe()
     }
 
-    /// Returns when it was told to end at once.
+    /// Returns when the connection must end at once.
     pub async fn ended(&self) {
         let mut endings = self.endings();
         let _ = endings.wait_for(|end| end.as_ref().is_some_and(|end| *end != End::Drain)).await;
@@ -89,7 +89,7 @@ impl Line {
         self.lock().count
     }
 
-    /// An answer's last byte was given to the protocol: with the next flush it is delivered.
+    /// The protocol has the last byte of a response. The next flush delivers it.
     pub fn tell_when_flushed(&self, told: Told) {
         let mut flushes = self.lock();
         if flushes.is_closed {
@@ -100,7 +100,7 @@ impl Line {
         }
     }
 
-    /// The socket has taken everything.
+    /// The socket has accepted everything.
     pub(super) fn flushed(&self) {
         let mut flushes = self.lock();
         flushes.count += 1;
@@ -110,7 +110,7 @@ impl Line {
         owed.into_iter().for_each(|told| told(Delivery::Delivered));
     }
 
-    /// The socket is gone; what it still owed is lost.
+    /// The socket is closed. Undelivered responses are lost.
     pub(super) fn closed(&self) {
         let mut flushes = self.lock();
         flushes.is_closed = true;

@@ -64,7 +64,7 @@ async fn unserved(tcp: TcpStream, line: Arc<Line>) {
 
 async fn serve(wire: Wire, exchange: Exchange) {
     let mut endings = exchange.line.endings();
-    // It may have been told to end before anyone listened.
+    // An end may have been requested before this receiver existed.
     endings.mark_changed();
     let service = service_fn(move |request| routes::answer(exchange.clone(), request));
     let mut builder = Builder::new(TokioExecutor::new());
@@ -74,7 +74,7 @@ async fn serve(wire: Wire, exchange: Exchange) {
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
     loop {
         tokio::select! {
-            // Errors are the client's: the ledger tells what became of each answer.
+            // Errors are ignored: the ledger records the delivery of each response.
             _ = connection.as_mut() => return,
             Ok(()) = endings.changed() => {
                 let ending = endings.borrow_and_update().clone();

@@ -71,7 +71,7 @@ pub enum Reuse {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     pub before_commit: Duration,
-    /// A real league has spent the token some 95 ms before its answer is written.
+    /// A real league server spends the token some 95 ms before it writes its response.
     pub after_commit: Duration,
 }
 
@@ -222,7 +222,7 @@ impl Flavour {
         }
     }
 
-    /// What every path of the API begins with.
+    /// The prefix of all paths of the API.
     pub fn api_prefix(self) -> &'static str {
         match self {
             Self::Priava => "/api/rest",

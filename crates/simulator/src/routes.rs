@@ -35,7 +35,7 @@ async fn route(exchange: &Exchange, request: Request<Incoming>) -> Reply {
         // Passport's renewal of a browser's cookie, behind the session and its CSRF guard: not the OAuth refresh.
         ("/oauth/token/refresh", Flavour::League8 | Flavour::League9) => laravel::page_expired(expects_json).into(),
         ("/login", _) => laravel::login_page().into(),
-        // The query is lost on the way.
+        // The redirect loses the query.
         ("/", _) => Answer::redirect(302, "/en").into(),
         _ => laravel::not_found(expects_json).into(),
     }

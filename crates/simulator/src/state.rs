@@ -51,7 +51,7 @@ impl Shared {
         look(&self.lock())
     }
 
-    /// Changes the state and wakes all who wait for a change.
+    /// Changes the state and wakes all waiters.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.lock());
         self.changed.send_modify(|count| *count += 1);
@@ -77,7 +77,7 @@ impl Shared {
 
     /// Ends all connections.
     pub fn end_lines(&self, how: &End) {
-        // Outside the lock: what a line still owes is recorded under it.
+        // Outside the lock: an ending line takes it to record its undelivered responses.
         let lines = self.read(|state| state.lines.clone());
         lines.iter().filter_map(Weak::upgrade).for_each(|line| line.end(how.clone()));
     }

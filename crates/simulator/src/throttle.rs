@@ -14,7 +14,7 @@ pub(super) struct Throttle {
     window: Option<(UnixMs, u32)>,
 }
 
-/// What the limiter says of a call.
+/// The limiter's decision on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
     Admitted { remaining: u32 },
@@ -41,7 +41,7 @@ impl Throttle {
 pub(super) fn refusal(flavour: Flavour, limit: RateLimit, until: UnixMs, now: UnixMs, expects_json: bool) -> Answer {
     let seconds = (until - now).max(0).div_euclid(1000) + 1;
     if flavour == Flavour::Priava {
-        // The time is in the body alone, and without a zone.
+        // Only the body has the time, and without a zone.
         let when = Timestamp::from_millisecond(until).unwrap_or_default().strftime("%a, %d %b %Y %H:%M:%S").to_string();
         let per = limit.per.as_secs();
         return Answer::json(

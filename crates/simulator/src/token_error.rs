@@ -29,7 +29,7 @@ pub enum TokenError {
     UnsupportedGrantType,
 }
 
-/// Why a refresh token is not taken.
+/// Why the server refuses a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadRefresh {
@@ -40,7 +40,7 @@ pub enum DeadRefresh {
     Undecryptable,
 }
 
-/// Why an authorization code is not taken.
+/// Why the server refuses an authorization code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadCode {
@@ -49,7 +49,7 @@ pub enum DeadCode {
     OtherRedirectUri,
     Revoked,
     Undecryptable,
-    /// A verifier, and no challenge to hold it against: a downgrade attack (RFC 9700 §2.1.1).
+    /// A verifier without a challenge to compare it with: a downgrade attack (RFC 9700 §2.1.1).
     UnexpectedVerifier,
     VerifierMalformed,
     WrongVerifier,
@@ -73,7 +73,7 @@ const UNEXPECTED: &str = "The authorization server encountered an unexpected con
 // === impl TokenError ===
 
 impl TokenError {
-    /// The answer. `scheme` is the one of the request's `Authorization`, if it had any: only then league names its own.
+    /// The response. `scheme`: of the request's `Authorization`. Without one, league names no scheme either.
     pub(super) fn answer(&self, flavour: Flavour, scheme: Option<&str>) -> Answer {
         let row = self.row(flavour);
         let status = if flavour == Flavour::Priava { 400 } else { row.status };
@@ -194,7 +194,7 @@ impl Row {
             members.insert("hint".to_owned(), hint.as_str().into());
         }
         if flavour == Flavour::League8 {
-            // Gone in 9.0.
+            // Removed in 9.0.
             members.insert("message".to_owned(), self.description.as_str().into());
         }
         members

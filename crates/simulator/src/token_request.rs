@@ -59,7 +59,7 @@ impl TokenRequest {
     pub fn client_id(&self) -> Result<&str, TokenError> {
         let missing = || TokenError::Parameter("client_id".to_owned());
         match self.params.get("client_id") {
-            // League 8 looks the client up by it, whatever its type; PHP's `!==` finds the difference later.
+            // League 8 looks the client up by an id of any type. PHP's `!==` compares the type later.
             Some(Param::Text(id) | Param::Scalar(id)) => Ok(id),
             Some(Param::Other) => Err(missing()),
             None => self.basic.as_ref().map(|(name, _)| name.as_str()).ok_or_else(missing),

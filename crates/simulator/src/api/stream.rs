@@ -65,7 +65,7 @@ pub(super) fn echo(headers: &HeaderMap, upload: Upload) -> Response<SimBody> {
 
 pub(super) fn with_trailers() -> Response<SimBody> {
     let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("x-checksum"), HeaderValue::from_static("5"))]);
-    // Of no announced length: over HTTP/1 only a chunked body has trailers.
+    // Without an announced length, because in HTTP/1 only a chunked body has trailers.
     let hello = Paced::new(std::iter::once(Bytes::from_static(b"hello")), None, Duration::ZERO);
     let mut response = Response::new(body::boxed(hello.with_trailers(std::future::ready(Some(Ok(trailers))))));
     response.headers_mut().insert(TRAILER, HeaderValue::from_static("x-checksum"));

@@ -14,7 +14,7 @@ fn assert_row(flavour: Flavour, seen: &Seen, (status, code, hint): Expected) {
     assert!(body["error_description"].is_string(), "{flavour:?}: {body}");
     let hint = hint.filter(|_| flavour.is_league());
     assert_eq!(body.get("hint").and_then(Value::as_str), hint, "{flavour:?}: {body}");
-    // A copy that 9.0 dropped.
+    // A copy, which 9.0 removed.
     let message = (flavour == Flavour::League8).then_some(&body["error_description"]);
     assert_eq!(body.get("message"), message, "{flavour:?}: {body}");
     assert_eq!(seen.header("content-type"), Some("application/json"));

@@ -26,7 +26,7 @@ async fn a_lost_answer_has_spent_the_token() {
     assert!(!call.acknowledged());
     assert_eq!(get(&simulator, "/api/v2/version", &grant.access_token).await.unwrap().status, 401);
     assert_eq!(refresh(&simulator, &grant.refresh_token).await.unwrap().json()["hint"], "Token has been revoked");
-    // The answer never left, so that presenting the token again was the client's right.
+    // The response was never sent, so the client may present the token again.
     assert!(simulator.with_ledger(|ledger| ledger.reused_after_delivery().is_empty()));
 }
 

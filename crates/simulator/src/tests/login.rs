@@ -7,7 +7,7 @@ use url::Url;
 use super::*;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-/// Of the verifier (RFC 7636, appendix B).
+/// The challenge of the verifier in RFC 7636, appendix B.
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const REDIRECT: &str = "http://127.0.0.1:49152/callback";
 
@@ -104,7 +104,7 @@ async fn a_code_works_once() {
         let (access, _) = pair(&exchange(&simulator, &spent, json!({"code_verifier": VERIFIER})).await);
         let again = exchange(&simulator, &spent, json!({"code_verifier": VERIFIER})).await;
         assert_eq!(hint(&again), expected(400, code, text));
-        // League leaves the tokens alone.
+        // League does not revoke the tokens.
         assert_eq!(get(&simulator, "/api/v2/version", &access).await.unwrap().status, 200);
     }
 }

@@ -1,4 +1,4 @@
-//! Token texts that look like the real ones: of their alphabet and of their size, so that limits and patterns meet them.
+//! Token texts with the alphabet and the size of real ones, so that limits and patterns apply to them.
 
 use aws_lc_rs::rand;
 use base64::Engine;
@@ -34,7 +34,7 @@ pub(super) fn access_token(client: &str, scopes: &[String], now: UnixMs, expires
     )
 }
 
-/// A blob of league's encryption by its looks: a refresh token or an authorization code.
+/// A text that looks encrypted by league: a refresh token or an authorization code.
 pub(super) fn encrypted(chars: usize) -> String {
     format!("{DEFUSE_HEADER}{}", random_hex(chars - DEFUSE_HEADER.len()))
 }
@@ -48,7 +48,7 @@ fn random_hex(chars: usize) -> String {
     text
 }
 
-/// Falls back to zeroes if the system has no randomness to give: these tokens guard nothing.
+/// Returns zeroes if the system has no randomness: these tokens protect nothing.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let _ = rand::fill(&mut bytes);
