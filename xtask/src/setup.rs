@@ -1,6 +1,6 @@
 //! Installs the programs that the tests start.
 //!
-//! A test whose program is missing fails, and says so. This task installs all of them first, so that nobody runs half the tests.
+//! A test fails if its program is missing. This task installs all of them first.
 
 use std::env;
 use std::fs;
@@ -80,7 +80,7 @@ fn privilege() -> Option<Privilege> {
 
 fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Some packages install daemons and load generators there, and not everybody's PATH has it.
+    // Some packages install daemons and load generators there, and it is not in every user's `PATH`.
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let versions = fs::read_dir(POSTGRES).into_iter().flatten().flatten().map(|version| version.path().join("bin"));
     folders.chain(versions).any(|folder| is_file(&folder.join(program)))

@@ -44,7 +44,7 @@ pub fn pattern(length: usize) -> Bytes {
 }
 
 impl Feed {
-    /// Waits until the previous piece was read. False: nobody reads the body any more.
+    /// Waits until the previous piece was read. False: the body is no longer read.
     pub async fn send(&self, piece: impl Into<Bytes>) -> bool {
         self.0.send(Ok(Frame::data(piece.into()))).await.is_ok()
     }

@@ -267,7 +267,7 @@ impl Proxy {
         self.admin(http::Method::GET, "/status").await.json()
     }
 
-    /// Waits until the status document is as wanted. Polls, because the document has no events.
+    /// Waits until `wanted` accepts the status document. Polls, because the document has no events.
     pub async fn wait_for_status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let poll = async {
             loop {
@@ -300,7 +300,7 @@ impl Proxy {
         }
     }
 
-    /// Requests a refresh in a task. Its answer may come after the program was told to stop.
+    /// Requests a refresh in a task. Its response may arrive after the program was asked to stop.
     pub fn begin_refresh(&self) -> JoinHandle<Result<Answer, hyper::Error>> {
         let admin = self.admin;
         let mut refresh = crate::request(http::Method::POST, "/refresh");
@@ -324,7 +324,7 @@ impl Proxy {
         self.lines.borrow().clone()
     }
 
-    /// Waits for a line of the JSON log that is as wanted.
+    /// Waits for a line of the JSON log that `wanted` accepts.
     pub async fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> String {
         let mut lines = self.lines.clone();
         let is_wanted = |line: &&String| serde_json::from_str(line).is_ok_and(|line| wanted(&line));

@@ -9,7 +9,7 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("not within the tests' patience")
 }
 
-/// Waits until it holds. Polls, for conditions without an event.
+/// Waits until `holds` returns true. Polls, for conditions without an event.
 pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let poll = async {
         while !holds() {
