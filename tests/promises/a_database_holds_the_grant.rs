@@ -56,7 +56,7 @@ async fn a_new_grant_is_seen_while_clients_send_requests_without_a_pause() {
         while client.get("/api/v2/version").await.status == StatusCode::SERVICE_UNAVAILABLE {}
     }));
     let import = async {
-        // Long enough for the clients to be in full swing.
+        // Long enough for all clients to send requests.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let grant = simulator.grant();
         let answer = json!({

@@ -121,7 +121,7 @@ async fn another_grant_that_a_person_stores_meanwhile_counts() {
     let (disk, setup) = Disk::new(Trouble::CanNotBeWritten, Proxy::before(&simulator)).unwrap();
     let (proxy, _) = unpersisted(&simulator, &disk, setup).await;
     let grant = simulator.grant();
-    // The test writes it between two attempts, as `import` does where the proxy may not write.
+    // The test writes the document between two attempts, like an `import` that may write where the proxy may not.
     let path = proxy.setup().folder().join("store").join("grant.json");
     let mut document: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     document["refresh_token"] = json!(grant.refresh_token);

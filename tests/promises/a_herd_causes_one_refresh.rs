@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use testkit::{Client, Proxy};
 
 const REQUESTS: usize = 1000;
-/// Connections of HTTP/1.1 clients: each request of a herd has one of its own.
+/// Requests that share one connection of an HTTP/2 client. With HTTP/1.1, each request has a connection of its own.
 const STREAMS_A_CONNECTION: usize = 100;
 
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,5 @@
 //! `oauth.ambiguous_retry`: how often the program presents a refresh token whose response was lost before or after the server's
-//! commit. The server's ledger is the judge. A restart does not reset the count.
+//! commit. The server's ledger shows the presentations. A restart does not reset the count.
 
 use http::StatusCode;
 use serde_json::Value;

@@ -173,7 +173,7 @@ async fn a_configuration_that_was_refused_is_read_again_when_the_missing_file_ap
 
 #[tokio::test]
 async fn a_reload_brings_a_pending_attempt_forward_whatever_has_changed() {
-    // Either the secret was wrong and is now right, or the server asked for patience and some other key changes.
+    // Either a wrong secret is corrected, or the server sent a `Retry-After` and another key changes.
     for secret_is_wrong in [true, false] {
         let simulator = Simulator::start(Options::league8()).await.unwrap();
         let setup = Proxy::before(&simulator).unset("OAUTH__CLIENT_SECRET");

@@ -1,6 +1,6 @@
 //! A restored backup, or a database that lost its last commits, costs no grant while a process holds the live one.
 //!
-//! The server's ledger is the judge: no refresh token is presented twice.
+//! The server's ledger shows that no refresh token is presented twice.
 
 use std::sync::Arc;
 
@@ -193,11 +193,11 @@ async fn a_restored_grant_is_tried_once_the_present_one_was_refused() {
         simulator.revoke(Revocation::Refresh(simulator.serial(&present).unwrap()));
         assert_eq!(proxy.refresh().await.status, StatusCode::SERVICE_UNAVAILABLE);
         proxy.wait_for_status("over", |status| status["state"] == "needs_login").await;
-        // A spent token changes only the reason.
+        // The restored token is spent. The grant still needs a login, for another reason.
         site.restore(&backup.to_string()).await;
         proxy.wait_for_log("the try", |line| line["message"].as_str().unwrap().contains("it is tried")).await;
         site.holds(&proxy, 2).await;
-        // The program takes a live token.
+        // The restored token is live, and becomes the grant.
         let mut lives = backup.clone();
         lives["refresh_token"] = simulator.grant().refresh_token.into();
         proxy.wait_for_status("over again", |status| status["state"] == "needs_login").await;

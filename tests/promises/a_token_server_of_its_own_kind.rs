@@ -130,7 +130,7 @@ async fn tokens_that_live_for_a_second_cost_one_scheduled_call_in_five() {
     .await;
     let began = Instant::now();
     let _proxy = proxy(&simulator, &server, &[]).await;
-    // The first call is the start's own, and the next is the first scheduled one.
+    // The start makes the first call. The second call is the first scheduled one.
     let fourth = async {
         while server.requests.lock().unwrap().len() < 4 {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -189,7 +189,7 @@ fn every_deployment_is_valid() {
                         );
                     }
                     if name == "BEARER_PROXY_GUARD__CLIENT_KEYS" {
-                        // What the operator has to put there.
+                        // A value that only the operator can supply.
                         assert!(value.starts_with("YOUR-"), "{value}");
                         return (name, "0123456789abcdef".repeat(4));
                     }

@@ -30,7 +30,7 @@ struct Row {
     place: Place,
     fault: Option<Fault>,
     class: &'static str,
-    /// A part of the error that `status` shows.
+    /// Parts of the error that `status` shows.
     says: &'static [&'static str],
     then: Then,
 }
@@ -38,7 +38,7 @@ struct Row {
 /// What follows.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
-    /// The refresh succeeded, with a token that lives so many seconds.
+    /// The refresh succeeded, with a token that lives for this many seconds.
     Worked(i64),
     /// The program tries again by itself, after these seconds or later, and succeeds.
     Renewed(u64),
@@ -150,7 +150,7 @@ impl Row {
                 let status = proxy.wait_for_status("lost", |status| status["state"] == "needs_login").await;
                 let reason = status["reason"].as_str().unwrap();
                 assert!(reason.contains("was lost") && reason.contains("bearer-proxy import"), "{what}: {reason}");
-                // Nobody asked for the attempt that follows an unclear outcome.
+                // The program itself made the attempt that follows an unclear outcome.
                 assert_eq!(proxy.metric(&series("rejected", "scheduled")).await, 1.0, "{what}");
                 over(proxy, what).await;
                 2

@@ -1,6 +1,6 @@
 //! What the program promises. Each file tests one promise: with the built program, the simulator and real sockets.
 //!
-//! The simulator's ledger and the clients are the judges. The proxy's own word counts only where it is the promise.
+//! Tests judge by the simulator's ledger and by the clients. What the proxy reports counts only if the report is the promise.
 
 #![allow(
     clippy::unwrap_used,

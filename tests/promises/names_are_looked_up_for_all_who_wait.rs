@@ -36,7 +36,7 @@ async fn an_answer_for_one_address_family_is_enough() {
     proxy.stop().await;
 }
 
-/// The first packet of each question is lost. The client gives up before the second.
+/// The first packet of each question is lost. The client leaves before the second.
 #[tokio::test]
 async fn a_late_answer_serves_those_who_wait_by_then() {
     if !can_be_mounted() {

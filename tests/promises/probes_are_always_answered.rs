@@ -23,7 +23,7 @@ enum Held {
     Incomplete,
     /// Answered once, and kept open.
     Idle,
-    /// Requests whose responses nobody reads.
+    /// Requests whose responses are not read.
     Unread,
 }
 

@@ -1,4 +1,4 @@
-//! A client without a key, or with a body that hardly arrives, holds no connection that others need.
+//! A client without a key, or with a very slow body, holds no connection that others need.
 
 use std::time::Duration;
 

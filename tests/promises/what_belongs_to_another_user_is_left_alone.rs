@@ -52,7 +52,7 @@ struct Site {
     victims: Victims,
 }
 
-/// A plant, and what it and root's files looked like at first.
+/// A plant, with the original state of it and of root's files.
 struct Planted {
     what: String,
     at: PathBuf,
@@ -136,7 +136,7 @@ impl Site {
         chown(self.state(), Some(SERVICE), Some(SERVICE)).unwrap();
     }
 
-    /// Of root's commands.
+    /// The setup of root's commands.
     fn setup(&self, simulator: &Simulator) -> Setup {
         Proxy::without_grant(simulator)
             .program(self.folder.path().join("program").display().to_string())
@@ -161,7 +161,8 @@ impl Site {
         }
     }
 
-    /// Neither the plant nor a file of root has changed, and all else is the service user's and no copy of root's.
+    /// Neither the plant nor a file of root has changed. All other files belong to the service user, and none is a copy of root's
+    /// files.
     fn is_as_it_was(&self, planted: &Planted) {
         let what = &planted.what;
         assert_eq!(victims::look(&planted.at), planted.look, "{what}");
@@ -174,7 +175,7 @@ impl Site {
         }
     }
 
-    /// Runs a command of root to its end and demands that it succeeds or says why not.
+    /// Runs a command of root to its end. It must succeed, or say why not.
     async fn command(&self, setup: &Setup, words: &[&str], input: &str) -> (i32, String) {
         let (code, out, err) = match words {
             ["import"] => timeout(PATIENCE, setup.import(&[], input)).await,
@@ -322,7 +323,7 @@ async fn the_demo_keeps_its_grant_in_a_directory_that_nobody_made_before() {
     let shared = site.folder.path().join("tmp");
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
-    // Anyone can predict a name that is made of the process id.
+    // A name that is made of the process ID is predictable.
     let script = r#"echo $$; read -r line; exec "$0" demo"#;
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(site.folder.path().join("program")).env("TMPDIR", &shared).kill_on_drop(true);

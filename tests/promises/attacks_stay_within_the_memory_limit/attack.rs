@@ -101,8 +101,8 @@ fn uploads() -> Vec<u8> {
     bytes
 }
 
-/// Distinct names without values, as many as `guard.max_header_size` admits: the costliest fields for what they count
-/// (32 bytes each, RFC 9113 §6.5.2, beside their own).
+/// Distinct names without values, as many as `guard.max_header_size` admits. They use the most memory for their counted size, which
+/// is their own length plus 32 bytes each (RFC 9113 §6.5.2).
 fn tiny_fields() -> Vec<u8> {
     let letters = || b'a'..=b'z';
     let names = letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| [a, b, c])));

@@ -1,5 +1,5 @@
-//! A reader follows the documents: a process runs their blocks in order, in an empty home, also as another user. Only URLs, paths and placeholders are
-//! replaced. Each ends with a 200 from the API.
+//! A reader follows the documents: a process runs their blocks in order, in an empty home, also as another user. Only URLs, paths
+//! and placeholders are replaced. Each ends with a 200 from the API.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -101,7 +101,7 @@ async fn the_guide_for_an_access_token_ends_in_a_200() {
 // === impl Reader ===
 
 impl Reader {
-    /// With what the documents expect a reader to have: the program, and the secret and a refresh token in files.
+    /// A reader who has what the documents expect: the program, and the secret and a refresh token in files.
     async fn new(user: Option<u32>) -> Self {
         let simulator = Simulator::start(Options::league9()).await.unwrap();
         let home = tempfile::tempdir().unwrap();
@@ -157,7 +157,7 @@ impl Reader {
         out
     }
 
-    /// A block whose last command goes on: the reader would open another shell.
+    /// Runs a block whose last command does not end. A reader would open another shell.
     async fn serve(&mut self, script: &str) {
         let mut child = self.shell(script).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -16,7 +16,7 @@ pub enum Place {
     /// A port that refuses connections. After the failure, it forwards to the server.
     ClosedPort,
     UnknownName,
-    /// A server with a certificate that nobody trusts.
+    /// A server with an untrusted certificate.
     Distrusted,
     /// A server that does not speak TLS.
     NotTls,
