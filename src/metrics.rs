@@ -150,7 +150,6 @@ impl Metrics {
         self.inner.workers.add(&self.inner.replays)
     }
 
-    /// Where the token's journey counts.
     pub fn token(&self) -> &TokenMetrics {
         &self.inner.token
     }
@@ -160,17 +159,14 @@ impl Metrics {
         self.inner.restarts.count(task);
     }
 
-    /// Where restarts of tasks are counted.
     pub fn restarts(&self) -> &Restarts {
         &self.inner.restarts
     }
 
-    /// The counter of open connections to the upstream.
     pub fn upstream_connections(&self) -> OpenConnections {
         self.inner.upstream_open.clone()
     }
 
-    /// The gauge of tunnels.
     pub fn tunnels(&self) -> IntGauge {
         self.inner.tunnels.clone()
     }

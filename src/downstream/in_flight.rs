@@ -167,12 +167,10 @@ impl InFlight {
         self.draining.since()
     }
 
-    /// Whether the connection takes no new requests.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.get()
     }
 
-    /// Takes no new requests from now on.
     pub(super) fn close(&self) {
         self.closed.set(true);
     }
@@ -186,12 +184,10 @@ impl InFlight {
         }
     }
 
-    /// When a check rejected the client's certificate.
     pub(super) fn revoked(&self) -> Option<Instant> {
         self.revoked.get()
     }
 
-    /// When the unread responses made by the proxy itself became too many.
     pub(super) fn hoarding(&self) -> Option<Instant> {
         self.hoarding.get()
     }

@@ -55,7 +55,6 @@ impl Exchange {
         &self.observer.via
     }
 
-    /// The upstream responded.
     pub(super) fn responded(&mut self, status: StatusCode) {
         self.response = Some((status, Source::Upstream));
     }

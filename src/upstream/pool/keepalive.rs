@@ -85,7 +85,6 @@ impl Keepalive {
         self.round_trip.take()
     }
 
-    /// When the last byte arrived.
     pub(super) fn received_at(&self) -> Instant {
         self.watch.received
     }
