@@ -119,7 +119,7 @@ impl<F: Fn(Stream, ConnectionPermit)> AcceptLoop<F> {
         match self.balancer.assign() {
             (HERE, permit) => (self.here)(stream, permit),
             (worker, permit) => match stream.detach() {
-                // If the worker has panicked, nobody receives the connection: it is dropped, which closes it.
+                // If the worker has panicked, its channel is closed. The connection is then dropped, which closes it.
                 Ok(stream) => drop(self.workers[worker].send(Command::Serve(stream, permit))),
                 Err(error) => tracing::debug!(%error, "a connection was lost"),
             },

@@ -1,4 +1,4 @@
-//! What the accept loop tells a worker.
+//! The commands of the accept loop to a worker.
 
 use super::connections::ConnectionPermit;
 use super::stream::Detached;

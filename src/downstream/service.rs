@@ -1,4 +1,4 @@
-//! The service that answers requests, and what it tells the server about a response.
+//! The service that answers requests, and the extensions of its responses that the server reads.
 
 use std::convert::Infallible;
 

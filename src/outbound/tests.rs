@@ -297,7 +297,7 @@ async fn loopback_addresses_are_reached_without_the_proxy() {
     let authority = Authority509::new();
     let target = tls_server(authority.acceptor("localhost", &[])).await;
     let origin = origin(Scheme::HTTPS, "localhost", target);
-    // Nobody listens on the port of the proxy.
+    // Nothing listens on the port of the proxy.
     let connector = Connector::new(origin, &through(&authority, 1), None, LIMIT).unwrap();
     connector.connect(Offer::Both).await.unwrap();
 }

@@ -100,7 +100,7 @@ impl Place {
         Ok(unlinkat(&self.directory, &self.name, AtFlags::empty())?)
     }
 
-    /// Removes the socket of a killed process: a socket of this user on which nobody listens, and nothing else.
+    /// Removes the socket of a killed process: a socket of this user without a listener. Removes nothing else.
     fn remove_stale(&self) -> Result<(), String> {
         let Some(found) = self.stat().map_err(|error| explain(&error))? else { return Ok(()) };
         if FileType::from_raw_mode(found.st_mode) != FileType::Socket {

@@ -149,7 +149,7 @@ async fn a_client_that_reads_nothing_and_closes_its_side_takes_its_request_along
     let mut client = proxy.connect().await;
     send(&mut client, "GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(proxy.event().await, Event::Arrived);
-    // No event tells when the endless response has filled all buffers.
+    // No event shows that the endless response has filled all buffers.
     tokio::time::sleep(Duration::from_millis(200)).await;
     within(client.shutdown()).await.unwrap();
     assert_eq!(proxy.event().await, Event::Abandoned);

@@ -20,7 +20,7 @@ async fn open<B: RequestBody>(pool: Weak<Pool<B>>, opening: Opening<B>) {
     let Some((connector, offer)) = pool.upgrade().map(|pool| (pool.connector.clone(), pool.offer())) else { return };
     let mut outcome = connector.connect(offer).await;
     let Some(pool) = pool.upgrade() else { return };
-    // The upstream has said meanwhile that it requires HTTP/1.1.
+    // The upstream required HTTP/1.1 while this connection was opened.
     if pool.offer() == Offer::Http1 && matches!(outcome, Ok((_, Protocol::Http2))) {
         outcome = connector.connect(Offer::Http1).await;
     }

@@ -142,7 +142,7 @@ async fn drive<B: RequestBody>(
         }
         let arrived = conn.received.data();
         if conn.open() == 0 {
-            // Bytes that arrive after a reset are counted, but nobody takes them.
+            // Bytes that arrive after a reset are counted, but no client takes them.
             conn.taken.set(arrived);
         }
         // With its window used up, the upstream sends nothing, so no event would wake this task to open the window.
