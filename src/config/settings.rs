@@ -53,7 +53,7 @@ impl Settings {
         self.0.insert(key.name, Setting { place, raw });
     }
 
-    /// Sets a value of one layer. To set one secret in two ways is an error, because the intended one is unknown.
+    /// Sets a value of one layer. Setting one secret in two ways is an error, because the intended one is unknown.
     pub(super) fn set_once(&mut self, key: &'static Key, place: Place, raw: Raw) -> Result<(), ConfigError> {
         match self.0.get(key.name) {
             Some(other) if key.kind.is_secret() => Err(ConfigError::Rule {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::{Config, Sources};
 
-/// The defaults, with a `static` grant and an upstream that nobody serves.
+/// The defaults, with a `static` grant and an upstream without a server.
 #[expect(clippy::unwrap_used, reason = "constants")]
 pub fn defaults() -> Config {
     static DEFAULTS: LazyLock<Config> = LazyLock::new(|| {

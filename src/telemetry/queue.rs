@@ -125,7 +125,7 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::channel;
 
-    /// A reader that does not read until it is told to.
+    /// A reader that does not read until `until` gets a message.
     struct Stuck {
         until: Receiver<()>,
         written: Arc<Mutex<Vec<u8>>>,

@@ -134,8 +134,8 @@ impl Endpoint {
     /// outcome is [`RefreshOutcome::Transient`].
     ///
     /// **Never drop this future before it ends.** Never use it under a `timeout`, in a `select!`, or in a task that can be aborted.
-    /// A call that is dropped after its bytes left loses the grant: the server has spent the refresh token, and nobody reads the
-    /// successor. The refresher gives each call a task of its own.
+    /// A call that is dropped after its bytes left loses the grant: the server has spent the refresh token, and the successor is
+    /// never read. The refresher gives each call a task of its own.
     pub async fn call(&self, presented: Presented<'_>, send_by: Instant) -> CallResult {
         let limits = CallLimits { send_by, end_by: Instant::now() + self.config.request_timeout };
         let mask = Mask::new(presented, &self.config);

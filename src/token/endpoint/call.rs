@@ -6,7 +6,7 @@
 //! # Was anything sent?
 //!
 //! Without a response, this decides between transient and ambiguous. hyper accepts a request before it writes it, so its errors do
-//! not tell. [`Watched`] sees the writes. A failed write counts as sent, because TLS may have flushed a part.
+//! not show whether bytes left. [`Watched`] sees the writes. A failed write counts as sent, because TLS may have flushed a part.
 //!
 //! # Can it still arrive?
 //!

@@ -258,7 +258,7 @@ fn refusal(document: &Document, grant_type: GrantType) -> Option<(RefreshOutcome
     Some((RefreshOutcome::Misconfigured, mend))
 }
 
-/// League 8 reports a code that has expired or was used as a malformed request. Only its hint tells.
+/// League 8 reports an expired or used code as a malformed request. Only its hint shows the difference.
 fn refuses_the_code(code: &str, document: &Document) -> bool {
     code == "invalid_request" && document.text("hint").is_some_and(|hint| hint.contains("uthorization code"))
 }

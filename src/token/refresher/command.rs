@@ -265,7 +265,7 @@ impl Tokens {
     }
 
     fn tell(&self, command: Command) {
-        // The refresher outlives the listeners. Without a refresher, the process is ending, and nobody waits for an answer.
+        // The refresher outlives the listeners. Without a refresher, the process is ending, and no answer is needed.
         let _ = self.commands.send(command);
     }
 }
