@@ -14,7 +14,7 @@ use testkit::{Client, Proxy};
 const REFUSING: &str = "/api/v2/always-401";
 const LOADERS: usize = 4;
 
-/// Clients that send requests to a path that accepts the token, until told to stop.
+/// Clients that send requests to a path that accepts the token, until they are stopped.
 struct Load {
     stop: watch::Sender<bool>,
     clients: Vec<JoinHandle<usize>>,

@@ -1,7 +1,7 @@
 //! The token endpoint's errors, in each flavour's words.
 //!
 //! League 8 calls a dead refresh token 401 `invalid_request`, league 9 calls it 400 `invalid_grant`: neither the status nor the
-//! code alone tells a client what happened.
+//! code alone shows what happened.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 //! What the tests of bearer-proxy share: processes, clients, servers, certificates, PostgreSQL, network namespaces.
 //!
-//! It starts the program as its users do and does not link it. Cargo tells a test where the program is
-//! (`CARGO_BIN_EXE_bearer-proxy`); `PROGRAM=…` names another build.
+//! It starts the program as its users do and does not link it. Cargo passes the path of the program (`CARGO_BIN_EXE_bearer-proxy`);
+//! `PROGRAM=…` names another build.
 
 #![allow(
     clippy::unwrap_used,
