@@ -8,6 +8,7 @@ mod answers;
 mod checks;
 mod directory;
 mod first_request;
+mod form;
 mod options;
 mod owner;
 mod settings;
@@ -29,6 +30,7 @@ use self::settings::{SECRET_FILE, Settings, variable};
 use self::ways::Site;
 use super::{Failure, Outcome, import, login, progress};
 use crate::config::{Config, Loaded, Place, Sources};
+use crate::token::login::LoginError;
 
 pub(super) use self::options::Options;
 
@@ -72,7 +74,10 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
     let sources = sources(&dir, &[]);
     checks::before_the_grant(&sources).await.map_err(|failure| go_on(failure, "check"))?;
     let command = if answers.grant == Grant::Login { "login" } else { "import < refresh-token.txt" };
-    obtain_grant(&loaded.config, &answers, options).await.map_err(|failure| go_on(failure, command))?;
+    let secret_file = answers.client_secret.as_ref().map(|_| dir.join(SECRET_FILE));
+    obtain_grant(&loaded.config, &answers, options, secret_file.as_deref())
+        .await
+        .map_err(|failure| go_on(failure, command))?;
 
     let path = loaded.config.check.path.as_deref().unwrap_or("/");
     let program = std::env::current_exe().unwrap_or_default();
@@ -91,7 +96,8 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
     let answered = progress::shown("sending a first request", request).await;
     let interrupted = matches!(&answered, Err(Unanswered { interrupted: true, .. }));
     match answered.map_err(|unanswered| unanswered.failure).and_then(|answered| judge(&answered, path)) {
-        Ok(line) => Ok(Outcome::done(format!("{line}\n\n{ways}"))),
+        // Again at the end, because the text is longer than a screen.
+        Ok(line) => Ok(Outcome::done(format!("{line}\n\n{ways}\n# The first request was answered. {line}\n"))),
         Err(failure) => {
             // Before the failure, which must stay in view at the end of a screen.
             let _ = writeln!(io::stderr(), "\n{ways}");
@@ -195,7 +201,13 @@ fn write(
     Ok(kept)
 }
 
-async fn obtain_grant(config: &Config, answers: &Answers, options: &Options) -> Result<(), Failure> {
+/// `secret_file`: where a person corrects the secret.
+async fn obtain_grant(
+    config: &Config,
+    answers: &Answers,
+    options: &Options,
+    secret_file: Option<&Path>,
+) -> Result<(), Failure> {
     match (answers.grant, &answers.refresh_token) {
         (Grant::ClientCredentials, _) => Ok(()),
         (Grant::RefreshToken, Some(token)) => {
@@ -206,7 +218,14 @@ async fn obtain_grant(config: &Config, answers: &Answers, options: &Options) -> 
         }
         (Grant::RefreshToken, None) => Err(Failure::new("there is no refresh token to import")),
         (Grant::Login, _) => {
-            let stored = login::run(config, &options.login).await.map_err(Failure::from)?;
+            let stored = login::run(config, &options.login).await.map_err(|error| {
+                let is_client = matches!(error, LoginError::Client { .. });
+                let mut failure = Failure::from(error);
+                if let Some(file) = secret_file.filter(|_| is_client) {
+                    failure.text += &format!("\nThe client secret is in {}.", file.display());
+                }
+                failure
+            })?;
             tell(&stored.to_string());
             Ok(())
         }
@@ -233,7 +252,11 @@ fn judge(answered: &Answered, path: &str) -> Result<String, Failure> {
         (None, StatusCode::UNAUTHORIZED) => "the API refuses the token: check the client id and its scopes".to_owned(),
         (None, StatusCode::FORBIDDEN) => "the API accepts the token, but not for this path".to_owned(),
         (None, status) if status.is_server_error() => "the API failed".to_owned(),
-        _ => return Ok(line),
+        (None, status) if status.is_success() => return Ok(line),
+        _ => {
+            let more = "the API answered, and did not refuse the token. Set check.path to a GET that returns 200";
+            return Ok(format!("{line}: {more}"));
+        }
     };
     Err(Failure::new(format!("{line}: {hint}")))
 }

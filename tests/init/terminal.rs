@@ -36,6 +36,28 @@ async fn a_person_answers_and_the_secret_is_not_shown() {
 }
 
 #[tokio::test]
+async fn a_slip_is_asked_for_again_at_once() {
+    let site = Site::new(User::Own).await;
+    let (dir, api, token_url) = (site.dir().display().to_string(), site.simulator.origin(), site.simulator.token_url());
+    let flags = ["init", "--dir", &dir, "--grant", "client_credentials", "--profile", "custom"];
+    let mut session = Session::start(site.command(&flags));
+    session.answers("URL of the API", "api.example/v1").await;
+    session.shows("invalid answer \"api.example/v1\": expected a whole URL, such as https://").await;
+    session.answers("URL of the API", &api).await;
+    session.answers("URL of the token endpoint", &token_url).await;
+    session.answers("Client id:", CLIENT_ID).await;
+    session.answers("Client secret", CLIENT_SECRET).await;
+    session.answers("Path of a first request", "countries").await;
+    session.shows("invalid answer \"countries\": expected a path that begins with `/`").await;
+    // The default.
+    session.answers("Path of a first request", "").await;
+    session.shows("GET /: 302 Found: the API answered, and did not refuse the token.").await;
+    // In view, below the ways to run the proxy.
+    session.shows("# The first request was answered. GET /: 302 Found").await;
+    assert!(session.ended().await.success());
+}
+
+#[tokio::test]
 async fn a_long_refresh_token_is_read_whole() {
     let site = Site::new(User::Own).await;
     // Longer than the 4,095 bytes of a line that the kernel gathers. The server does not know it.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::form::Form;
 use super::options::{Grant, Options, ProfileName};
 use crate::cli::Failure;
 use crate::cli::terminal::{self, Terminal, Unanswered};
@@ -43,6 +44,7 @@ Which provider?
   1  passolution
   2  priava
   3  custom: any other server";
+const REDIRECT_URI_QUESTION: &str = "Redirect URI, exactly as it is registered";
 /// The default of the profiles that have one.
 const REDIRECT_URI: &str = "http://127.0.0.1/callback";
 const MAX_SECRET: usize = 1024 * 1024;
@@ -71,18 +73,21 @@ impl Questions {
         Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
-    /// A text that is not empty, or the default.
-    async fn text(&mut self, question: &str, default: Option<&str>) -> Result<String, Failure> {
+    /// A text of this form that is not empty, or the default.
+    async fn text(&mut self, question: &str, form: Form, default: Option<&str>) -> Result<String, Failure> {
         let question = match default {
             Some(default) => format!("{question} [{default}]:"),
             None => format!("{question}:"),
         };
         loop {
             let answer = self.line(&question).await?;
-            match default {
-                _ if !answer.is_empty() => return Ok(answer),
-                Some(default) => return Ok(default.to_owned()),
-                None => {}
+            match (default, form.mistake(&answer)) {
+                (Some(default), _) if answer.is_empty() => return Ok(default.to_owned()),
+                (None, _) if answer.is_empty() => {}
+                (_, None) => return Ok(answer),
+                (_, Some(expected)) => {
+                    let _ = writeln!(io::stderr(), "invalid answer {answer:?}: expected {expected}");
+                }
             }
         }
     }
@@ -150,20 +155,21 @@ impl Answers {
         // The rest depends on these two.
         ask.missing = Options { grant: Some(grant), profile: Some(profile), ..options.clone() }.missing();
 
-        let upstream_url = ask.text("--upstream-url", &options.upstream_url, "URL of the API").await?;
-        let token_url = ask.text("--token-url", &options.token_url, "URL of the token endpoint").await?;
-        let authorize_url =
-            ask.text("--authorize-url", &options.authorize_url, "URL of the authorization endpoint").await?;
-        let client_id = ask.text("--client-id", &options.client_id, "Client id").await?;
+        let upstream_url =
+            ask.text("--upstream-url", &options.upstream_url, Form::Url, "URL of the API (https://…)").await?;
+        let token_url =
+            ask.text("--token-url", &options.token_url, Form::Url, "URL of the token endpoint (https://…)").await?;
+        let question = "URL of the authorization endpoint (https://…)";
+        let authorize_url = ask.text("--authorize-url", &options.authorize_url, Form::Url, question).await?;
+        let client_id = ask.text("--client-id", &options.client_id, Form::Any, "Client id").await?;
         let client_secret = ask.client_secret(options, profile).await?;
         let redirect_uri = match (&options.redirect_uri, grant, profile) {
             (None, Grant::Login, ProfileName::Passolution | ProfileName::Custom) if ask.questions.can_ask() => {
-                let question = "Redirect URI, exactly as it is registered";
-                Some(ask.questions.text(question, Some(REDIRECT_URI)).await?)
+                Some(ask.questions.text(REDIRECT_URI_QUESTION, Form::RedirectUri, Some(REDIRECT_URI)).await?)
             }
-            (given, ..) => ask.text("--redirect-uri", given, "Redirect URI, exactly as it is registered").await?,
+            (given, ..) => ask.text("--redirect-uri", given, Form::RedirectUri, REDIRECT_URI_QUESTION).await?,
         };
-        let region = ask.text("--region", &options.region, "Region of the account (TenantRegion)").await?;
+        let region = ask.text("--region", &options.region, Form::Any, "Region of the account (TenantRegion)").await?;
         let refresh_token = match (&options.refresh_token_file, grant) {
             (Some(file), Grant::RefreshToken) => Some(read_secret(file, "--refresh-token-file")?),
             (None, Grant::RefreshToken) => Some(ask.questions.secret("Refresh token (not shown):").await?),
@@ -171,7 +177,8 @@ impl Answers {
         };
         let request_path = match (&options.request_path, profile) {
             (None, ProfileName::Priava | ProfileName::Custom) if ask.questions.can_ask() => {
-                Some(ask.questions.text("Path of a first request (GET)", Some("/")).await?)
+                let question = "Path of a first request (a GET that your account may send)";
+                Some(ask.questions.text(question, Form::RequestPath, Some("/")).await?)
             }
             (given, _) => given.clone(),
         };
@@ -201,10 +208,16 @@ struct Asking<'a> {
 // === impl Asking ===
 
 impl Asking<'_> {
-    async fn text(&mut self, flag: &str, given: &Option<String>, question: &str) -> Result<Option<String>, Failure> {
+    async fn text(
+        &mut self,
+        flag: &str,
+        given: &Option<String>,
+        form: Form,
+        question: &str,
+    ) -> Result<Option<String>, Failure> {
         match given {
             Some(given) => Ok(Some(given.clone())),
-            None if self.missing.contains(&flag) => Ok(Some(self.questions.text(question, None).await?)),
+            None if self.missing.contains(&flag) => Ok(Some(self.questions.text(question, form, None).await?)),
             None => Ok(None),
         }
     }
