@@ -6,6 +6,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use testkit::connection::connect;
 use testkit::raw::Raw;
+use testkit::within;
 
 /// A response.
 #[derive(Debug)]
@@ -48,12 +49,15 @@ impl Events {
 
     /// The next document that is as wanted.
     pub async fn page(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let (name, page) = self.next().await;
-            if name == "page" && wanted(&page) {
-                return page;
+        within(async {
+            loop {
+                let (name, page) = self.next().await;
+                if name == "page" && wanted(&page) {
+                    return page;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// What follows until the stream ends.

@@ -79,24 +79,24 @@ async fn probes_are_answered_beside_event_streams() {
     let proxy = Proxy::before(&simulator).start().await;
     proxy.ready().await;
     let admin = proxy.admin_address();
-    let open = move || -> Vec<(u16, TcpStream)> {
-        (0..STREAMS)
-            .map(|_| {
-                let mut stream = TcpStream::connect_timeout(&admin, PATIENCE).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                write!(stream, "GET /events HTTP/1.1\r\nHost: {admin}\r\n\r\n").unwrap();
-                let mut head = [0; 12];
-                stream.read_exact(&mut head).unwrap();
-                (String::from_utf8_lossy(&head[9..]).parse().unwrap(), stream)
-            })
-            .collect()
+    let open = move || {
+        let mut stream = TcpStream::connect_timeout(&admin, PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET /events HTTP/1.1\r\nHost: {admin}\r\n\r\n").unwrap();
+        stream
     };
-    let streams = spawn_blocking(open).await.unwrap();
-    assert_eq!(streams[..8].iter().map(|(status, _)| *status).collect::<Vec<_>>(), [200; 8]);
-    assert!(streams.iter().all(|(status, _)| matches!(status, 200 | 503)));
+    let mut streams = spawn_blocking(move || (0..STREAMS).map(|_| open()).collect::<Vec<_>>()).await.unwrap();
     for path in ["/livez", "/readyz", "/metrics", "/livez"] {
         assert_eq!(answered(&proxy, admin, path, "").await, Some(200), "{path}");
     }
+    // Some were closed for others, unanswered or not.
+    let status = |stream: &mut TcpStream| {
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).ok().map(|()| String::from_utf8_lossy(&head[9..]).into_owned())
+    };
+    let statuses: Vec<_> = streams.iter_mut().filter_map(status).collect();
+    let opened = statuses.iter().filter(|status| *status == "200").count();
+    assert!((1..=8).contains(&opened) && statuses.contains(&"503".to_owned()), "{statuses:?}");
     drop(streams);
     let opened_again = async {
         while answered(&proxy, admin, "/events", "").await != Some(200) {

@@ -93,6 +93,8 @@ async fn there_are_at_most_eight_streams() {
     for _ in 0..MOST {
         streams.push(Stream::open(running.address).await);
     }
+    // A stream would not end.
+    assert_eq!(ask(running.address, "HEAD /events", "").await.0, 503);
     let (status, head, body) = ask(running.address, "GET /events", "").await;
     assert_eq!((status, json(&body)["type"].as_str()), (503, Some("urn:bearer-proxy:too-many-streams")));
     assert!(head.contains("retry-after: 5"), "{head}");
