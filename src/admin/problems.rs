@@ -20,35 +20,25 @@ pub(super) struct Shown {
     doc: Option<String>,
 }
 
-/// Messages of the log, and the check that is about the same. The first row whose text is in the problem counts.
-const CHECKS: [(&str, &str, Id); 27] = [
+/// What the log calls a refresh that was refused for a reason in the configuration.
+const REFUSED: &str = "the refresh was refused for a reason that lies in the configuration";
+
+/// Messages of the log without the id of a check, or with a general one, and the check that is about the same. The first row whose text
+/// is in the problem counts.
+const CHECKS: [(&str, &str, Id); 13] = [
     ("the refresh failed", "HTTP 429", Id::EndpointThrottles),
-    ("the refresh failed", "", Id::GrantRefreshFails),
-    ("the refresh was refused for a reason that lies in the configuration", "invalid_client", Id::ClientRejected),
-    ("the refresh was refused for a reason that lies in the configuration", "unauthorized_client", Id::ClientRejected),
-    ("the refresh was refused for a reason that lies in the configuration", "HTTP 401", Id::ClientRejected),
-    ("the refresh was refused for a reason that lies in the configuration", "never redirected", Id::EndpointRedirects),
-    ("the refresh was refused for a reason that lies in the configuration", "text/html", Id::EndpointNotJson),
-    ("the refresh was refused for a reason that lies in the configuration", "", Id::EndpointFails),
+    (REFUSED, "invalid_client", Id::ClientRejected),
+    (REFUSED, "unauthorized_client", Id::ClientRejected),
+    (REFUSED, "HTTP 401", Id::ClientRejected),
+    (REFUSED, "never redirected", Id::EndpointRedirects),
+    (REFUSED, "text/html", Id::EndpointNotJson),
     ("the refresh token was refused", "", Id::GrantNeedsLogin),
-    ("the grant needs a login", "", Id::GrantNeedsLogin),
     ("the server's new refresh token can't be used", "", Id::GrantNeedsLogin),
-    ("the new grant could not be stored", "", Id::GrantUnpersisted),
-    ("the newest grant could still not be stored", "", Id::GrantUnpersisted),
-    ("the stored grant is damaged", "", Id::StoreDamaged),
     ("others could read the stored grant", "", Id::SecretWorldReadable),
     ("others can read the stored grant", "", Id::SecretWorldReadable),
-    ("a peer's new token is not noticed until the database is back", "", Id::StoreDatabaseUnreachable),
     ("took the lease over from a process", "", Id::StoreLeaseStuck),
     ("the lease could not be released", "", Id::StoreLeaseStuck),
     ("the stored token is dated in the future", "", Id::ClockOff),
-    ("the upstream refuses the token of the static grant", "", Id::UpstreamRefuses),
-    ("a token that was refreshed for a refusal is refused as well", "", Id::UpstreamRefuses),
-    ("refresh.max_per_hour is spent", "", Id::UpstreamRefuses),
-    ("the changed configuration is invalid", "", Id::ConfigInvalid),
-    ("the limit of open files could not be raised", "", Id::LimitDescriptors),
-    ("raise the limit of open files", "", Id::LimitDescriptors),
-    ("the token of the static grant could not be read", "", Id::SecretUnreadable),
 ];
 
 // === impl Shown ===
@@ -69,12 +59,10 @@ impl From<Problem> for Shown {
 }
 
 fn id(problem: &Problem) -> Option<Id> {
-    if let Some(name) = &problem.check {
-        return Id::from_name(name);
-    }
     let is_about =
         |(event, detail, _): &&(&str, &str, Id)| problem.event.contains(event) && problem.text.contains(detail);
-    CHECKS.iter().find(is_about).map(|(_, _, id)| *id)
+    let listed = CHECKS.iter().find(is_about).map(|(_, _, id)| *id);
+    listed.or_else(|| Id::from_name(problem.check.as_deref()?))
 }
 
 #[cfg(test)]
@@ -98,11 +86,18 @@ mod tests {
 
     #[test]
     fn a_problem_has_the_id_of_the_check_that_explains_it() {
+        let general = Some("grant-refresh-fails");
         let misconfigured = "the refresh was refused for a reason that lies in the configuration; the grant is kept";
         for (event, text, check, expected) in [
             ("check found a problem", "slow; wait", Some("dns-slow"), Some(Id::DnsSlow)),
-            ("the refresh failed", "the refresh failed: HTTP 429", None, Some(Id::EndpointThrottles)),
-            ("the refresh failed", "the refresh failed: connection refused", None, Some(Id::GrantRefreshFails)),
+            ("the refresh failed", "the refresh failed: HTTP 429", general, Some(Id::EndpointThrottles)),
+            ("the refresh failed", "the refresh failed: connection refused", general, Some(Id::GrantRefreshFails)),
+            (
+                "the refresh token was refused",
+                "the refresh token was refused: HTTP 400",
+                None,
+                Some(Id::GrantNeedsLogin),
+            ),
             (misconfigured, "HTTP 401: invalid_client: Client authentication failed", None, Some(Id::ClientRejected)),
             (
                 misconfigured,
@@ -111,7 +106,7 @@ mod tests {
                 Some(Id::EndpointRedirects),
             ),
             (misconfigured, "HTTP 404 (text/html)", None, Some(Id::EndpointNotJson)),
-            (misconfigured, "HTTP 400: invalid_scope", None, Some(Id::EndpointFails)),
+            (misconfigured, "HTTP 400: invalid_scope", general, Some(Id::GrantRefreshFails)),
             ("a worker panicked", "a worker panicked", None, None),
         ] {
             assert_eq!(id(&problem(event, text, check)), expected, "{text}");

@@ -46,6 +46,8 @@ struct Seen {
     event: String,
     check: Option<String>,
     details: String,
+    /// It has the text of a check, which says everything.
+    is_finding: bool,
 }
 
 /// The fields that a person reads. Others, such as a pause, would make each occurrence another one.
@@ -60,12 +62,12 @@ impl Problems {
     }
 
     fn add(&self, level: Level, seen: Seen, now: Timestamp) {
-        let Seen { event, check, details } = seen;
-        let mut text = match (&check, details.is_empty()) {
+        let Seen { event, check, details, is_finding } = seen;
+        let mut text = match details.is_empty() {
+            true => event.clone(),
             // The event says only that a check found something.
-            (Some(_), false) => details,
-            (_, false) => format!("{event}: {details}"),
-            (_, true) => event.clone(),
+            false if is_finding => details,
+            false => format!("{event}: {details}"),
         };
         cut(&mut text, MAX_TEXT);
         let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,6 +109,7 @@ impl Seen {
                 self.check = Some(text);
             }
             name if SHOWN.contains(&name) => {
+                self.is_finding |= name == "detail";
                 let between = if self.details.is_empty() { "" } else { "; " };
                 let _ = write!(self.details, "{between}{text}");
             }
@@ -152,7 +155,7 @@ mod tests {
     fn equal_events_are_one_problem_with_a_count_and_the_newest_text() {
         let problems = kept(|| {
             tracing::warn!(error = "HTTP 503", retry_in_ms = 1, "the refresh failed");
-            tracing::error!(reason = %"a\u{1b}[31m b\u{202e}", "the grant needs a login");
+            tracing::error!(check = "grant-needs-login", reason = %"a\u{1b}[31m b\u{202e}", "the grant needs a login");
             tracing::warn!(error = "HTTP 502", outcome = "ambiguous", retry_in_ms = 2, "the refresh failed");
             tracing::info!("not a problem");
         });
