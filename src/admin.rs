@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, Semaphore, watch};
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -51,6 +52,8 @@ use self::login::Logins;
 use crate::metrics::Metrics;
 use crate::supervise::{Died, Task, supervise};
 use crate::telemetry::problems::Problems;
+use crate::token::journal::PreparedStore;
+use crate::token::owner;
 use crate::token::refresher::Tokens;
 
 /// The state behind the responses, and the actions that requests start.
@@ -65,6 +68,12 @@ pub struct Admin {
     logins: Arc<Logins>,
     /// One permit per event stream.
     streams: Arc<Semaphore>,
+    /// Knows who uses the grant.
+    store: Option<PreparedStore>,
+    /// The name of this process among those that share the store.
+    this: String,
+    /// When it started.
+    started: Timestamp,
     /// Held while an expensive response is rendered: one at a time, in the order of the requests.
     rendering: Mutex<()>,
 }
@@ -96,8 +105,16 @@ impl Admin {
             problems,
             logins: Arc::default(),
             streams: Arc::new(Semaphore::new(events::MOST)),
+            store: None,
+            this: owner::shown(&owner::of_this_process()),
+            started: Timestamp::now(),
             rendering: Mutex::default(),
         }
+    }
+
+    /// The page shows who uses this store.
+    pub fn with_store(self, store: Option<&PreparedStore>) -> Self {
+        Self { store: store.cloned(), ..self }
     }
 
     /// Continues with other settings. They apply to later requests.

@@ -86,7 +86,8 @@ impl Gateway {
         let (drain_now, drain) = watch::channel(false);
         let (stop_admin, admin_stopped) = watch::channel(false);
         let settings = Settings { config: Arc::clone(&config), effective: effective.clone() };
-        let admin = Arc::new(Admin::new(grant.tokens().clone(), metrics.clone(), drain_now, settings, problems));
+        let admin = Admin::new(grant.tokens().clone(), metrics.clone(), drain_now, settings, problems);
+        let admin = Arc::new(admin.with_store(grant.store()));
         let mut admin_address = None;
         let mut listeners = JoinSet::new();
         if let Some(config) = &config.admin {

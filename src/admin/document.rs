@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Admin;
 use super::history::{INTERVAL, Sample};
@@ -9,8 +10,10 @@ use super::login::Offer;
 use super::problems::Shown;
 use super::visit::Visit;
 use crate::config::{Config, StoreKindConfig};
+use crate::token::journal::PreparedStore;
 use crate::token::status::{Status, whole_seconds};
 use crate::token::store::LastRefresh;
+use crate::token::{Trigger, owner};
 
 /// What `GET /events` sends.
 #[derive(Debug, Serialize)]
@@ -38,9 +41,10 @@ pub(super) struct Content {
 /// The store, and who uses it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct StoreFacts {
-    kind: &'static str,
+    kind: String,
     /// Other processes may use the grant too.
     shared: bool,
+    /// Who has the lease, as far as the store tells.
     holder: Option<String>,
     held_until: Option<Timestamp>,
     this: String,
@@ -61,12 +65,13 @@ impl<'a> Page<'a> {
 impl Content {
     pub(super) fn new(admin: &Admin, visit: &Visit) -> Self {
         let settings = admin.settings.load();
+        let status = admin.tokens.status();
         Self {
-            status: admin.tokens.status(),
+            store: StoreFacts::new(admin, &settings.config, &status),
+            status,
             upstream: settings.config.upstream.origin.to_string(),
             refreshes: admin.history.refreshes(),
             problems: admin.problems.list().into_iter().map(Shown::from).collect(),
-            store: StoreFacts::new(&settings.config),
             login: admin.logins.offer(&settings.config, visit),
         }
     }
@@ -75,12 +80,28 @@ impl Content {
 // === impl StoreFacts ===
 
 impl StoreFacts {
-    fn new(config: &Config) -> Self {
-        let (kind, shared) = match config.store.kind {
-            StoreKindConfig::File { .. } => ("file", false),
-            StoreKindConfig::Postgres { .. } => ("postgres", true),
-            StoreKindConfig::Memory => ("memory", false),
+    fn new(admin: &Admin, config: &Config, status: &Status) -> Self {
+        let shared = !matches!(config.store.kind, StoreKindConfig::File { .. } | StoreKindConfig::Memory);
+        let (now, clock) = (Instant::now(), admin.tokens.live().clock().now());
+        let this = admin.this.clone();
+        let last_seen = admin.store.as_ref().and_then(PreparedStore::lease_holder);
+        let holds = last_seen.as_ref().filter(|holder| now < holder.until);
+        let held_until = holds.and_then(|holder| clock.checked_add(holder.until - now).ok());
+        let last_seen = last_seen.as_ref().map(|holder| owner::shown(&holder.owner));
+        let refreshed_by = match &status.last_refresh {
+            // The peer was seen with the lease, unless the connection to the store was lost.
+            Some(last) if last.trigger == Trigger::Peer => last_seen.clone().filter(|name| *name != this),
+            Some(last) if last.at >= whole_seconds(admin.started) => Some(this.clone()),
+            // An earlier process made it.
+            Some(_) | None => None,
         };
-        Self { kind, shared, holder: None, held_until: None, this: String::new(), refreshed_by: None }
+        Self {
+            kind: status.store.clone(),
+            shared,
+            holder: last_seen.filter(|_| holds.is_some()),
+            held_until: held_until.map(whole_seconds),
+            this,
+            refreshed_by,
+        }
     }
 }

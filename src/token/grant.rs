@@ -23,6 +23,7 @@ use crate::supervise::{Died, Task, first_death};
 /// A running grant.
 pub struct Grant {
     tokens: Tokens,
+    store: Option<PreparedStore>,
     task: JoinSet<Result<Ending, Died>>,
     stop: watch::Sender<bool>,
 }
@@ -60,6 +61,7 @@ impl Grant {
         let (live, identity) = (Arc::new(Live::new(clock.clone())), Identity::new(config));
         let (stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
+        let mut prepared = None;
         let tokens = match source {
             Source::Static(source) => {
                 let (fixed, tokens) = StaticToken::new(source, live, refresh.wait, identity).await;
@@ -69,8 +71,10 @@ impl Grant {
             }
             Source::TokenEndpoint(parts) => {
                 let (endpoint, settings) = *parts;
+                let store = PreparedStore::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?);
+                prepared = Some(store.clone());
                 let journal = Journal {
-                    store: PreparedStore::new(Store::open(&config.store, config.outbound.ca_file.as_deref()).await?),
+                    store,
                     endpoint,
                     settings,
                     clock,
@@ -84,7 +88,12 @@ impl Grant {
                 tokens
             }
         };
-        Ok(Self { tokens, task, stop })
+        Ok(Self { tokens, store: prepared, task, stop })
+    }
+
+    /// The store of the grant. `None`: a `static` grant.
+    pub fn store(&self) -> Option<&PreparedStore> {
+        self.store.as_ref()
     }
 
     /// The handle that reads the live token and reports refusals.

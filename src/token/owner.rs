@@ -27,6 +27,15 @@ pub fn host(owner: &str) -> Option<&str> {
     owner.split_once('@').map(|(_, host)| host)
 }
 
+/// An owner for people: `web-0, process 4711`, or the name of a command.
+pub fn shown(owner: &str) -> String {
+    let name = owner.split(' ').next().unwrap_or_default();
+    match (name.split_once('-'), host(name)) {
+        (Some((process, _)), Some(host)) => format!("{host}, process {process}"),
+        _ => name.to_owned(),
+    }
+}
+
 /// A host name as a word: the database store adds a word to the owner.
 fn plain(name: &str) -> Option<String> {
     const MAX: usize = 64;
@@ -52,6 +61,17 @@ mod tests {
     fn only_a_server_of_this_version_has_a_host() {
         assert_eq!(host("7-00000000000000aa@web-0"), Some("web-0"));
         assert_eq!((host("7-00000000000000aa"), host("login-7")), (None, None));
+    }
+
+    #[test]
+    fn a_person_sees_the_host_and_the_process() {
+        for (owner, expected) in [
+            ("7-00000000000000aa@web-0 00ff", "web-0, process 7"),
+            ("7-00000000000000aa 00ff", "7-00000000000000aa"),
+            ("login-7 00ff", "login-7"),
+        ] {
+            assert_eq!(shown(owner), expected);
+        }
     }
 
     #[test]

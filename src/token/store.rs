@@ -82,6 +82,14 @@ enum Hold {
     InUse(#[allow(dead_code, reason = "its end is what counts")] Arc<()>),
 }
 
+/// Who was last seen with the lease, this process or another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseHolder {
+    pub owner: String,
+    /// In the past: it has given the lease back, or has let it run out.
+    pub until: Instant,
+}
+
 /// The answer to a request for the lease.
 #[derive(Debug)]
 pub enum Leased {
@@ -156,6 +164,10 @@ trait Backend {
     }
 
     async fn changed(&self);
+
+    fn lease_holder(&self) -> Option<LeaseHolder> {
+        None
+    }
 }
 
 /// Calls a method of the configured store.
@@ -244,6 +256,11 @@ impl Store {
     /// count as changes. Errors are retried without end. Only one watcher per `Store`.
     pub async fn changed(&self) {
         each!(self, store => store.changed().await)
+    }
+
+    /// Who was last seen with the lease, if the store knows. [`Store::changed`] keeps it up to date.
+    pub fn lease_holder(&self) -> Option<LeaseHolder> {
+        each!(self, store => store.lease_holder())
     }
 }
 

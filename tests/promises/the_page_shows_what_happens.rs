@@ -69,3 +69,37 @@ async fn the_drain_is_the_last_event_of_each_stream() {
     assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (503, "draining"));
     proxy.kill().await;
 }
+
+/// Two replicas on one database.
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_replica_shows_who_refreshed_the_token() {
+    let server = testkit::postgres::Postgres::shared();
+    let simulator = Simulator::start(Options::league9()).await.unwrap();
+    let stored = |setup: testkit::Setup| {
+        setup
+            .unset("STORE__PATH")
+            .set("STORE__KIND", "postgres")
+            .set("STORE__URL", server.url())
+            .set("STORE__NAME", "page")
+    };
+    let one = stored(Proxy::before(&simulator)).start().await;
+    one.ready().await;
+    let other = stored(Proxy::without_grant(&simulator)).start().await;
+    other.ready().await;
+    let mut events = Events::open(other.admin_address(), "").await;
+    let store = events.page(|_| true).await["store"].clone();
+    assert_eq!((&store["kind"], &store["shared"]), (&"postgres".into(), &true.into()));
+    let named = |name: &serde_json::Value, proxy: &Proxy| {
+        name.as_str().is_some_and(|name| name.ends_with(&format!(", process {}", proxy.pid())))
+    };
+    assert!(named(&store["this"], &other), "{store}");
+
+    assert_eq!(one.refresh().await.status, 200);
+    let is_peers = |page: &serde_json::Value| page["status"]["last_refresh"]["trigger"] == "peer";
+    events.page(|page| is_peers(page) && named(&page["store"]["refreshed_by"], &one)).await;
+    let mut events = Events::open(one.admin_address(), "").await;
+    events.page(|page| named(&page["store"]["refreshed_by"], &one) && page["store"]["holder"].is_null()).await;
+    one.stop().await;
+    other.stop().await;
+}

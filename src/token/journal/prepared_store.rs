@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use crate::token::store::{Expect, Lease, Leased, Record, Store, StoreError, Written};
+use crate::token::store::{Expect, Lease, LeaseHolder, Leased, Record, Store, StoreError, Written};
 
 /// A store with [`Store::prepare`] run before the first operation. If that fails, the next operation tries again.
 #[derive(Clone, Debug)]
@@ -46,5 +46,9 @@ impl PreparedStore {
 
     pub async fn changed(&self) {
         self.store.changed().await;
+    }
+
+    pub fn lease_holder(&self) -> Option<LeaseHolder> {
+        self.store.lease_holder()
     }
 }

@@ -16,8 +16,8 @@ mod url;
 mod watch;
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -32,7 +32,9 @@ use self::url::Target;
 use self::watch::Watch;
 use super::document::{self, Form, Unreadable};
 use super::record::Meets;
-use super::{Backend, Expect, Hold, LEASE_POLL, Lease, Leased, Look, Record, Sealer, Sealing, StoreError, Written};
+use super::{
+    Backend, Expect, Hold, LEASE_POLL, Lease, LeaseHolder, Leased, Look, Record, Sealer, Sealing, StoreError, Written,
+};
 use crate::secret::Secret;
 
 /// A row of a table.
@@ -61,6 +63,7 @@ impl PostgresStore {
             tls: Tls::new(ca_file)?,
             name: name.to_owned(),
             idle: Mutex::new(None),
+            holder: Mutex::default(),
             makes_table: AtomicBool::new(false),
         };
         let leases = HeldLeases::new(database.random()?);
@@ -179,6 +182,10 @@ impl Backend for PostgresStore {
 
     async fn changed(&self) {
         self.watch.lock().await.changed(&self.database).await;
+    }
+
+    fn lease_holder(&self) -> Option<LeaseHolder> {
+        self.database.holder.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::row::{LISTEN, Row, Update};
@@ -12,8 +13,8 @@ use super::session::{Session, SessionError};
 use super::tls::Tls;
 use super::url::Target;
 use crate::fault;
-use crate::token::store::StoreError;
 use crate::token::store::look::{Overdue, Rights};
+use crate::token::store::{LeaseHolder, StoreError};
 
 /// The row of the grant, and the connection to it.
 pub(super) struct Database {
@@ -23,6 +24,8 @@ pub(super) struct Database {
     pub(super) name: String,
     /// An idle connection without an open transaction.
     pub(super) idle: Mutex<Option<Session>>,
+    /// Who was last seen with the lease.
+    pub(super) holder: Mutex<Option<LeaseHolder>>,
     /// The caller writes, so a missing table is created.
     pub(super) makes_table: AtomicBool,
 }
@@ -73,6 +76,17 @@ impl Database {
         match idle {
             Some(session) => Ok(session),
             None => self.connect().await,
+        }
+    }
+
+    /// The watch has seen the lease, or that nobody has it.
+    pub(super) fn note_lease(&self, lease: Option<(String, Duration)>) {
+        let now = Instant::now();
+        let mut holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        match (lease, &mut *holder) {
+            (Some((owner, left)), holder) => *holder = Some(LeaseHolder { owner, until: now + left }),
+            (None, Some(last)) => last.until = last.until.min(now),
+            (None, None) => {}
         }
     }
 

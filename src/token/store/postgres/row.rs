@@ -22,6 +22,14 @@ pub(super) struct Row {
     pub(super) attempt: Option<String>,
 }
 
+/// What a watch sees of a row.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) revision: i64,
+    /// The owner of the present lease, and its remaining time.
+    pub(super) lease: Option<(String, Duration)>,
+}
+
 /// The change of a transaction.
 #[derive(Debug)]
 pub(super) enum Update {
@@ -71,7 +79,9 @@ const RELEASE: &str =
 
 const LOAD: &str = "SELECT document FROM bearer_proxy_grant WHERE name = $1";
 
-const REVISION: &str = "SELECT revision FROM bearer_proxy_grant WHERE name = $1";
+const REVISION: &str = "SELECT revision, lease_owner, \
+    ceil(extract(epoch FROM greatest(lease_until - clock_timestamp(), interval '0')) * 1000)::bigint \
+    FROM bearer_proxy_grant WHERE name = $1";
 
 const TABLE: &str = "SELECT to_regclass('bearer_proxy_grant') IS NOT NULL";
 
@@ -128,9 +138,15 @@ impl Session {
         Ok(self.row(LOAD, &[(&name, Type::TEXT)], read).await?.flatten())
     }
 
-    /// 0: there is no row.
-    pub(super) async fn revision(&self, name: &str) -> Result<i64, SessionError> {
-        Ok(self.row(REVISION, &[(&name, Type::TEXT)], |row| row.try_get(0)).await?.unwrap_or(0))
+    /// Revision 0: there is no row.
+    pub(super) async fn seen(&self, name: &str) -> Result<Seen, SessionError> {
+        let read = |row: &tokio_postgres::Row| {
+            let left = row.try_get::<_, Option<i64>>(2)?.unwrap_or(0);
+            let lease = row.try_get::<_, Option<String>>(1)?.filter(|_| left > 0);
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+            Ok(Seen { revision: row.try_get(0)?, lease: lease.map(|owner| (owner, left)) })
+        };
+        Ok(self.row(REVISION, &[(&name, Type::TEXT)], read).await?.unwrap_or_default())
     }
 
     pub(super) async fn release(&self, name: &str, fence: i64) -> Result<(), SessionError> {

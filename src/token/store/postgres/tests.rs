@@ -64,6 +64,36 @@ async fn counts(server: &Postgres, name: &str) -> (i64, i64) {
     (row.get(0), row.get(1))
 }
 
+/// The page shows who holds the lease, and who held it last.
+#[tokio::test]
+async fn a_watch_sees_who_holds_the_lease() {
+    let server = Postgres::shared();
+    let (one, other) = (prepared(&server, "seen").await, Arc::new(open(&server.url(), "seen")));
+    assert_eq!(other.lease_holder(), None);
+    let watching = tokio::spawn({
+        let other = Arc::clone(&other);
+        async move {
+            loop {
+                other.changed().await;
+            }
+        }
+    });
+    let holds = |present: bool| {
+        let holder = other.lease_holder();
+        holder.is_some_and(|holder| holder.owner.starts_with("web-0 ") && (Instant::now() < holder.until) == present)
+    };
+    let until = async |present| {
+        while !holds(present) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let Leased::Held(lease) = one.lease("web-0", LONG).await.unwrap() else { panic!("busy") };
+    timeout(LONG, until(true)).await.unwrap();
+    one.release(lease).await;
+    timeout(LONG, until(false)).await.unwrap();
+    watching.abort();
+}
+
 #[tokio::test]
 async fn many_that_start_at_once_make_the_table_once() {
     let server = Postgres::shared();

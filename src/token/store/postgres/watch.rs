@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Database;
+use super::row::Seen;
 use super::session::{Session, SessionError};
 
 /// The connection of a watch, and what it saw last.
@@ -33,7 +34,8 @@ impl Watch {
     pub(super) async fn changed(&mut self, database: &Database) {
         loop {
             match self.look(database).await {
-                Ok(revision) => {
+                Ok(Seen { revision, lease }) => {
+                    database.note_lease(lease);
                     if self.lost {
                         tracing::info!("the database is back");
                         self.lost = false;
@@ -65,15 +67,15 @@ impl Watch {
         }
     }
 
-    async fn look(&mut self, database: &Database) -> Result<i64, SessionError> {
+    async fn look(&mut self, database: &Database) -> Result<Seen, SessionError> {
         let session = match &mut self.session {
             Some(session) => session,
             none => none.insert(database.connect_watcher().await?),
         };
-        match session.revision(&database.name).await {
+        match session.seen(&database.name).await {
             // The same as a missing row. If it existed before, its reader notices and creates the table.
-            Err(SessionError::NoTable(_)) => Ok(0),
-            revision => revision,
+            Err(SessionError::NoTable(_)) => Ok(Seen::default()),
+            seen => seen,
         }
     }
 }
