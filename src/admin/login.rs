@@ -17,7 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::RwLock;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use url::Url;
 
 pub(super) use self::offer::CALLBACK;
@@ -120,7 +120,7 @@ impl Logins {
     }
 
     /// Begins a login, after checking what can be checked before a person logs in.
-    pub(super) async fn begin(&self, config: &Config, visit: &Visit) -> Result<Begun, NotBegun> {
+    pub(super) async fn begin(self: &Arc<Self>, config: &Config, visit: &Visit) -> Result<Begun, NotBegun> {
         let Plan { why_not, registered, callback } = Plan::new(config, &visit.bound, &visit.host);
         if let Some(why) = why_not {
             return Err(NotBegun::NotOffered(why.says()));
@@ -145,6 +145,12 @@ impl Logins {
         }
         state.waiting.push_back(Waiting { ready, authorization, registered, cookie: value, until });
         drop(state);
+        let logins = Arc::clone(self);
+        // A login that nobody ends must not keep its connection to the database.
+        tokio::spawn(async move {
+            sleep_until(until).await;
+            logins.expire();
+        });
         let now = Timestamp::now();
         Ok(Begun { authorize_url, expires_at: now.checked_add(LIFETIME).unwrap_or(now), cookie })
     }
@@ -176,11 +182,15 @@ impl Logins {
 
     /// Removes the newest waiting login that `belongs`, so that its `state` is used once.
     fn take(&self, belongs: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
+        self.expire();
         let mut state = self.state();
-        let now = Instant::now();
-        state.waiting.retain(|waiting| now < waiting.until);
         let index = state.waiting.iter().rposition(belongs)?;
         state.waiting.remove(index)
+    }
+
+    fn expire(&self) {
+        let now = Instant::now();
+        self.state().waiting.retain(|waiting| now < waiting.until);
     }
 
     /// Exchanges the code and stores the grant, in a task that a client which leaves does not cancel.
@@ -241,3 +251,6 @@ impl WhyNot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
