@@ -89,14 +89,15 @@ async fn probes_are_answered_beside_event_streams() {
     for path in ["/livez", "/readyz", "/metrics", "/livez"] {
         assert_eq!(answered(&proxy, admin, path, "").await, Some(200), "{path}");
     }
-    // Some were closed for others, unanswered or not.
+    // A stream that is closed for another connection leaves its place.
     let status = |stream: &mut TcpStream| {
         let mut head = [0; 12];
         stream.read_exact(&mut head).ok().map(|()| String::from_utf8_lossy(&head[9..]).into_owned())
     };
     let statuses: Vec<_> = streams.iter_mut().filter_map(status).collect();
-    let opened = statuses.iter().filter(|status| *status == "200").count();
-    assert!((1..=8).contains(&opened) && statuses.contains(&"503".to_owned()), "{statuses:?}");
+    for expected in ["200", "503"] {
+        assert!(statuses.iter().any(|status| status == expected), "no {expected}: {statuses:?}");
+    }
     drop(streams);
     let opened_again = async {
         while answered(&proxy, admin, "/events", "").await != Some(200) {
