@@ -21,7 +21,7 @@ export async function start({ state = 'valid', key = null, port = 0 } = {}) {
   const streams = new Set();
   /** @type {string[]} */
   const asked = [];
-  const mock = { state, key, full: false, draining: false, silent: false, asked, origin: '', send, end, close, document: () => pageOf(mock.state, Date.now(), mock.origin) };
+  const mock = { state, key, full: false, draining: false, silent: false, ending: false, asked, open: () => streams.size, origin: '', send, end, close, document: () => pageOf(mock.state, Date.now(), mock.origin) };
   const server = createServer((request, response) => answer(request, response).catch((error) => response.writeHead(500).end(String(error))));
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
@@ -41,6 +41,7 @@ export async function start({ state = 'valid', key = null, port = 0 } = {}) {
         if (mock.full) return problem(response, 503, 'too-many-streams', 'Eight event streams are open.');
         response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
         response.write(event('page', mock.document()));
+        if (mock.ending) return response.end();
         streams.add(response);
         response.on('close', () => streams.delete(response));
         return;

@@ -26,6 +26,25 @@ async function open(options, how) {
   return { mock, page, context, complaints };
 }
 
+/**
+ * Watches the text of an element until it is `last`. Returns a function that gives all texts since then.
+ * @param {import('playwright-core').Page} page @param {string} id @param {string} last
+ */
+async function watch(page, id, last) {
+  await page.evaluate(([id, last]) => {
+    const element = /** @type {HTMLElement} */ (document.getElementById(id ?? ''));
+    /** @type {(string | null)[]} */
+    const seen = [];
+    /** @type {any} */ (globalThis).watched = new Promise((resolve) => {
+      new MutationObserver(() => {
+        seen.push(element.textContent);
+        if (element.textContent === last) resolve(seen);
+      }).observe(element, { childList: true, characterData: true, subtree: true });
+    });
+  }, [id, last]);
+  return () => page.evaluate(() => /** @type {any} */ (globalThis).watched);
+}
+
 test('a restart of the proxy is survived, and figures are never shown as current meanwhile', async () => {
   const { mock, page } = await open({});
   await says(page, 'Valid');
@@ -37,19 +56,13 @@ test('a restart of the proxy is survived, and figures are never shown as current
   assert.doesNotMatch(await page.locator('#charts').innerText(), /now/);
   assert.equal(await page.locator('#refresh').getAttribute('aria-disabled'), 'true');
   // A failed attempt does not make the figures current, not even for a moment.
-  const words = page.evaluate(() => new Promise((resolve) => {
-    const seen = new Set();
-    const watch = setInterval(() => {
-      seen.add(document.getElementById('word')?.textContent);
-      if (seen.has('Expired')) { clearInterval(watch); resolve([...seen]); }
-    }, 5);
-  }));
+  const words = await watch(page, 'word', 'Expired');
   const began = Date.now();
   const again = await start({ state: 'expired', port: Number(port) });
   opened.push(() => again.close());
   await says(page, 'Expired');
   assert.ok(Date.now() - began < 8_000, 'the page comes back within its longest pause');
-  assert.deepEqual(await words, ['No connection', 'Expired']);
+  assert.deepEqual(await words(), ['Expired']);
   assert.equal(await page.locator('#traffic-title').innerText(), 'Requests of the last hour');
 });
 
@@ -58,16 +71,9 @@ test('a stream that the proxy ends is opened again at once, without a word', asy
   await says(page, 'Valid');
   await page.waitForTimeout(2_100);
   mock.state = 'expired';
-  const words = page.evaluate(() => new Promise((resolve) => {
-    /** @type {(string | null)[]} */
-    const seen = [];
-    new MutationObserver(() => {
-      seen.push(document.getElementById('word')?.textContent ?? null);
-      if (seen.at(-1) === 'Expired') resolve(seen);
-    }).observe(/** @type {Node} */ (document.getElementById('word')), { childList: true, characterData: true, subtree: true });
-  }));
+  const words = await watch(page, 'word', 'Expired');
   mock.end();
-  assert.deepEqual(await words, ['Expired']);
+  assert.deepEqual(await words(), ['Expired']);
   quiet(complaints);
 });
 
@@ -81,6 +87,20 @@ test('a silent proxy is stale after 25 s', async () => {
   assert.equal(await page.locator('#word').innerText(), 'Valid');
   await page.clock.runFor(3_000);
   assert.equal(await page.locator('#word').innerText(), 'No connection');
+  // The page gives the silent stream up by itself.
+  mock.silent = false;
+  await page.clock.runFor(10_000);
+  await says(page, 'Valid');
+});
+
+test('a proxy that ends each stream at once is asked once a second', async () => {
+  const { mock, page } = await open({});
+  await says(page, 'Valid');
+  mock.ending = true;
+  mock.end();
+  await page.waitForTimeout(3_000);
+  const asked = mock.asked.filter((path) => path === 'GET /events').length;
+  assert.ok(asked >= 3 && asked <= 6, String(asked));
 });
 
 test('the ninth page says why it shows nothing, and continues by itself', async () => {
@@ -104,6 +124,7 @@ test('a page that is hidden holds no stream, and continues when it is seen', asy
   mock.state = 'expired';
   await page.waitForTimeout(1_500);
   assert.equal(mock.asked.length, before);
+  assert.equal(mock.open(), 0);
   await hide(false);
   await says(page, 'Expired');
 });
@@ -166,22 +187,14 @@ test('a drain asks first, and a drained proxy is stopped, not broken', async () 
 test('a state is announced once, and not with each second', async () => {
   const { mock, page } = await open({ state: 'expired' });
   await says(page, 'Expired');
-  const heard = page.evaluate(() => new Promise((resolve) => {
-    /** @type {(string | null)[]} */
-    const seen = [];
-    const region = /** @type {HTMLElement} */ (document.getElementById('announce'));
-    new MutationObserver(() => {
-      seen.push(region.textContent);
-      if (region.textContent?.startsWith('Valid')) resolve(seen);
-    }).observe(region, { childList: true });
-  }));
+  const heard = await watch(page, 'announce', 'Valid. Nothing to do.');
   for (let i = 0; i < 3; i += 1) {
     await page.waitForTimeout(1_100);
     mock.send('page', mock.document());
   }
   mock.state = 'valid';
   mock.send('page', mock.document());
-  assert.deepEqual(await heard, ['Valid. Nothing to do.']);
+  assert.deepEqual(await heard(), ['Valid. Nothing to do.']);
 });
 
 test('a text of the proxy is never markup', async () => {
