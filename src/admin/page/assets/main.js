@@ -103,10 +103,13 @@ byId('key-form').addEventListener('submit', (event) => {
   stream.start();
 });
 
+// The first lines count seconds. Each change of a text costs a layout, so the other times follow more slowly.
+let seconds = 0;
 setInterval(() => {
   if (document.hidden) return;
   drawState();
-  tick(Date.now() + offset);
+  seconds += 1;
+  if (seconds % 5 === 0) tick(Date.now() + offset);
 }, 1_000);
 
 draw();

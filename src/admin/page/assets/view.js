@@ -39,7 +39,8 @@ export function showState({ page, link, heard, now, offset, isDraining }) {
     setText(byId('announce'), `${words.word}. ${words.todo}`);
   }
   const host = page ? new URL(page.upstream).host : '';
-  document.title = `${SHAPES[words.tone]} ${words.word}${host ? ` · ${host}` : ''} · bearer-proxy`;
+  const title = `${SHAPES[words.tone]} ${words.word}${host ? ` · ${host}` : ''} · bearer-proxy`;
+  if (document.title !== title) document.title = title;
   setText(byId('identity'), page ? `${host} · ${page.status.profile} · generation ${page.status.generation}` : 'bearer-proxy');
   showFix(words, page, trouble === null);
   const asOf = trouble && heard !== null ? `from ${clock(heard, now)}` : '';
