@@ -1,4 +1,4 @@
-//! What the tests of bearer-proxy share: processes, clients, servers, certificates, PostgreSQL, network namespaces.
+//! What the tests of bearer-proxy share: processes, clients, servers, certificates, PostgreSQL, a Kubernetes API server, network namespaces.
 //!
 //! It starts the program as its users do and does not link it. Cargo passes the path of the program (`CARGO_BIN_EXE_bearer-proxy`);
 //! `PROGRAM=…` names another build.
@@ -23,6 +23,7 @@ pub mod connection;
 mod disk;
 mod files;
 pub mod frames;
+pub mod kubernetes;
 pub mod memory;
 pub mod names;
 mod namespaces;
