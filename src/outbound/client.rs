@@ -17,6 +17,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{ClientBuilder, Proxy, RequestBuilder, redirect, retry};
 use tokio::time::timeout;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use url::Url;
 use zeroize::Zeroizing;
@@ -39,6 +40,10 @@ pub struct Response {
     pub headers: HeaderMap,
     pub body: Bytes,
 }
+
+/// A response whose body is still arriving, and may last longer than a call.
+#[derive(Debug)]
+pub struct Arriving(reqwest::Response);
 
 /// Why there is no response. The texts hold nothing of the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +89,19 @@ impl Client {
         build(builder(plaintext()?))
     }
 
+    /// For the API server of a Kubernetes cluster. It trusts `anchors` alone, and never uses an HTTP proxy. A connection stays open for the
+    /// next call of the same refresh.
+    ///
+    /// # Errors
+    /// A certificate cannot be a trust anchor.
+    pub fn cluster(anchors: &[CertificateDer<'static>]) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for anchor in anchors {
+            roots.add(anchor.clone()).map_err(|error| unusable(&error))?;
+        }
+        build(builder(trusting(roots)?).pool_max_idle_per_host(1).pool_idle_timeout(Duration::from_secs(10)))
+    }
+
     /// For a unix socket. The host of a URL then only becomes `Host`.
     ///
     /// # Errors
@@ -120,13 +138,47 @@ impl Client {
         };
         timeout(within, exchange).await.unwrap_or(Err(RequestError::TimedOut(within)))
     }
+
+    /// Sends a request and returns after the head of the response.
+    ///
+    /// # Errors
+    /// There is no head in time.
+    pub async fn open(&self, request: RequestBuilder, within: Duration) -> Result<Arriving, RequestError> {
+        let sent = timeout(within, request.send()).await.map_err(|_| RequestError::TimedOut(within))?;
+        sent.map(Arriving).map_err(|error| RequestError::new(&error))
+    }
+}
+
+// === impl Arriving ===
+
+impl Arriving {
+    pub fn status(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        self.0.headers()
+    }
+
+    /// The next piece of the body. `None`: its end.
+    ///
+    /// # Errors
+    /// The connection is lost, or silent for longer than `idle`.
+    pub async fn chunk(&mut self, idle: Duration) -> Result<Option<Bytes>, RequestError> {
+        let chunk = timeout(idle, self.0.chunk()).await.map_err(|_| RequestError::TimedOut(idle))?;
+        chunk.map_err(|error| RequestError::new(&error))
+    }
 }
 
 /// Trusts no server: the trust anchors of each plaintext client would be built for nothing.
 fn plaintext() -> Result<ClientConfig, TlsError> {
+    trusting(RootCertStore::empty())
+}
+
+fn trusting(roots: RootCertStore) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| unusable(&error))?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn builder(tls: ClientConfig) -> ClientBuilder {
