@@ -62,8 +62,8 @@ pub use plain_path::plain_path;
 pub use quantity::{Margin, parse_duration};
 pub use secret_source::SecretSource;
 pub use sections::{
-    AdminConfig, AmbiguousRetry, ClientAuth, ClientCert, Config, GrantConfig, GuardConfig, LogConfig, LogFormat,
-    LogRequests, LoginConfig, Outbound, RefreshConfig, RuntimeConfig, ServerTls, StoreConfig, StoreKey,
+    AdminConfig, AmbiguousRetry, ClientAuth, ClientCert, ClusterConfig, Config, GrantConfig, GuardConfig, LogConfig,
+    LogFormat, LogRequests, LoginConfig, Outbound, RefreshConfig, RuntimeConfig, ServerTls, StoreConfig, StoreKey,
     StoreKindConfig, TokenEndpoint, TokenFormat, UpstreamConfig, UpstreamHttp,
 };
 pub use watched::Watched;

@@ -27,7 +27,7 @@ pub fn record(store: &store::Facts) -> Option<&Record> {
     let look = match store {
         store::Facts::Memory => return None,
         store::Facts::File(facts) => &facts.look,
-        store::Facts::Database(look) => look,
+        store::Facts::Database(look) | store::Facts::Cluster(look) => look,
     };
     match look {
         Ok(Look { record: Ok(record), .. }) => record.as_ref(),

@@ -70,6 +70,10 @@ table! {
     StoreNetworkFilesystem "store-network-filesystem" Store "the store is on a local file system";
     StoreDatabaseUnreachable "store-database-unreachable" Store "the database of the store answers";
     StoreDatabaseRights "store-database-rights" Store "the database role has the required rights";
+    StoreClusterUnreachable "store-cluster-unreachable" Store "the API server of the cluster answers";
+    StoreClusterForbidden "store-cluster-forbidden" Store "RBAC allows what the store needs";
+    StoreClusterImmutable "store-cluster-immutable" Store "the Secret of the grant can be changed";
+    StoreClusterForeignOwner "store-cluster-foreign-owner" Store "no other tool writes the Secret of the grant";
     StoreKeyMissing "store-key-missing" Store "store.keys decrypts the stored grant";
     StoreDamaged "store-damaged" Store "the stored grant is readable";
     StoreLeaseStuck "store-lease-stuck" Store "no process holds the lease for too long";

@@ -1,5 +1,6 @@
 //! Checks of the store: where the grant lives, and whether it can be read and written there. Nothing is written.
 
+mod cluster;
 mod mount;
 
 use std::io;
@@ -23,6 +24,7 @@ pub enum Facts {
     Memory,
     File(FileFacts),
     Database(Result<Look, StoreError>),
+    Cluster(Result<Look, StoreError>),
 }
 
 /// What is known of a file store. The directory comes first: without it there is nothing else.
@@ -58,11 +60,14 @@ const FILE_ONLY: [Id; 6] = [
     Id::StoreSharedFile,
 ];
 const DATABASE_ONLY: [Id; 2] = [Id::StoreDatabaseUnreachable, Id::StoreDatabaseRights];
+const CLUSTER_ONLY: [Id; 4] =
+    [Id::StoreClusterUnreachable, Id::StoreClusterForbidden, Id::StoreClusterImmutable, Id::StoreClusterForeignOwner];
 
 pub async fn gather(config: &Config) -> Facts {
     match &config.store.kind {
         StoreKindConfig::Memory => Facts::Memory,
         StoreKindConfig::Postgres { .. } => Facts::Database(look(config).await),
+        StoreKindConfig::Kubernetes(_) => Facts::Cluster(look(config).await),
         StoreKindConfig::File { path } => {
             let document = path.clone();
             let found = tokio::task::spawn_blocking(move || files(&document));
@@ -140,10 +145,12 @@ pub fn judge(facts: &Facts, grant_rotates: bool) -> Vec<Finding> {
         Facts::Memory => return Area::Store.skip("the memory store has no files"),
         Facts::File(facts) => file(facts, grant_rotates),
         Facts::Database(look) => database(look),
+        Facts::Cluster(look) => cluster::judge(look),
     };
     let (others, why) = match facts {
-        Facts::Database(_) => (&FILE_ONLY[..], "the store is a database"),
-        Facts::Memory | Facts::File(_) => (&DATABASE_ONLY[..], "the store is a file"),
+        Facts::Database(_) => ([&FILE_ONLY[..], &CLUSTER_ONLY].concat(), "the store is a database"),
+        Facts::Cluster(_) => ([&FILE_ONLY[..], &DATABASE_ONLY].concat(), "the store is a cluster"),
+        Facts::Memory | Facts::File(_) => ([&DATABASE_ONLY[..], &CLUSTER_ONLY].concat(), "the store is a file"),
     };
     let cause = findings.iter().find(|finding| finding.id.blocks()).map(Finding::because);
     findings.extend(others.iter().map(|id| id.skip(why)));
@@ -313,6 +320,8 @@ impl Id {
                 | Self::StoreOwner
                 | Self::StoreDatabaseUnreachable
                 | Self::StoreDatabaseRights
+                | Self::StoreClusterUnreachable
+                | Self::StoreClusterForbidden
         )
     }
 }

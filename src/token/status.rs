@@ -204,6 +204,7 @@ impl Identity {
         let store = match config.store.kind {
             StoreKindConfig::File { .. } => "file",
             StoreKindConfig::Postgres { .. } => "postgres",
+            StoreKindConfig::Kubernetes(_) => "kubernetes",
             StoreKindConfig::Memory => "memory",
         };
         Self { grant: config.oauth.grant.name(), profile: config.profile.name(), store }

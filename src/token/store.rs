@@ -25,6 +25,10 @@ mod document;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+#[cfg(any(feature = "kubernetes", feature = "postgres"))]
+mod held;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod look;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -39,7 +43,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use candidate::{Candidate, CandidateResult, CandidateVersion};
-pub use look::{Holder, Look, Overdue, Rights};
+pub use look::{ClusterLook, Holder, Look, Overdue, Rights};
 #[cfg(feature = "postgres")]
 pub use postgres::schema;
 #[cfg(feature = "internals")]
@@ -59,6 +63,8 @@ pub enum Store {
     Memory(memory::MemoryStore),
     #[cfg(feature = "postgres")]
     Postgres(Box<postgres::PostgresStore>),
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Box<kubernetes::KubernetesStore>),
 }
 
 /// The right to present the refresh token, as long as [`Lease::remaining`] exceeds the time of a call. [`Store::release`] gives it
@@ -148,7 +154,7 @@ trait Backend {
     async fn load(&self) -> Result<Option<Record>, StoreError>;
 
     async fn look(&self) -> Result<Look, StoreError> {
-        Ok(Look { record: self.load().await, overdue: None, holder: None, rights: None })
+        Ok(Look { record: self.load().await, overdue: None, holder: None, rights: None, cluster: None })
     }
 
     async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError>;
@@ -178,6 +184,8 @@ macro_rules! each {
             Store::Memory($inner) => $call,
             #[cfg(feature = "postgres")]
             Store::Postgres($inner) => $call,
+            #[cfg(feature = "kubernetes")]
+            Store::Kubernetes($inner) => $call,
         }
     };
 }
@@ -185,7 +193,7 @@ macro_rules! each {
 // === impl Store ===
 
 impl Store {
-    /// Opens the configured store. Creates no grant. The directory of a file store must exist. A database is connected at the first
+    /// Opens the configured store. Creates no grant. The directory of a file store must exist. A database or a cluster is connected at the first
     /// operation. `ca_file` holds additional trust anchors (PEM) for the certificate of the database.
     pub async fn open(config: &StoreConfig, ca_file: Option<&Path>) -> Result<Self, StoreError> {
         let sealer = Sealer::new(&config.keys);
@@ -201,6 +209,15 @@ impl Store {
             StoreKindConfig::Postgres { .. } => {
                 let _ = ca_file;
                 Err(StoreError::Unavailable("store.kind: this build has no postgres store".to_owned()))
+            }
+            #[cfg(feature = "kubernetes")]
+            StoreKindConfig::Kubernetes(config) => {
+                let store = kubernetes::KubernetesStore::open(config, sealer)?;
+                Ok(Self::Kubernetes(Box::new(store)))
+            }
+            #[cfg(not(feature = "kubernetes"))]
+            StoreKindConfig::Kubernetes(_) => {
+                Err(StoreError::Unavailable("store.kind: this build has no kubernetes store".to_owned()))
             }
         }
     }

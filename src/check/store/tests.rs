@@ -1,6 +1,6 @@
 use super::*;
 use crate::check::tests::names;
-use crate::token::store::{Holder, Overdue, Rights};
+use crate::token::store::{ClusterLook, Holder, Overdue, Rights};
 
 const ME: u32 = 1000;
 
@@ -16,7 +16,7 @@ fn healthy() -> FileFacts {
 }
 
 fn look() -> Look {
-    Look { record: Ok(None), overdue: None, holder: None, rights: None }
+    Look { record: Ok(None), overdue: None, holder: None, rights: None, cluster: None }
 }
 
 fn problems(findings: &[Finding]) -> Vec<&'static str> {
@@ -110,4 +110,24 @@ fn replicas_on_other_hosts_are_found_by_their_leases() {
         assert_eq!(found(owner, shared_with, by_peer), expected, "{owner} {shared_with:?} {by_peer}");
     }
     assert_eq!(shared(&Facts::File(healthy()), true, Some("web-0")), None);
+}
+
+#[test]
+fn each_fault_of_a_cluster_has_its_id() {
+    let healthy = ClusterLook::default();
+    let rules = |rules: &[&str]| rules.iter().map(ToString::to_string).collect();
+    let rows = [
+        (Ok(healthy.clone()), &[][..]),
+        (Ok(ClusterLook { forbidden: rules(&["patch", "watch"]), ..healthy.clone() }), &["store-cluster-forbidden"]),
+        (Ok(ClusterLook { immutable: true, ..healthy.clone() }), &["store-cluster-immutable"]),
+        (Ok(ClusterLook { foreign_owner: Some("Helm".into()), ..healthy }), &["store-cluster-foreign-owner"]),
+        (Err(StoreError::Unavailable("https://10.96.0.1:443: no answer".into())), &["store-cluster-unreachable"]),
+    ];
+    for (cluster, expected) in rows {
+        let text = format!("{cluster:?}");
+        let look = cluster.map(|cluster| Look { cluster: Some(cluster), ..look() });
+        let findings = judge(&Facts::Cluster(look), true);
+        assert_eq!(problems(&findings), expected, "{text}");
+        assert!(!text.contains("watch") || findings[0].detail.contains("watch"), "each missing rule is named");
+    }
 }

@@ -18,6 +18,8 @@ use crate::secret::Secret;
 
 use super::{computed, plain};
 
+mod kubernetes;
+
 const DEFAULT_DIRECTORY: &str = "/var/lib/bearer-proxy";
 const FILE_NAME: &str = "grant.json";
 
@@ -32,15 +34,15 @@ section! {
         kind: StoreKindConfig;
     }
     keys {
-        /// Where the grant is stored. `memory` is not possible with `refresh_token`, `kubernetes` not in this version.
+        /// Where the grant is stored. `memory` is not possible with `refresh_token`, `kubernetes` only in a pod.
         kind = choice(StoreKind::NAMES).computed("`file`; `memory` for the other grants").restart();
         /// File store: path of the grant file. Its directory must exist.
         path = text("a path").computed("`$STATE_DIRECTORY/grant.json`, else `/var/lib/bearer-proxy/grant.json`").stores(&["file"]).restart();
         /// PostgreSQL store: connection URL.
         url = secret("a `postgres://` or `postgresql://` URL").stores(&["postgres"]).restart();
-        /// PostgreSQL store: name of the grant.
+        /// PostgreSQL store: name of the grant. Kubernetes store: name of its Secret and Lease.
         name = text("1 to 128 letters, digits, `.`, `_` and `-`").computed("`default`; `bearer-proxy` for `kubernetes`").stores(&["postgres", "kubernetes"]).restart();
-        /// Kubernetes store: namespace.
+        /// Kubernetes store: namespace of its Secret and Lease.
         namespace = text("the name of a namespace").computed("the pod's own").stores(&["kubernetes"]).restart();
     }
 }
@@ -58,7 +60,20 @@ choice! {
 pub enum StoreKindConfig {
     File { path: PathBuf },
     Postgres { url: Secret, name: String },
+    Kubernetes(ClusterConfig),
     Memory,
+}
+
+/// The cluster that this process runs in.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// `https://10.96.0.1:443`
+    pub server: String,
+    /// The directory of the service account.
+    pub account: PathBuf,
+    pub namespace: String,
+    /// The name of the Secret and of the Lease.
+    pub name: String,
 }
 
 /// 32 bytes that encrypt the stored grant.
@@ -76,17 +91,25 @@ pub(super) fn read(reader: &mut Reader, environment: &Environment) -> Option<Sto
     if kind == Some(StoreKind::Postgres) {
         reader.preset("store.name", Place::Default, computed("default"));
     }
+    if kind == Some(StoreKind::Kubernetes) {
+        kubernetes::presets(reader, environment);
+    }
     let path = reader.parse("store.path", file_path);
-    let store_name = reader.parse("store.name", name);
+    let names = if kind == Some(StoreKind::Kubernetes) { kubernetes::name } else { name };
+    let store_name = reader.parse("store.name", names);
+    let namespace = reader.parse("store.namespace", kubernetes::namespace);
     let url = reader.secret("store.url", connection_url);
     let kind = kind.and_then(|kind| match kind {
         StoreKind::File => Some(StoreKindConfig::File { path: path? }),
         StoreKind::Kubernetes => {
-            reader.reject(
-                "store.kind",
-                "this version does not have `kubernetes`: use `file` on one machine, or `postgres`",
-            );
-            None
+            let server = kubernetes::server(reader, environment);
+            let account = kubernetes::account(environment);
+            Some(StoreKindConfig::Kubernetes(ClusterConfig {
+                server: server?,
+                account,
+                namespace: namespace?,
+                name: store_name?,
+            }))
         }
         StoreKind::Memory => {
             if grant_rotates {

@@ -94,7 +94,6 @@ const IN_A_FILE: &[(&str, &str)] = &[
     ("admin.listen = '0.0.0.0:1'", "admin.listen (file DIR/x.toml line 1): the address is beyond loopback: set admin.key, or listen on a loopback address"),
     ("upstream.url = 'http://localhost:8080'", "upstream.url (file DIR/x.toml line 1): this is the proxy's own `listen`: every request would come back"),
     ("store.kind = 'memory'", "store.kind (file DIR/x.toml line 1): with `memory`, the end of the process would lose the grant: use `file` or `postgres`"),
-    ("store.kind = 'kubernetes'", "store.kind (file DIR/x.toml line 1): this version does not have `kubernetes`: use `file` on one machine, or `postgres`"),
     ("oauth.grant = 'static'", "oauth.access_token: missing: the token of the grant `static`; set it in the file, or as BEARER_PROXY_OAUTH__ACCESS_TOKEN or BEARER_PROXY_OAUTH__ACCESS_TOKEN_FILE"),
     ("admin.key_file = 'DIR/none'", "admin.key_file (file DIR/x.toml line 1): the file DIR/none cannot be read: No such file or directory (os error 2)"),
     ("admin.key_file = 'DIR'", "admin.key_file (file DIR/x.toml line 1): the file DIR cannot be read: Is a directory (os error 21)"),
@@ -151,6 +150,32 @@ fn a_bad_value_in_the_file_is_named_with_its_place_and_what_is_accepted() {
 fn a_bad_value_of_the_postgres_store_is_named_too() {
     for (toml, expected) in WITH_POSTGRES {
         assert_eq!(Files::new().errors(toml, &CLIENT), [*expected], "{toml}");
+    }
+}
+
+#[test]
+#[cfg(feature = "kubernetes")]
+fn a_bad_value_of_the_kubernetes_store_is_named_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let account = folder.path().to_str().unwrap();
+    let pod = [
+        ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+        ("KUBERNETES_SERVICE_PORT", "443"),
+        ("KUBERNETES_SERVICE_ACCOUNT_DIR", account),
+    ];
+    let kind = "[store]\nkind = 'kubernetes'\n";
+    let errors = |toml: &str, pod: &[_]| Files::new().errors(&format!("{kind}{toml}"), &[&CLIENT[..], pod].concat());
+    let outside = errors("", &[]);
+    assert!(outside.len() == 1 && outside[0].contains("works only in a pod"), "{outside:?}");
+    for (toml, expected) in [
+        ("", "store.namespace: missing: this container has no file `namespace`"),
+        ("namespace = 'A'", "store.namespace (file DIR/x.toml line 3): invalid value `A`"),
+        ("namespace = 'a.b'", "store.namespace (file DIR/x.toml line 3): invalid value `a.b`"),
+        ("namespace = 'a'\nname = '../b'", "store.name (file DIR/x.toml line 4): invalid value `../b`"),
+        ("namespace = 'a'\nname = 'B'", "store.name (file DIR/x.toml line 4): invalid value `B`"),
+    ] {
+        let errors = errors(toml, &pod);
+        assert!(errors.len() == 1 && errors[0].starts_with(expected), "{toml}: {errors:?}");
     }
 }
 

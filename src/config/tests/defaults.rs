@@ -171,6 +171,30 @@ fn the_state_directory_is_where_the_grant_is_kept() {
 }
 
 #[test]
+#[cfg(feature = "kubernetes")]
+fn a_pod_tells_where_its_cluster_is() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("namespace"), "shop\n").unwrap();
+    let cluster = |toml: &str, host| {
+        let account = folder.path().to_str().unwrap();
+        let pod = [
+            ("KUBERNETES_SERVICE_HOST", host),
+            ("KUBERNETES_SERVICE_PORT", "443"),
+            ("KUBERNETES_SERVICE_ACCOUNT_DIR", account),
+        ];
+        match load(&format!("[store]\nkind = 'kubernetes'\n{toml}"), &pod).unwrap().config.store.kind {
+            StoreKindConfig::Kubernetes(cluster) => (cluster.server, cluster.namespace, cluster.name),
+            other => panic!("{other:?}"),
+        }
+    };
+    let expected = |server: &str, namespace: &str, name: &str| (server.into(), namespace.into(), name.into());
+    assert_eq!(cluster("", "10.96.0.1"), expected("https://10.96.0.1:443", "shop", "bearer-proxy"));
+    assert_eq!(cluster("", "fd00::1"), expected("https://[fd00::1]:443", "shop", "bearer-proxy"));
+    let own = "namespace = 'other'\nname = 'grant.one'";
+    assert_eq!(cluster(own, "10.96.0.1"), expected("https://10.96.0.1:443", "other", "grant.one"));
+}
+
+#[test]
 fn hosts_are_guarded_where_only_this_machine_is_meant() {
     let hosts = |toml| load(toml, &[]).unwrap().config.guard.hosts;
     let loopback = ["localhost", "127.0.0.1", "[::1]"].map(String::from).to_vec();

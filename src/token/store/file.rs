@@ -90,7 +90,7 @@ impl Backend for FileStore {
     async fn look(&self) -> Result<Look, StoreError> {
         self.run(|files, dir| {
             let (overdue, holder) = (lease::overdue(dir)?, lease::holder(dir)?);
-            Ok(Look { record: files.look(dir), overdue, holder, rights: None })
+            Ok(Look { record: files.look(dir), overdue, holder, rights: None, cluster: None })
         })
         .await
     }

@@ -14,6 +14,8 @@ pub struct Look {
     pub holder: Option<Holder>,
     /// What the role may do; of a database only.
     pub rights: Option<Rights>,
+    /// Of a cluster only.
+    pub cluster: Option<ClusterLook>,
 }
 
 /// A lease whose holder neither renews it nor gives it back.
@@ -39,6 +41,17 @@ pub struct Rights {
     pub select: bool,
     pub insert: bool,
     pub update: bool,
+}
+
+/// What stands between this process and the objects of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterLook {
+    /// Each missing rule of RBAC, with what to do.
+    pub forbidden: Vec<String>,
+    /// The Secret may not be changed.
+    pub immutable: bool,
+    /// Another tool that may overwrite the Secret.
+    pub foreign_owner: Option<String>,
 }
 
 // === impl Rights ===

@@ -8,7 +8,6 @@
 //! database only stops refreshes.
 
 mod database;
-mod held;
 mod row;
 mod session;
 mod tls;
@@ -25,12 +24,12 @@ use zeroize::Zeroizing;
 
 use self::database::Database;
 pub use self::database::schema;
-use self::held::HeldLeases;
 use self::row::{Row, Update};
 use self::tls::Tls;
 use self::url::Target;
 use self::watch::Watch;
 use super::document::{self, Form, Unreadable};
+use super::held::HeldLeases;
 use super::record::Meets;
 use super::{
     Backend, Expect, Hold, LEASE_POLL, Lease, LeaseHolder, Leased, Look, Record, Sealer, Sealing, StoreError, Written,
@@ -107,14 +106,14 @@ impl Backend for PostgresStore {
     async fn look(&self) -> Result<Look, StoreError> {
         let (rights, overdue) = self.database.twice(|| self.database.look()).await?;
         let record = if rights.table_exists && rights.select { self.load().await } else { Ok(None) };
-        Ok(Look { record, overdue, holder: None, rights: Some(rights) })
+        Ok(Look { record, overdue, holder: None, rights: Some(rights), cluster: None })
     }
 
     async fn lease(&self, owner: &str, duration: Duration) -> Result<Leased, StoreError> {
         let asked = Instant::now();
         let owner = self.leases.owner(owner);
         let decide = |row: &Row| {
-            let abandoned = self.leases.is_abandoned(row.lease_owner.as_deref(), row.fence);
+            let abandoned = self.leases.is_abandoned(row.lease_owner.as_deref(), row.fence.unsigned_abs());
             if !row.lease_left.is_zero() && !abandoned {
                 return Ok((None, Leased::Busy { retry_in: row.lease_left.min(LEASE_POLL) }));
             }
@@ -124,7 +123,7 @@ impl Backend for PostgresStore {
             } else if let Some(holder) = &row.lease_owner {
                 tracing::warn!(holder, fence, "took the lease over from a process that has let it run out");
             }
-            let hold = Hold::InUse(self.leases.hold(fence));
+            let hold = Hold::InUse(self.leases.hold(fence.unsigned_abs()));
             let lease = Lease { fence: fence.unsigned_abs(), asked, duration, hold };
             Ok((Some(Update::Lease { owner: owner.clone(), fence, duration }), Leased::Held(lease)))
         };

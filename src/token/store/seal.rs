@@ -52,7 +52,10 @@ impl Sealer {
         Self { keys: keys.to_vec(), name: None }
     }
 
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only databases hold several grants"))]
+    #[cfg_attr(
+        not(any(feature = "kubernetes", feature = "postgres")),
+        allow(dead_code, reason = "only these stores hold several grants")
+    )]
     pub(super) fn with_name(self, name: &str) -> Self {
         Self { name: Some(name.to_owned()), ..self }
     }

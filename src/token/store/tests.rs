@@ -28,6 +28,8 @@ pub(super) enum Site {
         server: std::sync::Arc<server::Postgres>,
         name: String,
     },
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(kubernetes::tests::Place),
 }
 
 /// One test a promise and kind of store.
@@ -49,6 +51,18 @@ macro_rules! promises {
             use super::Site;
             $(#[tokio::test] async fn $all() { super::$all(Site::postgres()).await })+
             $(#[tokio::test] async fn $durable() { super::$durable(Site::postgres()).await })+
+        }
+
+        // Without an API server, each says `not run`.
+        #[cfg(feature = "kubernetes")]
+        mod kubernetes_store {
+            use super::Site;
+            $(#[tokio::test] async fn $all() {
+                if let Some(site) = Site::kubernetes().await { super::$all(site).await }
+            })+
+            $(#[tokio::test] async fn $durable() {
+                if let Some(site) = Site::kubernetes().await { super::$durable(site).await }
+            })+
         }
     };
 }
@@ -96,6 +110,11 @@ impl Site {
         Self::Postgres { server: server::Postgres::shared(), name }
     }
 
+    #[cfg(feature = "kubernetes")]
+    async fn kubernetes() -> Option<Self> {
+        kubernetes::tests::Place::new().await.map(Self::Kubernetes)
+    }
+
     async fn store(&self) -> Store {
         self.store_with_keys(&[]).await
     }
@@ -108,6 +127,8 @@ impl Site {
             Self::Postgres { server, name } => {
                 StoreKindConfig::Postgres { url: crate::secret::Secret::new(server.url()), name: name.clone() }
             }
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(place) => StoreKindConfig::Kubernetes(place.config()),
         };
         let keys = keys.iter().map(|byte| StoreKey(Zeroizing::new([*byte; 32]))).collect();
         let store = Store::open(&StoreConfig { kind, keys }, None).await.unwrap();
@@ -126,6 +147,8 @@ impl Site {
                 let sql = "SELECT document FROM bearer_proxy_grant WHERE name = $1";
                 client.query_one(sql, &[name]).await.unwrap().get(0)
             }
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(place) => place.data().await.remove("grant.json").unwrap(),
         }
     }
 
@@ -139,6 +162,8 @@ impl Site {
                 let sql = "UPDATE bearer_proxy_grant SET document = $2 WHERE name = $1";
                 assert_eq!(client.execute(sql, &[name, &text]).await.unwrap(), 1);
             }
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(place) => place.put(text).await,
         }
     }
 
@@ -157,6 +182,11 @@ impl Site {
                 let client = postgres::tests::client(&server.url()).await;
                 let sql = "SELECT damaged FROM bearer_proxy_grant WHERE name = $1";
                 client.query_one(sql, &[name]).await.unwrap().get(0)
+            }
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(place) => {
+                let data = place.data().await;
+                data.into_iter().filter(|(key, _)| key.contains(".damaged-")).map(|(_, text)| text).collect()
             }
         }
     }

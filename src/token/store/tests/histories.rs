@@ -106,3 +106,11 @@ fn a_grant_in_postgres_is_what_was_committed_last() {
     let _server = server::Postgres::shared();
     try_each(20, Site::postgres);
 }
+
+#[test]
+#[cfg(feature = "kubernetes")]
+fn a_grant_in_a_cluster_is_what_was_committed_last() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let Some(_) = runtime.block_on(Site::kubernetes()) else { return };
+    try_each(10, || runtime.block_on(Site::kubernetes()).unwrap());
+}

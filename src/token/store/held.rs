@@ -1,6 +1,6 @@
-//! The leases of this store whose holders still exist.
+//! The leases of a handle whose holders still exist.
 //!
-//! A lease in the row can outlive its holder: the answer to its commit was late, or its release failed. Nobody presents a token
+//! A lease in the store can outlive its holder: the answer to its commit was late, or its release failed. Nobody presents a token
 //! under such a lease, so the handle that owns it takes it back at once.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// The identity of one handle of the store, and the leases that its users hold.
 #[derive(Debug)]
 pub(super) struct HeldLeases {
-    /// Unique per handle, and so per process start. The owner in the row ends with it.
+    /// Unique per handle, and so per process start. The owner in the store ends with it.
     instance: String,
-    held: Mutex<Vec<(i64, Weak<()>)>>,
+    held: Mutex<Vec<(u64, Weak<()>)>>,
 }
 
 // === impl HeldLeases ===
@@ -20,16 +20,16 @@ impl HeldLeases {
         Self { instance, held: Mutex::default() }
     }
 
-    /// The owner in the row for a lease of this handle.
+    /// The owner in the store for a lease of this handle.
     pub(super) fn owner(&self, name: &str) -> String {
         format!("{name} {}", self.instance)
     }
 
     /// Notes a lease that is about to be written. It counts as held while the returned value lives.
     ///
-    /// Call this under the lock of the row and before the commit. Otherwise, another task of this process could find the lease in the
-    /// row before it is noted here, and take it back from its holder.
-    pub(super) fn hold(&self, fence: i64) -> Arc<()> {
+    /// Call this before the commit (in a database, under the lock of the row). Otherwise, another task of this process could find the
+    /// lease in the store before it is noted here, and take it back from its holder.
+    pub(super) fn hold(&self, fence: u64) -> Arc<()> {
         let hold = Arc::new(());
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|(_, holder)| holder.strong_count() > 0);
@@ -37,8 +37,8 @@ impl HeldLeases {
         hold
     }
 
-    /// Whether the row's lease belongs to this handle and no task holds it any more.
-    pub(super) fn is_abandoned(&self, owner: Option<&str>, fence: i64) -> bool {
+    /// Whether the store's lease belongs to this handle and no task holds it any more.
+    pub(super) fn is_abandoned(&self, owner: Option<&str>, fence: u64) -> bool {
         let ours = owner.is_some_and(|owner| owner.rsplit(' ').next() == Some(&self.instance));
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         ours && !held.iter().any(|(number, holder)| *number == fence && holder.strong_count() > 0)
