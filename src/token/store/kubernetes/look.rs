@@ -23,15 +23,8 @@ impl KubernetesStore {
             }
             Err(fault) => return Err(fault.into()),
         };
-        let lease = if cluster.forbidden.is_empty() {
-            match self.lease_object().await {
-                Ok(lease) => Some(lease),
-                // The probe below names the rule.
-                Err(_) => None,
-            }
-        } else {
-            None
-        };
+        // If that is forbidden, a probe below names the rule.
+        let lease = self.lease_object().await.ok();
         let mut probes = vec![(Verb::Watch, Resource::Secret), (Verb::Get, Resource::Lease)];
         let write = |exists: bool| if exists { Verb::Patch } else { Verb::Create };
         probes.extend(secret.as_ref().map(|secret| (write(secret.is_some()), Resource::Secret)));
