@@ -8,6 +8,7 @@ use http::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use simulator::{Latency, Options, Reuse, Simulator};
+use testkit::kubernetes::Cluster;
 
 use crate::commands::import;
 use crate::pipe::{Pipe, stop_at};
@@ -52,6 +53,12 @@ async fn of_the_file_store() {
 async fn of_postgresql() {
     let server = Postgres::start();
     join_all(ALL.map(|meanwhile| story(Site::postgres(&server, format!("{meanwhile:?}")), meanwhile))).await;
+}
+
+#[tokio::test]
+async fn of_kubernetes() {
+    let Some(cluster) = Cluster::shared().await else { return };
+    join_all(ALL.map(|meanwhile| async move { story(Site::in_cluster(cluster).await, meanwhile).await })).await;
 }
 
 /// A process that waits for the lease has presented nothing. A shutdown does not make it begin.

@@ -58,6 +58,8 @@ struct Lane {
     judge: Judge,
     /// The end of the lease of the last dead process.
     leased_until: Instant,
+    /// Nobody has taken that lease over yet.
+    is_leased: bool,
     /// The last dead process noted that the grant needs a login, so the next one presents nothing.
     rests: bool,
 }
@@ -96,6 +98,23 @@ const POSTGRES: [&str; 14] = [
     "published",
 ];
 
+const KUBERNETES: [&str; 14] = [
+    "lease sending",
+    "lease stored",
+    "leased",
+    "document sending",
+    "document stored",
+    "intended",
+    "calling",
+    "called",
+    "answered",
+    "document sending 2",
+    "document stored 2",
+    "committed",
+    "released",
+    "published",
+];
+
 /// The file store has written the result and has not renamed it.
 const WRITTEN: [&str; 2] = ["written 2", "flushed 2"];
 
@@ -116,7 +135,7 @@ const IMPORT: Duration = Duration::from_secs(10);
 /// "Within a second" on a busy machine.
 const SOON: Duration = Duration::from_secs(3);
 
-/// The number of kills. Half of them happen in each store.
+/// The number of kills. Half of them happen in each store; in the cluster too, if there is one.
 fn kills() -> usize {
     std::env::var("KILLS").ok().map_or(100, |text| text.parse().unwrap())
 }
@@ -140,6 +159,17 @@ async fn with_postgresql() {
     let kills = kills().div_ceil(2);
     let lanes = (0..kills.min(50)).map(|lane| Site::postgres(&server, lane));
     matrix("postgres", &POSTGRES, lanes.collect(), kills).await;
+}
+
+#[tokio::test]
+async fn with_kubernetes() {
+    let kills = kills().div_ceil(2);
+    let mut lanes = Vec::new();
+    while lanes.len() < kills.min(50) {
+        let Some(site) = Site::kubernetes().await else { return };
+        lanes.push(site);
+    }
+    matrix("kubernetes", &KUBERNETES, lanes, kills).await;
 }
 
 async fn matrix(store: &str, points: &[&'static str], sites: Vec<Site>, kills: usize) -> Tally {
@@ -217,7 +247,16 @@ impl Lane {
             // Longer than the lease of a dead holder.
             .set("REFRESH__WAIT", "60s");
         let judge = Judge::new(simulator.clone(), grant.refresh);
-        Self { setup: site.configure(setup), judge, site, simulator, pipe, leased_until: Instant::now(), rests: false }
+        Self {
+            setup: site.configure(setup),
+            judge,
+            site,
+            simulator,
+            pipe,
+            leased_until: Instant::now(),
+            is_leased: false,
+            rests: false,
+        }
     }
 
     /// Also returns whether the response to its last call had arrived.
@@ -242,10 +281,13 @@ impl Lane {
                 "it did not stand still there: {steps:?}"
             );
         }
-        // A lock of the file store ends with its process. A lease in a database must run out.
+        // A lock of the file store ends with its process. A lease in a database or a cluster must run out.
         let times = |step: &str| steps.iter().filter(|reached| *reached == step).count();
-        if times("lease changed") > times("released") {
+        if times("lease changed") + times("lease sending") > times("released") {
             self.leased_until = Instant::now() + LEASE;
+            self.is_leased = true;
+        } else if times("released") > 0 {
+            self.is_leased = false;
         }
         let document = self.site.document(&self.setup).await;
         self.rests = document.as_ref().is_some_and(|document| document["needs_login"].is_string());
@@ -302,7 +344,11 @@ impl Lane {
         });
         let input = if new_grant == Given::Pair { answer.to_string() } else { grant.refresh_token };
         // It waits for the lease of a dead holder, as for a refresh in flight.
-        let waits = self.leased_until.saturating_duration_since(Instant::now());
+        let waits = match self.site.waits_from_sight() {
+            true if self.is_leased => LEASE,
+            true => Duration::ZERO,
+            false => self.leased_until.saturating_duration_since(Instant::now()),
+        };
         let given = Instant::now();
         if new_grant == Given::BareToASuspendedProxy {
             proxy.signal(Signal::STOP);

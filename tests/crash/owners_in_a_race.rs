@@ -24,6 +24,13 @@ async fn on_postgresql() {
     race(Site::postgres(&server, "race")).await;
 }
 
+#[tokio::test]
+async fn on_kubernetes() {
+    if let Some(site) = Site::kubernetes().await {
+        race(site).await;
+    }
+}
+
 async fn race(site: Site) {
     let life = Duration::from_secs(4);
     let options = Options { access_lifetime: life, rate_limit: None, ..Options::league8() };

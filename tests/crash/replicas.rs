@@ -1,4 +1,4 @@
-//! Five processes on one PostgreSQL under load. The token is revoked repeatedly, and processes are killed and started.
+//! Five processes on one PostgreSQL, or in one cluster, under load. The token is revoked repeatedly, and processes are killed and started.
 //!
 //! By the ledger of the server, each refresh token is presented once, and again only after its presenter was killed in the call. No client
 //! sees a failure, with two exceptions: the clients of a killed process, and requests during the lease of a dead holder. The latter get 503
@@ -73,7 +73,18 @@ fn seconds() -> Duration {
 #[tokio::test]
 async fn five_replicas_present_each_token_once() {
     let server = Postgres::start();
-    let mut replicas = Replicas::start(&server).await;
+    present_each_token_once(&Site::postgres(&server, "shared")).await;
+}
+
+#[tokio::test]
+async fn five_replicas_in_a_cluster_present_each_token_once() {
+    if let Some(site) = Site::kubernetes().await {
+        present_each_token_once(&site).await;
+    }
+}
+
+async fn present_each_token_once(site: &Site) {
+    let mut replicas = Replicas::start(site).await;
     let (stop, stopped) = watch::channel(false);
     let mut clients = JoinSet::new();
     for number in 0..REPLICAS * CLIENTS {
@@ -104,11 +115,11 @@ async fn five_replicas_present_each_token_once() {
 // === impl Replicas ===
 
 impl Replicas {
-    async fn start(server: &Postgres) -> Self {
+    async fn start(site: &Site) -> Self {
         let latency = Latency { before_commit: Duration::from_millis(10), after_commit: Duration::from_millis(10) };
         let simulator = Simulator::start(Options { latency, rate_limit: None, ..Options::league8() }).await.unwrap();
         let mut pipe = Pipe::new();
-        let setup = Site::postgres(server, "shared").configure(Proxy::before(&simulator));
+        let setup = site.configure(Proxy::before(&simulator));
         let setup = pipe
             .report(setup)
             .set("OAUTH__REQUEST_TIMEOUT", format!("{}s", CALL.as_secs()))
@@ -316,7 +327,8 @@ impl Replicas {
 
 fn holds_the_lease(steps: &[String]) -> bool {
     let last = |names: &[&str]| steps.iter().rposition(|step| names.contains(&step.as_str()));
-    match (last(&["lease changed", "lease committed", "leased"]), last(&["released"])) {
+    let taken = ["lease changed", "lease committed", "lease sending", "lease stored", "leased"];
+    match (last(&taken), last(&["released"])) {
         (Some(leased), Some(released)) => leased > released,
         (leased, _) => leased.is_some(),
     }

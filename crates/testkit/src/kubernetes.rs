@@ -233,7 +233,7 @@ impl Cluster {
             "subjects": [{ "kind": "ServiceAccount", "name": account.name, "namespace": namespace }],
         });
         self.must(Method::POST, &format!("{rbac}/rolebindings"), Some(&binding)).await;
-        self.renew_token(&account).await;
+        self.renew_token(&account, Duration::from_secs(3600)).await;
         account
     }
 
@@ -244,11 +244,11 @@ impl Cluster {
         self.must(Method::PATCH, &path, Some(&json!({ "rules": rules }))).await;
     }
 
-    /// Puts a new token in place, as the kubelet does: the file is replaced.
-    pub async fn renew_token(&self, account: &Account) {
+    /// Puts a new token in place, as the kubelet does: the file is replaced. The API server accepts no life below ten minutes.
+    pub async fn renew_token(&self, account: &Account, life: Duration) {
         let Account { namespace, name, folder } = account;
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
-        let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 600 } });
+        let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": life.as_secs() } });
         let answer = self.must(Method::POST, &path, Some(&request)).await;
         let temporary = folder.join("..token");
         std::fs::write(&temporary, answer["status"]["token"].as_str().unwrap()).unwrap();

@@ -46,7 +46,7 @@ async fn a_wrong_token_or_ca_is_named_and_a_renewed_one_is_used_at_once() {
     std::fs::remove_file(file("token")).unwrap();
     let error = unavailable(store.load().await);
     assert!(error.contains("mount one into this container"), "{error}");
-    place.cluster.renew_token(&place.account).await;
+    place.cluster.renew_token(&place.account, LONG * 10).await;
     assert_eq!(store.load().await.unwrap(), Some(grant(1, "one")));
 
     let ca = std::fs::read(file("ca.crt")).unwrap();
