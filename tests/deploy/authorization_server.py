@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class AuthorizationServer:
     def __init__(self):
         self.challenges, self.refresh_tokens, self.access_tokens = {}, set(), set()
-        self.problems, self.refreshes = [], 0
+        self.spent, self.presented_again = set(), 0
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,9 +56,10 @@ class AuthorizationServer:
                 return 400, {"error": "invalid_grant"}
         elif fields["refresh_token"] in self.refresh_tokens:
             self.refresh_tokens.remove(fields["refresh_token"])
-            self.refreshes += 1
+            self.spent.add(fields["refresh_token"])
         else:
-            self.problems.append("a spent refresh token was presented")
+            # `check` presents one that it has made up.
+            self.presented_again += fields["refresh_token"] in self.spent
             return 400, {"error": "invalid_grant"}
         access = secrets.token_urlsafe()
         self.access_tokens.add(access)

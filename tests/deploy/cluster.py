@@ -28,6 +28,8 @@ class Cluster:
             "--etcd-servers=http://127.0.0.1:2379", f"--cert-dir={folder}", "--secure-port=6443", "--bind-address=127.0.0.1",
             f"--token-auth-file={folder}/tokens.csv", "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-signing-key-file={folder}/sa.key", f"--service-account-key-file={folder}/sa.key",
+            # Without a route, the server finds no address of its own. Nobody uses this one.
+            "--advertise-address=192.0.2.1",
             "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--disable-admission-plugins=ServiceAccount",
         )
         self.kubeconfig = folder / "kubeconfig"
@@ -37,16 +39,18 @@ class Cluster:
             "users": [{"name": "admin", "user": {"token": ADMIN}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin", "namespace": "default"}}],
         }))
-        end = time.monotonic() + 120
+        end = time.monotonic() + 60
         while self.run("get", "--raw", "/readyz", check=False).returncode != 0:
-            assert time.monotonic() < end, "the API server is not ready"
+            assert time.monotonic() < end, f"the API server is not ready: {self.run('get', '--raw', '/readyz', check=False).stderr}{self.logs()}"
             time.sleep(0.2)
 
     def start(self, *command, **options):
-        log = open(self.folder / f"{Path(command[0]).name}.log", "ab")
-        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, **options)
-        self.processes.append(process)
-        return process
+        with open(self.folder / f"{Path(command[0]).name}.log", "ab") as log:
+            self.processes.append(subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, **options))
+
+    def logs(self):
+        """The end of what each process printed."""
+        return "".join(f"\n{log.name}: {log.read_text()[-1000:]}" for log in self.folder.glob("*.log"))
 
     def run(self, *arguments, check=True, **options):
         command = ["kubectl", f"--kubeconfig={self.kubeconfig}", *arguments]
@@ -65,7 +69,7 @@ class Sidecar:
     """The sidecar of a Deployment, as the kubelet prepares it: variables, and files at the places where they are mounted."""
 
     def __init__(self, cluster, deployment):
-        pod = cluster.get("deployment", deployment)["spec"]["template"]["spec"]
+        pod = deployment["spec"]["template"]["spec"]
         container = next(c for c in pod["initContainers"] if c["name"] == "bearer-proxy")
         self.variables = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
         for source in container.get("envFrom", []):
@@ -84,7 +88,8 @@ class Sidecar:
                 path = folder / name
                 path.write_bytes(content)
                 path.chmod(0o440)
-                shutil.chown(path, 0, container["securityContext"]["runAsGroup"])
+                # The files of a Secret belong to root and the pod's fsGroup.
+                shutil.chown(path, 0, pod.get("securityContext", {}).get("fsGroup", 0))
         self.user = container["securityContext"]["runAsUser"]
         self.group = container["securityContext"]["runAsGroup"]
 
