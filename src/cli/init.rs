@@ -72,7 +72,7 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
     }
     let go_on = |failure, command| go_on(failure, &dir, &kept, command);
     let sources = sources(&dir, &[]);
-    checks::before_the_grant(&sources).await.map_err(|failure| go_on(failure, "check"))?;
+    tell(&checks::before_the_grant(&sources).await.map_err(|failure| go_on(failure, "check"))?);
     let command = if answers.grant == Grant::Login { "login" } else { "import < refresh-token.txt" };
     let secret_file = answers.client_secret.as_ref().map(|_| dir.join(SECRET_FILE));
     obtain_grant(&loaded.config, &answers, options, secret_file.as_deref())
@@ -102,7 +102,7 @@ pub(super) async fn run(options: &Options) -> Result<Outcome, Failure> {
             // Before the failure, which must stay in view at the end of a screen.
             let _ = writeln!(io::stderr(), "\n{ways}");
             if !interrupted {
-                checks::after_a_failure(&sources).await.map_err(|failure| go_on(failure, "check"))?;
+                tell(&checks::after_a_failure(&sources).await.map_err(|failure| go_on(failure, "check"))?);
             }
             Err(go_on(failure, "check"))
         }
