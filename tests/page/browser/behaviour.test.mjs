@@ -89,7 +89,7 @@ test('a silent proxy is stale after 25 s', async () => {
   assert.equal(await page.locator('#word').innerText(), 'No connection');
   // The page gives the silent stream up by itself.
   mock.silent = false;
-  await page.clock.runFor(10_000);
+  await page.clock.runFor(31_000);
   await says(page, 'Valid');
 });
 

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clock, full, parse, relative, span, took } from '../../../src/admin/page/assets/time.js';
+import { clock, countsSeconds, full, parse, relative, span, took } from '../../../src/admin/page/assets/time.js';
 import { NOW } from './pages.mjs';
 
 test('a duration has its two largest units, as in status', () => {
   const rows = [[0, '0s'], [999, '0s'], [1_000, '1s'], [61_000, '1m 1s'], [3_600_000, '1h'], [3_605_000, '1h 5s'], [90_061_000, '1d 1h'], [31_536_000_000, '365d']];
   for (const [ms, text] of rows) assert.equal(span(ms), text);
+});
+
+test('a text counts seconds only in a last minute', () => {
+  const rows = [['Next try in 4s.', true], ['in 59s', true], ['47m 12s', false], ['1h 5s ago', false], ['334d', false], ['0s', true]];
+  for (const [text, counts] of rows) assert.equal(countsSeconds(text), counts, text);
 });
 
 test('what took long is not in milliseconds', () => {

@@ -42,6 +42,16 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** @param {Element} element @param {string} name @param {string} value */
+export function setAttribute(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+/** @param {string} id @param {boolean} isShown */
+export function show(id, isShown) {
+  if (byId(id).hidden === isShown) byId(id).hidden = !isShown;
+}
+
 /**
  * Calls `draw` only if `value` has changed. `now` alone draws nothing: `tick` keeps the relative times.
  * @template T

@@ -2,11 +2,12 @@
 
 import { actions } from './actions.js';
 import { ask, hasKey, setKey } from './api.js';
-import { byId } from './dom.js';
+import { byId, show } from './dom.js';
 import { loginDialog } from './login.js';
 import { tick } from './parts.js';
 import { lastHour } from './scale.js';
 import { follow } from './stream.js';
+import { countsSeconds } from './time.js';
 import { showFigures, showState } from './view.js';
 
 /** @typedef {import('../types.d.ts').Page} Page */
@@ -81,7 +82,7 @@ function drawState() {
 function draw() {
   const now = Date.now() + offset;
   if (page) showFigures(page, samples, now);
-  byId('figures').hidden = page === null;
+  show('figures', page !== null);
   drawState();
   if (page?.login.last) say.login(page.login.last, now);
 }
@@ -103,13 +104,14 @@ byId('key-form').addEventListener('submit', (event) => {
   stream.start();
 });
 
-// The first lines count seconds. Each change of a text costs a layout, so the other times follow more slowly.
+// Each change of a text costs a layout and a paint. Only a last minute is counted in seconds.
 let seconds = 0;
 setInterval(() => {
   if (document.hidden) return;
-  drawState();
   seconds += 1;
-  if (seconds % 5 === 0) tick(Date.now() + offset);
+  const isFifth = seconds % 5 === 0;
+  if (isFifth || countsSeconds(byId('line').textContent ?? '')) drawState();
+  if (isFifth) tick(Date.now() + offset);
 }, 1_000);
 
 draw();

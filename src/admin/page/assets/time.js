@@ -26,6 +26,11 @@ export function relative(at, now) {
   return seconds > 0 ? `in ${span(seconds * 1000)}` : `${span(seconds * 1000)} ago`;
 }
 
+/** Whether a text has a duration of less than a minute. @param {string} text */
+export function countsSeconds(text) {
+  return /(?<!\d[dhm] )\b\d+s\b/.test(text);
+}
+
 /** How long something took. @param {number} ms */
 export function took(ms) {
   return ms < 1_000 ? `${Math.round(ms)} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1).replace('.0', '')} s` : span(ms);

@@ -1,7 +1,7 @@
 // Puts the state, the lifetime and the figures on the page.
 
 import { drawCharts } from './charts.js';
-import { byId, el, onChange, setText, svg } from './dom.js';
+import { byId, el, onChange, setAttribute, setText, show, svg } from './dom.js';
 import { drawFacts, drawProblems, drawRefreshes } from './lists.js';
 import { ago, mark } from './parts.js';
 import { percent } from './scale.js';
@@ -48,36 +48,36 @@ export function showState({ page, link, heard, now, offset, isDraining }) {
   // Charts that are not current do not end now.
   const end = trouble && heard !== null ? clock(heard, now) : 'now';
   if (page) showLifetime(page.status, (trouble && heard !== null ? heard : now) + offset);
-  else byId('lifetime').hidden = true;
+  else show('lifetime', false);
   for (const place of document.querySelectorAll('.end')) setText(place, end);
   return trouble === null;
 }
 
 /** @param {Words} words @param {Page | null} page @param {boolean} isCurrent */
 function showFix({ fix }, page, isCurrent) {
-  byId('key-form').hidden = fix !== 'key';
-  byId('actions').hidden = page === null;
+  show('key-form', fix === 'key');
+  show('actions', page !== null);
   const login = page?.login;
-  byId('login').hidden = !login?.offered;
+  show('login', login?.offered === true);
   // The fix comes first, also for the keyboard.
   const place = fix === 'login' ? byId('refresh') : byId('drain');
   if (place.previousElementSibling !== byId('login')) byId('actions').insertBefore(byId('login'), place);
-  byId('refresh').hidden = page?.status.grant === 'static';
+  show('refresh', page?.status.grant !== 'static');
   for (const name of ['login', 'refresh', 'drain']) {
     byId(name).classList.toggle('primary', fix === name);
     const isOff = !isCurrent || page?.status.draining === true;
-    if (byId(name).dataset.busy === undefined) byId(name).setAttribute('aria-disabled', String(isOff));
+    if (byId(name).dataset.busy === undefined) setAttribute(byId(name), 'aria-disabled', String(isOff));
   }
-  byId('command').hidden = fix !== 'login' || login?.offered !== false;
+  show('command', fix === 'login' && login?.offered === false);
   setText(byId('command-text'), login?.command ?? '');
 }
 
 /** @param {Page['status']} status @param {number} now */
 function showLifetime({ obtained_at, expires_at, refresh_at, grant, state }, now) {
   const [from, to, next] = [parse(obtained_at), parse(expires_at), parse(refresh_at)];
-  byId('lifetime').hidden = from === null;
+  show('lifetime', from !== null);
   if (from === null) return;
-  const passed = to === null ? 0 : Math.round(percent(now, from, to) * 10) / 10;
+  const passed = to === null ? 0 : Math.round(percent(now, from, to) * 2) / 2;
   drawLifetime({ from, to, next, passed, isRefreshed: grant !== 'static' && state !== 'needs_login', isOver: to !== null && to <= now, isDue: next !== null && next <= now }, now);
 }
 
