@@ -46,7 +46,9 @@ class Cluster:
 
     def start(self, *command, **options):
         with open(self.folder / f"{Path(command[0]).name}.log", "ab") as log:
-            self.processes.append(subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, **options))
+            process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, **options)
+        self.processes.append(process)
+        return process
 
     def logs(self):
         """The end of what each process printed."""

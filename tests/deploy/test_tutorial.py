@@ -9,19 +9,13 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-import time
-import unittest
-import urllib.error
 import urllib.parse
-import urllib.request
-from pathlib import Path
 
 import yaml
 
-from authorization_server import AuthorizationServer
-from cluster import Cluster, Sidecar
+from cluster import Sidecar
 from render import ROOT, documents
+from replicas import IS_RUN, Replicas
 
 PAGE = ROOT / "docs/tutorials/kubernetes.md"
 APPLICATION = ROOT / "deploy/kubernetes/example/app.yaml"
@@ -40,25 +34,13 @@ exec_in_sidecar() { printf '%s\n' "$*" >"$EXEC"; }
 """
 
 
-@unittest.skipUnless(os.environ.get("KUBE_APISERVER"), "not run: KUBE_APISERVER names no kube-apiserver")
-class TheTutorial(unittest.TestCase):
+@IS_RUN
+class TheTutorial(Replicas):
     def setUp(self):
-        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        self.folder.chmod(0o755)
-        state = self.folder / "cluster"
-        state.mkdir()
-        self.cluster = Cluster(state)
-        self.addCleanup(self.cluster.stop)
-        self.server = AuthorizationServer()
-        self.checkout, self.app = self.folder / "bearer-proxy", self.folder / "app"
-        shutil.copytree(ROOT / "deploy", self.checkout / "deploy")
+        super().setUp()
+        self.app = self.folder / "app"
         self.app.mkdir()
         shutil.copy(APPLICATION, self.app / "app.yaml")
-        self.program = shutil.copy(os.environ["PROGRAM"], self.folder / "program")
-        # Where Passolution is in this test. Everything else is as on the page.
-        settings = {"UPSTREAM__URL": self.server.url, "OAUTH__TOKEN_URL": f"{self.server.url}/oauth/token", "OAUTH__AUTHORIZE_URL": f"{self.server.url}/oauth/authorize"}
-        literals = [f"--from-literal=BEARER_PROXY_{name}={value}" for name, value in settings.items()]
-        self.cluster.run("create", "configmap", "bearer-proxy-settings", *literals)
 
     def follow(self, title, folder):
         """Runs the shell blocks of a section. Returns the commands that `kubectl exec` would run."""
@@ -79,28 +61,6 @@ class TheTutorial(unittest.TestCase):
                     commands.append(note.read_text().split())
         return commands
 
-    def in_sidecar(self, sidecar, arguments, **options):
-        return subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=60, **sidecar.options(), **options)
-
-    def serve(self, sidecar, **variables):
-        options = sidecar.options()
-        options["env"] = options["env"] | {f"BEARER_PROXY_{name}": value for name, value in variables.items()}
-        self.cluster.start(self.program, "serve", **options)
-
-    def status_of(self, port):
-        try:
-            return urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/countries", timeout=10).status
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return None
-
-    def eventually(self, port, status):
-        end = time.monotonic() + 30
-        while (seen := self.status_of(port)) != status:
-            self.assertLess(time.monotonic(), end, f"{seen}, not {status}: {self.cluster.logs()}")
-            time.sleep(0.05)
-
     def test_ends_in_a_200(self):
         (self.checkout / "client-secret").write_text("a-secret")
         for title in ("Push the image", "Create the Secret", "Create the empty objects"):
@@ -115,23 +75,23 @@ class TheTutorial(unittest.TestCase):
         built.remove(deployment)
         self.cluster.run("apply", "-f", "-", input=yaml.safe_dump_all(built))
 
-        # Two replicas, which share one network namespace here. The application gets 503 until a grant is stored.
+        # The application gets 503 until a grant is stored.
         sidecar = Sidecar(self.cluster, deployment)
         self.serve(sidecar)
-        self.serve(sidecar, LISTEN="127.0.0.1:8081", ADMIN__LISTEN="127.0.0.1:9911", PROBES__LISTEN="127.0.0.1:9912")
-        self.eventually(8080, 503)
-        self.eventually(8081, 503)
+        self.serve(sidecar, 1)
+        self.eventually(0, 503)
+        self.eventually(1, 503)
 
         token = self.app / "refresh-token.txt"
         token.write_text(self.server.refresh_token())
         login, imported = self.follow("Log in, once", self.app)
         self.assertEqual(login, ["login", "--paste"])
         self.log_in(sidecar, login)
-        self.eventually(8080, 200)
-        self.eventually(8081, 200)
+        self.eventually(0, 200)
+        self.eventually(1, 200)
         done = self.in_sidecar(sidecar, imported, input=token.read_text())
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.eventually(8080, 200)
+        self.eventually(0, 200)
 
         for command in self.follow("Check it", self.app):
             done = self.in_sidecar(sidecar, command)
