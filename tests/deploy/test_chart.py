@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import unittest
 
 import helm_python as helm
@@ -10,7 +11,7 @@ import yaml
 
 import rules
 from checks import check_gateway, check_schema
-from render import CHART, render, rendered
+from render import CHART, documents, render, rendered
 
 VALUES = sorted(CHART.glob("ci/*-values.yaml"))
 WRONG = sorted(CHART.glob("ci/wrong/*.yaml"))
@@ -57,6 +58,19 @@ class TheChart(unittest.TestCase):
             fields = schema[name].get("properties")
             if fields and schema[name].get("additionalProperties") is False:
                 self.assertEqual(set(fields), set(default), name)
+
+    def test_prints_the_commands_that_are_left(self):
+        for path in VALUES:
+            with self.subTest(path.name):
+                values = yaml.safe_load(path.read_text())
+                files = render(values, namespace="travel")
+                commands = [line.strip() for line in files["NOTES.txt"].splitlines() if line.startswith("  ")]
+                subprocess.run(["bash", "-n"], input="\n".join(commands), text=True, check=True)
+                variables = rules.variables(rules.proxy(next(rules.pods(documents(files["deployment.yaml"])))[1]))
+                created = re.findall(r"create secret generic (\S+)", files["NOTES.txt"])
+                by_hand = variables["STORE__KIND"] == "kubernetes" and not values.get("rbac", {}).get("allowCreate")
+                self.assertEqual(created, [variables["STORE__NAME"]] if by_hand else [])
+                self.assertEqual("login --paste" in files["NOTES.txt"], variables.get("OAUTH__GRANT") is None)
 
     def test_makes_a_monitor_and_an_external_secret(self):
         found = {path.stem: rendered(yaml.safe_load(path.read_text())) for path in VALUES}
