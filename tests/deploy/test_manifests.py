@@ -62,6 +62,16 @@ class TheManifests(unittest.TestCase):
         check_schema(self, found)
         check_sidecar(self, found)
 
+    def test_of_the_component_patch_a_stateful_set(self):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(MANIFESTS, folder, dirs_exist_ok=True)
+            application = APPLICATION.replace("Deployment", "StatefulSet").replace("spec:\n", "spec:\n  serviceName: app\n", 1)
+            Path(folder, "example/app.yaml").write_text(application)
+            found = kustomize(Path(folder, "example"))
+        check_schema(self, found)
+        check_sidecar(self, found)
+        self.assertEqual([document["kind"] for document in found][-1], "StatefulSet")
+
     def test_name_the_objects_of_the_store(self):
         made = {(d["kind"], d["metadata"]["name"]) for d in documents((MANIFESTS / "store.yaml").read_text())}
         self.assertEqual(made, {("Secret", "bearer-proxy"), ("Lease", "bearer-proxy")})
