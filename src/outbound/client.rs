@@ -17,6 +17,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{ClientBuilder, Proxy, RequestBuilder, redirect, retry};
 use tokio::time::timeout;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
+#[cfg(feature = "kubernetes")]
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use url::Url;
@@ -42,6 +43,7 @@ pub struct Response {
 }
 
 /// A response whose body is still arriving, and may last longer than a call.
+#[cfg(feature = "kubernetes")]
 #[derive(Debug)]
 pub struct Arriving(reqwest::Response);
 
@@ -94,6 +96,7 @@ impl Client {
     ///
     /// # Errors
     /// A certificate cannot be a trust anchor.
+    #[cfg(feature = "kubernetes")]
     pub fn cluster(anchors: &[CertificateDer<'static>]) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for anchor in anchors {
@@ -143,6 +146,7 @@ impl Client {
     ///
     /// # Errors
     /// There is no head in time.
+    #[cfg(feature = "kubernetes")]
     pub async fn open(&self, request: RequestBuilder, within: Duration) -> Result<Arriving, RequestError> {
         let sent = timeout(within, request.send()).await.map_err(|_| RequestError::TimedOut(within))?;
         sent.map(Arriving).map_err(|error| RequestError::new(&error))
@@ -151,6 +155,7 @@ impl Client {
 
 // === impl Arriving ===
 
+#[cfg(feature = "kubernetes")]
 impl Arriving {
     pub fn status(&self) -> StatusCode {
         self.0.status()

@@ -14,6 +14,8 @@
 )]
 
 mod checked;
+#[cfg(feature = "kubernetes")]
+mod clusters;
 mod configuration_and_secrets;
 mod grants;
 mod healthy;
