@@ -61,9 +61,11 @@ pub use pattern::{PathPattern, PatternSegment};
 pub use plain_path::plain_path;
 pub use quantity::{Margin, parse_duration};
 pub use secret_source::SecretSource;
+#[cfg(feature = "kubernetes")]
+pub use sections::ClusterConfig;
 pub use sections::{
-    AdminConfig, AmbiguousRetry, ClientAuth, ClientCert, ClusterConfig, Config, GrantConfig, GuardConfig, LogConfig,
-    LogFormat, LogRequests, LoginConfig, Outbound, RefreshConfig, RuntimeConfig, ServerTls, StoreConfig, StoreKey,
+    AdminConfig, AmbiguousRetry, ClientAuth, ClientCert, Config, GrantConfig, GuardConfig, LogConfig, LogFormat,
+    LogRequests, LoginConfig, Outbound, RefreshConfig, RuntimeConfig, ServerTls, StoreConfig, StoreKey,
     StoreKindConfig, TokenEndpoint, TokenFormat, UpstreamConfig, UpstreamHttp,
 };
 pub use watched::Watched;

@@ -43,7 +43,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use candidate::{Candidate, CandidateResult, CandidateVersion};
-pub use look::{ClusterLook, Holder, Look, Overdue, Rights};
+#[cfg(feature = "kubernetes")]
+pub use look::ClusterLook;
+pub use look::{Holder, Look, Overdue, Rights};
 #[cfg(feature = "postgres")]
 pub use postgres::schema;
 #[cfg(feature = "internals")]

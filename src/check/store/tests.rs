@@ -1,6 +1,8 @@
 use super::*;
 use crate::check::tests::names;
-use crate::token::store::{ClusterLook, Holder, Overdue, Rights};
+#[cfg(feature = "kubernetes")]
+use crate::token::store::ClusterLook;
+use crate::token::store::{Holder, Overdue, Rights};
 
 const ME: u32 = 1000;
 
@@ -113,6 +115,7 @@ fn replicas_on_other_hosts_are_found_by_their_leases() {
 }
 
 #[test]
+#[cfg(feature = "kubernetes")]
 fn each_fault_of_a_cluster_has_its_id() {
     let healthy = ClusterLook::default();
     let rules = |rules: &[&str]| rules.iter().map(ToString::to_string).collect();
