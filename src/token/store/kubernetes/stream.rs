@@ -23,7 +23,7 @@ pub(super) enum Event {
     Ended,
 }
 
-/// Without a line for this time, the path may be broken. The server sends a bookmark each minute.
+/// Without a line for this time, the path may be broken. Servers since 1.21 send a bookmark each minute.
 const IDLE: Duration = Duration::from_secs(90);
 const LONGEST_LINE: usize = 4 << 20;
 
