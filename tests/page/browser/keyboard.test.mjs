@@ -58,8 +58,7 @@ test('the key, refresh, drain, login and details need no mouse', async () => {
   await page.keyboard.press('Shift+Tab');
   assert.equal((await focus()).name, 'login');
   await page.keyboard.press('Enter');
-  await reach('login-close');
-  await reach('Paste the address instead');
+  await reach('paste-title');
   await page.keyboard.press('Enter');
   await page.locator('#paste-link[href]').waitFor();
   await reach('paste-link');
@@ -68,7 +67,8 @@ test('the key, refresh, drain, login and details need no mouse', async () => {
   await reach('paste-go');
   await page.keyboard.press('Enter');
   await page.getByText('The pasted text has no code.').waitFor();
-  await page.keyboard.press('Escape');
+  await reach('login-close');
+  await page.keyboard.press('Enter');
   assert.equal((await focus()).name, 'login');
 
   await reach('Details');

@@ -1,7 +1,7 @@
 // The login: by the redirect, or by pasting the address that the browser was sent to.
 
 import { post } from './api.js';
-import { byId, setText } from './dom.js';
+import { byId, setText, show } from './dom.js';
 
 /** @typedef {import('../types.d.ts').Page} Page */
 /** @typedef {import('../types.d.ts').LoginStarted} LoginStarted */
@@ -62,7 +62,9 @@ export function loginDialog(page) {
     setText(byId('login-text'),
       `Log in with the account that the proxy uses. The new grant replaces the present one. If the login fails, nothing changes.${move}`);
     setText(go, origin === null ? 'Continue to the login page' : `Continue at ${new URL(origin).host}`);
-    go.hidden = !canReturn;
+    show('login-go', canReturn);
+    setText(byId('paste-title'), canReturn ? 'Paste the address instead' : 'Log in, then paste the address');
+    byId('paste-go').classList.toggle('primary', !canReturn);
     started = null;
     field.value = '';
     link.removeAttribute('href');

@@ -178,7 +178,7 @@ function say(tone, word, line, todo, fix = null) {
 
 /** @param {Status} status */
 function failure({ last_refresh: last }) {
-  return last && last.outcome !== 'ok' && last.error ? ` The last one failed: ${sentence(last.error)}` : '';
+  return last && last.outcome !== 'ok' && last.error ? ` The last refresh failed: ${sentence(last.error)}` : '';
 }
 
 /** @param {Status} status @param {number} now */
