@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use simulator::{Kind, Latency, Options, Revocation, Simulator};
 use testkit::random::Random;
 use tokio::time::Instant;
