@@ -65,10 +65,18 @@ impl Fleet {
 
     /// Waits until every replica has the newest token, and the upstream accepts it. Returns its generation.
     pub async fn settle(&self) -> u64 {
+        self.settle_or_lose().await.unwrap_or_else(|| panic!("the grant is lost:\n{}", self.log()))
+    }
+
+    /// The same. `None`: the grant was lost between the server's commit and ours.
+    pub async fn settle_or_lose(&self) -> Option<u64> {
         let settled = async {
             loop {
                 let all = join_all(self.replicas.iter().map(Proxy::status)).await;
                 let generation = all[0]["generation"].as_u64().unwrap();
+                if all.iter().any(|status| status["state"] == "needs_login") {
+                    return None;
+                }
                 let is_valid = |status: &Value| status["state"] == "valid" && status["persisted"] == true;
                 if all.iter().all(|status| is_valid(status) && status["generation"] == generation)
                     && self.stored_generation().await == Some(generation)
@@ -77,7 +85,7 @@ impl Fleet {
                     if answers.iter().all(|answer| answer.status == StatusCode::OK)
                         && join_all(self.replicas.iter().map(Proxy::status)).await[0]["generation"] == generation
                     {
-                        return generation;
+                        return Some(generation);
                     }
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
