@@ -107,7 +107,6 @@ from('status, events, metrics and configuration cannot be read', async (page) =>
 });
 
 from('status cannot be read as a script, an image or a style', async (page) => {
-  const found = responses(page);
   const loaded = await page.evaluate((url) => Promise.all(['script', 'img', 'link'].map((tag) => new Promise((resolve) => {
     const element = document.createElement(tag);
     element.onload = () => resolve('loaded');
@@ -116,8 +115,8 @@ from('status cannot be read as a script, an image or a style', async (page) => {
     else /** @type {HTMLImageElement} */ (element).src = url;
     document.body.append(element);
   }))), `${open.origin}/status`);
+  // The browser hides such a response even from its own tools, so only the failure can be seen.
   assert.deepEqual(loaded, ['error', 'error', 'error']);
-  assert.equal(found.get('GET /status'), 403);
 });
 
 from('refresh, drain and login cannot be started by fetch', async (page) => {
