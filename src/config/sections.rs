@@ -23,7 +23,9 @@ pub use outbound::Outbound;
 pub use refresh::RefreshConfig;
 pub use runtime::RuntimeConfig;
 pub use shutdown::ShutdownConfig;
-pub use store::{ClusterConfig, StoreConfig, StoreKey, StoreKindConfig};
+#[cfg(feature = "kubernetes")]
+pub use store::ClusterConfig;
+pub use store::{StoreConfig, StoreKey, StoreKindConfig};
 pub use tls::ServerTls;
 pub use upstream::{ClientCert, UpstreamConfig, UpstreamHttp};
 

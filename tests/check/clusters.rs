@@ -56,13 +56,14 @@ async fn a_missing_rule_and_a_secret_that_cannot_be_used_are_found() {
         let account = cluster.account(&namespace, &rules(verbs)).await;
         let setup = in_cluster(small(Proxy::before(&simulator)), cluster.port(), account.folder());
         // RBAC reads a new role from a cache.
-        loop {
+        for _ in 0..100 {
             let checked = Checked::before(&simulator, &setup, &["--offline"]).await;
             let detail = checked.check("store-cluster-forbidden")["detail"].to_string();
             if !detail.contains("`get`") && verbs.iter().all(|verb| !detail.contains(&format!("`{verb}`"))) {
                 return checked;
             }
         }
+        panic!("the account never gets {verbs:?}");
     };
     let checked = check(&["get", "watch"]).await;
     checked.finds("store-cluster-forbidden", 1);

@@ -34,20 +34,26 @@ fn forbidden<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> String {
 
 /// RBAC reads its rules from a cache, so a change takes a moment.
 async fn until_forbidden(store: &Store, verb: &str, plural: &str) -> String {
-    loop {
-        let look = store.look().await;
-        let rules = look.map(|look| look.cluster.unwrap().forbidden).unwrap_or_default();
-        if let Some(rule) = rules.into_iter().find(|rule| rule.contains(&format!("`{verb}` of {plural}/"))) {
-            return rule;
+    let named = async {
+        loop {
+            let look = store.look().await;
+            let rules = look.map(|look| look.cluster.unwrap().forbidden).unwrap_or_default();
+            if let Some(rule) = rules.into_iter().find(|rule| rule.contains(&format!("`{verb}` of {plural}/"))) {
+                return rule;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    timeout(LONG, named).await.expect("a named rule")
 }
 
 async fn until_allowed(store: &Store) {
-    while store.look().await.unwrap().cluster.unwrap().forbidden != [""; 0] {
-        tokio::task::yield_now().await;
-    }
+    let allowed = async {
+        while store.look().await.unwrap().cluster.unwrap().forbidden != [""; 0] {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, allowed).await.expect("the documented rules are enough");
 }
 
 #[tokio::test]
@@ -62,7 +68,7 @@ async fn each_missing_verb_is_named_by_the_operation_and_by_the_diagnosis() {
         [("secrets", "get"), ("secrets", "watch"), ("secrets", "patch"), ("leases", "get"), ("leases", "patch")]
     {
         place.cluster.grant(&place.account, &without(resource, verb)).await;
-        let rule = timeout(LONG, until_forbidden(&store, verb, resource)).await.expect("a named rule");
+        let rule = until_forbidden(&store, verb, resource).await;
         assert!(rule.contains(&format!("add the verb `{verb}` of {resource}")), "{rule}");
         let store = place.store().await;
         let error = match (resource, verb) {
@@ -79,7 +85,7 @@ async fn each_missing_verb_is_named_by_the_operation_and_by_the_diagnosis() {
         };
         assert!(error.contains(&format!("`{verb}` of {resource}/{NAME}")), "{error}");
         place.cluster.grant(&place.account, &rules()).await;
-        timeout(LONG, until_allowed(&store)).await.unwrap();
+        until_allowed(&store).await;
     }
 }
 
@@ -91,7 +97,7 @@ async fn create_is_needed_only_where_the_objects_do_not_exist() {
     rules.as_array_mut().unwrap().retain(|rule| rule["verbs"][0] != "create");
     place.cluster.grant(&place.account, &rules).await;
     let store = place.store().await;
-    let rule = timeout(LONG, until_forbidden(&store, "create", "secrets")).await.unwrap();
+    let rule = until_forbidden(&store, "create", "secrets").await;
     assert!(rule.contains("kubectl create secret generic bearer-proxy"), "{rule}");
     let error = forbidden(store.write(NOTHING, &grant(1, "one")).await);
     assert!(error.contains("kubectl create secret generic bearer-proxy"), "{error}");
