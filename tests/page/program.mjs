@@ -13,10 +13,15 @@ const CLIENT_ID = '9f1c2e64-5b0a-4c1b-9d7e-3f6a8b2c4d10';
 const CLIENT_SECRET = 'sim-secret-4TqVw8ZkRr2mYc6N';
 export const KEY = 'a-key-of-the-page-test-that-is-long-enough';
 
+/** Nothing outlives the tests, even if a hook fails. @type {Set<import('node:child_process').ChildProcess>} */
+const children = new Set();
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+
 /** @param {string[]} args @param {Record<string, string>} env */
 function run(args, env) {
   assert.ok(PROGRAM, 'PROGRAM names no program');
   const child = spawn(PROGRAM, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  children.add(child);
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { text += chunk; child.emit('said'); });
   const ended = once(child, 'close');
