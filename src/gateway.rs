@@ -32,6 +32,7 @@ pub struct Gateway {
     config: Arc<Config>,
     effective: Effective,
     addresses: Vec<ListenAddress>,
+    #[cfg_attr(not(feature = "simulator"), expect(dead_code, reason = "only the demo reads it"))]
     admin_address: Option<ListenAddress>,
     running: downstream::Running,
     setup: Arc<ArcSwap<Setup>>,
@@ -134,6 +135,7 @@ impl Gateway {
         &self.addresses
     }
 
+    #[cfg(feature = "simulator")]
     pub fn admin_address(&self) -> Option<&ListenAddress> {
         self.admin_address.as_ref()
     }

@@ -4,7 +4,9 @@
 //! caller does not care which one is slow. A lookup continues after that limit, for the next caller.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+#[cfg(feature = "postgres")]
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +93,7 @@ fn rounded(time: Duration) -> Duration {
 }
 
 /// The loopback addresses of `host`, for plaintext by a library that opens its own connections. An error if there are none.
+#[cfg(feature = "postgres")]
 pub async fn loopback_addresses(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
     let found = dial::find(host).await?;
     let mut refused = None;

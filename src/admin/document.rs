@@ -9,7 +9,7 @@ use super::history::{INTERVAL, Sample};
 use super::login::Offer;
 use super::problems::Shown;
 use super::visit::Visit;
-use crate::config::{Config, StoreKindConfig};
+use crate::config::{Config, ListenAddress, StoreKindConfig};
 use crate::token::journal::PreparedStore;
 use crate::token::status::{Status, whole_seconds};
 use crate::token::store::LastRefresh;
@@ -31,6 +31,8 @@ pub(super) struct Page<'a> {
 pub(super) struct Content {
     status: Status,
     upstream: String,
+    /// Where internal clients connect: a base URL, or the path of a socket.
+    listen: Option<String>,
     refreshes: Vec<LastRefresh>,
     /// The newest first.
     problems: Vec<Shown>,
@@ -70,6 +72,7 @@ impl Content {
             store: StoreFacts::new(admin, &settings.config, &status),
             status,
             upstream: settings.config.upstream.origin.to_string(),
+            listen: base_url(&settings.config),
             refreshes: admin.history.refreshes(),
             problems: admin.problems.list().into_iter().map(Shown::from).collect(),
             login: admin.logins.offer(&settings.config, visit),
@@ -102,6 +105,35 @@ impl StoreFacts {
             held_until: held_until.map(whole_seconds),
             this,
             refreshed_by,
+        }
+    }
+}
+
+/// `None`: the system chose the port.
+fn base_url(config: &Config) -> Option<String> {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    match config.listen.first()? {
+        ListenAddress::Tcp(address) if address.port() == 0 => None,
+        ListenAddress::Tcp(address) => Some(format!("{scheme}://{address}")),
+        ListenAddress::Unix(path) => Some(path.display().to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing;
+
+    #[test]
+    fn a_program_is_pointed_at_the_first_address() {
+        for (listen, expected) in [
+            (ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap()), Some("http://127.0.0.1:8080")),
+            (ListenAddress::Tcp("[::1]:8080".parse().unwrap()), Some("http://[::1]:8080")),
+            (ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), None),
+            (ListenAddress::Unix("/run/proxy.sock".into()), Some("/run/proxy.sock")),
+        ] {
+            let config = Config { listen: vec![listen], ..testing::defaults() };
+            assert_eq!(base_url(&config).as_deref(), expected);
         }
     }
 }

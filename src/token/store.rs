@@ -45,7 +45,9 @@ use tokio::time::Instant;
 pub use candidate::{Candidate, CandidateResult, CandidateVersion};
 #[cfg(feature = "kubernetes")]
 pub use look::ClusterLook;
-pub use look::{Holder, Look, Overdue, Rights};
+#[cfg(any(test, feature = "postgres"))]
+pub use look::Rights;
+pub use look::{Holder, Look, Overdue};
 #[cfg(feature = "postgres")]
 pub use postgres::schema;
 #[cfg(feature = "internals")]

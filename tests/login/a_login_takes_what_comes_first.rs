@@ -16,7 +16,7 @@ async fn stored(login: Login, setup: &Setup, simulator: &Simulator) -> Ended {
     assert!(ended.text.contains("stored as generation 1; a running proxy uses it within a second"), "{}", ended.text);
     assert!(fs::read_to_string(setup.store()).unwrap().contains("def50200"));
     assert_eq!(simulator.with_ledger(|ledger| ledger.committed_calls()), 1);
-    expected::holds_no_secret(&ended.text, simulator, &[]);
+    expected::holds_no_secret(&ended.text, &[]);
     ended
 }
 
@@ -41,7 +41,7 @@ async fn the_browser_comes_back_and_is_answered_once_the_grant_is_stored() {
             assert!(page.status == 200 && page.body.contains("The grant is stored"), "{page:?}");
             assert!(page.head.to_lowercase().contains("content-security-policy: default-src 'none'"), "{page:?}");
             assert!(!page.body.contains("script"), "{page:?}");
-            expected::holds_no_secret(&page.body, &simulator, &[]);
+            expected::holds_no_secret(&page.body, &[]);
         }
         let ended = stored(login, &setup, &simulator).await;
         expected::check("stored", stdin, &ended, &simulator, &setup, &[]);
