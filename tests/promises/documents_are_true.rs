@@ -44,10 +44,11 @@ fn pages() -> Vec<(PathBuf, String)> {
     top.chain(folders).filter(is_page).map(|path| (path.clone(), read(path))).collect()
 }
 
-/// README, `docs/`, and everything that is deployed, with its path.
+/// README, `docs/` without its pictures, and everything that is deployed, with its path.
 fn texts() -> Vec<(PathBuf, String)> {
     let mut paths = vec![root().join("README.md"), root().join("Dockerfile")];
-    paths.extend(["docs", "deploy"].into_iter().flat_map(files_below));
+    let is_text = |path: &PathBuf| path.extension().is_none_or(|extension| extension != "png");
+    paths.extend(["docs", "deploy"].into_iter().flat_map(files_below).filter(is_text));
     paths.into_iter().map(|path| (path.clone(), read(path))).collect()
 }
 
