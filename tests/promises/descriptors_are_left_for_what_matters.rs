@@ -83,6 +83,11 @@ async fn a_request_that_gets_no_descriptor_is_told_so() {
     }
     prlimit(pid, Resource::Nofile, before).unwrap();
     assert_eq!(client.get("/api/v2/version").await.status, StatusCode::OK);
+    // The log arrives later than the responses.
+    let is_warning = |line: &serde_json::Value| {
+        line["message"].as_str().is_some_and(|message| message.contains("; raise the limit of open files"))
+    };
+    proxy.wait_for_log("a warning", is_warning).await;
     assert_eq!(warnings(&proxy, "; raise the limit of open files"), 1, "{}", proxy.log().join("\n"));
     proxy.stop().await;
 }
