@@ -345,7 +345,11 @@ impl Proxy {
     }
 
     pub async fn ended(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("the program did not end").unwrap()
+        let status = timeout(PATIENCE, self.child.wait()).await.expect("the program did not end").unwrap();
+        // Its last lines may still be in the pipe. The reader ends with the output, unless another process holds the pipe.
+        let rest = async { while self.lines.changed().await.is_ok() {} };
+        let _ = timeout(Duration::from_secs(1), rest).await;
+        status
     }
 
     /// Sends SIGTERM. Returns the setup, to start the program again.
