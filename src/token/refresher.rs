@@ -61,6 +61,9 @@ use crate::token::{Fingerprint, Generation, TokenMetrics, Trigger, policy};
 /// How often the loop reads the wall clock, to detect a jump or a suspend.
 const TICK: Duration = Duration::from_secs(10);
 
+/// Maximum number of deferred commands. A disk that hangs must not let refusals fill the memory; further ones are rejected.
+const MOST_DEFERRED: usize = 1024;
+
 /// The state of the task that owns the grant. It outlives that task: see [`Refresher::run`].
 pub struct Refresher {
     journal: Arc<Journal>,
@@ -265,7 +268,9 @@ impl Refresher {
     fn obey(&mut self, command: Command) {
         match command {
             // A refresh may not begin yet, and rejecting the command would report a failure that did not happen.
-            Command::Refused(..) | Command::Refresh(_) if self.is_storing() => self.deferred.push(command),
+            Command::Refused(..) | Command::Refresh(_) if self.is_storing() && self.deferred.len() < MOST_DEFERRED => {
+                self.deferred.push(command);
+            }
             Command::Refused(generation, reply) => {
                 let newer = {
                     let view = self.live.view();

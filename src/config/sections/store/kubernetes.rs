@@ -79,7 +79,7 @@ pub(super) fn server(reader: &mut Reader, environment: &Environment) -> Option<S
 /// A DNS subdomain, as the API server requires it (RFC 1123).
 pub(super) fn name(text: &str) -> Result<String, Malformed> {
     let is_valid = (1..=253).contains(&text.len()) && text.split('.').all(is_label);
-    if is_valid { plain(text) } else { Err("an object of Kubernetes has no such name".into()) }
+    if is_valid { plain(text) } else { Err("not a valid name of a Kubernetes object".into()) }
 }
 
 pub(super) fn namespace(text: &str) -> Result<String, Malformed> {

@@ -355,3 +355,21 @@ async fn a_refresh_waits_while_the_grant_is_being_stored_and_is_refused_once_tha
         assert!(refusals.iter().all(|told| told.is_ok() != begins), "{refusals:?}");
     }
 }
+
+#[tokio::test]
+async fn only_so_many_refusals_wait_for_the_store() {
+    let world = World::with_lifetime(HOUR).await;
+    world.started().await.stop().await;
+    let (mut refresher, _tokens) = world.refresher();
+    refresher.start().await;
+    let generation = refresher.live.view().generation();
+    refresher.reconcile_with(None);
+    let mut waiting = Vec::new();
+    for _ in 0..=MOST_DEFERRED {
+        let (reply, told) = oneshot::channel();
+        refresher.obey(Command::Refused(generation, reply));
+        waiting.push(told);
+    }
+    let answered = waiting.iter_mut().filter_map(|told| told.try_recv().ok()).count();
+    assert_eq!((answered, refresher.deferred.len()), (1, MOST_DEFERRED));
+}
